@@ -1,0 +1,48 @@
+"""Give a language its own LLM by merging: mergekit's `slack_ties` and the commands around it.
+
+Every name below is loaded when it is first used, because Python imports this
+file at each start of an environment that has slack-ties (see `_mergekit_hook.py`).
+"""
+
+__all__ = [
+    "SlackTiesError",
+    "list_languages",
+    "merge_models",
+    "publish_model",
+    "run_all",
+    "slack_ties_merge",
+    "write_card",
+    "write_configs",
+]
+
+# Functions are not named like their modules: `slack_ties.merge` would turn from
+# function into module as soon as anything imports slack_ties/merge.py.
+_HOME = {
+    "SlackTiesError": "errors",
+    "list_languages": "languages",
+    "merge_models": "merge",
+    "publish_model": "publish",
+    "run_all": "run",
+    "slack_ties_merge": "method",
+    "write_card": "card",
+    "write_configs": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - keeps start-up instant
+
+        return version("slack-ties")
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module  # noqa: PLC0415 - keeps start-up instant
+
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Show the lazy names to dir() and to tab completion."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,70 @@
+"""What can go wrong, as a user sees it.
+
+SlackTiesError
+├── CatalogueError    a language or an entry that the catalogue does not have
+├── RecipeError       a merge config that cannot be read or says something impossible
+├── CheckpointError   a model that is missing, damaged or does not fit the others
+├── OutputError       a place that cannot be written to
+└── HubError          the Hub cannot be reached or refuses
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CatalogueError",
+    "CheckpointError",
+    "HubError",
+    "OutputError",
+    "RecipeError",
+    "SlackTiesError",
+    "nearest",
+]
+
+
+class SlackTiesError(Exception):
+    """Something the user can mend.
+
+    The message is one line that says what is wrong, where, what was expected and
+    what was found. `hint` is what to type or change next; it may be empty.
+
+    Example:
+        >>> try:
+        ...     slack_ties.merge_models("bo.yml", "out")
+        ... except slack_ties.SlackTiesError as error:
+        ...     print(error, error.hint)
+
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        """Keep both texts to one line each: they are printed as such."""
+        super().__init__(" ".join(message.split()))
+        self.hint = " ".join(hint.split())
+
+
+class CatalogueError(SlackTiesError):
+    """The catalogue has no such language."""
+
+
+class RecipeError(SlackTiesError):
+    """A merge config cannot be read, or says something that cannot be done."""
+
+
+class CheckpointError(SlackTiesError):
+    """A model is missing, damaged, or does not fit the others."""
+
+
+class OutputError(SlackTiesError):
+    """The result cannot be written where it should go."""
+
+
+class HubError(SlackTiesError):
+    """The Hugging Face Hub cannot be reached, or refuses."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return " Did you mean 'x'?" for the known name closest to `name`, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed to fail
+
+    lower = {k.lower(): k for k in known}
+    match = get_close_matches(name.lower(), lower, n=1)
+    return f" Did you mean {lower[match[0]]!r}?" if match else ""
