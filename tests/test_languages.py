@@ -1,0 +1,127 @@
+"""The catalogue is complete, consistent and easy to find things in."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.resources import files
+
+import pytest
+from babel import Locale
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from slack_ties.errors import CatalogueError
+from slack_ties.languages import find_triple, list_languages, unlisted_language
+
+TRIPLES = list_languages()
+
+
+def test_holds_the_paper_and_the_small_models() -> None:
+    """Seven languages on Llama 2 7B, four small triples on Qwen2.5 1.5B."""
+    assert [(t.key, t.ct.id) for t in TRIPLES] == [
+        ("bo", "pkupie/Llama-2-7b-bod"),
+        ("ug", "pkupie/Llama-2-7b-uig"),
+        ("mn-Mong", "pkupie/Llama-2-7b-mon"),
+        ("bn", "pkupie/Llama-2-7b-ben"),
+        ("ta", "pkupie/Llama-2-7b-tam"),
+        ("te", "pkupie/Llama-2-7b-tel"),
+        ("or", "pkupie/Llama-2-7b-ori"),
+        ("bo-qwen2.5-1.5b", "pkupie/Qwen2.5-1.5B-bo-cpt"),
+        ("ug-qwen2.5-1.5b", "pkupie/Qwen2.5-1.5B-ug-cpt"),
+        ("kk-Arab-qwen2.5-1.5b", "pkupie/Qwen2.5-1.5B-kk-cpt"),
+        ("mn-Mong-qwen2.5-1.5b", "pkupie/Qwen2.5-1.5B-mn-cpt"),
+    ]
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids=lambda t: t.key)
+def test_states_every_fact_and_its_source(triple: object) -> None:
+    """Codes have their standards' form, and every model names where it was read."""
+    language = triple.language
+    assert re.fullmatch("[a-z]{2}", language.iso_639_1)
+    assert re.fullmatch("[a-z]{3}", language.iso_639_3)
+    assert re.fullmatch("[A-Z][a-z]{3}", language.script)
+    assert language.name
+    assert language.endonym
+    for source in (triple.base, triple.ct, triple.sft):
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", source.id)
+        assert source.source.startswith("https://")
+    assert triple.sft.languages == ("en",)
+    assert triple.dtype in {"float16", "bfloat16"}
+
+
+@pytest.mark.parametrize("language", sorted({t.language for t in TRIPLES}, key=lambda x: x.tag))
+def test_names_agree_with_cldr(language: object) -> None:
+    """Names in English and in the language are those of Unicode CLDR, where it has them."""
+    code = language.tag.partition("-")[0]
+    english = Locale("en").languages[code]
+    own = Locale.parse(language.tag.replace("-", "_")).languages.get(code)
+
+    assert language.name.partition(" (")[0] == english
+    assert own in (None, language.endonym)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("bo", "bo"),
+        ("BOD", "bo"),
+        ("Tibetan", "bo"),
+        ("tibetan ", "bo"),
+        ("བོད་སྐད་", "bo"),
+        ("mn", "mn-Mong"),
+        ("mongolian", "mn-Mong"),
+        ("bengali", "bn"),
+        ("kk", "kk-Arab-qwen2.5-1.5b"),
+        ("kazakh", "kk-Arab-qwen2.5-1.5b"),
+        ("BO-qwen2.5-1.5B", "bo-qwen2.5-1.5b"),
+    ],
+)
+def test_finds_a_triple_by_any_name(name: str, key: str) -> None:
+    """Key, tag, ISO codes, names; the language's first triple if several fit."""
+    assert find_triple(name).key == key
+
+
+def test_every_name_means_one_language() -> None:
+    """No code or name is claimed by two languages."""
+    claims: dict[str, set[str]] = {}
+    for triple in TRIPLES:
+        known = triple.language
+        for name in (known.tag, known.iso_639_1, known.iso_639_3, known.name, *known.aliases):
+            claims.setdefault(name.casefold(), set()).add(known.tag)
+
+    assert {name for name, tags in claims.items() if len(tags) > 1} == set()
+
+
+def test_an_unknown_language_is_an_error_with_the_nearest() -> None:
+    """A misspelt name is answered with the name that was meant."""
+    with pytest.raises(CatalogueError, match="Did you mean 'Tibetan'") as caught:
+        find_triple("tibetian")
+
+    assert caught.value.hint.startswith("slack-ties languages")
+
+
+def test_a_language_outside_the_catalogue() -> None:
+    """Only its tag is known, and taken apart."""
+    basque, some = unlisted_language("eu"), unlisted_language("mvf-Mong")
+
+    assert (basque.iso_639_1, basque.iso_639_3, basque.script) == ("eu", "", "")
+    assert (some.iso_639_1, some.iso_639_3, some.script) == ("mvf", "mvf", "Mong")
+
+
+@pytest.mark.parametrize("tag", ["", "basque", "EU", "eu_ES", "eu-basq", "../x"])
+def test_refuses_what_is_no_tag(tag: str) -> None:
+    """Tags become file names: nothing but a code gets through."""
+    with pytest.raises(CatalogueError, match="is no language tag"):
+        unlisted_language(tag)
+
+
+def test_the_file_holds_nothing_unused() -> None:
+    """Every language and family of the file is used by a triple."""
+    data = tomllib.loads(files("slack_ties").joinpath("languages.toml").read_text("utf-8"))
+
+    assert {row["language"] for row in data["triple"]} == set(data["language"])
+    assert {row["family"] for row in data["triple"]} == set(data["family"])
