@@ -1,0 +1,190 @@
+"""Reading a merge config: what is accepted, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slack_ties.errors import RecipeError
+from slack_ties.recipe import (
+    DTYPES,
+    FACTS_KEY,
+    PART_KEYS,
+    TOP_KEYS,
+    check_parameter_names,
+    parse_recipe,
+    read_recipe,
+)
+
+GOOD = """
+merge_method: slack_ties
+base_model: base
+models:
+  - model: ct
+    parameters: {weight: 1, density: 0.5}
+  - model: sft
+    parameters: {weight: 1, density: 0.5, slack: 0.2}
+parameters: {normalize: false, lambda: 1}
+"""
+
+
+def changed(**changes: object) -> str:
+    """Return GOOD with some keys changed; None removes one."""
+    data = {**yaml.safe_load(GOOD), **changes}
+    return yaml.safe_dump({key: value for key, value in data.items() if value is not None})
+
+
+def one_model(**parameters: object) -> str:
+    """Return GOOD with one model that has these parameters."""
+    return changed(models=[{"model": "ct", "parameters": parameters}])
+
+
+def test_keeps_the_text_and_knows_the_models() -> None:
+    """The text stays as written; models come once, the base first."""
+    recipe = parse_recipe(GOOD, where="x.yml")
+
+    assert recipe.text == GOOD
+    assert (recipe.method, recipe.base, recipe.models) == (
+        "slack_ties",
+        "base",
+        ("base", "ct", "sft"),
+    )
+    assert [recipe.role(model) for model in recipe.models] == ["base", "", ""]
+
+
+def test_reads_our_facts() -> None:
+    """What stands under our key becomes roles, language and licences."""
+    facts = {
+        "recipe": 1,
+        "language": {"tag": "bo", "name": "Tibetan"},
+        "roles": {"ct": "ct", "sft": "sft"},
+        "licenses": {"ct": "mit"},
+        "sft_languages": ["en"],
+    }
+
+    recipe = parse_recipe(changed(**{FACTS_KEY: facts}), where="x.yml")
+
+    assert recipe.facts.language == {"tag": "bo", "name": "Tibetan"}
+    assert [recipe.role(model) for model in recipe.models] == ["base", "ct", "sft"]
+    assert recipe.facts.sft_languages == ("en",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        one_model(weight=[0, 0.5, 1]),  # a gradient
+        one_model(weight=[{"filter": "mlp", "value": 0.5}, {"value": 1}]),  # by tensor name
+        one_model(weight=1, density="5e-1"),
+        changed(
+            parameters={"weight": 1, "density": 0.5, "normalize": True}, models=[{"model": "a"}]
+        ),
+        changed(parameters={"int8_mask": True}),  # of stock ties: no effect on the result
+        changed(parameters={"rescale": False}),
+        changed(name="for mergekit-multi", tokenizer={"source": "base"}, dtype="float32"),
+        changed(
+            models=[
+                {"model": {"model": {"path": "a", "revision": "b"}}, "parameters": {"weight": 1}}
+            ]
+        ),
+        changed(
+            models=None,
+            slices=[
+                {
+                    "sources": [
+                        {"model": "base", "layer_range": [0, 2]},
+                        {"model": "ct", "layer_range": [0, 2], "parameters": {"weight": 1}},
+                    ]
+                }
+            ],
+        ),
+    ],
+)
+def test_accepts_what_mergekit_does(text: str) -> None:
+    """Gradients, filters, slices, long references, and what a `ties` config brings along."""
+    parse_recipe(text, where="x.yml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: [", "x.yml: line 1, column 10: not valid YAML: "),
+        ("just text", r"x.yml: expected a mergekit config \(keys and values\), got str"),
+        ("", "got NoneType"),
+        (changed(merge_method=None), "merge_method is missing"),
+        (changed(models=None), "exactly one of models, slices and modules"),
+        (changed(merge_methods="x"), "unknown key 'merge_methods'. Did you mean 'merge_method'?"),
+        (changed(base_model=None), "slack_ties needs a base_model"),
+        (changed(out_dtype="bf16"), "out_dtype: unknown type 'bf16'. Did you mean 'bfloat16'?"),
+        (changed(models="ct"), "models: expected a list, got 'ct'"),
+        (changed(models=["ct"]), r"models\[0\]: expected keys and values, got 'ct'"),
+        (changed(models=[{"parameters": {}}]), r"models\[0\]: model is missing"),
+        (changed(models=[{"modle": "ct"}]), "unknown key 'modle'. Did you mean 'model'?"),
+        (one_model(density=0.5), r"models\[0\] \(ct\): weight is missing"),
+        (one_model(weight=1, slak=0.2), "unknown parameter 'slak'. Did you mean 'slack'?"),
+        (one_model(weight=1, normalize=True), "normalize holds for the whole merge"),
+        (one_model(weight=1, slack=1.5), r"slack must be a number in \[0, 1\], got 1.5"),
+        (one_model(weight=[0, float("nan")]), "weight must be a finite number, got nan"),
+        (one_model(weight={"filter": "mlp"}), "value is missing"),
+        (one_model(weight={"filer": "mlp", "value": 1}), "Did you mean 'filter'?"),
+        (one_model(weight=[]), "got an empty list"),
+        (changed(parameters={"rescale": True}), "unknown parameter 'rescale'"),
+        (changed(parameters=[1]), r"parameters: expected parameters and values, got \[1\]"),
+        (changed(slack_ties=[1]), r"slack_ties: expected keys and values, got \[1\]"),
+        (changed(slack_ties={"recipe": 2}), "slack_ties.recipe: expected 1, got 2"),
+        (changed(slack_ties={"recipe": 1, "roles": 3}), "slack_ties.roles: expected keys"),
+    ],
+)
+def test_refuses(text: str, message: str) -> None:
+    """One line each: where, what was expected, what was found, and the nearest known name."""
+    with pytest.raises(RecipeError, match=message) as caught:
+        parse_recipe(text, where="x.yml")
+
+    assert "\n" not in f"{caught.value}{caught.value.hint}"
+    assert str(caught.value).startswith("x.yml: ")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    """The error names the file, and says how to make one."""
+    with pytest.raises(RecipeError, match=r"no config file '.*none\.yml'") as caught:
+        read_recipe(tmp_path / "none.yml")
+
+    assert caught.value.hint.startswith("slack-ties config")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["not text", "a folder"])
+def test_what_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    """Binary files and folders."""
+    path = tmp_path / "x.yml"
+    path.mkdir() if content is None else path.write_bytes(content)
+
+    with pytest.raises(RecipeError, match="expected a YAML text file"):
+        read_recipe(path)
+
+
+def test_other_methods_have_their_own_parameters() -> None:
+    """A name that the method does not have is refused, wherever it stands."""
+    recipe = parse_recipe(changed(merge_method="linear", base_model=None), where="x.yml")
+
+    check_parameter_names(recipe, ["weight", "density", "slack", "normalize", "lambda"])
+    with pytest.raises(RecipeError, match="unknown parameter 'lambda'") as caught:
+        check_parameter_names(recipe, ["weight"])
+    assert caught.value.hint == "linear knows: weight"
+
+
+def test_known_keys_are_mergekits() -> None:
+    """Our lists of keys and types are those of the installed mergekit, and ours it ignores."""
+    from mergekit import config  # noqa: PLC0415 - heavy
+    from mergekit.common import dtype_from_name  # noqa: PLC0415
+
+    merge = config.MergeConfiguration
+    assert set(merge.model_fields) == TOP_KEYS
+    assert set(config.InputModelDefinition.model_fields) == PART_KEYS["models"]
+    assert set(config.InputSliceDefinition.model_fields) == PART_KEYS["sources"]
+    assert set(config.OutputSliceDefinition.model_fields) == PART_KEYS["slices"]
+    assert set(config.OutputModuleDefinition.model_fields) == PART_KEYS["modules"]
+    assert all(dtype_from_name(name).is_floating_point for name in DTYPES)
+    data = yaml.safe_load(GOOD)
+    with_facts = merge.model_validate({**data, FACTS_KEY: {"recipe": 1}})
+    assert merge.model_validate(data) == with_facts
