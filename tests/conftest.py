@@ -1,0 +1,53 @@
+"""What the tests share: isolated caches, a triple of small models, a Hub on loopback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before any import of the client, which reads them then: no test may see the user's token
+# or cache, and the Hub of the tests does not speak Xet.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="slack-ties-hf-")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+# Whoever asks the real Hub is refused at once instead of reaching it.
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    os.environ.pop(name, None)
+
+import threading
+
+import pytest
+from huggingface_hub import HfApi
+
+from hub_server import Hub, Server, Token
+from triple import Folders, make_triple
+
+TOKEN, READ_TOKEN = "hf_writer", "hf_reader"
+
+
+@pytest.fixture(scope="session")
+def triple(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """A base, a CT and an SFT model on disk, in three formats; not to be changed."""
+    return make_triple(tmp_path_factory.mktemp("triple"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Server]:
+    """A Hub on loopback with an empty disk, a writer `me` and a reader `you`."""
+    tokens = {TOKEN: Token("me"), READ_TOKEN: Token("you", "read")}
+    with Server(Hub(tmp_path / "hub", tokens)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.stop()
+        thread.join()
+
+
+@pytest.fixture
+def api(hub: Server) -> HfApi:
+    """The real client of that Hub, as the user `me`."""
+    return HfApi(endpoint=hub.url, token=TOKEN)

@@ -1,0 +1,472 @@
+"""A Hugging Face Hub on loopback: real HTTP, the Hub's routes, state on disk.
+
+As small as it can be while the real huggingface_hub client publishes to it and loads from
+it. Large files take the classic LFS way, so clients need HF_HUB_DISABLE_XET=1. Run by
+itself it serves a folder:
+
+    python tests/hub_server.py FOLDER --token demo=hf_demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
+
+# A part of the list in the Hub's documentation: those our tests and demo use.
+LICENSES = {"apache-2.0", "mit", "llama2", "llama3.1", "gemma", "cc-by-4.0", "other", "unknown"}
+LFS_FILES = (".safetensors", ".bin", ".model")
+GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_FILES)
+
+
+@dataclass(frozen=True)
+class Token:
+    """Who a bearer token belongs to, and what it may do: read or write."""
+
+    user: str
+    role: str = "write"
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """An answer other than 200."""
+
+    def __init__(self, status: int, message: str, code: str = "", **body: Any) -> None:
+        """Answer `status` with a JSON body, and the Hub's X-Error-Code header if given."""
+        super().__init__(message)
+        self.status, self.message, self.code, self.body = status, message, code, body
+
+
+@dataclass
+class Hub:
+    """The state: repositories with their commits, and the files by hash."""
+
+    root: Path
+    tokens: dict[str, Token] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)  # "GET /path", for tests
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    stopped: bool = False
+
+    def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
+        """Return a repository's state, if `token` may see it."""
+        path = self._state(repo_id)
+        state: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        owner = repo_id.partition("/")[0]
+        if not state or (state["private"] and (token is None or token.user != owner)):
+            raise Refused(404, "Repository not found", "RepoNotFound")
+        return state
+
+    def save(self, repo_id: str, state: dict[str, Any]) -> None:
+        """Store a repository's state, whole or not at all."""
+        path = self._state(repo_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(state))
+        new.replace(path)
+
+    def revision(self, state: dict[str, Any], name: str) -> dict[str, Any]:
+        """Return the commit that a revision names: main or a commit's id."""
+        for commit in reversed(state["commits"]):
+            if name in ("main", commit["id"]):
+                return dict(commit)
+        raise Refused(404, f"Invalid rev id: {name}", "RevisionNotFound")
+
+    def blob(self, oid: str) -> Path:
+        """Return where the file with this hash is kept."""
+        return self.root / "objects" / oid
+
+    def store(self, content: bytes, oid: str) -> None:
+        """Keep a file under its hash."""
+        self.blob(oid).parent.mkdir(parents=True, exist_ok=True)
+        self.blob(oid).write_bytes(content)
+
+    def commit(self, state: dict[str, Any], title: str, files: dict[str, Any]) -> str:
+        """Add a commit that holds exactly `files`; return its id."""
+        parent = state["commits"][-1]["id"] if state["commits"] else ""
+        facts = json.dumps([parent, title, files, time.time_ns()]).encode()
+        oid = hashlib.sha1(facts).hexdigest()  # noqa: S324 - as git does
+        date = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+        state["commits"].append({"id": oid, "title": title, "date": date, "files": files})
+        return oid
+
+    def repos(self) -> list[str]:
+        """Return the ids of all repositories."""
+        return [
+            path.parent.relative_to(self.root / "models").as_posix()
+            for path in sorted(self.root.glob("models/*/*/repo.json"))
+        ]
+
+    def _state(self, repo_id: str) -> Path:
+        return self.root / "models" / repo_id / "repo.json"
+
+
+def git_oid(content: bytes) -> str:
+    """Return git's hash of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324 - as git does
+
+
+def check_card(text: str) -> list[str]:
+    """Return what the Hub would refuse in a card's metadata."""
+    match = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    try:
+        data = yaml.safe_load(match[1]) if match else {}
+    except yaml.YAMLError as error:
+        return [f"invalid YAML: {error}"]
+    if not isinstance(data, dict):
+        return ["metadata must be keys and values"]
+    errors = []
+    license_id = data.get("license")
+    if license_id is not None and license_id not in LICENSES:
+        errors.append(f'"license" must be one of {sorted(LICENSES)}')
+    if license_id == "other" and not data.get("license_name"):
+        errors.append('"license_name" is required with license: other')
+    for key in ("tags", "language", "base_model"):
+        values = data.get(key, [])
+        values = [values] if isinstance(values, str) else values
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            errors.append(f'"{key}" must be a string or a list of strings')
+        elif key == "base_model" and not all(re.fullmatch(r"[\w.-]+/[\w.-]+", v) for v in values):
+            errors.append('"base_model" must be Hub ids')
+    if data.get("base_model_relation") not in (None, "merge", "finetune", "adapter", "quantized"):
+        errors.append('"base_model_relation" is not known')
+    return errors
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The routes."""
+
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing: tests read `Hub.requests`."""
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        self._answer()
+
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the names http.server looks for
+
+    def _answer(self) -> None:
+        if self.hub.stopped:  # a client that kept its connection meets a closed one
+            self.close_connection = True
+            return
+        url = urlsplit(self.path)
+        self.query = parse_qs(url.query)
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.hub.requests.append(f"{self.command} {url.path}")
+        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        try:
+            with self.hub.lock:
+                self._json(self._route(parts))
+        except Refused as refused:
+            body = {"error": refused.message, **refused.body}
+            headers = {"X-Error-Message": refused.message}
+            if refused.code:
+                headers["X-Error-Code"] = refused.code
+            self._json(body, refused.status, headers)
+
+    def _route(self, parts: list[str]) -> Any:
+        method = self.command
+        match (method, *parts):
+            case ("GET", "api", "whoami-v2"):
+                return self._whoami()
+            case ("POST", "api", "repos", "create"):
+                return self._create()
+            case ("POST", "api", "validate-yaml"):
+                errors = check_card(self._read_json()["content"])
+                body = {"errors": [{"message": e} for e in errors], "warnings": []}
+                if errors:
+                    raise Refused(400, "Invalid metadata", **body)
+                return body
+            case ("GET", "api", "models"):
+                return self._list()
+            case ("GET", "api", "models", owner, name):
+                return self._info(f"{owner}/{name}", "main")
+            case ("GET", "api", "models", owner, name, "revision", rev):
+                return self._info(f"{owner}/{name}", rev)
+            case ("GET", "api", "models", owner, name, "tree", rev, *path):
+                return self._tree(f"{owner}/{name}", rev, "/".join(path))
+            case ("POST", "api", "models", owner, name, "preupload", _):
+                return self._preupload(f"{owner}/{name}")
+            case ("POST", "api", "models", owner, name, "commit", _):
+                return self._commit(f"{owner}/{name}")
+            case ("POST", owner, name, "info", "lfs", "objects", "batch"):
+                return self._lfs_batch(f"{owner}/{name.removesuffix('.git')}")
+            case ("PUT", "lfs", oid):
+                return self._lfs_put(oid)
+            case ("GET" | "HEAD", owner, name, "resolve", rev, *path):
+                return self._resolve(f"{owner}/{name}", rev, "/".join(path))
+        raise Refused(404, f"no such route: {method} {self.path}")
+
+    # Who asks
+
+    def _token(self) -> Token | None:
+        header = self.headers.get("Authorization", "")
+        if not header:
+            return None
+        token = self.hub.tokens.get(header.removeprefix("Bearer "))
+        if token is None:
+            raise Refused(401, "Invalid credentials in Authorization header")
+        return token
+
+    def _writer(self, owner: str) -> Token:
+        token = self._token()
+        if token is None:
+            raise Refused(401, "Invalid username or password.")
+        if token.role != "write" or token.user != owner:
+            raise Refused(403, f"You don't have the rights to write to {owner}")
+        return token
+
+    def _whoami(self) -> dict[str, Any]:
+        token = self._token()
+        if token is None:
+            raise Refused(401, "Invalid credentials in Authorization header")
+        access = {"displayName": "test", "role": token.role}
+        return {
+            "type": "user",
+            "name": token.user,
+            "orgs": [],
+            "auth": {"type": "access_token", "accessToken": access},
+        }
+
+    # Repositories
+
+    def _create(self) -> dict[str, Any]:
+        asked = self._read_json()
+        token = self._token()
+        owner = asked.get("organization") or (token.user if token else "")
+        self._writer(owner)
+        repo_id = f"{owner}/{asked['name']}"
+        if repo_id in self.hub.repos():
+            raise Refused(409, "You already created this model repo", url=self._url(repo_id))
+        state: dict[str, Any] = {"private": asked.get("visibility") == "private", "commits": []}
+        content = GIT_ATTRIBUTES.encode()
+        self.hub.store(content, git_oid(content))
+        entry = {"oid": git_oid(content), "size": len(content), "lfs": ""}
+        self.hub.commit(state, "initial commit", {".gitattributes": entry})
+        self.hub.save(repo_id, state)
+        return {"url": self._url(repo_id), "name": repo_id}
+
+    def _describe(self, repo_id: str, state: dict[str, Any], rev: str) -> dict[str, Any]:
+        commit = self.hub.revision(state, rev)
+        files = commit["files"]
+        card = self.hub.blob(files["README.md"]["oid"]).read_text() if "README.md" in files else ""
+        match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
+        data = (yaml.safe_load(match[1]) if match else None) or {}
+        return {
+            "id": repo_id,
+            "modelId": repo_id,
+            "sha": commit["id"],
+            "private": state["private"],
+            "gated": state.get("gated", False),
+            "tags": data.get("tags", []),
+            "cardData": data,
+            "library_name": data.get("library_name"),
+            "pipeline_tag": data.get("pipeline_tag"),
+            "lastModified": commit["date"],
+            "createdAt": state["commits"][0]["date"],
+            "siblings": [{"rfilename": path} for path in sorted(files)],
+        }
+
+    def _info(self, repo_id: str, rev: str) -> dict[str, Any]:
+        return self._describe(repo_id, self.hub.repo(repo_id, self._token()), rev)
+
+    def _list(self) -> list[dict[str, Any]]:
+        token = self._token()
+        found = []
+        for repo_id in self.hub.repos():
+            try:
+                state = self.hub.repo(repo_id, token)
+            except Refused:
+                continue
+            info = self._describe(repo_id, state, "main")
+            author = self.query.get("author", [""])[0]
+            if set(self.query.get("filter", ())) <= set(info["tags"]) and (
+                not author or repo_id.startswith(f"{author}/")
+            ):
+                found.append(info)
+        return found
+
+    def _tree(self, repo_id: str, rev: str, folder: str) -> list[dict[str, Any]]:
+        files = self.hub.revision(self.hub.repo(repo_id, self._token()), rev)["files"]
+        prefix = f"{folder}/" if folder else ""
+        found = [path for path in sorted(files) if path.startswith(prefix)]
+        if folder and not found:
+            raise Refused(404, f"{folder} does not exist on {rev}", "EntryNotFound")
+        if self.query.get("recursive", ["false"])[0].lower() != "true":
+            found = [path for path in found if "/" not in path.removeprefix(prefix)]
+        return [{"type": "file", "path": path, **self._entry(files[path])} for path in found]
+
+    @staticmethod
+    def _entry(file: dict[str, Any]) -> dict[str, Any]:
+        entry = {"oid": file["oid"], "size": file["size"]}
+        if file["lfs"]:
+            entry["lfs"] = {"oid": file["lfs"], "size": file["size"], "pointerSize": 134}
+        return entry
+
+    # Writing
+
+    def _preupload(self, repo_id: str) -> dict[str, Any]:
+        self._writer(repo_id.partition("/")[0])
+        files = self.hub.revision(self.hub.repo(repo_id, self._token()), "main")["files"]
+        answer = []
+        for file in self._read_json()["files"]:
+            lfs = file["path"].endswith(LFS_FILES) and file["size"] > 0
+            there = files.get(file["path"], {})
+            answer.append(
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if lfs else "regular",
+                    "shouldIgnore": False,
+                    "oid": there.get("lfs") or there.get("oid"),
+                }
+            )
+        return {"files": answer}
+
+    def _lfs_batch(self, repo_id: str) -> dict[str, Any]:
+        self._writer(repo_id.partition("/")[0])
+        objects = []
+        for wanted in self._read_json()["objects"]:
+            answer = {"oid": wanted["oid"], "size": wanted["size"]}
+            if not self.hub.blob(wanted["oid"]).is_file():
+                answer["actions"] = {"upload": {"href": self._url(f"lfs/{wanted['oid']}")}}
+            objects.append(answer)
+        return {"transfer": "basic", "objects": objects}
+
+    def _lfs_put(self, oid: str) -> dict[str, Any]:
+        if hashlib.sha256(self.body).hexdigest() != oid:
+            raise Refused(400, "the content does not have the announced sha256")
+        self.hub.store(self.body, oid)
+        return {}
+
+    def _commit(self, repo_id: str) -> dict[str, Any]:
+        self._writer(repo_id.partition("/")[0])
+        state = self.hub.repo(repo_id, self._token())
+        head = self.hub.revision(state, "main")
+        files = dict(head["files"])
+        title = ""
+        for line in self.body.splitlines():
+            operation = json.loads(line)
+            value = operation["value"]
+            match operation["key"]:
+                case "header":
+                    title = value["summary"]
+                    if value.get("parentCommit", head["id"]) != head["id"]:
+                        raise Refused(412, "A commit has happened since. Please refresh.")
+                case "file":
+                    content = base64.b64decode(value["content"])
+                    self.hub.store(content, git_oid(content))
+                    entry = {"oid": git_oid(content), "size": len(content), "lfs": ""}
+                    files[value["path"]] = entry
+                case "lfsFile":
+                    blob = self.hub.blob(value["oid"])
+                    if not blob.is_file():
+                        raise Refused(400, "LFS pointer pointed to a file that does not exist")
+                    pointer = git_oid(value["oid"].encode())
+                    entry = {"oid": pointer, "size": blob.stat().st_size, "lfs": value["oid"]}
+                    files[value["path"]] = entry
+                case "deletedFile":
+                    files.pop(value["path"])
+                case key:
+                    raise Refused(400, f"unknown operation {key}")
+        oid = self.hub.commit(state, title, files)
+        self.hub.save(repo_id, state)
+        return {
+            "success": True,
+            "commitOid": oid,
+            "commitUrl": self._url(f"{repo_id}/commit/{oid}"),
+        }
+
+    # Reading files
+
+    def _resolve(self, repo_id: str, rev: str, path: str) -> Path:
+        token = self._token()
+        state = self.hub.repo(repo_id, token)
+        if state.get("gated") and (token is None or token.user != repo_id.partition("/")[0]):
+            raise Refused(403, "Access to this model is restricted", "GatedRepo")
+        commit = self.hub.revision(state, rev)
+        if path not in commit["files"]:
+            raise Refused(404, "Entry not found", "EntryNotFound")
+        file = commit["files"][path]
+        self.file_headers = {
+            "X-Repo-Commit": commit["id"],
+            "ETag": f'"{file["lfs"] or file["oid"]}"',
+            "Accept-Ranges": "bytes",
+        }
+        return self.hub.blob(file["lfs"] or file["oid"])
+
+    # HTTP
+
+    def _read_json(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+    def _url(self, path: str) -> str:
+        return f"http://{self.headers['Host']}/{path}"
+
+    def _json(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        headers = headers or {}
+        if isinstance(body, Path):
+            content, headers = body.read_bytes(), self.file_headers
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if wanted:
+                first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
+                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+                content, status = content[first : last + 1], 206
+        else:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+class Server(ThreadingHTTPServer):
+    """The Hub, listening on a free port of the loopback interface."""
+
+    daemon_threads = True
+
+    def __init__(self, hub: Hub) -> None:
+        """Listen, but answer only once `serve_forever` runs."""
+        super().__init__(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": hub}))
+        self.hub = hub
+
+    def stop(self) -> None:
+        """Be unreachable from now on, also for connections that are open."""
+        self.hub.stopped = True
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        """What HF_ENDPOINT must be."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def main() -> None:
+    """Serve a folder until stopped."""
+    parser = argparse.ArgumentParser(description="A small Hugging Face Hub on loopback.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--token", action="append", default=[], metavar="USER=TOKEN")
+    arguments = parser.parse_args()
+    tokens = {token: Token(user) for user, _, token in (t.partition("=") for t in arguments.token)}
+    server = Server(Hub(arguments.folder, tokens))
+    print(server.url, flush=True)  # noqa: T201 - how the caller learns the port
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
