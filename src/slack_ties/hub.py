@@ -1,0 +1,207 @@
+"""Find a model: a local folder as it is, a Hub id as a snapshot at one commit.
+
+Only the files that a merge needs are downloaded: weights in one format, config and
+tokenizer, and the card for its licence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import HfApi, metadata_load
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from slack_ties.errors import CheckpointError, HubError
+
+__all__ = ["Snapshot", "find_model", "hub_errors", "split_reference"]
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
+TEXT_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md")
+# Weights, the better format first. Names as transformers and peft write them.
+WEIGHT_FILES = (
+    ("model.safetensors", "model-*.safetensors", "adapter_model.safetensors"),
+    ("pytorch_model.bin", "pytorch_model-*.bin", "adapter_model.bin"),
+)
+API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
+
+# httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
+# a connection is refused or breaks.
+TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model on this disk."""
+
+    path: Path
+    commit: str = ""  # of the Hub repository, 40 hex digits; empty for a local folder
+    license: str = ""  # as the model's card says; empty if it does not
+
+
+def split_reference(reference: str) -> list[tuple[str, str | None]]:
+    """Split mergekit's path[@revision][+lora[@revision]] into (path, revision) pairs."""
+    if Path(reference).is_dir():  # also a folder with @ or + in its path
+        return [(reference, None)]
+    return [(p, r or None) for p, _, r in (x.partition("@") for x in reference.split("+"))]
+
+
+def find_model(path: str, revision: str | None = None, *, api: HfApi | None = None) -> Snapshot:
+    """Return the folder `path`, or a snapshot of the Hub model of that id.
+
+    A Hub id that is a folder here is that folder, as for mergekit and transformers.
+    Without network a snapshot in the Hub cache is used if there is one.
+
+    Raises:
+        CheckpointError: `path` can only be a local folder, and it is not there.
+        HubError: The model cannot be had from the Hub.
+
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return Snapshot(folder, license=_license(folder))
+    if not HUB_ID.fullmatch(path) or path.startswith("."):
+        what = "is a file" if folder.exists() else "is not there"
+        msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
+        raise CheckpointError(msg)
+    api = api or HfApi()
+    what = f"model {path!r} (no folder of that name here)"
+    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
+        try:
+            info = api.model_info(path, revision=revision, timeout=API_TIMEOUT)
+        except (OfflineModeIsEnabled, TransportError, OSError) as error:
+            if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
+                raise
+            cached = _cached(path, revision, api)
+            if cached is None:
+                raise
+            return cached
+        names = [sibling.rfilename for sibling in info.siblings or ()]
+        weights = next(filter(partial(_any_matches, names), WEIGHT_FILES), ())
+        # By the name of the revision, not by info.sha: so the cache learns what it is at,
+        # and serves it when there is no network.
+        found = api.snapshot_download(path, revision=revision, **_only(weights))
+    return _snapshot(Path(str(found)))
+
+
+def _only(weights: tuple[str, ...]) -> dict[str, Any]:
+    """Return the arguments that choose these weights and the texts, in the root alone."""
+    return {"allow_patterns": [*TEXT_FILES, *weights], "ignore_patterns": ["*/*"]}
+
+
+def _any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def _snapshot(folder: Path) -> Snapshot:
+    """Return a folder of the Hub cache, which is named after its commit."""
+    return Snapshot(folder, commit=folder.name, license=_license(folder))
+
+
+@contextmanager
+def hub_errors(what: str, api: HfApi) -> Iterator[None]:
+    """Turn whatever the Hub client raises into one HubError about `what`."""
+    login = "hf auth login  (or set HF_TOKEN)"
+    try:
+        yield
+    except GatedRepoError:
+        msg = f"{what}: access is gated, and the present token has none"
+        raise HubError(
+            msg, hint="ask for access on the model's Hub page, then: hf auth login"
+        ) from None
+    except RepositoryNotFoundError:
+        msg = f"{what}: not found on {api.endpoint}, or private and the present token cannot see it"
+        raise HubError(msg, hint=f"check the spelling; if it is private: {login}") from None
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(what, api, error) from None
+    except (RevisionNotFoundError, EntryNotFoundError) as error:
+        missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
+        msg = f"{what}: {api.endpoint} has no such {missing}"
+        raise HubError(msg, hint="look at the model's files and commits on the Hub") from None
+    except HfHubHTTPError as error:
+        raise _refused(what, api, error) from None
+    except HFValidationError as error:
+        msg = f"{what}: {_first_line(error)}"
+        raise HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME") from None
+    except OfflineModeIsEnabled:
+        msg = f"{what}: HF_HUB_OFFLINE is set, and the Hub cache does not hold it"
+        raise HubError(msg, hint="unset HF_HUB_OFFLINE, or give local folders") from None
+    except (TransportError, ConnectionError) as error:
+        raise _unreachable(what, api, error) from None
+
+
+def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
+    status = error.response.status_code
+    login = "hf auth login  (or set HF_TOKEN to a token with write access)"
+    if status == 401:  # noqa: PLR2004 - HTTP
+        return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=login)
+    if status == 403:  # noqa: PLR2004 - HTTP
+        return HubError(f"{what}: the present token is not allowed to do this", hint=login)
+    said = error.server_message or _first_line(error)
+    hint = "try again later" if _is_server_fault(error) else ""
+    return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
+
+
+def _unreachable(what: str, api: HfApi, error: Exception) -> HubError:
+    msg = f"{what}: cannot reach {api.endpoint}: {_first_line(error)}"
+    return HubError(msg, hint="check the network, or give local folders")
+
+
+def _is_server_fault(error: HfHubHTTPError) -> bool:
+    return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message: the client's go on with request ids and links."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _cached(path: str, revision: str | None, api: HfApi) -> Snapshot | None:
+    """Return what the Hub cache holds, if it is complete."""
+    for weights in WEIGHT_FILES:
+        try:
+            found = api.snapshot_download(
+                path, revision=revision, local_files_only=True, **_only(weights)
+            )
+        except (LocalEntryNotFoundError, OSError):
+            continue
+        folder = Path(str(found))
+        if _any_matches([file.name for file in folder.iterdir()], weights):
+            return _snapshot(folder)
+    return None
+
+
+def _license(folder: Path) -> str:
+    """Return the licence that a model's card declares, if it is a plain Hub licence id."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return ""
+    try:
+        metadata: dict[str, Any] = metadata_load(card) or {}
+    except (ValueError, OSError, UnicodeDecodeError, yaml.YAMLError):
+        return ""
+    declared = metadata.get("license")
+    # What a card says is somebody's text: an id or nothing.
+    return (
+        declared
+        if isinstance(declared, str) and re.fullmatch(r"[a-z0-9.-]{1,64}", declared)
+        else ""
+    )

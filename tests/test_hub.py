@@ -1,0 +1,164 @@
+"""Finding models: local folders, Hub ids, and every way in which the Hub can refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from hub_server import Refused, Server
+from slack_ties.errors import CheckpointError, HubError
+from slack_ties.hub import Snapshot, find_model, split_reference
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("me/model", [("me/model", None)]),
+        ("me/model@v1", [("me/model", "v1")]),
+        ("me/model@v1+me/lora@v2", [("me/model", "v1"), ("me/lora", "v2")]),
+    ],
+)
+def test_takes_references_apart(reference: str, expected: list[tuple[str, str | None]]) -> None:
+    """As mergekit writes them."""
+    assert split_reference(reference) == expected
+
+
+def test_a_folder_is_never_taken_apart(tmp_path: Path) -> None:
+    """Whatever its name."""
+    folder = tmp_path / "a@b+c"
+    folder.mkdir()
+
+    assert split_reference(str(folder)) == [(str(folder), None)]
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("---\nlicense: llama2\n---\n", "llama2"),
+        ("---\nlanguage: bo\n---\n", ""),
+        ("no metadata", ""),
+        ("---\nlicense: [a]\n---\n", ""),
+        ("---\nlicense: '<b>mine</b>'\n---\n", ""),
+        ("---\nlicense: {\n---\n", ""),
+        (None, ""),
+    ],
+)
+def test_a_local_folder(tmp_path: Path, card: str | None, expected: str) -> None:
+    """It is what it is; its card's licence is an id or nothing."""
+    if card is not None:
+        (tmp_path / "README.md").write_text(card)
+
+    assert find_model(str(tmp_path)) == Snapshot(tmp_path, license=expected)
+
+
+@pytest.mark.parametrize("path", ["./none", "/none", "a/b/c", "~/none", "../none", "C:\\none"])
+def test_a_path_that_can_only_be_local(path: str) -> None:
+    """The Hub is not asked for what cannot be a Hub id."""
+    api = HfApi(endpoint="http://127.0.0.1:9")
+
+    with pytest.raises(CheckpointError, match="is not there, expected a folder"):
+        find_model(path, api=api)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    """Somebody gave the weights instead of their folder."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
+
+    with pytest.raises(CheckpointError, match="is a file, expected a folder"):
+        find_model(str(tmp_path / "model.safetensors"))
+
+
+@pytest.fixture
+def model(api: HfApi, tmp_path: Path) -> str:
+    """A model on the Hub in both formats, with much that a merge does not read."""
+    folder = tmp_path / "upload"
+    for name in (
+        *("README.md", "config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"),
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        *("model.safetensors.index.json", "pytorch_model.bin", "consolidated.safetensors"),
+        *("training_args.bin", "evil.py", "onnx/model.json", "original/params.json"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("---\nlicense: mit\n---\n" if name == "README.md" else name)
+    api.create_repo("me/model", private=False)
+    api.upload_folder(repo_id="me/model", folder_path=folder)
+    return "me/model"
+
+
+def test_only_what_a_merge_reads_is_fetched(model: str, api: HfApi) -> None:
+    """One format of weights, no code, nothing from folders below."""
+    snapshot = find_model(model, api=api)
+
+    assert {path.name for path in snapshot.path.rglob("*") if path.is_file()} == {
+        *("README.md", "config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"),
+        *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        "model.safetensors.index.json",
+    }
+    assert (snapshot.commit, snapshot.license) == (api.model_info(model).sha, "mit")
+    assert snapshot.path.name == snapshot.commit
+
+
+def test_a_revision_is_honoured(model: str, api: HfApi) -> None:
+    """An older commit gives the older files."""
+    old = api.model_info(model).sha
+    api.upload_file(path_or_fileobj=b"new", path_in_repo="config.json", repo_id=model)
+
+    assert (find_model(model, old, api=api).path / "config.json").read_text() == "config.json"
+    assert (find_model(model, api=api).path / "config.json").read_text() == "new"
+
+
+def test_no_such_model(api: HfApi) -> None:
+    """It could also be a folder that is not there: both are said."""
+    with pytest.raises(HubError, match=r"'me/none' \(no folder of that name here\): not found on"):
+        find_model("me/none", api=api)
+
+
+def test_no_such_revision(model: str, api: HfApi) -> None:
+    """The revision is named."""
+    with pytest.raises(HubError, match=r"revision 'v9': .* has no such revision"):
+        find_model(model, "v9", api=api)
+
+
+def test_a_private_model_of_somebody_else(api: HfApi, hub: Server) -> None:
+    """Not to be told from one that is not there."""
+    api.create_repo("me/secret", private=True)
+
+    with pytest.raises(HubError, match="or private and the present token cannot see it"):
+        find_model("me/secret", api=HfApi(endpoint=hub.url, token="hf_reader"))
+
+
+def test_a_gated_model(model: str, hub: Server) -> None:
+    """Said with what to do."""
+    token = hub.hub.tokens["hf_writer"]
+    hub.hub.save(model, {**hub.hub.repo(model, token), "gated": "manual"})
+
+    with pytest.raises(HubError, match="access is gated") as caught:
+        find_model(model, api=HfApi(endpoint=hub.url, token="hf_reader"))
+
+    assert "ask for access" in caught.value.hint
+
+
+def test_a_fault_of_the_hub(api: HfApi, hub: Server) -> None:
+    """Its status is told, and to try again."""
+
+    def busy(*_: object) -> None:
+        raise Refused(503, "Busy")
+
+    hub.hub.repo = busy
+
+    with pytest.raises(HubError, match=r"answered 503: .*Busy") as caught:
+        find_model("me/other", api=api)
+
+    assert caught.value.hint == "try again later"
+
+
+def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -> None:
+    """What was fetched once is found again when the Hub is away."""
+    fetched = find_model(model, api=api)
+    hub.stop()
+
+    assert find_model(model, api=api) == fetched
+    with pytest.raises(HubError, match="cannot reach"):
+        find_model("me/other", api=api)
