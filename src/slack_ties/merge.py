@@ -1,0 +1,305 @@
+"""Run a merge config: models in, one model folder out, whole or not at all.
+
+`slack-ties merge` calls this. The merging is mergekit's `run_merge`; around it everything
+that can be known beforehand is checked, and the result appears under its name only when
+it is complete. While weights are merged nothing calls the network.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.checkpoint import Header, check_shapes, read_headers
+from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
+from slack_ties.recipe import FACTS_KEY, Recipe, check_parameter_names, read_recipe, reference
+from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, write_record
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.hub import Snapshot
+
+__all__ = ["check_output", "merge_models"]
+
+LOG = logging.getLogger("slack_ties")
+
+PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+# mergekit's options that say where and how to work, not what comes out.
+WITHOUT_TRACE = {
+    "transformers_cache",
+    "lora_merge_cache",
+    "write_model_card",
+    "quiet",
+    "verbosity",
+    "num_threads",
+    "lazy_unpickle",
+    "async_write",
+    "write_threads",
+    "low_cpu_memory",
+    "read_to_gpu",
+    "gpu_rich",
+    "cuda",
+}
+# Keys of a merge config whose value can be a model.
+REFERENCE_KEYS = {"model", "base_model", "source", "tokenizer_source"}
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def merge_models(
+    config: str | Path | Recipe,
+    out: str | Path,
+    *,
+    options: MergeOptions | None = None,
+    api: HfApi | None = None,
+) -> MergeRecord:
+    """Merge the models of `config` into the new folder `out`.
+
+    Args:
+        config: A merge config, or the path of one. Models are local folders or Hub ids.
+        out: A folder that is not there or empty. It holds the whole result afterwards, or
+            nothing if the merge fails or is stopped.
+        options: mergekit's own, for example the device. By default .bin files are read
+            through mergekit's restricted lazy unpickler.
+        api: The Hub client; the default one if not given.
+
+    Returns:
+        What was merged, also stored in `out` as slack_ties.json beside mergekit_config.yml.
+
+    Raises:
+        RecipeError: The config cannot be read, or says something that cannot be done.
+        CheckpointError: A model is missing, damaged, not finite or does not fit the others.
+        OutputError: The result cannot be written.
+        HubError: A model cannot be had from the Hub.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    out = Path(out)
+    check_output(out)
+    snapshots = _find_models(recipe, api)
+    headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
+    check_shapes(headers)
+    dtype = _result_dtype(recipe, headers)
+    _check_room(out, headers[recipe.models[0]], dtype)
+
+    from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
+
+    options = options or MergeOptions(lazy_unpickle=True)
+    options = options.model_copy(update={"write_model_card": False})  # it calls the network
+    with _work_folder(out) as work:
+        _run(recipe, work, options, snapshots)
+        merged = read_headers(work, "merged model")
+        (work / CONFIG_FILE).write_bytes(recipe.text.encode())
+        record = MergeRecord(
+            method=recipe.method,
+            dtype=_widest(merged),
+            parameters=sum(header.size for header in merged.values()),
+            parents=tuple(_parent(recipe, name, found[0]) for name, found in snapshots.items()),
+            versions={name: version(name) for name in PACKAGES},
+            options=_traced(options),
+        )
+        write_record(record, work)
+    return record
+
+
+def check_output(out: Path) -> None:
+    """Refuse a folder that the result cannot take the place of.
+
+    Raises:
+        OutputError: It is not empty, not a folder, a mount point, or not writable.
+
+    """
+    hint = "choose another folder, or empty this one yourself"
+    if out.is_dir():
+        if any(out.iterdir()):
+            msg = f"output folder {str(out)!r} is not empty"
+            raise OutputError(msg, hint=hint)
+        if out.is_mount():
+            msg = f"output folder {str(out)!r} is a mount point, expected a folder inside it"
+            raise OutputError(msg, hint=f"use {str(out / 'merged')!r}")
+    elif out.exists() or out.is_symlink():
+        msg = f"output {str(out)!r} is a file, expected a folder"
+        raise OutputError(msg, hint=hint)
+    there = next(parent for parent in out.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        msg = f"cannot write to {str(there)!r}, where output folder {str(out)!r} would go"
+        raise OutputError(msg, hint="choose another folder")
+
+
+def _find_models(recipe: Recipe, api: HfApi | None) -> dict[str, list[Snapshot]]:
+    """Return where each model is on this disk, and after it its LoRA adapter if it has one."""
+    from slack_ties.hub import find_model, split_reference  # noqa: PLC0415 - imports the client
+
+    found: dict[str, list[Snapshot]] = {}
+    for name in recipe.models:
+        LOG.info("model %s (%s)", name, recipe.role(name) or "no role given")
+        found[name] = [find_model(path, rev, api=api) for path, rev in split_reference(name)]
+    return found
+
+
+def _result_dtype(recipe: Recipe, headers: Mapping[str, Mapping[str, Header]]) -> str:
+    """Return the type of the result, and say so if mixed inputs make it wider than they are."""
+    named = recipe.data.get("out_dtype") or recipe.data.get("dtype")
+    if named:
+        return str(named).removeprefix("torch.")
+    types = {name: _widest(tensors) for name, tensors in headers.items()}
+    if set(types.values()) == {"float16", "bfloat16"}:
+        LOG.warning(
+            "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
+            "to prevent it add to the config: out_dtype: %s",
+            types[recipe.models[0]],
+        )
+        return "float32"
+    return max(types.values(), key=lambda name: BYTES.get(name, 0))
+
+
+def _widest(headers: Mapping[str, Header]) -> str:
+    floats = {header.dtype for header in headers.values() if header.dtype in BYTES}
+    return max(sorted(floats), key=BYTES.__getitem__, default="float32")
+
+
+def _check_room(out: Path, base: Mapping[str, Header], dtype: str) -> None:
+    """Refuse to begin what the disk cannot hold."""
+    needed = sum(header.size for header in base.values()) * BYTES[dtype]
+    there = next(parent for parent in out.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    LOG.info("the merged model takes %s of the %s free here", _gb(needed), _gb(free))
+    if needed > free:
+        msg = f"the merged model needs {_gb(needed)}, {str(there)!r} has {_gb(free)} free"
+        raise OutputError(msg, hint="free some space, or choose a folder on another disk")
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that becomes `out` at the end, or goes away."""
+    left = sorted(out.absolute().parent.glob(f".{out.name}.*.partial"))
+    for folder in left:
+        LOG.warning("left over from a merge that was killed, delete it yourself: %s", folder)
+    work = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if out.is_dir():
+            out.rmdir()  # empty: `check_output` saw to that, and rmdir refuses otherwise
+        work.rename(out)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _run(
+    recipe: Recipe, work: Path, options: MergeOptions, snapshots: Mapping[str, list[Snapshot]]
+) -> None:
+    """Let mergekit merge, on local folders alone, and explain what it stumbles over."""
+    from mergekit import merge_methods  # noqa: PLC0415 - see merge_models
+    from mergekit.config import MergeConfiguration  # noqa: PLC0415
+    from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
+    from mergekit.merge import run_merge  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
+
+    import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
+
+    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
+    if recipe.method not in methods:
+        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
+        raise RecipeError(msg + nearest(recipe.method, list(methods)))
+    if recipe.method != "slack_ties":
+        known = [parameter.name for parameter in methods[recipe.method].parameters]
+        check_parameter_names(recipe, known)
+
+    local = {name: _local_reference(found) for name, found in snapshots.items()}
+    data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
+    # mergekit keeps the files it opened for the life of the process: in a notebook the
+    # next merge would read folders as they were.
+    LoaderCache().loaders.clear()
+    try:
+        with tempfile.TemporaryDirectory(dir=work.parent, prefix=".lora.") as lora:
+            if not options.lora_merge_cache:
+                options = options.model_copy(update={"lora_merge_cache": lora})
+            merge_config = MergeConfiguration.model_validate(_localized(data, local))
+            run_merge(merge_config, str(work), options)
+    except SlackTiesError as error:
+        raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
+        raise RecipeError(_renamed(msg, snapshots)) from None
+    except (SafetensorError, OSError) as error:
+        raise _unwritable(work, error) from None
+    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+        LOG.debug("mergekit's error", exc_info=True)
+        reason = _renamed(str(error) or type(error).__name__, snapshots)
+        msg = f"mergekit cannot merge {recipe.where}: {reason}"
+        raise CheckpointError(msg, hint="more with: slack-ties merge CONFIG OUT -vv") from None
+    finally:
+        LoaderCache().loaders.clear()
+
+
+def _local_reference(found: list[Snapshot]) -> dict[str, Any]:
+    """Return mergekit's long form of a model, in which no character has a meaning."""
+    parts = [{"path": str(snapshot.path)} for snapshot in found]
+    return dict(zip(("model", "lora"), parts, strict=False))
+
+
+def _localized(value: Any, local: Mapping[str, dict[str, Any]]) -> Any:
+    """Return a config with every model replaced by its folder on this disk."""
+    if isinstance(value, Mapping):
+        changed = {}
+        for key, item in value.items():
+            if key in REFERENCE_KEYS and reference(item) in local:
+                kept = item if isinstance(item, Mapping) else {}
+                architecture = kept.get("override_architecture")
+                changed[key] = {**local[reference(item)], "override_architecture": architecture}
+            else:
+                changed[key] = _localized(item, local)
+        return changed
+    if isinstance(value, list):
+        return [_localized(item, local) for item in value]
+    return value
+
+
+def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
+    """Call models in a message as the config does."""
+    for name, found in snapshots.items():
+        message = message.replace(str(found[0].path), name)
+    return message
+
+
+def _unwritable(out: Path, error: Exception) -> OutputError:
+    code = error.errno if isinstance(error, OSError) else None
+    full = code in NO_ROOM or any(f"os error {number}" in str(error) for number in NO_ROOM)
+    what = "the disk is full or a file-size limit is reached" if full else "cannot write"
+    msg = f"{what} at {str(out)!r}: {error}"
+    hint = "free some space or raise the limit, then run the same command again" if full else ""
+    return OutputError(msg, hint=hint)
+
+
+def _parent(recipe: Recipe, name: str, found: Snapshot) -> Parent:
+    stated = found.license or recipe.facts.licenses.get(name, "")
+    return Parent(name, role=recipe.role(name), commit=found.commit, license=stated)
+
+
+def _traced(options: MergeOptions) -> dict[str, Any]:
+    """Return the options that can change the result, where they are not mergekit's defaults."""
+    traced: dict[str, Any] = options.model_dump(exclude_defaults=True, exclude=WITHOUT_TRACE)
+    if traced.get("device") == "cpu":  # mergekit fills its default in
+        del traced["device"]
+    return traced

@@ -1,0 +1,84 @@
+"""What a merge did, on disk: OUT/slack_ties.json, for the card and for whoever repeats it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slack_ties.errors import OutputError
+
+__all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
+
+RECORD_FILE = "slack_ties.json"
+CONFIG_FILE = "mergekit_config.yml"  # mergekit's own name for it
+RECORD_VERSION = 1  # raised when the meaning of a field changes
+
+
+@dataclass(frozen=True)
+class Parent:
+    """One model that went into the merge."""
+
+    model: str  # as the config names it
+    role: str = ""  # base, ct, sft or not known
+    commit: str = ""  # of the Hub repository; empty for a local folder
+    license: str = ""  # as the model's own card or the config says; empty if neither does
+
+    @property
+    def hub_id(self) -> str:
+        """The id on the Hub; empty for a local folder."""
+        return self.model.partition("@")[0] if self.commit else ""
+
+
+@dataclass(frozen=True)
+class MergeRecord:
+    """What one merge did."""
+
+    method: str
+    dtype: str  # of the merged weights
+    parameters: int  # entries of all merged tensors
+    parents: tuple[Parent, ...]
+    versions: Mapping[str, str]  # of the packages that make the bytes
+    options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's, where not its defaults
+    record: int = RECORD_VERSION
+
+    def flags(self) -> list[str]:
+        """Return the options as they are typed after `slack-ties merge` or `run`."""
+        words: list[str] = []
+        for name, value in sorted(self.options.items()):
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                words += [f"--{flag}", str(value)]
+        return words
+
+
+def write_record(record: MergeRecord, folder: Path) -> None:
+    """Write `record` into the model folder."""
+    text = json.dumps(asdict(record), indent=2, ensure_ascii=False)
+    (folder / RECORD_FILE).write_bytes(f"{text}\n".encode())
+
+
+def read_record(folder: Path) -> MergeRecord:
+    """Read the record of the model in `folder`.
+
+    Raises:
+        OutputError: There is none, or it is not one of ours.
+
+    """
+    path = folder / RECORD_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["record"] != RECORD_VERSION:
+            msg = f"{path}: expected record version {RECORD_VERSION}, got {data['record']!r}"
+            raise OutputError(msg, hint="pip install --upgrade slack-ties")
+        return MergeRecord(**{**data, "parents": tuple(Parent(**p) for p in data["parents"])})
+    except FileNotFoundError:
+        msg = f"{str(folder)!r} holds no {RECORD_FILE}: not a model that slack-ties merged"
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: damaged: {error!r}"
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (merges again)") from None
