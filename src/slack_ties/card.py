@@ -1,0 +1,172 @@
+"""Write the model card of a merged model: README.md. `slack-ties card` calls this.
+
+Every sentence follows from the config and from the record of the merge. What is not known
+is left out, or said to be unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from slack_ties.errors import OutputError
+from slack_ties.hub import HUB_ID, split_reference
+from slack_ties.recipe import Recipe, read_recipe
+from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
+
+__all__ = ["CARD_FILE", "make_card", "write_card"]
+
+CARD_FILE = "README.md"
+ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
+
+
+def write_card(
+    out: str | Path,
+    *,
+    repo_id: str | None = None,
+    license: str | None = None,  # noqa: A002 - the Hub's word for it
+    overwrite: bool = False,
+) -> Path:
+    """Write the card of the merged model in the folder `out` and return its path.
+
+    Args:
+        out: A folder made by `merge_models`.
+        repo_id: Where the model will be published; the card's example loads it from there.
+        license: The merged model's licence, as a Hub licence id. If not given it is the
+            parents', where all of them state the same one.
+        overwrite: Replace a card that is already there.
+
+    Raises:
+        OutputError: `out` is no merged model of ours, or a card is there already.
+
+    """
+    out = Path(out)
+    record = read_record(out)
+    recipe = read_recipe(out / CONFIG_FILE)
+    path = out / CARD_FILE
+    if path.exists() and not overwrite:
+        msg = f"{path} is already there"
+        raise OutputError(msg, hint=f"slack-ties card {out} --overwrite  (replaces it)")
+    card = make_card(recipe, record, folder=out, repo_id=repo_id, license=license)
+    try:
+        path.write_bytes(str(card).encode())
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return path
+
+
+def make_card(
+    recipe: Recipe,
+    record: MergeRecord | None = None,
+    *,
+    folder: Path | None = None,
+    repo_id: str | None = None,
+    license: str | None = None,  # noqa: A002 - the Hub's word for it
+) -> ModelCard:
+    """Return the card of a merge; without `record`, an example card of one not yet run."""
+    facts = recipe.facts
+    parents = record.parents if record else _planned(recipe)
+    code = facts.language.get("iso_639_1") or facts.language.get("iso_639_3")
+    tag = facts.language.get("tag", "")
+    language = _plain(facts.language.get("name") or tag)
+    endonym = _plain(facts.language.get("endonym", ""))
+    family = _plain(facts.family)
+    title = " ".join(filter(None, [language, family])) or _plain(folder.name if folder else "")
+    stated = license or _common_license(parents)
+    data = ModelCardData(
+        language=list(dict.fromkeys(filter(None, [code, *facts.sft_languages]))) or None,
+        license=stated or None,
+        base_model=[i for p in parents if (i := _hub_id(p, record))] or None,
+        base_model_relation="merge",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["merge", "mergekit", "slack-ties", *([tag] if "-" in tag else [])],
+        model_name=f"{title or 'Language model'}, merged with {recipe.method}",
+    )
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", recipe.text + "``")))
+    card: ModelCard = ModelCard.from_template(
+        data,
+        template_str=files("slack_ties").joinpath("model_card.md").read_text(encoding="utf-8"),
+        title=data.model_name,
+        language=f"{language} ({endonym})" if endonym else language,
+        roles=" ".join(sorted(set(facts.roles) - {"base"})),
+        record=record,
+        parents=[
+            {
+                "role": ROLES.get(parent.role, parent.role) or "merged",
+                "model": _plain(parent.model),
+                "commit": f"`{parent.commit}`" if parent.commit else "local folder",
+                "license": parent.license or "not stated",
+            }
+            for parent in parents
+        ],
+        where=repo_id or (folder.name if folder else "OUT"),
+        chat=_has_chat_template(folder),
+        in_language=f", in {language}" if language else "",
+        method=_plain(recipe.method),
+        fence=fence,
+        config=recipe.text.rstrip("\n"),
+        config_name=_plain(recipe.where),
+        versions=" ".join(f"{k}=={v.partition('+')[0]}" for k, v in record.versions.items())
+        if record
+        else "",
+        options="".join(f" {word}" for word in record.flags()) if record else "",
+        license_text=_license_text(parents, license, stated),
+    )
+    return card
+
+
+def _planned(recipe: Recipe) -> tuple[Parent, ...]:
+    licenses = recipe.facts.licenses
+    return tuple(
+        Parent(model, role=recipe.role(model), license=licenses.get(model, ""))
+        for model in recipe.models
+    )
+
+
+def _hub_id(parent: Parent, record: MergeRecord | None) -> str:
+    """Return the Hub id for the metadata: only of models known to have come from the Hub."""
+    if record:
+        return parent.hub_id
+    path = split_reference(parent.model)[0][0]
+    return path if HUB_ID.fullmatch(path) and not Path(path).exists() else ""
+
+
+def _common_license(parents: tuple[Parent, ...]) -> str:
+    licenses = {parent.license for parent in parents}
+    return licenses.pop() if len(licenses) == 1 else ""
+
+
+def _license_text(parents: tuple[Parent, ...], chosen: str | None, stated: str) -> str:
+    if chosen:
+        return f"`{chosen}`, as stated by whoever made this model."
+    if stated:
+        return f"`{stated}`, which every parent states."
+    silent = [_plain(parent.model) for parent in parents if not parent.license]
+    if silent:
+        who = ", ".join(silent)
+        return f"Unknown: no licence is known of {who}. Ask the authors before you rely on it."
+    return "Unknown: the parents state different licences (see the table)."
+
+
+def _has_chat_template(folder: Path | None) -> bool:
+    if folder is None:
+        return False
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(isinstance(config, dict) and config.get("chat_template"))
+
+
+def _plain(text: str) -> str:
+    """Make somebody's text harmless in markdown: one line, no markup, of bounded length."""
+    line = " ".join(text.split())[:200]
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", line)
