@@ -1,0 +1,151 @@
+"""Send a merged model to the Hugging Face Hub. `slack-ties publish` calls this.
+
+All files go in one commit, so that the Hub shows the old model or the new one and never a
+mixture; afterwards the Hub's checksums are compared with the files here.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from slack_ties.card import CARD_FILE
+from slack_ties.checkpoint import read_headers
+from slack_ties.errors import HubError, OutputError
+from slack_ties.hub import API_TIMEOUT, hub_errors
+from slack_ties.record import RECORD_FILE, read_record
+
+__all__ = ["Published", "check_publish", "publish_model"]
+
+LOG = logging.getLogger("slack_ties")
+
+LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
+# What the Hub itself puts into a new repository.
+NOT_OURS_TO_MIND = {".gitattributes"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a model went."""
+
+    repo_id: str
+    url: str  # of the model's page
+    commit: str
+    files: tuple[str, ...]
+
+
+def publish_model(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    api: HfApi | None = None,
+) -> Published:
+    """Publish the merged model in `folder` as the Hub model `repo_id`.
+
+    The repository is made if it is not there. One that is there must hold nothing, or an
+    earlier result of slack-ties, whose files are replaced.
+
+    Args:
+        folder: Made by `merge_models`, with a card by `write_card`.
+        repo_id: OWNER/NAME, or NAME for one of your own.
+        private: Make a new repository private.
+        api: The Hub client; the default one, with your stored token, if not given.
+
+    Raises:
+        OutputError: The folder is incomplete. Nothing is sent then.
+        HubError: The Hub cannot be reached or refuses. Nothing is visible there then.
+
+    """
+    folder, api = Path(folder), api or HfApi()
+    files = _complete_files(folder)
+    repo_id, head = check_publish(repo_id, private=private, api=api)
+    with hub_errors(f"publishing to {repo_id!r}", api):
+        there: list[str] = []
+        if head is None:
+            api.create_repo(repo_id, private=private)
+            head = api.model_info(repo_id, timeout=API_TIMEOUT).sha
+        else:
+            there = api.list_repo_files(repo_id, revision=head)
+        stale = sorted(set(there) - set(files) - NOT_OURS_TO_MIND)
+        LOG.info("sending %d files to %s/%s", len(files), api.endpoint, repo_id)
+        try:
+            commit = api.create_commit(
+                repo_id,
+                [
+                    *(CommitOperationAdd(name, folder / name) for name in files),
+                    *(CommitOperationDelete(name) for name in stale),
+                ],
+                commit_message="Merge with slack-ties",
+                parent_commit=head,
+            )
+        except ValueError as error:  # the Hub's verdict on the card's metadata
+            msg = f"{repo_id!r}: {error}"
+            raise HubError(msg, hint=f"slack-ties card {folder} --overwrite") from None
+        except RuntimeError as error:  # an upload that the client gave up
+            msg = f"publishing to {repo_id!r}: {error}: {error.__cause__ or ''}"
+            hint = f"slack-ties publish {folder} {repo_id}  (sends only what is missing)"
+            raise HubError(msg, hint=hint) from None
+        _verify(folder, files, repo_id, commit.oid, api)
+    return Published(repo_id, f"{api.endpoint}/{repo_id}", commit.oid, tuple(files))
+
+
+def check_publish(repo_id: str, *, private: bool, api: HfApi) -> tuple[str, str | None]:
+    """Return the full id and the present commit of the repository, None if it is to be made.
+
+    Writes nothing; to be called before a long merge as well.
+
+    Raises:
+        HubError: There is no token, it may not write, or the repository is somebody's else.
+
+    """
+    if not (api.token or get_token()):
+        msg = f"publishing to {repo_id!r} needs a token, and none is stored"
+        raise HubError(msg, hint=LOGIN)
+    with hub_errors(f"publishing to {repo_id!r}", api):
+        user = api.whoami()
+        if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            msg = f"publishing to {repo_id!r}: the present token can only read"
+            raise HubError(msg, hint=LOGIN)
+        if "/" not in repo_id:
+            repo_id = f"{user['name']}/{repo_id}"
+        try:
+            info = api.model_info(repo_id, timeout=API_TIMEOUT)
+        except RepositoryNotFoundError:
+            return repo_id, None
+    there = {sibling.rfilename for sibling in info.siblings or ()} - NOT_OURS_TO_MIND
+    if there and RECORD_FILE not in there:
+        msg = f"{repo_id!r} holds files that slack-ties did not put there, such as {min(there)!r}"
+        raise HubError(msg, hint="choose another name")
+    if private and not info.private:
+        msg = f"{repo_id!r} is there already and public, expected a private one"
+        raise HubError(msg, hint="choose another name, or leave --private out")
+    return repo_id, info.sha
+
+
+def _complete_files(folder: Path) -> list[str]:
+    """Return the names of the files to send, after making sure that nothing is missing."""
+    read_record(folder)
+    read_headers(folder, "merged model")
+    if not (folder / CARD_FILE).is_file():
+        msg = f"{str(folder)!r} has no model card ({CARD_FILE})"
+        raise OutputError(msg, hint=f"slack-ties card {folder}")
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _verify(folder: Path, files: list[str], repo_id: str, commit: str, api: HfApi) -> None:
+    result = api.verify_repo_checksums(repo_id, revision=commit, local_dir=folder)
+    wrong = [m["path"] if isinstance(m, dict) else m.path for m in result.mismatches]
+    wrong += [path for path in files if path in result.extra_paths]
+    if wrong:
+        msg = f"{repo_id!r}: {', '.join(sorted(wrong))} arrived damaged or not at all"
+        raise HubError(msg, hint=f"slack-ties publish {folder} {repo_id}")

@@ -1,0 +1,233 @@
+"""Publishing by the real client to a Hub on loopback: one commit, verified, and never half."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+from transformers import AutoModelForCausalLM
+
+from slack_ties.card import write_card
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import CheckpointError, HubError, OutputError
+from slack_ties.merge import merge_models
+from slack_ties.publish import check_publish, publish_model
+
+if TYPE_CHECKING:
+    from hub_server import Server
+    from triple import Folders
+
+
+@pytest.fixture(scope="module")
+def finished(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A merged model with its card; not to be changed."""
+    out = tmp_path_factory.mktemp("publish") / "out"
+    choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft))
+    merge_models(make_config("bo", choices), out, options=MergeOptions(quiet=True))
+    write_card(out)
+    return out
+
+
+@pytest.fixture
+def model(finished: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "model"))
+
+
+def on_hub(api: HfApi, repo_id: str) -> set[str]:
+    """Return the files of a repository, without the Hub's own."""
+    return set(api.list_repo_files(repo_id)) - {".gitattributes"}
+
+
+def test_all_files_go_in_one_commit(finished: Path, api: HfApi, tmp_path: Path) -> None:
+    """The files are there, byte for byte, and transformers loads them."""
+    published = publish_model(finished, "me/tibetan", api=api)
+
+    assert published.url == f"{api.endpoint}/me/tibetan"
+    assert set(published.files) == {path.name for path in finished.iterdir()}
+    assert on_hub(api, "me/tibetan") == set(published.files)
+    info = api.model_info("me/tibetan")
+    assert (info.sha, info.private) == (published.commit, False)
+    assert {"merge", "mergekit", "slack-ties"} <= set(info.tags)
+    folder = Path(api.snapshot_download("me/tibetan", cache_dir=tmp_path))
+    for path in finished.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    assert AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_it_is_found_by_its_tag(finished: Path, api: HfApi) -> None:
+    """Whoever lists the Hub's models by our tag sees it."""
+    publish_model(finished, "me/tibetan", api=api)
+
+    assert [model.id for model in api.list_models(filter="slack-ties")] == ["me/tibetan"]
+
+
+def test_a_name_alone_is_ones_own(finished: Path, api: HfApi) -> None:
+    """The owner is who the token belongs to; private if asked."""
+    published = publish_model(finished, "tibetan", private=True, api=api)
+
+    assert published.repo_id == "me/tibetan"
+    assert api.model_info("me/tibetan").private
+
+
+def test_publishing_again_replaces_and_removes(model: Path, api: HfApi) -> None:
+    """What an earlier result had and this one has not goes, in the same commit."""
+    (model / "old-shard.safetensors").write_bytes(b"old")
+    first = publish_model(model, "me/tibetan", api=api)
+    (model / "old-shard.safetensors").unlink()
+    (model / "README.md").write_text("---\nlicense: mit\n---\nnew")
+
+    second = publish_model(model, "me/tibetan", api=api)
+
+    assert first.commit != second.commit
+    assert on_hub(api, "me/tibetan") == set(second.files)
+    assert "old-shard.safetensors" in first.files
+
+
+def test_publishing_the_same_again_changes_nothing(finished: Path, api: HfApi) -> None:
+    """The commit stays, and nothing is uploaded."""
+    first = publish_model(finished, "me/tibetan", api=api)
+
+    assert publish_model(finished, "me/tibetan", api=api) == first
+
+
+def test_hidden_files_stay_here(model: Path, api: HfApi) -> None:
+    """Editors and systems leave them; they are nobody's model."""
+    (model / ".DS_Store").write_text("x")
+    (model / ".cache").mkdir()
+    (model / ".cache" / "token").write_text("hf_secret")
+
+    assert not any(name[0] == "." for name in publish_model(model, "me/tibetan", api=api).files)
+
+
+def test_somebody_elses_files_are_left_alone(finished: Path, api: HfApi) -> None:
+    """A repository with files that are not ours is refused before anything is sent."""
+    api.create_repo("me/thesis", private=False)
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="thesis.txt", repo_id="me/thesis")
+
+    with pytest.raises(HubError, match=r"'me/thesis' holds files .* such as 'thesis.txt'"):
+        publish_model(finished, "me/thesis", api=api)
+
+    assert on_hub(api, "me/thesis") == {"thesis.txt"}
+
+
+def test_a_public_repository_does_not_get_a_private_model(finished: Path, api: HfApi) -> None:
+    """Whoever asks for private must not end up public."""
+    publish_model(finished, "me/tibetan", api=api)
+
+    with pytest.raises(HubError, match="is there already and public"):
+        publish_model(finished, "me/tibetan", private=True, api=api)
+
+
+# Who may
+
+
+def test_no_token(finished: Path, hub: Server) -> None:
+    """Said before the first request, with how to get one."""
+    with pytest.raises(HubError, match="needs a token, and none is stored") as caught:
+        publish_model(finished, "me/tibetan", api=HfApi(endpoint=hub.url))
+
+    assert caught.value.hint.startswith("hf auth login")
+    assert hub.hub.requests == []
+
+
+def test_a_token_that_can_only_read(finished: Path, hub: Server) -> None:
+    """Said before anything is made."""
+    with pytest.raises(HubError, match="the present token can only read"):
+        publish_model(finished, "you/tibetan", api=HfApi(endpoint=hub.url, token="hf_reader"))
+
+    assert hub.hub.requests == ["GET /api/whoami-v2"]
+
+
+def test_a_wrong_token(finished: Path, hub: Server) -> None:
+    """It is not shown."""
+    with pytest.raises(HubError, match="does not accept the present token") as caught:
+        publish_model(finished, "me/tibetan", api=HfApi(endpoint=hub.url, token="hf_wrong"))
+
+    assert "hf_wrong" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_somebody_elses_name(finished: Path, api: HfApi) -> None:
+    """The Hub's refusal in our words."""
+    with pytest.raises(HubError, match="not allowed to do this"):
+        publish_model(finished, "them/tibetan", api=api)
+
+
+def test_no_network(finished: Path) -> None:
+    """A refused connection names the Hub."""
+    with pytest.raises(HubError, match=r"cannot reach http://127\.0\.0\.1:9"):
+        publish_model(finished, "me/x", api=HfApi(endpoint="http://127.0.0.1:9", token="hf_writer"))
+
+
+@pytest.mark.parametrize("name", ["me/../x", "a/b/c", "me/x y", "me/-x-"])
+def test_a_name_that_the_hub_does_not_allow(finished: Path, api: HfApi, name: str) -> None:
+    """Found by the client before it asks the Hub."""
+    with pytest.raises(HubError):
+        publish_model(finished, name, api=api)
+
+    assert list(api.list_models()) == []
+
+
+# What may
+
+
+def test_a_folder_that_is_no_result(triple: Folders, api: HfApi) -> None:
+    """Only what slack-ties merged is published."""
+    with pytest.raises(OutputError, match="not a model that slack-ties merged"):
+        publish_model(triple.base, "me/tibetan", api=api)
+
+
+def test_a_model_without_a_card(model: Path, api: HfApi) -> None:
+    """The next command is named."""
+    (model / "README.md").unlink()
+
+    with pytest.raises(OutputError, match="has no model card") as caught:
+        publish_model(model, "me/tibetan", api=api)
+
+    assert caught.value.hint == f"slack-ties card {model}"
+
+
+def test_a_damaged_model(model: Path, api: HfApi) -> None:
+    """A truncated file is found before it is sent."""
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        publish_model(model, "me/tibetan", api=api)
+
+    assert list(api.list_models()) == []
+
+
+def test_a_card_that_the_hub_refuses(model: Path, api: HfApi) -> None:
+    """Its verdict is shown, and no weights are sent."""
+    (model / "README.md").write_text("---\nlicense: my-own\n---\n")
+
+    with pytest.raises(HubError, match='"license" must be one of'):
+        publish_model(model, "me/tibetan", api=api)
+
+    assert on_hub(api, "me/tibetan") == set()
+
+
+def test_damage_on_the_way_is_found(finished: Path, api: HfApi, hub: Server) -> None:
+    """A Hub that ends up with another file than it was sent is noticed."""
+    commit = hub.hub.commit
+
+    def damaged(state: dict, title: str, files: dict) -> str:
+        if "README.md" in files:
+            files["README.md"]["oid"] = files[".gitattributes"]["oid"]
+        return commit(state, title, files)
+
+    hub.hub.commit = damaged
+
+    with pytest.raises(HubError, match=r"README\.md arrived damaged"):
+        publish_model(finished, "me/tibetan", api=api)
+
+
+def test_checking_writes_nothing(hub: Server, api: HfApi) -> None:
+    """It can be asked before a long merge."""
+    assert check_publish("tibetan", private=False, api=api) == ("me/tibetan", None)
+    assert all(request.startswith("GET") for request in hub.hub.requests)
