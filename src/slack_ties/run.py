@@ -1,0 +1,106 @@
+"""From a language to a published model: config, merge, card, publish. `slack-ties run`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import HubError, RecipeError
+from slack_ties.merge import check_output, merge_models
+from slack_ties.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.publish import Published
+    from slack_ties.record import MergeRecord
+
+__all__ = ["Result", "run_all"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run made."""
+
+    folder: Path
+    record: MergeRecord
+    card: Path
+    published: Published | None = None
+
+
+def run_all(  # noqa: PLR0913 - all by name, each a stage's own
+    what: str | Path,
+    out: str | Path,
+    *,
+    choices: Choices | None = None,
+    options: MergeOptions | None = None,
+    publish: str | None = None,
+    private: bool = False,
+    license: str | None = None,  # noqa: A002 - the Hub's word for it
+    api: HfApi | None = None,
+) -> Result:
+    """Merge a language or a config into the folder `out`, write its card, and publish it.
+
+    Args:
+        what: A key or language of the catalogue, or the path of a merge config.
+        out: A folder that is not there or empty.
+        choices: For a language: models and parameters other than the catalogue's.
+        options: mergekit's own, for example the device.
+        publish: The Hub id to publish to; nothing is published if not given.
+        private: Make a new Hub repository private.
+        license: The merged model's licence for the card.
+        api: The Hub client; the default one if not given.
+
+    Raises:
+        SlackTiesError: A stage failed; its message says what and where. What earlier stages
+            made stays: a merged model in `out` is complete even if publishing fails.
+
+    """
+    out = Path(out)
+    recipe = _recipe(what, choices)
+    check_output(out)
+    steps = 4 if publish else 3
+    LOG.info("[1/%d] config  %s", steps, recipe.where)
+
+    from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
+
+    if publish:
+        from huggingface_hub import HfApi  # noqa: PLC0415
+
+        from slack_ties.publish import check_publish, publish_model  # noqa: PLC0415
+
+        api = api or HfApi()
+        publish, _ = check_publish(publish, private=private, api=api)
+    LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
+    record = merge_models(recipe, out, options=options, api=api)
+    card = write_card(out, repo_id=publish, license=license)
+    LOG.info("[3/%d] card    %s", steps, card)
+    if not publish:
+        return Result(out, record, card)
+    LOG.info("[4/%d] publish %s", steps, publish)
+    try:
+        published = publish_model(out, publish, private=private, api=api)
+    except HubError as error:
+        msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
+        raise HubError(
+            msg, hint=f"{error.hint}; then: slack-ties publish {out} {publish}"
+        ) from None
+    return Result(out, record, card, published)
+
+
+def _recipe(what: str | Path, choices: Choices | None) -> Recipe:
+    """Return the recipe of a config file or of a language."""
+    path = Path(what)
+    if not (path.is_file() or path.suffix in {".yml", ".yaml"}):
+        return make_config(str(what), choices)
+    made = choices.made() if choices else []
+    if made:
+        msg = f"{path} is a config: --{' and --'.join(made)} would change it"
+        raise RecipeError(msg, hint="change them in the config, or run a language")
+    return read_recipe(path)

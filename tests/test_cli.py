@@ -1,0 +1,288 @@
+"""The command line: what it prints, its exit codes, and what its help does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hub_server import Server
+from slack_ties.cli import cli
+from slack_ties.languages import list_languages
+from triple import Folders
+
+COMMANDS = ["languages", "config", "merge", "card", "publish", "run"]
+PROGRAM = Path(sys.executable).with_name("slack-ties")
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in an empty folder, within this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(cli, [str(word) for word in words])
+
+    return run
+
+
+def models(triple: Folders) -> list[str]:
+    """Return the options that name the models of a triple."""
+    return ["--base", str(triple.base), "--ct", str(triple.ct), "--sft", str(triple.sft)]
+
+
+def error_of(result: Result) -> str:
+    """Check that a command failed as for a user's mistake, and return its one line."""
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0].removeprefix("Error: ")
+
+
+# Help
+
+
+@pytest.mark.parametrize("words", [[], ["--version"], *([c, "--help"] for c in COMMANDS)])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    """It answers at once: neither torch nor transformers nor mergekit nor the Hub client."""
+    heavy = {"torch", "transformers", "mergekit", "huggingface_hub", "safetensors.torch"}
+    code = (
+        "import sys; from slack_ties.cli import cli\n"
+        f"try: cli({words or ['--help']!r})\n"
+        f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "Usage: " in done.stdout or "version" in done.stdout
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_begins_with_examples(command: str, invoke: Invoke) -> None:
+    """Every command says what it does and how it is typed before it lists options."""
+    text = invoke(command, "--help").output
+
+    assert text.index("Examples:") < text.index("Options:")
+    assert f"  slack-ties {command}" in text
+
+
+def test_help_names_options_that_mergekit_has(invoke: Invoke) -> None:
+    """The short list of mergekit's options is true, and the long one is there."""
+    long = invoke("merge", "--help-mergekit")
+
+    short = invoke("merge", "--help").output.partition("The most used:")[2]
+    named = [w for w in short.split() if w.startswith("--") and w != "--help-mergekit"]
+    assert long.exit_code == 0
+    assert len(named) >= 6
+    assert [name for name in named if f"{name}" not in long.output] == []
+    assert "write-model-card" not in long.output
+
+
+# Each command
+
+
+def test_languages(invoke: Invoke) -> None:
+    """A table for people, everything for scripts."""
+    table = invoke("languages").output
+    data = json.loads(invoke("languages", "--json").output)
+
+    assert "Tibetan" in table
+    assert [row["key"] for row in data] == [triple.key for triple in list_languages()]
+    assert data[0]["language"]["endonym"] == "བོད་སྐད་"
+
+
+def test_config(invoke: Invoke) -> None:
+    """It prints what it wrote, and what to do next."""
+    result = invoke("config", "bo", "tamil", "-o", "configs", "--slack", "0.3")
+
+    assert result.stdout.split() == [str(Path("configs", f"{k}.yml")) for k in ("bo", "ta")]
+    assert "Next: slack-ties merge" in result.stderr
+    assert "slack: 0.3" in Path("configs/bo.yml").read_text("utf-8")
+
+
+def test_config_of_all(invoke: Invoke) -> None:
+    """The whole catalogue, into merge_configs by default."""
+    result = invoke("config", "--all", "--json")
+
+    written = json.loads(result.stdout)["configs"]
+    assert len(written) == len(list_languages())
+    assert all(Path(path).parent == Path("merge_configs") for path in written)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["config"],
+        ["config", "bo", "--all"],
+        ["config", "--all", "--ct", "x"],
+        ["config", "bo", "--dtype", "int8"],
+        ["merge", "x.yml"],
+        ["merge", "x.yml", "out", "--no-such-option"],
+        ["run", "bo"],
+        ["publish", "out"],
+        ["nonsense"],
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -> None:
+    """With the usage, and without a traceback."""
+    result = invoke(*words)
+
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:
+    """Config, merge, card: each command names the next."""
+    config = invoke("config", "bo", *models(triple))
+    merge = invoke("merge", "merge_configs/bo.yml", "out", "--out-shard-size", "200K")
+    card = invoke("card", "out")
+
+    assert "slack-ties merge merge_configs/bo.yml OUT" in config.stderr
+    assert merge.stdout == "out: 139,584 parameters, bfloat16\n"
+    assert "slack-ties card out" in merge.stderr
+    assert len(list(Path("out").glob("model-*.safetensors"))) > 1
+    assert card.stdout == f"{Path('out') / 'README.md'}\n"
+    assert "slack-ties publish out" in card.stderr
+
+
+def test_quiet_and_json(invoke: Invoke, triple: Folders) -> None:
+    """A script reads one JSON object and nothing else."""
+    result = invoke("run", "bo", *models(triple), "--out", "out dir", "--quiet", "--json")
+
+    data = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert data["record"]["parameters"] == 139_584
+    assert data["repeat"] == "slack-ties run 'out dir/mergekit_config.yml' --out 'out dir-again'"
+
+
+def test_a_card_of_a_config(invoke: Invoke) -> None:
+    """An example card goes to the standard output."""
+    invoke("config", "bo")
+
+    assert invoke("card", "merge_configs/bo.yml").stdout.startswith("---\nbase_model:")
+
+
+# Bad input: one clear line, exit code 1
+
+
+def test_bad_input(invoke: Invoke, triple: Folders) -> None:
+    """Each mistake is named with where it is."""
+    Path("bad.yml").write_text("a: [")
+    Path("full").mkdir()
+    Path("full/thesis.txt").write_text("mine")
+    config = "merge_configs/bo.yml"
+    invoke("config", "bo", *models(triple))
+    good = Path(config).read_text("utf-8")
+    Path("typo.yml").write_text(good.replace("density", "densty"))
+    Path("gone.yml").write_text(good.replace(str(triple.ct), "./gone"))
+
+    errors = [
+        error_of(invoke(*words))
+        for words in (
+            ["config", "tibetian"],
+            ["run", "klingon", "--out", "out"],
+            ["merge", "none.yml", "out"],
+            ["merge", "bad.yml", "out"],
+            ["merge", "typo.yml", "out"],
+            ["merge", "gone.yml", "out"],
+            ["merge", config, "full"],
+            ["run", config, "--slack", "0.1", "--out", "out"],
+            ["card", "full"],
+            ["publish", "full", "me/x"],
+            ["run", "bo", *models(triple), "--out", "out", "--publish", "me/x"],
+            ["run", "bo", "--out", "out"],
+        )
+    ]
+
+    assert errors == [
+        "no language 'tibetian' in the catalogue. Did you mean 'Tibetan'?",
+        "no language 'klingon' in the catalogue.",
+        "no config file 'none.yml'",
+        "bad.yml: line 1, column 5: not valid YAML: expected the node content, "
+        "but found '<stream end>'",
+        f"typo.yml: models[0] ({triple.ct}): unknown parameter 'densty'. Did you mean 'density'?",
+        "model folder './gone' is not there, expected a folder with config.json and weights",
+        "output folder 'full' is not empty",
+        f"{Path(config)} is a config: --slack would change it",
+        "'full' holds no slack_ties.json: not a model that slack-ties merged",
+        "'full' holds no slack_ties.json: not a model that slack-ties merged",
+        "publishing to 'me/x' needs a token, and none is stored",
+        "model 'meta-llama/Llama-2-7b-hf' (no folder of that name here): "
+        "cannot reach http://127.0.0.1:9: [Errno 111] Connection refused",
+    ]
+    assert not Path("out").exists()
+
+
+# As a process
+
+
+def environment(hub: Server, tmp_path: Path, token: str = "hf_writer") -> dict[str, str]:
+    """Return an environment in which the Hub is the one of the tests."""
+    return {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": token,
+        "HF_HOME": str(tmp_path / "hf"),
+        "PYTHONWARNINGS": "default",
+    }
+
+
+def test_from_a_language_to_the_hub(triple: Folders, tmp_path: Path, hub: Server) -> None:
+    """The command of the README, with a token in the environment that is shown nowhere."""
+    words = ["run", "bo", *models(triple), "--out", "out", "--publish", "me/tibetan"]
+
+    done = subprocess.run(
+        [PROGRAM, *words],
+        cwd=tmp_path,
+        env=environment(hub, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    commit = hub.hub.repo("me/tibetan", None)["commits"][-1]
+    assert f"Published: {hub.url}/me/tibetan at commit {commit['id']}\n" in done.stdout
+    again = "slack-ties run out/mergekit_config.yml --out out-again --publish me/tibetan\n"
+    assert f"Repeat it: {again}" in done.stdout
+    assert "[4/4] publish me/tibetan" in done.stderr
+    everything = done.stdout + done.stderr
+    everything += "".join(p.read_text("utf-8") for p in (tmp_path / "out").glob("*.[mjy]*[dnl]"))
+    assert "hf_writer" not in everything
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_merge_leaves_nothing(
+    triple: Folders, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Ctrl-C, and the stop of a job scheduler, clean up; no traceback."""
+    out = tmp_path / "work" / "out"
+    out.parent.mkdir()
+    process = subprocess.Popen(
+        [PROGRAM, "run", "bo", *models(triple), "--out", out],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):  # until it has begun to work, which takes some seconds of imports
+        if list(out.parent.iterdir()):
+            break
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode not in (0, None)
+    assert list(out.parent.iterdir()) == []
+    assert "Traceback" not in errors

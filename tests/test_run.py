@@ -1,0 +1,128 @@
+"""All stages in one call, and what stays when one of them fails."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+
+from hub_server import Refused, Server
+from slack_ties.config import Choices, write_configs
+from slack_ties.errors import HubError, OutputError, RecipeError
+from slack_ties.run import run_all
+
+if TYPE_CHECKING:
+    from triple import Folders
+
+QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
+
+
+@pytest.fixture
+def choices(triple: Folders) -> Choices:
+    """The models of the triple."""
+    return Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft))
+
+
+def test_from_a_language_to_a_folder(
+    choices: Choices, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Config, merge and card, each said as it begins; nothing is published unasked."""
+    with caplog.at_level(logging.INFO, "slack_ties"):
+        result = run_all("Tibetan", tmp_path / "out", choices=choices, options=QUIET)
+
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        *("README.md", "mergekit_config.yml", "slack_ties.json", "model.safetensors")
+    }
+    assert result.published is None
+    assert [f"[{i}/3]" in caplog.text for i in (1, 2, 3)] == [True] * 3
+
+
+def test_from_a_config_to_the_hub(choices: Choices, tmp_path: Path, api: HfApi) -> None:
+    """The published card loads the model from where it is."""
+    (config,) = write_configs(["bo"], tmp_path, choices=choices)
+
+    result = run_all(
+        config,
+        tmp_path / "out",
+        options=QUIET,
+        publish="tibetan",
+        private=True,
+        license="mit",
+        api=api,
+    )
+
+    info = api.model_info("me/tibetan")
+    card = result.card.read_text("utf-8")
+    assert (result.published.repo_id, result.published.commit) == ("me/tibetan", info.sha)
+    assert info.private
+    assert info.card_data.license == "mit"
+    assert 'name = "me/tibetan"' in card
+
+
+def test_the_stored_config_repeats_the_merge(choices: Choices, tmp_path: Path) -> None:
+    """Running what lies in the result gives the same bytes."""
+    run_all("bo", tmp_path / "one", choices=choices, options=QUIET)
+
+    run_all(tmp_path / "one" / "mergekit_config.yml", tmp_path / "two", options=QUIET)
+
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+
+
+def test_choices_do_not_change_a_config(choices: Choices, tmp_path: Path) -> None:
+    """A config says everything itself."""
+    (config,) = write_configs(["bo"], tmp_path, choices=choices)
+
+    with pytest.raises(RecipeError, match="--slack would change it"):
+        run_all(config, tmp_path / "out", choices=Choices(slack=0.1), options=QUIET)
+
+
+def test_a_missing_config_is_not_taken_for_a_language(tmp_path: Path) -> None:
+    """Its ending tells."""
+    with pytest.raises(RecipeError, match=r"no config file 'none\.yml'"):
+        run_all("none.yml", tmp_path / "out")
+
+
+def test_permission_to_publish_is_asked_before_the_merge(
+    choices: Choices, tmp_path: Path, hub: Server
+) -> None:
+    """Hours of work must not end at a missing token."""
+    with pytest.raises(HubError, match="needs a token"):
+        run_all(
+            "bo",
+            tmp_path / "out",
+            choices=choices,
+            publish="me/x",
+            api=HfApi(endpoint=hub.url),
+        )
+
+    assert list(tmp_path.glob("**/*.safetensors")) == []
+
+
+def test_an_output_folder_that_is_not_empty(choices: Choices, tmp_path: Path) -> None:
+    """Said first of all."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(OutputError, match="is not empty"):
+        run_all("bo", tmp_path, choices=choices)
+
+
+def test_a_merged_model_survives_a_failed_publication(
+    choices: Choices, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """It stays, complete, and the message says how to publish it later."""
+
+    def refuse(*_: object) -> None:
+        raise Refused(403, "No")
+
+    hub.hub.commit = refuse
+
+    with pytest.raises(HubError, match="the merged model is complete in") as caught:
+        run_all("bo", tmp_path / "out", choices=choices, options=QUIET, publish="x", api=api)
+
+    assert caught.value.hint.endswith(f"slack-ties publish {tmp_path / 'out'} me/x")
+    assert (tmp_path / "out" / "README.md").is_file()
