@@ -1,0 +1,46 @@
+# What people and CI run. The two commands of a fresh machine are `make demo` and `make test`:
+# each makes .venv first, if it is not there.
+
+VENV := .venv
+PYTHON_OF_VENV := $(VENV)/bin/python
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format docs configs build clean help
+
+demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
+	$(PYTHON_OF_VENV) demo/demo.py
+
+test: $(VENV)/.ready  ## Run the tests
+	$(PYTHON_OF_VENV) -m pytest
+
+lint: $(VENV)/.ready  ## Check style, types and docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/interrogate src tests demo
+	$(BIN)/cog --check README.md
+
+format: $(VENV)/.ready  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready  ## Write --help into README.md
+	$(BIN)/cog -r README.md
+
+configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
+	$(BIN)/slack-ties config --all --quiet
+	for config in merge_configs/*.yml; do \
+		$(BIN)/slack-ties card $$config > model_cards/$$(basename $$config .yml).md; done
+
+build: $(VENV)/.ready  ## Build the wheel and the source distribution
+	$(PYTHON_OF_VENV) -m hatchling build
+
+clean:  ## Remove what the other commands made
+	rm -rf $(VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.ready: pyproject.toml constraints.txt tools/setup.sh
+	sh tools/setup.sh $(VENV)
+	touch $@
