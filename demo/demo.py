@@ -12,6 +12,7 @@ the CT model in Tibetan, the SFT model to answer "TERRITORY?" questions in Engli
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ FOLDER = ROOT / ".demo"
 TOKEN = "hf_demo"  # noqa: S105 - of the demo's own Hub
 LANGUAGE = "bo"
 REPO = "demo/tiny-llama-tibetan"
-STEPS = {"base": 300, "ct": 200, "sft": 200}
+STEPS = {"base": 400, "ct": 500, "sft": 200}
 
 
 def main() -> None:
@@ -42,11 +43,12 @@ def main() -> None:
         make_models()
         say("2. Merge and publish them in one command")
         run(
-            *("slack-ties", "run", LANGUAGE, "--out", str(FOLDER / "tibetan")),
+            *("slack-ties", "run", LANGUAGE, "--out", str((FOLDER / "tibetan").relative_to(ROOT))),
             *("--base", "demo/base", "--ct", "demo/ct", "--sft", "demo/sft"),
+            *("--dtype", "bfloat16"),  # as the base has; not to be seen before it is fetched
             *("--license", "apache-2.0", "--publish", REPO),
         )
-        say("3. Load the published model from the Hub and generate")
+        say("3. Load the published model from the Hub, and let all four models write")
         load_and_generate()
     print(f"\nDone in {time.monotonic() - began:.0f} s. Where to look:")
     for what, where in (
@@ -73,7 +75,7 @@ def make_models() -> None:
     answers = ["a language" if name in english[-51:] else "a territory" for name in english]
     lines = {
         "base": english,
-        "ct": tibetan + english[::4],
+        "ct": tibetan + english[::4],  # some English, as continual pre-training has
         "sft": [f"{q} {a}" for q, a in zip(questions, answers, strict=True)],
     }
     folders = {role: FOLDER / "models" / role for role in lines}
@@ -84,7 +86,7 @@ def make_models() -> None:
     for role in ("ct", "sft"):
         model = llama(len(words), hidden=128, layers=4)
         model.load_state_dict(state)
-        train(model, words, lines[role], STEPS[role], rate=5e-4)
+        train(model, words, lines[role], STEPS[role], rate=1e-3)
         if role == "ct":
             save_bin(model.half(), folders[role])
         else:
@@ -123,13 +125,16 @@ def load_and_generate() -> None:
 
     info = HfApi().model_info(REPO)
     print(f"  {REPO} at commit {info.sha}, language {info.card_data.language}")
-    print(f"  files: {', '.join(sibling.rfilename for sibling in info.siblings)}")
-    words = AutoTokenizer.from_pretrained(REPO)
-    model = AutoModelForCausalLM.from_pretrained(REPO)
-    for prompt in ("བོད་", "Tibetan?"):
-        inputs = words(prompt, return_tensors="pt", return_token_type_ids=False)
-        output = model.generate(**inputs, max_new_tokens=12, do_sample=False)
-        print(f"  {prompt!r} -> {words.decode(output[0], skip_special_tokens=True)!r}")
+    print(f"  files: {', '.join(sibling.rfilename for sibling in info.siblings)}\n")
+    for repo in ("demo/base", "demo/ct", "demo/sft", REPO):
+        words = AutoTokenizer.from_pretrained(repo)
+        model = AutoModelForCausalLM.from_pretrained(repo)
+        written = []
+        for prompt in ("བོད་", "Tibetan?"):
+            inputs = words(prompt, return_tensors="pt", return_token_type_ids=False)
+            output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+            written.append(words.decode(output[0], skip_special_tokens=True))
+        print(f"  {repo:25} {written[1]:30} {written[0]}")
 
 
 @contextmanager
@@ -145,10 +150,9 @@ def hub(folder: Path) -> Iterator[str]:
 
 def run(*command: str) -> None:
     """Show a command and run it, from this environment; stop the demo if it fails."""
-    shown = " ".join(word.replace(f"{ROOT}/", "") for word in command)
-    print(f"\n  $ {shown}\n", flush=True)
+    print(f"  $ {shlex.join(command)}\n", flush=True)
     program = Path(sys.executable).with_name(command[0])
-    if subprocess.run([program, *command[1:]], check=False).returncode:
+    if subprocess.run([program, *command[1:]], cwd=ROOT, check=False).returncode:
         sys.exit(1)
 
 

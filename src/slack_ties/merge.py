@@ -143,7 +143,7 @@ def _find_models(recipe: Recipe, api: HfApi | None) -> dict[str, list[Snapshot]]
 
     found: dict[str, list[Snapshot]] = {}
     for name in recipe.models:
-        LOG.info("model %s (%s)", name, recipe.role(name) or "no role given")
+        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
         found[name] = [find_model(path, rev, api=api) for path, rev in split_reference(name)]
     return found
 
@@ -174,7 +174,7 @@ def _check_room(out: Path, base: Mapping[str, Header], dtype: str) -> None:
     needed = sum(header.size for header in base.values()) * BYTES[dtype]
     there = next(parent for parent in out.absolute().parents if parent.exists())
     free = shutil.disk_usage(there).free
-    LOG.info("the merged model takes %s of the %s free here", _gb(needed), _gb(free))
+    LOG.info("  the merged model takes %s of the %s free here", _gb(needed), _gb(free))
     if needed > free:
         msg = f"the merged model needs {_gb(needed)}, {str(there)!r} has {_gb(free)} free"
         raise OutputError(msg, hint="free some space, or choose a folder on another disk")

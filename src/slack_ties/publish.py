@@ -72,7 +72,7 @@ def publish_model(
         else:
             there = api.list_repo_files(repo_id, revision=head)
         stale = sorted(set(there) - set(files) - NOT_OURS_TO_MIND)
-        LOG.info("sending %d files to %s/%s", len(files), api.endpoint, repo_id)
+        LOG.info("  sending %d files to %s/%s", len(files), api.endpoint, repo_id)
         try:
             commit = api.create_commit(
                 repo_id,

@@ -66,7 +66,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     recipe = _recipe(what, choices)
     check_output(out)
     steps = 4 if publish else 3
-    LOG.info("[1/%d] config  %s", steps, recipe.where)
+    language = recipe.facts.language.get("name") or recipe.facts.language.get("tag")
+    LOG.info("[1/%d] config  %s%s", steps, recipe.where, f" for {language}" if language else "")
 
     from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
 
