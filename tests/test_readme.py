@@ -1,0 +1,109 @@
+"""The README tells the truth: its commands run, its code runs, its help is current."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from hub_server import Server, Token
+from triple import Folders
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text("utf-8")
+# Run elsewhere: by test_stock_mergekit.py, by CI, and by whoever runs these tests.
+NOT_RUN_HERE = ("pip install", "make ")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the README's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub: Server) -> None:
+    """In order, as they stand, against a Hub that holds small models under the real ids."""
+    tokens = {"a": Token("meta-llama"), "b": Token("pkupie"), "c": Token("ME")}
+    hub.hub.tokens.update(tokens)
+    for token, repo_id, folder in (
+        ("a", "meta-llama/Llama-2-7b-hf", triple.base),
+        ("b", "pkupie/Llama-2-7b-bod", triple.ct),
+        ("b", "pkupie/Llama-2-7b-FLAN-step884", triple.sft),
+    ):
+        api = HfApi(endpoint=hub.url, token=token)
+        api.create_repo(repo_id, private=False)
+        api.upload_folder(repo_id=repo_id, folder_path=folder)
+    for name, folder in (("base", triple.base), ("basque", triple.ct), ("chat", triple.sft)):
+        shutil.copytree(folder, tmp_path / name)
+    scripts = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "c",
+        "HF_HOME": str(tmp_path / "hf"),
+    }
+
+    def run(*command: str) -> None:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(commands) >= 10
+    for command in commands:
+        if not command.startswith(NOT_RUN_HERE):
+            words = shlex.split(command, comments=True)
+            run(str(scripts / words[0]), *words[1:])
+    (notebook,) = blocks("python")
+    run(sys.executable, "-c", notebook)
+
+    for name in ("tibetan", "tibetan-again", "tibetan-by-mergekit", "tibetan-in-python"):
+        assert list((tmp_path / name).glob("model*.safetensors"))
+    assert hub.hub.repo("ME/Llama-2-7b-Tibetan", None)["commits"]
+
+
+def test_the_yaml_example_is_the_config_of_tibetan() -> None:
+    """The README's config says the same as the one that is shared."""
+    import yaml  # noqa: PLC0415
+
+    from slack_ties.config import make_config  # noqa: PLC0415
+    from slack_ties.recipe import FACTS_KEY, parse_recipe  # noqa: PLC0415
+
+    (example,) = blocks("yaml")
+    shown = parse_recipe(example, where="README.md").data
+    shared = dict(make_config("bo").data)
+    del shared[FACTS_KEY]
+    shared["parameters"] = {"normalize": False}  # lambda 1 is the default
+
+    assert yaml.safe_dump(shown) == yaml.safe_dump(shared)
+
+
+def test_the_help_is_current() -> None:
+    """What --help says is what the README shows; `make docs` renews it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cogapp", "--check", "README.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/method.md"])
+def test_links_within_the_repository_lead_somewhere(name: str) -> None:
+    """Relative links name files that are there."""
+    page = ROOT / name
+
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
