@@ -22,9 +22,14 @@ import threading
 
 import pytest
 from huggingface_hub import HfApi
+from hypothesis import settings
 
 from hub_server import Hub, Server, Token
 from triple import Folders, make_triple
+
+# A loaded machine makes no test fail: speed is measured elsewhere.
+settings.register_profile("slack-ties", deadline=None)
+settings.load_profile("slack-ties")
 
 TOKEN, READ_TOKEN = "hf_writer", "hf_reader"
 

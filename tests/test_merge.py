@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import shutil
 import sys
 from pathlib import Path
@@ -405,6 +404,8 @@ def test_what_pydantic_refuses(triple: Folders, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file-size limit to set")
 def test_a_full_disk(triple: Folders, tmp_path: Path) -> None:
     """A file-size limit stands in for it: one line, and nothing is left."""
+    import resource  # noqa: PLC0415 - not on Windows
+
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:

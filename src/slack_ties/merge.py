@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -54,7 +55,9 @@ WITHOUT_TRACE = {
 }
 # Keys of a merge config whose value can be a model.
 REFERENCE_KEYS = {"model", "base_model", "source", "tokenizer_source"}
-NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+# No space, file-size limit, quota. safetensors gives the number in its message alone.
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 
 
 def merge_models(
@@ -98,7 +101,7 @@ def merge_models(
     options = options or MergeOptions(lazy_unpickle=True)
     options = options.model_copy(update={"write_model_card": False})  # it calls the network
     with _work_folder(out) as work:
-        _run(recipe, work, options, snapshots)
+        _run(recipe, work, options, snapshots, out=out)
         merged = read_headers(work, "merged model")
         (work / CONFIG_FILE).write_bytes(recipe.text.encode())
         record = MergeRecord(
@@ -125,7 +128,7 @@ def check_output(out: Path) -> None:
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)
-        if out.is_mount():
+        if os.path.ismount(out):
             msg = f"output folder {str(out)!r} is a mount point, expected a folder inside it"
             raise OutputError(msg, hint=f"use {str(out / 'merged')!r}")
     elif out.exists() or out.is_symlink():
@@ -204,9 +207,14 @@ def _work_folder(out: Path) -> Iterator[Path]:
 
 
 def _run(
-    recipe: Recipe, work: Path, options: MergeOptions, snapshots: Mapping[str, list[Snapshot]]
+    recipe: Recipe,
+    work: Path,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
+    *,
+    out: Path,
 ) -> None:
-    """Let mergekit merge, on local folders alone, and explain what it stumbles over."""
+    """Let mergekit merge into `work`, on local folders alone; errors speak of `out`."""
     from mergekit import merge_methods  # noqa: PLC0415 - see merge_models
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
@@ -243,7 +251,7 @@ def _run(
         msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
         raise RecipeError(_renamed(msg, snapshots)) from None
     except (SafetensorError, OSError) as error:
-        raise _unwritable(work, error) from None
+        raise _unwritable(out, error) from None
     except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
@@ -284,8 +292,8 @@ def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
 
 
 def _unwritable(out: Path, error: Exception) -> OutputError:
-    code = error.errno if isinstance(error, OSError) else None
-    full = code in NO_ROOM or any(f"os error {number}" in str(error) for number in NO_ROOM)
+    numbers = {int(number) for number in NUMBER.findall(str(error))}
+    full = bool(NO_ROOM & {*numbers, getattr(error, "errno", None)})
     what = "the disk is full or a file-size limit is reached" if full else "cannot write"
     msg = f"{what} at {str(out)!r}: {error}"
     hint = "free some space or raise the limit, then run the same command again" if full else ""
