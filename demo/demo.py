@@ -104,6 +104,8 @@ def train(model, words, lines: list[str], steps: int, *, rate: float) -> None:  
     import torch  # noqa: PLC0415
 
     torch.manual_seed(0)
+    # So small a model gains nothing from threads, and on a busy machine they wait for each other.
+    torch.set_num_threads(1)
     began = time.monotonic()
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     for _ in range(steps):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 # Before any import of the client, which reads them then: no test may see the user's token
 # or cache, and the Hub of the tests does not speak Xet.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="slack-ties-hf-")
+HF_HOME = tempfile.TemporaryDirectory(prefix="slack-ties-hf-")  # gone when Python ends
+os.environ["HF_HOME"] = HF_HOME.name
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -21,12 +22,15 @@ for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORME
 import threading
 
 import pytest
+import torch
 from huggingface_hub import HfApi
 from hypothesis import settings
 
 from hub_server import Hub, Server, Token
 from triple import Folders, make_triple
 
+# Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
+torch.set_num_threads(1)
 # A loaded machine makes no test fail: speed is measured elsewhere.
 settings.register_profile("slack-ties", deadline=None)
 settings.load_profile("slack-ties")

@@ -145,6 +145,9 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
         raise HubError(msg, hint="unset HF_HUB_OFFLINE, or give local folders") from None
     except (TransportError, ConnectionError) as error:
         raise _unreachable(what, api, error) from None
+    except (OSError, RuntimeError) as error:  # the cache's disk, or a transfer given up
+        msg = f"{what}: {_first_line(error)}"
+        raise HubError(msg, hint="run the same command again: what is complete is kept") from None
 
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:

@@ -86,10 +86,6 @@ def publish_model(
         except ValueError as error:  # the Hub's verdict on the card's metadata
             msg = f"{repo_id!r}: {error}"
             raise HubError(msg, hint=f"slack-ties card {folder} --overwrite") from None
-        except RuntimeError as error:  # an upload that the client gave up
-            msg = f"publishing to {repo_id!r}: {error}: {error.__cause__ or ''}"
-            hint = f"slack-ties publish {folder} {repo_id}  (sends only what is missing)"
-            raise HubError(msg, hint=hint) from None
         _verify(folder, files, repo_id, commit.oid, api)
     return Published(repo_id, f"{api.endpoint}/{repo_id}", commit.oid, tuple(files))
 
