@@ -28,7 +28,7 @@ docs: $(VENV)/.ready  ## Write --help into README.md
 	$(BIN)/cog -r README.md
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
-	$(BIN)/slack-ties config --all --quiet
+	$(BIN)/slack-ties config --all --overwrite --quiet
 	for config in merge_configs/*.yml; do \
 		$(BIN)/slack-ties card $$config > model_cards/$$(basename $$config .yml).md; done
 

@@ -47,6 +47,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
         self.status, self.message, self.code, self.body = status, message, code, body
 
 
+class Lost(Exception):  # noqa: N818 - no answer at all
+    """The connection breaks after the work is done."""
+
+
 @dataclass
 class Hub:
     """The state: repositories with their commits, and the files by hash."""
@@ -56,11 +60,12 @@ class Hub:
     requests: list[str] = field(default_factory=list)  # "GET /path", for tests
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopped: bool = False
+    lose_next_commit_answer: bool = False
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
         """Return a repository's state, if `token` may see it."""
         path = self._state(repo_id)
-        state: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        state: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         owner = repo_id.partition("/")[0]
         if not state or (state["private"] and (token is None or token.user != owner)):
             raise Refused(404, "Repository not found", "RepoNotFound")
@@ -71,7 +76,7 @@ class Hub:
         path = self._state(repo_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(state))
+        new.write_text(json.dumps(state), encoding="utf-8")
         new.replace(path)
 
     def revision(self, state: dict[str, Any], name: str) -> dict[str, Any]:
@@ -169,6 +174,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             with self.hub.lock:
                 self._json(self._route(parts))
+        except Lost:
+            self.close_connection = True
         except Refused as refused:
             body = {"error": refused.message, **refused.body}
             headers = {"X-Error-Message": refused.message}
@@ -261,7 +268,11 @@ class Handler(BaseHTTPRequestHandler):
     def _describe(self, repo_id: str, state: dict[str, Any], rev: str) -> dict[str, Any]:
         commit = self.hub.revision(state, rev)
         files = commit["files"]
-        card = self.hub.blob(files["README.md"]["oid"]).read_text() if "README.md" in files else ""
+        card = (
+            self.hub.blob(files["README.md"]["oid"]).read_text("utf-8")
+            if "README.md" in files
+            else ""
+        )
         match = re.match(r"---\s*\n(.*?)\n---", card, re.DOTALL)
         data = (yaml.safe_load(match[1]) if match else None) or {}
         return {
@@ -382,6 +393,9 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(400, f"unknown operation {key}")
         oid = self.hub.commit(state, title, files)
         self.hub.save(repo_id, state)
+        if self.hub.lose_next_commit_answer:
+            self.hub.lose_next_commit_answer = False
+            raise Lost
         return {
             "success": True,
             "commitOid": oid,

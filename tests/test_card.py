@@ -32,9 +32,9 @@ RECORD = MergeRecord(
     dtype="bfloat16",
     parameters=12,
     parents=(
-        Parent("me/base", role="base", commit="a" * 40, license="mit"),
-        Parent("me/ct@main", role="ct", commit="b" * 40, license="mit"),
-        Parent("./sft", role="sft", license="mit"),
+        Parent("me/base", role="base", commits=("a" * 40,), license="mit"),
+        Parent("me/ct@main", role="ct", commits=("b" * 40,), license="mit"),
+        Parent("./sft", role="sft", commits=("",), license="mit"),
     ),
     versions={"slack-ties": "1.2.3", "torch": "2.13.0+cpu"},
     options={"out_shard_size": 7},
@@ -190,14 +190,16 @@ def test_names_break_neither_metadata_nor_markdown() -> None:
     data["slack_ties"]["language"] = {"tag": "bo", "iso_639_1": "bo", "name": evil}
     data["slack_ties"]["family"] = "x" * 10_000
     recipe = parse_recipe(f"# ````\n{yaml.safe_dump(data)}", where="x.yml")
-    record = replace(RECORD, parents=(Parent(evil, license=""), *RECORD.parents))
+    worst = Parent(evil, role="<b>role", commits=("",), license='mit</td> | "x"')
+    record = replace(RECORD, parents=(worst, *RECORD.parents))
 
-    card = str(make_card(recipe, record))
+    card = str(make_card(recipe, record, folder=Path('o"x')))
 
     outside, config, _ = re.split("^`````.*$", card, maxsplit=2, flags=re.MULTILINE)
-    assert "<script>" not in outside
+    assert not re.search(r"(?<!\\)<(script|b|/td)>", outside)
     assert "x" * 201 not in outside
     assert yaml.safe_load(card.split("---\n")[1])["language"] == ["bo", "en"]
     assert config.strip() == recipe.text.strip()
+    assert 'name = "o\\"x"\n' in outside
     rows = [line for line in outside.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}

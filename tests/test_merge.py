@@ -103,10 +103,10 @@ def test_records_what_was_done(triple: Folders, tmp_path: Path) -> None:
 
     assert (tmp_path / "out" / CONFIG_FILE).read_text("utf-8") == recipe(triple).text
     assert read_record(tmp_path / "out") == record
-    assert [(p.model, p.role, p.commit) for p in record.parents] == [
-        (str(triple.base), "base", ""),
-        (str(triple.ct), "ct", ""),
-        (str(triple.sft), "sft", ""),
+    assert [(p.model, p.role, p.commits) for p in record.parents] == [
+        (str(triple.base), "base", ("",)),
+        (str(triple.ct), "ct", ("",)),
+        (str(triple.sft), "sft", ("",)),
     ]
     assert record.options == {"out_shard_size": 100_000}
     assert record.flags() == ["--out-shard-size", "100000"]
@@ -268,8 +268,8 @@ def test_hub_models_are_fetched_first_at_one_commit(
 
     merge_models(recipe(triple), tmp_path / "local", options=QUIET)
     shas = [api.model_info(f"me/{role}").sha for role in ("base", "ct", "sft")]
-    assert [parent.commit for parent in record.parents] == shas
-    assert [parent.hub_id for parent in record.parents] == ["me/base", "me/ct", "me/sft"]
+    assert [parent.commits for parent in record.parents] == [(sha,) for sha in shas]
+    assert [p.hub_ids for p in record.parents] == [["me/base"], ["me/ct"], ["me/sft"]]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
         tmp_path / "local" / "model.safetensors"
     ).read_bytes()

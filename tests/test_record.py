@@ -14,8 +14,9 @@ RECORD = MergeRecord(
     dtype="bfloat16",
     parameters=12,
     parents=(
-        Parent("me/base@main", role="base", commit="a" * 40, license="mit"),
-        Parent("./ct", role="ct"),
+        Parent("me/base@main", role="base", commits=("a" * 40,), license="mit"),
+        Parent("./ct", role="ct", commits=("",)),
+        Parent("me/sft+me/lora@v1", role="sft", commits=("b" * 40, "c" * 40)),
     ),
     versions={"torch": "2.13.0"},
     options={"device": "cuda", "allow_crimes": True, "copy_tokenizer": False, "out_shard_size": 7},
@@ -31,7 +32,7 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_knows_which_parents_are_on_the_hub() -> None:
     """Only what was fetched at a commit is; its id is without the revision."""
-    assert [parent.hub_id for parent in RECORD.parents] == ["me/base", ""]
+    assert [p.hub_ids for p in RECORD.parents] == [["me/base"], [], ["me/sft", "me/lora"]]
 
 
 def test_gives_the_options_as_typed() -> None:

@@ -4,6 +4,17 @@ Every name below is loaded when it is first used, because Python imports this
 file at each start of an environment that has slack-ties (see `_mergekit_hook.py`).
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from slack_ties.card import write_card
+    from slack_ties.config import write_configs
+    from slack_ties.errors import SlackTiesError
+    from slack_ties.languages import list_languages
+    from slack_ties.merge import merge_models
+    from slack_ties.method import slack_ties_merge
+    from slack_ties.publish import publish_model
+    from slack_ties.run import run_all
+
 __all__ = [
     "SlackTiesError",
     "list_languages",

@@ -20,7 +20,7 @@ TARGET = "mergekit.merge_methods"
 class _Finder:
     """Wrap the loader of mergekit.merge_methods, once."""
 
-    def find_spec(self, name: str, path: "Any" = None, _target: object = None) -> "Any":
+    def find_spec(self, name: str, path: "Any" = None, target: object = None) -> "Any":  # noqa: ARG002 - the import system's signature
         if name != TARGET:
             return None
         from importlib.machinery import PathFinder  # noqa: PLC0415 - only when mergekit is imported

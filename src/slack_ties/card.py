@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from slack_ties.errors import OutputError
-from slack_ties.hub import HUB_ID, split_reference
+from slack_ties.files import write_whole
+from slack_ties.hub import HUB_ID, LICENSE_ID, split_reference
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
 
@@ -53,7 +55,7 @@ def write_card(
         raise OutputError(msg, hint=f"slack-ties card {out} --overwrite  (replaces it)")
     card = make_card(recipe, record, folder=out, repo_id=repo_id, license=license)
     try:
-        path.write_bytes(str(card).encode())
+        write_whole(path, str(card))
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise OutputError(msg) from None
@@ -81,7 +83,7 @@ def make_card(
     data = ModelCardData(
         language=list(dict.fromkeys(filter(None, [code, *facts.sft_languages]))) or None,
         license=stated or None,
-        base_model=[i for p in parents if (i := _hub_id(p, record))] or None,
+        base_model=[hub_id for parent in parents for hub_id in _hub_ids(parent, record)] or None,
         base_model_relation="merge",
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -98,24 +100,24 @@ def make_card(
         record=record,
         parents=[
             {
-                "role": ROLES.get(parent.role, parent.role) or "merged",
+                "role": ROLES.get(parent.role, "merged"),
                 "model": _plain(parent.model),
-                "commit": f"`{parent.commit}`" if parent.commit else "local folder",
-                "license": parent.license or "not stated",
+                "commit": " + ".join(f"`{c}`" if c else "local folder" for c in parent.commits),
+                "license": _plain(parent.license) or "not stated",
             }
             for parent in parents
         ],
-        where=repo_id or (folder.name if folder else "OUT"),
+        where=json.dumps(repo_id or (folder.name if folder else "OUT"), ensure_ascii=False),
         chat=_has_chat_template(folder),
         in_language=f", in {language}" if language else "",
         method=_plain(recipe.method),
         fence=fence,
         config=recipe.text.rstrip("\n"),
-        config_name=_plain(recipe.where),
+        config_name=shlex.quote(recipe.where),
         versions=" ".join(f"{k}=={v.partition('+')[0]}" for k, v in record.versions.items())
         if record
         else "",
-        options="".join(f" {word}" for word in record.flags()) if record else "",
+        options=f" {shlex.join(record.flags())}".rstrip() if record else "",
         license_text=_license_text(parents, license, stated),
     )
     return card
@@ -129,17 +131,17 @@ def _planned(recipe: Recipe) -> tuple[Parent, ...]:
     )
 
 
-def _hub_id(parent: Parent, record: MergeRecord | None) -> str:
-    """Return the Hub id for the metadata: only of models known to have come from the Hub."""
+def _hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
+    """Return the Hub ids for the metadata: only of models known to have come from the Hub."""
     if record:
-        return parent.hub_id
-    path = split_reference(parent.model)[0][0]
-    return path if HUB_ID.fullmatch(path) and not Path(path).exists() else ""
+        return parent.hub_ids
+    paths = [path for path, _ in split_reference(parent.model)]
+    return [path for path in paths if HUB_ID.fullmatch(path) and not Path(path).exists()]
 
 
 def _common_license(parents: tuple[Parent, ...]) -> str:
-    licenses = {parent.license for parent in parents}
-    return licenses.pop() if len(licenses) == 1 else ""
+    (license_id, *others) = {parent.license for parent in parents}
+    return license_id if not others and re.fullmatch(LICENSE_ID, license_id) else ""
 
 
 def _license_text(parents: tuple[Parent, ...], chosen: str | None, stated: str) -> str:

@@ -7,6 +7,7 @@ before the first gigabyte is read.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,8 +20,11 @@ from slack_ties.errors import CheckpointError
 
 __all__ = ["Header", "check_shapes", "read_headers", "stored_dtype"]
 
+AGAIN = "is it complete? If it came from the Hub: hf download ID --force-download"
 # safetensors' names for the floating-point types, in transformers' words.
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+# What transformers calls the matrices with a row for each token.
+PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
 
@@ -48,9 +52,7 @@ def read_headers(folder: Path, name: str = "") -> dict[str, Header]:
 
     """
     name = name or str(folder)
-    if not (folder / "config.json").is_file():
-        msg = f"model {name!r}: no config.json in {str(folder)!r}, expected a transformers model"
-        raise CheckpointError(msg)
+    _check_config(folder, name)
     for weights in (SAFETENSORS, PICKLE):
         read = _safetensors if weights == SAFETENSORS else _pickle
         index = folder / f"{weights}.index.json"
@@ -64,24 +66,54 @@ def read_headers(folder: Path, name: str = "") -> dict[str, Header]:
         for shard in shards:
             if not shard.is_file():
                 msg = f"model {name!r}: {shard.name} is missing, named in {index.name}"
-                raise CheckpointError(msg, hint="download the model again: hf download ID")
+                raise CheckpointError(msg, hint=AGAIN)
             headers |= read(shard, name)
         return headers
     msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
-    raise CheckpointError(msg, hint="download the model again: hf download ID")
+    raise CheckpointError(msg, hint=AGAIN)
 
 
-def check_shapes(models: Mapping[str, Mapping[str, Header]]) -> None:
+def _check_config(folder: Path, name: str) -> None:
+    """Refuse a folder whose config.json is no model's."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = config["architectures"]
+    except FileNotFoundError:
+        msg = f"model {name!r}: no config.json in {str(folder)!r}, expected a transformers model"
+        raise CheckpointError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"model {name!r}: config.json cannot be read: {error}"
+        raise CheckpointError(msg, hint=AGAIN) from None
+    except (KeyError, TypeError):
+        architectures = None
+    if not architectures or not isinstance(architectures, list):
+        msg = f"model {name!r}: config.json names no architectures, expected a transformers model"
+        raise CheckpointError(msg)
+
+
+def check_shapes(
+    models: Mapping[str, Mapping[str, Header]], *, vocabulary_may_differ: bool = False
+) -> None:
     """Refuse models whose tensors of one name differ in shape from the first model's.
+
+    Args:
+        models: The headers of each model by its name, the base first.
+        vocabulary_may_differ: mergekit was told to align the rows of matrices that have one
+            for each token: then only their other dimensions must agree.
 
     Raises:
         CheckpointError: Names the tensor, both models and both shapes.
 
     """
+    if not models:
+        return
     (first, expected), *others = models.items()
     for name, headers in others:
         for tensor, header in headers.items():
-            if tensor in expected and header.shape != expected[tensor].shape:
+            if tensor not in expected or header.shape == expected[tensor].shape:
+                continue
+            shapes = {header.shape[1:], expected[tensor].shape[1:]}
+            if not (vocabulary_may_differ and tensor.endswith(PER_TOKEN) and len(shapes) == 1):
                 msg = (
                     f"shape mismatch: {tensor} is {_shape(header)} in {name!r}, "
                     f"expected {_shape(expected[tensor])} as in {first!r}"
@@ -111,7 +143,7 @@ def _weight_map(index: Path, name: str) -> dict[str, str]:
         files = {str(tensor): str(file) for tensor, file in weight_map.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"model {name!r}: {index.name} is damaged: {error!r}"
-        raise CheckpointError(msg, hint="download the model again: hf download ID") from None
+        raise CheckpointError(msg, hint=AGAIN) from None
     for file in files.values():
         if Path(file).name != file:  # the index may come from anywhere: no way out of the folder
             msg = f"model {name!r}: {index.name} names {file!r}, expected a file beside it"
@@ -134,20 +166,24 @@ def _safetensors(path: Path, name: str) -> dict[str, Header]:
 def _pickle(path: Path, name: str) -> dict[str, Header]:
     import torch  # noqa: PLC0415 - only for .bin files, and slow to import
 
-    try:
+    def load(**options: Any) -> Any:
         # On "meta" the storages are not read, only the names, shapes and types.
-        data: Any = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        return torch.load(path, map_location="meta", weights_only=True, **options)
+
+    try:
+        # Files from before PyTorch 1.6 are no zip files, which cannot be mapped.
+        data = load(mmap=True) if zipfile.is_zipfile(path) else load()
+        data = data.get("state_dict", data)
+        return {
+            key: Header(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+            for key, value in data.items()
+            if isinstance(value, torch.Tensor)
+        }
     except Exception as error:  # noqa: BLE001 - zip, pickle and torch each raise their own
         raise _damaged(path, name, error) from None
-    data = data.get("state_dict", data)
-    return {
-        key: Header(tuple(value.shape), str(value.dtype).removeprefix("torch."))
-        for key, value in data.items()
-        if isinstance(value, torch.Tensor)
-    }
 
 
 def _damaged(path: Path, name: str, error: Exception) -> CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     msg = f"model {name!r}: {path.name} cannot be read: {reason}"
-    return CheckpointError(msg, hint="is it complete? Download it again: hf download ID")
+    return CheckpointError(msg, hint=AGAIN)

@@ -72,6 +72,8 @@ class _MergeCommand(click.Command):
         with_options: Any = add_merge_options(self.callback)
         self.callback = with_options
         for param in reversed(with_options.__click_params__):
+            if param.name == "out_shard_size":
+                param.type = click.types.FuncParamType(_size)
             if param.name == "lazy_unpickle":
                 param.default = True  # the restricted loader, and less memory
             if param.name not in NOT_OFFERED | ours:
@@ -210,6 +212,7 @@ def languages(*, as_json: bool) -> None:
     help="Folder for the configs.",
 )
 @_choices
+@click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
 @quiet
 @as_json
 @_command
@@ -219,6 +222,7 @@ def config(  # noqa: PLR0913 - one per option
     every: bool,
     output: Path,
     choices: Choices,
+    overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -241,7 +245,7 @@ def config(  # noqa: PLR0913 - one per option
         msg = "--base, --ct and --sft go with LANG, not with --all"
         raise click.UsageError(msg)
     names = [triple.key for triple in list_languages()] if every else lang
-    paths = write_configs(names, output, choices=choices)
+    paths = write_configs(names, output, choices=choices, overwrite=overwrite)
     if as_json:
         _print_json({"configs": [str(path) for path in paths]})
         return
@@ -429,6 +433,17 @@ def _show_and_exit(ctx: click.Context) -> None:
     ctx.exit()
 
 
+def _size(value: str | int) -> int:
+    """Return mergekit's sizes as bytes; a usage error in place of its ValueError."""
+    from mergekit.common import parse_kmb  # noqa: PLC0415 - see _MergeCommand
+
+    try:
+        return int(parse_kmb(value))
+    except (ValueError, IndexError):
+        msg = f"expected a size such as 500M or 2B, got {value!r}"
+        raise click.BadParameter(msg) from None
+
+
 def _say(*, quiet: bool) -> None:
     """Send progress to stderr; results alone go to stdout."""
     handler = logging.StreamHandler()
@@ -445,7 +460,10 @@ def _say(*, quiet: bool) -> None:
 def _prepare(options: MergeOptions) -> None:
     """Apply what mergekit's options say of the whole process: threads, seed, how much to log."""
     _say(quiet=options.quiet)
-    options.apply_global_options()
+    try:
+        options.apply_global_options()
+    except (RuntimeError, ValueError) as error:  # -j 0, --random-seed -1
+        raise click.UsageError(str(error)) from None
     if not options.verbosity:
         from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 

@@ -11,6 +11,7 @@ import yaml
 
 from slack_ties.checkpoint import stored_dtype
 from slack_ties.errors import CatalogueError, OutputError
+from slack_ties.files import write_whole
 from slack_ties.languages import Language, Source, Triple, find_triple, unlisted_language
 from slack_ties.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, parse_recipe
 
@@ -60,19 +61,21 @@ def write_configs(
     folder: str | Path = "merge_configs",
     *,
     choices: Choices | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write one merge config per language into `folder` and return their paths.
 
     Args:
         languages: Keys or languages of the catalogue. One outside it is taken by its ISO
             639 code if `choices` names all three models.
-        folder: Made if it is not there. A config of the same name is replaced.
+        folder: Made if it is not there.
         choices: Models and parameters other than the catalogue's and the recommended ones.
+        overwrite: Replace configs of the same name that say something else.
 
     Raises:
         CatalogueError: A language is not in the catalogue. Nothing is written then.
         RecipeError: A parameter is out of range. Nothing is written then.
-        OutputError: The folder cannot be written to.
+        OutputError: The folder cannot be written to, or a config there was edited.
 
     """
     folder = Path(folder)
@@ -80,7 +83,11 @@ def write_configs(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, recipe in recipes.items():
-            path.write_bytes(recipe.text.encode())  # the same bytes on every system
+            if path.exists() and not overwrite and path.read_bytes() != recipe.text.encode():
+                msg = f"{str(path)!r} is there already and says something else"
+                raise OutputError(msg, hint="add --overwrite, or -o ANOTHER_FOLDER")
+        for path, recipe in recipes.items():
+            write_whole(path, recipe.text)
     except OSError as error:
         msg = f"cannot write configs to {str(folder)!r}: {error.strerror or error}"
         raise OutputError(msg, hint="slack-ties config LANG -o ANOTHER_FOLDER") from None

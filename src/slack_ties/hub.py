@@ -6,6 +6,7 @@ tokenizer, and the card for its licence.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +38,15 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 TEXT_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md")
 # Weights, the better format first. Names as transformers and peft write them.
 WEIGHT_FILES = (
-    ("model.safetensors", "model-*.safetensors", "adapter_model.safetensors"),
-    ("pytorch_model.bin", "pytorch_model-*.bin", "adapter_model.bin"),
+    ("model.safetensors", "model-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model-*.bin"),
+    ("adapter_model.safetensors",),
+    ("adapter_model.bin",),
 )
+LICENSE_ID = r"[a-z0-9.-]{1,64}"
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
+
+LOG = logging.getLogger("slack_ties")
 
 # httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
 # a connection is refused or breaks.
@@ -58,27 +64,49 @@ class Snapshot:
 
 def split_reference(reference: str) -> list[tuple[str, str | None]]:
     """Split mergekit's path[@revision][+lora[@revision]] into (path, revision) pairs."""
-    if Path(reference).is_dir():  # also a folder with @ or + in its path
-        return [(reference, None)]
+    try:
+        if Path(reference).is_dir():  # also a folder with @ or + in its path
+            return [(reference, None)]
+    except (OSError, ValueError):  # too long, or a NUL: find_model says so
+        pass
     return [(p, r or None) for p, _, r in (x.partition("@") for x in reference.split("+"))]
 
 
-def find_model(path: str, revision: str | None = None, *, api: HfApi | None = None) -> Snapshot:
+def find_model(
+    path: str,
+    revision: str | None = None,
+    *,
+    api: HfApi | None = None,
+    cache: str | None = None,
+    code: bool = False,
+) -> Snapshot:
     """Return the folder `path`, or a snapshot of the Hub model of that id.
 
     A Hub id that is a folder here is that folder, as for mergekit and transformers.
     Without network a snapshot in the Hub cache is used if there is one.
+
+    Args:
+        path: A folder, or an id on the Hub.
+        revision: A branch, tag or commit of the Hub's; main if not given.
+        api: The Hub client; the default one if not given.
+        cache: Where to keep what is downloaded; the Hub's own cache if not given.
+        code: Fetch Python files as well, for models that cannot do without.
 
     Raises:
         CheckpointError: `path` can only be a local folder, and it is not there.
         HubError: The model cannot be had from the Hub.
 
     """
-    folder = Path(path).expanduser()
+    try:
+        folder = Path(path).expanduser()
+        there = folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
+        msg = f"model folder {path[:100]!r}: {error}"
+        raise CheckpointError(msg) from None
     if folder.is_dir():
         return Snapshot(folder, license=_license(folder))
     if not HUB_ID.fullmatch(path) or path.startswith("."):
-        what = "is a file" if folder.exists() else "is not there"
+        what = "is a file" if there else "is not there"
         msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
         raise CheckpointError(msg)
     api = api or HfApi()
@@ -89,15 +117,17 @@ def find_model(path: str, revision: str | None = None, *, api: HfApi | None = No
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
             if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
                 raise
-            cached = _cached(path, revision, api)
+            cached = _cached(path, revision, api, cache_dir=cache)
             if cached is None:
                 raise
+            LOG.warning("  %s is not reachable: using the copy in the cache", api.endpoint)
             return cached
         names = [sibling.rfilename for sibling in info.siblings or ()]
         weights = next(filter(partial(_any_matches, names), WEIGHT_FILES), ())
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
         # and serves it when there is no network.
-        found = api.snapshot_download(path, revision=revision, **_only(weights))
+        wanted = _only(weights + (("*.py",) if code else ()))
+        found = api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
     return _snapshot(Path(str(found)))
 
 
@@ -141,8 +171,8 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
         msg = f"{what}: {_first_line(error)}"
         raise HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME") from None
     except OfflineModeIsEnabled:
-        msg = f"{what}: HF_HUB_OFFLINE is set, and the Hub cache does not hold it"
-        raise HubError(msg, hint="unset HF_HUB_OFFLINE, or give local folders") from None
+        msg = f"{what}: HF_HUB_OFFLINE is set, and this needs the Hub"
+        raise HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders") from None
     except (TransportError, ConnectionError) as error:
         raise _unreachable(what, api, error) from None
     except (OSError, RuntimeError) as error:  # the cache's disk, or a transfer given up
@@ -177,12 +207,18 @@ def _first_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _cached(path: str, revision: str | None, api: HfApi) -> Snapshot | None:
+def _cached(
+    path: str, revision: str | None, api: HfApi, *, cache_dir: str | None
+) -> Snapshot | None:
     """Return what the Hub cache holds, if it is complete."""
     for weights in WEIGHT_FILES:
         try:
             found = api.snapshot_download(
-                path, revision=revision, local_files_only=True, **_only(weights)
+                path,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=True,
+                **_only(weights),
             )
         except (LocalEntryNotFoundError, OSError):
             continue
@@ -203,8 +239,4 @@ def _license(folder: Path) -> str:
         return ""
     declared = metadata.get("license")
     # What a card says is somebody's text: an id or nothing.
-    return (
-        declared
-        if isinstance(declared, str) and re.fullmatch(r"[a-z0-9.-]{1,64}", declared)
-        else ""
-    )
+    return declared if isinstance(declared, str) and re.fullmatch(LICENSE_ID, declared) else ""

@@ -53,6 +53,8 @@ WITHOUT_TRACE = {
     "gpu_rich",
     "cuda",
 }
+MORE = "more with: slack-ties merge CONFIG OUT -vv"
+TOKENIZERS = ("tokenizer*", "vocab.*")
 # Keys of a merge config whose value can be a model.
 REFERENCE_KEYS = {"model", "base_model", "source", "tokenizer_source"}
 # No space, file-size limit, quota. safetensors gives the number in its message alone.
@@ -88,11 +90,14 @@ def merge_models(
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
-    out = Path(out)
+    out = Path(out).resolve()
     check_output(out)
-    snapshots = _find_models(recipe, api)
+    if recipe.method != "slack_ties":
+        _check_method(recipe)
+    snapshots = _find_models(recipe, api, options)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
-    check_shapes(headers)
+    if recipe.base and "models" in recipe.data:
+        check_shapes(headers, vocabulary_may_differ=_aligns_vocabulary(recipe, options))
     dtype = _result_dtype(recipe, headers)
     _check_room(out, headers[recipe.models[0]], dtype)
 
@@ -103,12 +108,13 @@ def merge_models(
     with _work_folder(out) as work:
         _run(recipe, work, options, snapshots, out=out)
         merged = read_headers(work, "merged model")
+        _check_tokenizer(work, snapshots, options)
         (work / CONFIG_FILE).write_bytes(recipe.text.encode())
         record = MergeRecord(
             method=recipe.method,
             dtype=_widest(merged),
             parameters=sum(header.size for header in merged.values()),
-            parents=tuple(_parent(recipe, name, found[0]) for name, found in snapshots.items()),
+            parents=tuple(_parent(recipe, name, found) for name, found in snapshots.items()),
             versions={name: version(name) for name in PACKAGES},
             options=_traced(options),
         )
@@ -140,14 +146,25 @@ def check_output(out: Path) -> None:
         raise OutputError(msg, hint="choose another folder")
 
 
-def _find_models(recipe: Recipe, api: HfApi | None) -> dict[str, list[Snapshot]]:
+def _find_models(
+    recipe: Recipe, api: HfApi | None, options: MergeOptions | None
+) -> dict[str, list[Snapshot]]:
     """Return where each model is on this disk, and after it its LoRA adapter if it has one."""
     from slack_ties.hub import find_model, split_reference  # noqa: PLC0415 - imports the client
 
     found: dict[str, list[Snapshot]] = {}
     for name in recipe.models:
         LOG.info("  %-5s %s", recipe.role(name) or "model", name)
-        found[name] = [find_model(path, rev, api=api) for path, rev in split_reference(name)]
+        found[name] = [
+            find_model(
+                path,
+                revision,
+                api=api,
+                cache=options.transformers_cache if options else None,
+                code=bool(options and options.trust_remote_code),
+            )
+            for path, revision in split_reference(name)
+        ]
     return found
 
 
@@ -187,6 +204,42 @@ def _gb(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
 
 
+def _aligns_vocabulary(recipe: Recipe, options: MergeOptions | None) -> bool:
+    """Say whether mergekit was told what to do with vocabularies of different sizes."""
+    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    return bool(told or (options and options.unsafe_truncate_embeddings))
+
+
+def _check_method(recipe: Recipe) -> None:
+    """Refuse a method that mergekit does not have, and parameters that the method does not."""
+    from mergekit import merge_methods  # noqa: PLC0415 - see merge_models
+
+    import slack_ties.method  # noqa: F401, PLC0415 - so that it is named as the nearest
+
+    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
+    if recipe.method not in methods:
+        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
+        raise RecipeError(msg + nearest(recipe.method, list(methods)))
+    known = [parameter.name for parameter in methods[recipe.method].parameters]
+    check_parameter_names(recipe, known)
+
+
+def _check_tokenizer(
+    work: Path, snapshots: Mapping[str, list[Snapshot]], options: MergeOptions
+) -> None:
+    """Say that the result has no tokenizer; refuse it if a model had one that got lost.
+
+    mergekit logs a failure to copy it and goes on.
+    """
+    if any(any(work.glob(pattern)) for pattern in TOKENIZERS) or not options.copy_tokenizer:
+        return
+    base = next(iter(snapshots.values()))[0].path
+    if any(any(base.glob(pattern)) for pattern in TOKENIZERS):
+        msg = f"the tokenizer of {str(base)!r} cannot be copied: is it damaged?"
+        raise CheckpointError(msg, hint="merge with --no-copy-tokenizer, and copy it yourself")
+    LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
+
+
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out` that becomes `out` at the end, or goes away."""
@@ -197,13 +250,18 @@ def _work_folder(out: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True)
         yield work
+    except BaseException as error:
+        shutil.rmtree(work, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _unwritable(out, error) from None
+        raise
+    try:
         if out.is_dir():
             out.rmdir()  # empty: `check_output` saw to that, and rmdir refuses otherwise
         work.rename(out)
-    except OSError as error:
-        raise _unwritable(out, error) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:  # something came into its place: the result is kept
+        msg = f"the merge is complete, but cannot take the place of {str(out)!r}: {error}"
+        raise OutputError(msg, hint=f"it is kept as {str(work)!r}: rename it") from None
 
 
 def _run(
@@ -215,7 +273,6 @@ def _run(
     out: Path,
 ) -> None:
     """Let mergekit merge into `work`, on local folders alone; errors speak of `out`."""
-    from mergekit import merge_methods  # noqa: PLC0415 - see merge_models
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
     from mergekit.merge import run_merge  # noqa: PLC0415
@@ -224,25 +281,20 @@ def _run(
 
     import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
 
-    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
-    if recipe.method not in methods:
-        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
-        raise RecipeError(msg + nearest(recipe.method, list(methods)))
-    if recipe.method != "slack_ties":
-        known = [parameter.name for parameter in methods[recipe.method].parameters]
-        check_parameter_names(recipe, known)
-
     local = {name: _local_reference(found) for name, found in snapshots.items()}
     data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
     # mergekit keeps the files it opened for the life of the process: in a notebook the
     # next merge would read folders as they were.
     LoaderCache().loaders.clear()
     try:
-        with tempfile.TemporaryDirectory(dir=work.parent, prefix=".lora.") as lora:
+        with tempfile.TemporaryDirectory(
+            dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
+        ) as lora:
             if not options.lora_merge_cache:
                 options = options.model_copy(update={"lora_merge_cache": lora})
             merge_config = MergeConfiguration.model_validate(_localized(data, local))
             run_merge(merge_config, str(work), options)
+            LoaderCache().loaders.clear()  # before the adapters' files go
     except SlackTiesError as error:
         raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
     except ValidationError as error:
@@ -251,12 +303,16 @@ def _run(
         msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
         raise RecipeError(_renamed(msg, snapshots)) from None
     except (SafetensorError, OSError) as error:
-        raise _unwritable(out, error) from None
+        if _is_of_writing(error, work):
+            raise _unwritable(out, error) from None
+        reason = _renamed(str(error), snapshots)
+        msg = f"mergekit cannot merge {recipe.where}: {reason}"
+        raise CheckpointError(msg, hint=MORE) from None
     except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
-        raise CheckpointError(msg, hint="more with: slack-ties merge CONFIG OUT -vv") from None
+        raise CheckpointError(msg, hint=MORE) from None
     finally:
         LoaderCache().loaders.clear()
 
@@ -291,18 +347,29 @@ def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
     return message
 
 
-def _unwritable(out: Path, error: Exception) -> OutputError:
+def _is_of_writing(error: Exception, work: Path) -> bool:
+    """Say whether an error came up where the result is written, not where models are read."""
+    file = getattr(error, "filename", None)
+    return _is_full(error) or (file is not None and str(file).startswith(str(work)))
+
+
+def _is_full(error: Exception) -> bool:
     numbers = {int(number) for number in NUMBER.findall(str(error))}
-    full = bool(NO_ROOM & {*numbers, getattr(error, "errno", None)})
+    return bool(NO_ROOM & {*numbers, getattr(error, "errno", None)})
+
+
+def _unwritable(out: Path, error: Exception) -> OutputError:
+    full = _is_full(error)
     what = "the disk is full or a file-size limit is reached" if full else "cannot write"
     msg = f"{what} at {str(out)!r}: {error}"
     hint = "free some space or raise the limit, then run the same command again" if full else ""
     return OutputError(msg, hint=hint)
 
 
-def _parent(recipe: Recipe, name: str, found: Snapshot) -> Parent:
-    stated = found.license or recipe.facts.licenses.get(name, "")
-    return Parent(name, role=recipe.role(name), commit=found.commit, license=stated)
+def _parent(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
+    stated = found[0].license or recipe.facts.licenses.get(name, "")
+    commits = tuple(part.commit for part in found)
+    return Parent(name, role=recipe.role(name), commits=commits, license=stated)
 
 
 def _traced(options: MergeOptions) -> dict[str, Any]:

@@ -46,6 +46,7 @@ NONE = math.inf
 ALL = 0.0
 Threshold = float | torch.Tensor
 
+TABLE = {p.name: p for p in PARAMETERS}
 PER_MODEL = [p.name for p in PARAMETERS if p.per_model]
 
 
@@ -66,6 +67,8 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
 
     Per tensor of N entries, with delta_t = model_t - base in float32 (float64 if the
     inputs are float64):
+
+    A model of weight 0 takes no part.
 
     1. Trim: keep the entries with abs(delta_t) at least the k-th largest of the tensor,
        k = max(1, floor(density_t N)). Ties at the threshold are all kept; zeros never.
@@ -94,12 +97,15 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
 
     Raises:
         CheckpointError: An input, a delta or the result is infinite or not a number.
+        ValueError: A parameter is out of range, or the tensors do not fit each other.
 
     """
     density = [1.0] * len(models) if density is None else density
     slack = [0.0] * len(models) if slack is None else slack
+    _check(base, models, weight=weight, density=density, slack=slack)
     size = base.numel()
-    work = torch.float64 if base.dtype == torch.float64 else torch.float32
+    wide = any(tensor.dtype == torch.float64 for tensor in (base, *models))
+    work = torch.float64 if wide else torch.float32
     if block is None:
         block = CPU_BLOCK if base.device.type == "cpu" else ACCELERATOR_BLOCK
     flat_base = base.reshape(-1)
@@ -133,7 +139,8 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
             # the vectorised body and in the tail of a block.
             vote = (change * w).masked_fill_(magnitude < trim, 0)
             ballots += vote
-            if protect is not NONE:
+            # Without weight there is no vote: its zeros must not be voters that come first.
+            if protect is not NONE and w != 0:
                 protected = (magnitude >= protect) & (magnitude >= trim) & (magnitude > 0)
                 first_ballots += vote.masked_fill(~protected, 0)
                 any_protected |= protected
@@ -158,6 +165,28 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
     return out.view(base.shape)
 
 
+def _check(
+    base: torch.Tensor, models: Sequence[torch.Tensor], **parameters: Sequence[float]
+) -> None:
+    """Refuse what would merge to something meaningless."""
+    for name, values in parameters.items():
+        if len(values) != len(models):
+            msg = f"{name}: expected one value for each of {len(models)} models, got {len(values)}"
+            raise ValueError(msg)
+        for value in values:
+            TABLE[name].check(value)
+    for tensor in (base, *models):
+        if not tensor.is_floating_point():
+            msg = f"expected tensors of a floating-point type, got {tensor.dtype}"
+            raise ValueError(msg)
+        if tensor.shape != base.shape or tensor.device != base.device:
+            msg = (
+                f"expected tensors of shape {tuple(base.shape)} on {base.device} as the base, "
+                f"got {tuple(tensor.shape)} on {tensor.device}"
+            )
+            raise ValueError(msg)
+
+
 def _thresholds(
     magnitudes: Callable[[], Iterator[torch.Tensor]],
     size: int,
@@ -170,7 +199,7 @@ def _thresholds(
     kept = min(size, max(1, int(density * size))) if density > 0 else 0
     protected = int(slack * size)
     # Who protects at least what is kept protects all of it.
-    wanted = {"trim": kept, "protect": protected if protected < kept else size * (slack > 0)}
+    wanted = {"trim": kept, "protect": protected if protected < kept else size}
     ranks = sorted({k for k in wanted.values() if 0 < k < size})
     found: dict[int, Threshold] = {0: NONE, size: ALL} if size else {0: NONE}
     if ranks:

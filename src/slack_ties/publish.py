@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -16,7 +17,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from slack_ties.card import CARD_FILE
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import HubError, OutputError
-from slack_ties.hub import API_TIMEOUT, hub_errors
+from slack_ties.hub import API_TIMEOUT, TransportError, hub_errors
 from slack_ties.record import RECORD_FILE, read_record
 
 __all__ = ["Published", "check_publish", "publish_model"]
@@ -26,6 +27,7 @@ LOG = logging.getLogger("slack_ties")
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 # What the Hub itself puts into a new repository.
 NOT_OURS_TO_MIND = {".gitattributes"}
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def publish_model(
     """Publish the merged model in `folder` as the Hub model `repo_id`.
 
     The repository is made if it is not there. One that is there must hold nothing, or an
-    earlier result of slack-ties, whose files are replaced.
+    earlier result of slack-ties. Its weights are replaced by these; other files that are
+    only there stay.
 
     Args:
         folder: Made by `merge_models`, with a card by `write_card`.
@@ -58,7 +61,7 @@ def publish_model(
 
     Raises:
         OutputError: The folder is incomplete. Nothing is sent then.
-        HubError: The Hub cannot be reached or refuses. Nothing is visible there then.
+        HubError: The Hub cannot be reached or refuses, or holds other bytes than were sent.
 
     """
     folder, api = Path(folder), api or HfApi()
@@ -71,7 +74,9 @@ def publish_model(
             head = api.model_info(repo_id, timeout=API_TIMEOUT).sha
         else:
             there = api.list_repo_files(repo_id, revision=head)
-        stale = sorted(set(there) - set(files) - NOT_OURS_TO_MIND)
+        stale = sorted(name for name in set(there) - set(files) if _is_weights(name))
+        if stale:
+            LOG.info("  removing there: %s", ", ".join(stale))
         LOG.info("  sending %d files to %s/%s", len(files), api.endpoint, repo_id)
         try:
             commit = api.create_commit(
@@ -86,8 +91,17 @@ def publish_model(
         except ValueError as error:  # the Hub's verdict on the card's metadata
             msg = f"{repo_id!r}: {error}"
             raise HubError(msg, hint=f"slack-ties card {folder} --overwrite") from None
-        _verify(folder, files, repo_id, commit.oid, api)
-    return Published(repo_id, f"{api.endpoint}/{repo_id}", commit.oid, tuple(files))
+        except TransportError:
+            # The answer was lost; the commit may be there all the same.
+            now = api.model_info(repo_id, timeout=API_TIMEOUT).sha
+            if now == head:
+                raise
+            LOG.warning("  the connection broke after the commit: checking what is there")
+            commit_id = now or ""
+        else:
+            commit_id = commit.oid
+        _verify(folder, files, repo_id, commit_id, api)
+    return Published(repo_id, f"{api.endpoint}/{repo_id}", commit_id, tuple(files))
 
 
 def check_publish(repo_id: str, *, private: bool, api: HfApi) -> tuple[str, str | None]:
@@ -109,6 +123,10 @@ def check_publish(repo_id: str, *, private: bool, api: HfApi) -> tuple[str, str 
             raise HubError(msg, hint=LOGIN)
         if "/" not in repo_id:
             repo_id = f"{user['name']}/{repo_id}"
+        owners = [user["name"], *(org["name"] for org in user.get("orgs", ()))]
+        if repo_id.partition("/")[0] not in owners:
+            msg = f"publishing to {repo_id!r}: the present token is of {' and '.join(owners)}"
+            raise HubError(msg, hint=f"publish to {owners[0]}/{repo_id.partition('/')[2]}")
         try:
             info = api.model_info(repo_id, timeout=API_TIMEOUT)
         except RepositoryNotFoundError:
@@ -123,9 +141,19 @@ def check_publish(repo_id: str, *, private: bool, api: HfApi) -> tuple[str, str 
     return repo_id, info.sha
 
 
+def _is_weights(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in WEIGHTS)
+
+
 def _complete_files(folder: Path) -> list[str]:
     """Return the names of the files to send, after making sure that nothing is missing."""
-    read_record(folder)
+    local = [p.model for p in read_record(folder).parents if not any(p.commits)]
+    if local:
+        LOG.warning(
+            "  these parents are folders here, which nobody else has; their paths are published "
+            "with the config: %s",
+            ", ".join(local),
+        )
     read_headers(folder, "merged model")
     if not (folder / CARD_FILE).is_file():
         msg = f"{str(folder)!r} has no model card ({CARD_FILE})"

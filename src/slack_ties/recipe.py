@@ -135,7 +135,14 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
         problem = getattr(error, "problem", None) or error
         msg = f"{where}:{line} not valid YAML: {problem}"
         raise RecipeError(msg) from None
-    _check(data, where)
+    except (ValueError, RecursionError) as error:  # 2024-13-45, or thousands of brackets
+        msg = f"{where}: not valid YAML: {error}"
+        raise RecipeError(msg) from None
+    try:
+        _check(data, where)
+    except RecursionError:  # an anchor that holds itself
+        msg = f"{where}: expected a mergekit config, got YAML that contains itself"
+        raise RecipeError(msg) from None
     return Recipe(where, text, data, _facts(data, where))
 
 
@@ -175,6 +182,11 @@ def _facts(data: Mapping[str, Any], where: str) -> Facts:
             msg = f"{where}: {FACTS_KEY}.{name}: expected keys and values, got {facts[name]!r}"
             raise RecipeError(msg)
 
+    sft_languages = facts.get("sft_languages") or []
+    if not isinstance(sft_languages, list):
+        msg = f"{where}: {FACTS_KEY}.sft_languages: expected a list, got {sft_languages!r}"
+        raise RecipeError(msg)
+
     def texts(name: str) -> dict[str, str]:
         return {str(k): str(v) for k, v in (facts.get(name) or {}).items()}
 
@@ -183,7 +195,7 @@ def _facts(data: Mapping[str, Any], where: str) -> Facts:
         family=str(facts.get("family") or ""),
         roles=texts("roles"),
         licenses=texts("licenses"),
-        sft_languages=tuple(map(str, facts.get("sft_languages") or ())),
+        sft_languages=tuple(map(str, sft_languages)),
     )
 
 
@@ -205,6 +217,9 @@ def _check(data: object, where: str) -> None:
             msg = f"{where}: {key}: unknown type {name!r}.{nearest(str(name), list(DTYPES))}"
             raise RecipeError(msg, hint=f"known: {', '.join(DTYPES)}")
     _check_parts(where, data)
+    if not any(True for _ in _inputs(data)):
+        msg = f"{where}: expected at least one model to merge"
+        raise RecipeError(msg)
     if data["merge_method"] == "slack_ties":
         _check_slack_ties(where, data)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slack_ties.errors import OutputError
+from slack_ties.files import write_whole
 
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
 
@@ -23,13 +24,15 @@ class Parent:
 
     model: str  # as the config names it
     role: str = ""  # base, ct, sft or not known
-    commit: str = ""  # of the Hub repository; empty for a local folder
+    # Of the Hub repository, and of the LoRA adapter's if there is one; empty for local folders.
+    commits: tuple[str, ...] = ()
     license: str = ""  # as the model's own card or the config says; empty if neither does
 
     @property
-    def hub_id(self) -> str:
-        """The id on the Hub; empty for a local folder."""
-        return self.model.partition("@")[0] if self.commit else ""
+    def hub_ids(self) -> list[str]:
+        """The ids on the Hub of the model and of its adapter; none for local folders."""
+        parts = [part.partition("@")[0] for part in self.model.split("+")]
+        return [path for path, commit in zip(parts, self.commits, strict=False) if commit]
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class MergeRecord:
 def write_record(record: MergeRecord, folder: Path) -> None:
     """Write `record` into the model folder."""
     text = json.dumps(asdict(record), indent=2, ensure_ascii=False)
-    (folder / RECORD_FILE).write_bytes(f"{text}\n".encode())
+    write_whole(folder / RECORD_FILE, f"{text}\n")
 
 
 def read_record(folder: Path) -> MergeRecord:
@@ -75,7 +78,8 @@ def read_record(folder: Path) -> MergeRecord:
         if data["record"] != RECORD_VERSION:
             msg = f"{path}: expected record version {RECORD_VERSION}, got {data['record']!r}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
-        return MergeRecord(**{**data, "parents": tuple(Parent(**p) for p in data["parents"])})
+        parents = (Parent(**{**p, "commits": tuple(p["commits"])}) for p in data["parents"])
+        return MergeRecord(**{**data, "parents": tuple(parents)})
     except FileNotFoundError:
         msg = f"{str(folder)!r} holds no {RECORD_FILE}: not a model that slack-ties merged"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None

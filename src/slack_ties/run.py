@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,16 +90,16 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         published = publish_model(out, publish, private=private, api=api)
     except HubError as error:
         msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
-        raise HubError(
-            msg, hint=f"{error.hint}; then: slack-ties publish {out} {publish}"
-        ) from None
+        again = f"slack-ties publish {out} {publish}"
+        hint = f"{error.hint}; then: {again}" if error.hint else again
+        raise HubError(msg, hint=hint) from None
     return Result(out, record, card, published)
 
 
 def _recipe(what: str | Path, choices: Choices | None) -> Recipe:
     """Return the recipe of a config file or of a language."""
     path = Path(what)
-    if not (path.is_file() or path.suffix in {".yml", ".yaml"}):
+    if path.suffix not in {".yml", ".yaml"} and not os.path.isfile(path):  # noqa: PTH113 - never raises
         return make_config(str(what), choices)
     made = choices.made() if choices else []
     if made:
