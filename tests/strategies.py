@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-ENTRIES = st.integers(-64, 64)
+# Many zeros and ties, which have rules of their own, and many different values.
+ENTRIES = st.one_of(st.integers(-2, 2), st.integers(-64, 64))
 WEIGHTS = st.integers(-8, 8).map(lambda quarter: quarter / 4)
+FLOAT32 = st.just(torch.float32)
+DTYPES = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
 COUNTS = st.integers(1, 5)
 SHARES = st.one_of(st.sampled_from([0.0, 0.2, 0.5, 1.0]), st.floats(0, 1))
 
@@ -41,15 +44,16 @@ def inputs(
     models: st.SearchStrategy[int] = COUNTS,
     weights: st.SearchStrategy[float] = WEIGHTS,
     entries: st.SearchStrategy[int] = ENTRIES,
-    dtype: torch.dtype = torch.float32,
+    dtypes: st.SearchStrategy[torch.dtype] = FLOAT32,
 ) -> Inputs:
     """Draw a base and some models of 1 to 24 entries, with parameters."""
     size = draw(st.integers(1, 24))
+    dtype = draw(dtypes)
     count = draw(models)
 
     def tensor() -> torch.Tensor:
         values = draw(st.lists(entries, min_size=size, max_size=size))
-        return torch.tensor(values, dtype=dtype) / 64
+        return (torch.tensor(values) / 64).to(dtype)  # exact: at most 8 bits
 
     base = tensor()
     each = {"min_size": count, "max_size": count}

@@ -9,9 +9,11 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mergekit.merge_methods import get, merge_tensors
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slack_ties.errors import CheckpointError
-from slack_ties.method import SLACK_TIES, slack_ties_merge
+from slack_ties.method import CPU_BLOCK, SLACK_TIES, slack_ties_merge
+from strategies import DTYPES as ANY_DTYPE
 from strategies import Inputs, inputs
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -96,9 +98,10 @@ def by_definition(given_: Inputs) -> list[Fraction]:
         return [abs(x) >= bound and x != 0 for x in delta]
 
     kept, protected = [], []
-    for delta, density, slack in zip(deltas, given_.density, given_.slack, strict=True):
+    parameters = zip(deltas, given_.weight, given_.density, given_.slack, strict=True)
+    for delta, weight, density, slack in parameters:
         kept.append(at_least(delta, max(1, int(density * size)) if density > 0 else 0))
-        first = at_least(delta, int(slack * size))
+        first = at_least(delta, int(slack * size) if weight else 0)
         protected.append([a and b for a, b in zip(first, kept[-1], strict=True)])
     result = []
     for i in range(size):
@@ -113,20 +116,23 @@ def by_definition(given_: Inputs) -> list[Fraction]:
     return result
 
 
-@given(inputs())
+@given(inputs(dtypes=ANY_DTYPE))
 def test_follows_its_definition(given_: Inputs) -> None:
-    """Any number of models, parameters and ties: what the definition says, to one rounding."""
+    """Any number of models, types, parameters and ties: the definition, rounded once."""
     merged = merge(given_)
 
-    expected = torch.tensor([float(x) for x in by_definition(given_)], dtype=torch.float64)
-    exact = torch.finfo(torch.float32).eps if given_.normalize else 0.0
-    torch.testing.assert_close(merged.double(), expected, rtol=2 * exact, atol=2 * exact)
+    exact = torch.tensor([float(x) for x in by_definition(given_)], dtype=torch.float64)
+    if given_.normalize:  # a quotient is rounded before the sum is
+        eps = torch.finfo(merged.dtype).eps
+        torch.testing.assert_close(merged.double(), exact, rtol=2 * eps, atol=2 * eps)
+    else:
+        assert torch.equal(exact.to(merged.dtype), merged)
 
 
 # The laws
 
 
-@given(inputs())
+@given(inputs(dtypes=ANY_DTYPE))
 def test_slack_of_all_is_slack_of_none(given_: Inputs) -> None:
     """If everybody votes first, nobody does."""
     everybody = merge(given_, slack=[1.0] * len(given_.models))
@@ -246,7 +252,7 @@ def test_no_position_mixes_signs(given_: Inputs) -> None:
     assert (tau.abs() <= of_one_sign.abs().sum(0)).all()
 
 
-@given(inputs(), st.randoms())
+@given(inputs(dtypes=ANY_DTYPE), st.randoms())
 def test_models_may_be_listed_in_any_order(given_: Inputs, random: object) -> None:
     """Another order gives the same tensor."""
     order = list(range(len(given_.models)))
@@ -314,7 +320,7 @@ def test_without_conflicts_it_is_task_arithmetic(given_: Inputs) -> None:
     assert torch.equal(merged, stock)
 
 
-@given(inputs(), st.integers(1, 30))
+@given(inputs(dtypes=ANY_DTYPE), st.integers(1, 30))
 def test_the_block_size_changes_nothing(given_: Inputs, block: int) -> None:
     """The same bytes, however the tensor is cut."""
     assert torch.equal(merge(given_), merge(given_, block=block))
@@ -377,6 +383,79 @@ def test_reads_transposed_tensors() -> None:
 
     straight = slack_ties_merge(base, models, weight=[1, 1], density=[0.5, 0.5])
     assert torch.equal(straight.t(), merged)
+
+
+def test_a_model_without_weight_takes_no_part() -> None:
+    """Its most important entries do not vote first with zeros, which would count as positive."""
+    models = [torch.tensor([-5.0, -4.0, 3.0]), torch.tensor([1.0, 2.0, 3.0])]
+
+    merged = slack_ties_merge(torch.zeros(3), models, weight=[1, 0], slack=[0, 1])
+
+    assert merged.tolist() == [-5.0, -4.0, 3.0]
+
+
+def test_zeros_are_not_protected() -> None:
+    """However much slack: an entry that did not change has nothing to say."""
+    models = [torch.tensor([-5.0, -4.0]), torch.tensor([0.0, 1.0])]
+
+    merged = slack_ties_merge(torch.zeros(2), models, weight=[1, 1], slack=[0, 1])
+
+    assert merged.tolist() == [-5.0, 1.0]
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches the size of every tensor that any operation makes."""
+
+    entries = 0
+
+    def __torch_dispatch__(
+        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        """Run the operation, and look at what it returns."""
+        result = func(*args, **kwargs or {})
+        is_view = str(func).startswith(("aten.view", "aten.slice", "aten._unsafe_view"))
+        if isinstance(result, torch.Tensor) and not is_view and "empty_like" not in str(func):
+            self.entries = max(self.entries, result.numel())
+        return result
+
+
+def test_needs_memory_for_a_few_blocks_only() -> None:
+    """Beyond inputs and output no tensor is larger than a block or a table of counts."""
+    base, *models = (torch.randn(300_000).bfloat16() for _ in range(3))
+
+    with LargestTensor() as largest:
+        slack_ties_merge(base, models, weight=[1, 1], density=[0.5, 0.5], slack=[0, 0.2], block=999)
+
+    assert largest.entries == 1 << 16
+    assert CPU_BLOCK < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"density": [float("nan")]}, r"density must be a number in \[0, 1\], got nan"),
+        ({"slack": [-1]}, "slack must be a number"),
+        ({"weight": [1, 2]}, "weight: expected one value for each of 1 models, got 2"),
+        ({"models": [torch.ones(1)]}, r"expected tensors of shape \(2,\) on cpu as the base"),
+        ({"models": [torch.ones(2).int()]}, "expected tensors of a floating-point type"),
+    ],
+)
+def test_refuses_what_has_no_meaning(arguments: dict[str, object], message: str) -> None:
+    """Called with tensors, without mergekit's checks before it."""
+    arguments = {"models": [torch.ones(2)], "weight": [1], **arguments}
+
+    with pytest.raises(ValueError, match=message):
+        slack_ties_merge(torch.zeros(2), **arguments)
+
+
+def test_one_wide_input_makes_the_work_wide() -> None:
+    """A float64 model of a float32 base: deltas keep what float32 would lose."""
+    base, tiny = torch.ones(1), 2.0**-40
+    model = torch.ones(1, dtype=torch.float64) + tiny
+
+    merged = slack_ties_merge(base, [model], weight=[2.0**20], normalize=False)
+
+    assert merged.tolist() == [1 + 2.0**-20]
 
 
 def test_leaves_its_inputs_alone() -> None:
