@@ -45,7 +45,6 @@ def main() -> None:
         run(
             *("slack-ties", "run", LANGUAGE, "--out", str((FOLDER / "tibetan").relative_to(ROOT))),
             *("--base", "demo/base", "--ct", "demo/ct", "--sft", "demo/sft"),
-            *("--dtype", "bfloat16"),  # as the base has; not to be seen before it is fetched
             *("--license", "apache-2.0", "--publish", REPO),
         )
         say("3. Load the published model from the Hub, and let all four models write")
@@ -104,6 +103,7 @@ def train(model, words, lines: list[str], steps: int, *, rate: float) -> None:  
     import torch  # noqa: PLC0415
 
     torch.manual_seed(0)
+    print(f"  training {len(lines)} lines for {steps} steps ...", flush=True)
     # So small a model gains nothing from threads, and on a busy machine they wait for each other.
     torch.set_num_threads(1)
     began = time.monotonic()

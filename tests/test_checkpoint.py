@@ -97,10 +97,58 @@ def test_code_in_a_bin_file_is_not_run(
     folder = Path(shutil.copytree(triple.ct, tmp_path / "ct"))
     torch.save({"weight": Evil()}, folder / "pytorch_model.bin", pickle_module=pickle)
 
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="holds more than tensors, possibly code: refused"):
         read_headers(folder)
 
     assert not Path("hacked").exists()
+
+
+def test_bin_files_from_before_they_were_zip_files(triple: Folders, tmp_path: Path) -> None:
+    """PyTorch 1.5 and earlier wrote plain pickles."""
+    folder = Path(shutil.copytree(triple.ct, tmp_path / "ct"))
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+    assert read_headers(folder) == read_headers(triple.ct)
+
+
+def test_a_bin_file_of_something_else(triple: Folders, tmp_path: Path) -> None:
+    """A list of tensors is no model."""
+    folder = Path(shutil.copytree(triple.ct, tmp_path / "ct"))
+    torch.save([torch.ones(2)], folder / "pytorch_model.bin")
+
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin cannot be read"):
+        read_headers(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "config.json cannot be read"),
+        ("[]", "names no architectures"),
+        ("{}", "names no architectures"),
+    ],
+)
+def test_a_damaged_config(model: Path, config: str, message: str) -> None:
+    """Found before mergekit trips over it."""
+    (model / "config.json").write_text(config)
+
+    with pytest.raises(CheckpointError, match=message):
+        read_headers(model)
+
+
+def test_vocabularies_may_differ_if_somebody_aligns_them() -> None:
+    """Then only the other dimensions must agree, and only of matrices with a row per token."""
+    name = "model.embed_tokens.weight"
+    base = {name: Header((512, 64), "float16"), "norm": Header((64,), "float16")}
+    longer = {**base, name: Header((514, 64), "float16")}
+    wider = {**base, name: Header((514, 65), "float16")}
+    other = {**base, "norm": Header((65,), "float16")}
+
+    check_shapes({"base": base, "ct": longer}, vocabulary_may_differ=True)
+    for wrong in (wider, other):
+        with pytest.raises(CheckpointError, match="shape mismatch"):
+            check_shapes({"base": base, "ct": wrong}, vocabulary_may_differ=True)
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,14 @@ def test_config_of_all(invoke: Invoke) -> None:
         ["config", "bo", "--all"],
         ["config", "--all", "--ct", "x"],
         ["config", "bo", "--dtype", "int8"],
+        ["config", "bo", "--slack", "2"],
+        ["config", "bo", "ug", "--ct", "x"],
+        ["run", "bo", "--out", "x", "--private"],
         ["merge", "x.yml"],
         ["merge", "x.yml", "out", "--no-such-option"],
+        ["merge", "x.yml", "out", "--out-shard-size", "2GB"],
+        ["merge", "x.yml", "out", "-j", "0"],
+        ["merge", "x.yml", "out", "--random-seed", "-1"],
         ["run", "bo"],
         ["publish", "out"],
         ["nonsense"],
@@ -202,9 +208,12 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
             ["card", "full"],
             ["publish", "full", "me/x"],
             ["run", "bo", *models(triple), "--out", "out", "--publish", "me/x"],
+            ["run", "x" * 300, "--out", "out"],
+            ["run", "bo", "--base", "~nobody-here/x", "--out", "out"],
             ["run", "bo", "--out", "out"],
         )
     ]
+    errors[-1] = errors[-1].partition(": [Errno")[0]  # which differs between systems
 
     assert errors == [
         "no language 'tibetian' in the catalogue. Did you mean 'Tibetan'?",
@@ -219,8 +228,10 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
         "'full' holds no slack_ties.json: not a model that slack-ties merged",
         "'full' holds no slack_ties.json: not a model that slack-ties merged",
         "publishing to 'me/x' needs a token, and none is stored",
+        f"no language '{'x' * 300}' in the catalogue.",
+        "model folder '~nobody-here/x': Could not determine home directory.",
         "model 'meta-llama/Llama-2-7b-hf' (no folder of that name here): "
-        "cannot reach http://127.0.0.1:9: [Errno 111] Connection refused",
+        "cannot reach http://127.0.0.1:9",
     ]
     assert not Path("out").exists()
 
@@ -263,12 +274,10 @@ def test_from_a_language_to_the_hub(triple: Folders, tmp_path: Path, hub: Server
     assert "hf_writer" not in everything
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_merge_leaves_nothing(
-    triple: Folders, tmp_path: Path, how: signal.Signals
-) -> None:
-    """Ctrl-C, and the stop of a job scheduler, clean up; no traceback."""
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: str) -> None:
+    """Ctrl-C, a job scheduler's stop and a lost terminal clean up; no traceback."""
     out = tmp_path / "work" / "out"
     out.parent.mkdir()
     process = subprocess.Popen(
@@ -280,7 +289,7 @@ def test_a_stopped_merge_leaves_nothing(
         if list(out.parent.iterdir()):
             break
         time.sleep(0.05)
-    process.send_signal(how)
+    process.send_signal(getattr(signal, how))
     _, errors = process.communicate(timeout=60)
 
     assert process.returncode not in (0, None)

@@ -152,6 +152,21 @@ def test_nothing_is_written_if_one_language_is_wrong(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_an_edited_config_is_kept(tmp_path: Path) -> None:
+    """Somebody's work is not replaced unasked; the same again is fine."""
+    (path,) = write_configs(["bo"], tmp_path)
+    write_configs(["bo"], tmp_path)
+    path.write_text("# mine\n")
+
+    with pytest.raises(OutputError, match="is there already and says something else"):
+        write_configs(["ug", "bo"], tmp_path)
+
+    assert [p.name for p in tmp_path.iterdir()] == ["bo.yml"]
+    assert path.read_text() == "# mine\n"
+    write_configs(["bo"], tmp_path, overwrite=True)
+    assert path.read_text("utf-8").startswith("# Tibetan")
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in the way is an error with a next step."""
     (tmp_path / "file").write_text("")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import slack_ties.merge as merge_module
 from slack_ties.config import Choices, make_config
 from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
 from slack_ties.merge import merge_models
@@ -223,6 +223,78 @@ def test_reads_any_mergekit_config(triple: Folders, tmp_path: Path) -> None:
     torch.testing.assert_close(sft[last], merged[last], rtol=0.01, atol=1e-3)
 
 
+def test_an_extended_vocabulary(copies: Folders, tmp_path: Path) -> None:
+    """With mergekit's tokenizer section the merged model has the CT model's tokens."""
+    words = AutoTokenizer.from_pretrained(copies.ct)
+    words.add_tokens(["བོད་སྐད་", "ལྷ་ས་"])
+    words.save_pretrained(copies.ct)
+    model = AutoModelForCausalLM.from_pretrained(copies.ct)
+    model.resize_token_embeddings(514, mean_resizing=False)
+    (copies.ct / "pytorch_model.bin").unlink()
+    model.save_pretrained(copies.ct)
+    text = recipe(copies).text + f"tokenizer: {{source: {copies.ct}}}\n"
+
+    merge_models(parse_recipe(text, where="x.yml"), tmp_path / "out", options=QUIET)
+
+    merged = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tensors(tmp_path / "out")["model.embed_tokens.weight"].shape == (514, 64)
+    assert merged.tokenize("ལྷ་ས་") == ["ལྷ་ས་"]
+    refused(copies, tmp_path / "without", CheckpointError, "shape mismatch")
+
+
+def test_a_base_without_a_tokenizer(
+    copies: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing can be copied, and that is said."""
+    for path in copies.base.glob("tokenizer*"):
+        path.unlink()
+
+    merge_models(recipe(copies), tmp_path / "out", options=QUIET)
+
+    assert "the merged model has none" in caplog.text
+
+
+def test_a_damaged_tokenizer(copies: Folders, tmp_path: Path) -> None:
+    """Mergekit would log it and go on: the result would look complete."""
+    (copies.base / "tokenizer_config.json").unlink()
+    (copies.base / "tokenizer.json").write_text("{")
+
+    refused(copies, tmp_path / "out", CheckpointError, "the tokenizer of .* cannot be copied")
+
+
+def test_a_link_to_an_empty_folder(triple: Folders, tmp_path: Path) -> None:
+    """The result goes where the link leads."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+
+    merge_models(recipe(triple), tmp_path / "link", options=QUIET)
+
+    assert (tmp_path / "real" / RECORD_FILE).is_file()
+
+
+def test_a_result_is_kept_if_its_place_was_taken(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody put a file into OUT while hours of merging went on."""
+    out = tmp_path / "out"
+
+    def meanwhile(*_: object, **__: object) -> None:
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+
+    # The last step before the result is moved into place; nothing else can be timed surely.
+    write = merge_module.write_record
+    monkeypatch.setattr(merge_module, "write_record", lambda *given: (write(*given), meanwhile()))
+
+    with pytest.raises(OutputError, match="the merge is complete, but") as caught:
+        merge_models(recipe(triple), out, options=QUIET)
+
+    (kept,) = tmp_path.glob(".out.*.partial")
+    assert str(kept) in caught.value.hint
+    assert (kept / "model.safetensors").is_file()
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
 def test_folders_may_have_any_name(copies: Folders, tmp_path: Path) -> None:
     """Also one with the characters that separate revisions and adapters for mergekit."""
     odd = tmp_path / "models" / "a+b@c d"
@@ -236,20 +308,26 @@ def test_folders_may_have_any_name(copies: Folders, tmp_path: Path) -> None:
 # Nothing goes over the network
 
 
-def test_local_models_need_no_network(triple: Folders, tmp_path: Path, hub: Server) -> None:
-    """Relative paths that look like Hub ids too: not one request is made."""
-    api = HfApi(endpoint=hub.url)
+def test_local_models_need_no_network(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths that look like Hub ids too: nobody opens a connection."""
+    opened = []
+    watching = [True]
 
-    here = Path.cwd()
-    os.chdir(triple.base.parent.parent)
-    try:
-        parent = triple.base.parent.name
-        local = Folders(*(Path(parent) / role for role in ("base", "ct", "sft")))
-        merge_models(recipe(local), tmp_path / "out", options=QUIET, api=api)
-    finally:
-        os.chdir(here)
+    def watch(event: str, details: tuple) -> None:  # cannot be removed again, only silenced
+        if watching[0] and event in {"socket.connect", "socket.getaddrinfo"}:
+            opened.append(details)
 
-    assert hub.hub.requests == []
+    sys.addaudithook(watch)
+    monkeypatch.chdir(triple.base.parent.parent)
+    parent = triple.base.parent.name
+    local = Folders(*(Path(parent) / role for role in ("base", "ct", "sft")))
+
+    merge_models(recipe(local), tmp_path / "out", options=QUIET)
+
+    watching[0] = False
+    assert opened == []
 
 
 def test_hub_models_are_fetched_first_at_one_commit(

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from slack_ties.card import write_card
 from slack_ties.config import Choices, make_config
-from slack_ties.errors import CheckpointError, HubError, OutputError
+from slack_ties.errors import HubError, OutputError
 from slack_ties.merge import merge_models
 from slack_ties.publish import check_publish, publish_model
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def finished(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A merged model with its card; not to be changed."""
     out = tmp_path_factory.mktemp("publish") / "out"
     choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft))
@@ -33,9 +33,9 @@ def finished(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(finished: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "model"))
+def model(original: Path, tmp_path: Path) -> Path:
+    """The same, for one test alone: publishing writes the Hub id into the card."""
+    return Path(shutil.copytree(original, tmp_path / "model"))
 
 
 def on_hub(api: HfApi, repo_id: str) -> set[str]:
@@ -43,32 +43,32 @@ def on_hub(api: HfApi, repo_id: str) -> set[str]:
     return set(api.list_repo_files(repo_id)) - {".gitattributes"}
 
 
-def test_all_files_go_in_one_commit(finished: Path, api: HfApi, tmp_path: Path) -> None:
+def test_all_files_go_in_one_commit(model: Path, api: HfApi, tmp_path: Path) -> None:
     """The files are there, byte for byte, and transformers loads them."""
-    published = publish_model(finished, "me/tibetan", api=api)
+    published = publish_model(model, "me/tibetan", api=api)
 
     assert published.url == f"{api.endpoint}/me/tibetan"
-    assert set(published.files) == {path.name for path in finished.iterdir()}
+    assert set(published.files) == {path.name for path in model.iterdir()}
     assert on_hub(api, "me/tibetan") == set(published.files)
     info = api.model_info("me/tibetan")
     assert (info.sha, info.private) == (published.commit, False)
     assert {"merge", "mergekit", "slack-ties"} <= set(info.tags)
     folder = Path(api.snapshot_download("me/tibetan", cache_dir=tmp_path))
-    for path in finished.iterdir():
+    for path in model.iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
     assert AutoModelForCausalLM.from_pretrained(folder)
 
 
-def test_it_is_found_by_its_tag(finished: Path, api: HfApi) -> None:
+def test_it_is_found_by_its_tag(model: Path, api: HfApi) -> None:
     """Whoever lists the Hub's models by our tag sees it."""
-    publish_model(finished, "me/tibetan", api=api)
+    publish_model(model, "me/tibetan", api=api)
 
     assert [model.id for model in api.list_models(filter="slack-ties")] == ["me/tibetan"]
 
 
-def test_a_name_alone_is_ones_own(finished: Path, api: HfApi) -> None:
+def test_a_name_alone_is_ones_own(model: Path, api: HfApi) -> None:
     """The owner is who the token belongs to; private if asked."""
-    published = publish_model(finished, "tibetan", private=True, api=api)
+    published = publish_model(model, "tibetan", private=True, api=api)
 
     assert published.repo_id == "me/tibetan"
     assert api.model_info("me/tibetan").private
@@ -89,11 +89,24 @@ def test_publishing_again_replaces_and_removes(model: Path, api: HfApi) -> None:
     assert "model-00002-of-00002.safetensors" in first.files
 
 
-def test_publishing_the_same_again_changes_nothing(finished: Path, api: HfApi) -> None:
-    """The commit stays, and nothing is uploaded."""
-    first = publish_model(finished, "me/tibetan", api=api)
+def test_the_card_loads_the_model_from_where_it_went(model: Path, api: HfApi) -> None:
+    """Its example names the Hub id, whatever the folder was called; hand-written text stays."""
+    card = model / "README.md"
+    card.write_text(card.read_text("utf-8") + "\nBy hand.\n", "utf-8")
 
-    assert publish_model(finished, "me/tibetan", api=api) == first
+    publish_model(model, "me/tibetan", api=api)
+
+    published = Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8")
+    assert '\nname = "me/tibetan"\n' in published
+    assert published.endswith("\nBy hand.\n")
+    assert card.read_text("utf-8") == published
+
+
+def test_publishing_the_same_again_changes_nothing(model: Path, api: HfApi) -> None:
+    """The commit stays, and nothing is uploaded."""
+    first = publish_model(model, "me/tibetan", api=api)
+
+    assert publish_model(model, "me/tibetan", api=api) == first
 
 
 def test_hidden_files_stay_here(model: Path, api: HfApi) -> None:
@@ -105,70 +118,70 @@ def test_hidden_files_stay_here(model: Path, api: HfApi) -> None:
     assert not any(name[0] == "." for name in publish_model(model, "me/tibetan", api=api).files)
 
 
-def test_somebody_elses_files_are_left_alone(finished: Path, api: HfApi) -> None:
+def test_somebody_elses_files_are_left_alone(model: Path, api: HfApi) -> None:
     """A repository with files that are not ours is refused before anything is sent."""
     api.create_repo("me/thesis", private=False)
     api.upload_file(path_or_fileobj=b"mine", path_in_repo="thesis.txt", repo_id="me/thesis")
 
     with pytest.raises(HubError, match=r"'me/thesis' holds files .* such as 'thesis.txt'"):
-        publish_model(finished, "me/thesis", api=api)
+        publish_model(model, "me/thesis", api=api)
 
     assert on_hub(api, "me/thesis") == {"thesis.txt"}
 
 
-def test_a_public_repository_does_not_get_a_private_model(finished: Path, api: HfApi) -> None:
+def test_a_public_repository_does_not_get_a_private_model(model: Path, api: HfApi) -> None:
     """Whoever asks for private must not end up public."""
-    publish_model(finished, "me/tibetan", api=api)
+    publish_model(model, "me/tibetan", api=api)
 
     with pytest.raises(HubError, match="is there already and public"):
-        publish_model(finished, "me/tibetan", private=True, api=api)
+        publish_model(model, "me/tibetan", private=True, api=api)
 
 
 # Who may
 
 
-def test_no_token(finished: Path, hub: Server) -> None:
+def test_no_token(model: Path, hub: Server) -> None:
     """Said before the first request, with how to get one."""
     with pytest.raises(HubError, match="needs a token, and none is stored") as caught:
-        publish_model(finished, "me/tibetan", api=HfApi(endpoint=hub.url))
+        publish_model(model, "me/tibetan", api=HfApi(endpoint=hub.url))
 
     assert caught.value.hint.startswith("hf auth login")
     assert hub.hub.requests == []
 
 
-def test_a_token_that_can_only_read(finished: Path, hub: Server) -> None:
+def test_a_token_that_can_only_read(model: Path, hub: Server) -> None:
     """Said before anything is made."""
     with pytest.raises(HubError, match="the present token can only read"):
-        publish_model(finished, "you/tibetan", api=HfApi(endpoint=hub.url, token="hf_reader"))
+        publish_model(model, "you/tibetan", api=HfApi(endpoint=hub.url, token="hf_reader"))
 
     assert hub.hub.requests == ["GET /api/whoami-v2"]
 
 
-def test_a_wrong_token(finished: Path, hub: Server) -> None:
+def test_a_wrong_token(model: Path, hub: Server) -> None:
     """It is not shown."""
     with pytest.raises(HubError, match="does not accept the present token") as caught:
-        publish_model(finished, "me/tibetan", api=HfApi(endpoint=hub.url, token="hf_wrong"))
+        publish_model(model, "me/tibetan", api=HfApi(endpoint=hub.url, token="hf_wrong"))
 
     assert "hf_wrong" not in f"{caught.value} {caught.value.hint}"
 
 
-def test_somebody_elses_name(finished: Path, api: HfApi) -> None:
+def test_somebody_elses_name(model: Path, api: HfApi) -> None:
     """Said before a merge, which may take hours."""
     with pytest.raises(HubError, match="'them/tibetan': the present token is of me"):
-        publish_model(finished, "them/tibetan", api=api)
+        publish_model(model, "them/tibetan", api=api)
 
 
-def test_no_network(finished: Path) -> None:
+def test_no_network(model: Path) -> None:
     """A refused connection names the Hub."""
     with pytest.raises(HubError, match=r"cannot reach http://127\.0\.0\.1:9"):
-        publish_model(finished, "me/x", api=HfApi(endpoint="http://127.0.0.1:9", token="hf_writer"))
+        publish_model(model, "me/x", api=HfApi(endpoint="http://127.0.0.1:9", token="hf_writer"))
 
 
 @pytest.mark.parametrize("name", ["me/../x", "a/b/c", "me/x y", "me/-x-"])
-def test_a_name_that_the_hub_does_not_allow(finished: Path, api: HfApi, name: str) -> None:
+def test_a_name_that_the_hub_does_not_allow(model: Path, api: HfApi, name: str) -> None:
     """Found by the client before it asks the Hub."""
     with pytest.raises(HubError):
-        publish_model(finished, name, api=api)
+        publish_model(model, name, api=api)
 
     assert list(api.list_models()) == []
 
@@ -197,9 +210,10 @@ def test_a_damaged_model(model: Path, api: HfApi) -> None:
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
 
-    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(OutputError, match=r"model\.safetensors cannot be read") as caught:
         publish_model(model, "me/tibetan", api=api)
 
+    assert caught.value.hint == f"merge again: {model / 'mergekit_config.yml'}"
     assert list(api.list_models()) == []
 
 
@@ -213,7 +227,7 @@ def test_a_card_that_the_hub_refuses(model: Path, api: HfApi) -> None:
     assert on_hub(api, "me/tibetan") == set()
 
 
-def test_damage_on_the_way_is_found(finished: Path, api: HfApi, hub: Server) -> None:
+def test_damage_on_the_way_is_found(model: Path, api: HfApi, hub: Server) -> None:
     """A Hub that ends up with another file than it was sent is noticed."""
     commit = hub.hub.commit
 
@@ -225,14 +239,14 @@ def test_damage_on_the_way_is_found(finished: Path, api: HfApi, hub: Server) -> 
     hub.hub.commit = damaged
 
     with pytest.raises(HubError, match=r"README\.md arrived damaged"):
-        publish_model(finished, "me/tibetan", api=api)
+        publish_model(model, "me/tibetan", api=api)
 
 
-def test_a_lost_answer_is_not_a_failure(finished: Path, api: HfApi, hub: Server) -> None:
+def test_a_lost_answer_is_not_a_failure(model: Path, api: HfApi, hub: Server) -> None:
     """The connection breaks after the commit: what is there is looked at before failing."""
     hub.hub.lose_next_commit_answer = True
 
-    published = publish_model(finished, "me/tibetan", api=api)
+    published = publish_model(model, "me/tibetan", api=api)
 
     assert published.commit == api.model_info("me/tibetan").sha
     assert on_hub(api, "me/tibetan") == set(published.files)

@@ -132,6 +132,14 @@ def test_accepts_what_mergekit_does(text: str) -> None:
         (changed(parameters={"rescale": True}), "unknown parameter 'rescale'"),
         (changed(parameters=[1]), r"parameters: expected parameters and values, got \[1\]"),
         (changed(slack_ties=[1]), r"slack_ties: expected keys and values, got \[1\]"),
+        ("a: 2024-13-45", "not valid YAML"),
+        ("[" * 3000, "not valid YAML"),
+        ("a: &a [*a]\nmodels: *a\nmerge_method: x", "unknown key 'a'"),
+        (changed(models=None, slices=[{}]), "at least one model to merge"),
+        (
+            changed(slack_ties={"recipe": 1, "sft_languages": "en"}),
+            "sft_languages: expected a list",
+        ),
         (changed(slack_ties={"recipe": 2}), "slack_ties.recipe: expected 1, got 2"),
         (changed(slack_ties={"recipe": 1, "roles": 3}), "slack_ties.roles: expected keys"),
     ],
@@ -143,6 +151,16 @@ def test_refuses(text: str, message: str) -> None:
 
     assert "\n" not in f"{caught.value}{caught.value.hint}"
     assert str(caught.value).startswith("x.yml: ")
+
+
+def test_a_value_that_contains_itself() -> None:
+    """An anchor within itself has no end."""
+    text = GOOD.replace(
+        "weight: 1, density: 0.5}\n  - model: sft", "weight: &w [*w]}\n  - model: sft"
+    )
+
+    with pytest.raises(RecipeError, match="YAML that contains itself"):
+        parse_recipe(text, where="x.yml")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,20 @@ def test_from_a_config_to_the_hub(choices: Choices, tmp_path: Path, api: HfApi) 
     assert info.private
     assert info.card_data.license == "mit"
     assert 'name = "me/tibetan"' in card
+
+
+def test_the_type_of_a_base_on_the_hub_is_kept(
+    choices: Choices, triple: Folders, tmp_path: Path, api: HfApi
+) -> None:
+    """Mixed inputs do not make the result wider than the base."""
+    api.create_repo("me/base", private=False)
+    api.upload_folder(repo_id="me/base", folder_path=triple.base)
+
+    result = run_all(
+        "bo", tmp_path / "out", choices=replace(choices, base="me/base"), options=QUIET, api=api
+    )
+
+    assert result.record.dtype == "bfloat16"
 
 
 def test_the_stored_config_repeats_the_merge(choices: Choices, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ file at each start of an environment that has slack-ties (see `_mergekit_hook.py
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from slack_ties.card import write_card
-    from slack_ties.config import write_configs
+    from slack_ties.config import Choices, write_configs
     from slack_ties.errors import SlackTiesError
     from slack_ties.languages import list_languages
     from slack_ties.merge import merge_models
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slack_ties.run import run_all
 
 __all__ = [
+    "Choices",
     "SlackTiesError",
     "list_languages",
     "merge_models",
@@ -29,6 +30,7 @@ __all__ = [
 # Functions are not named like their modules: `slack_ties.merge` would turn from
 # function into module as soon as anything imports slack_ties/merge.py.
 _HOME = {
+    "Choices": "config",
     "SlackTiesError": "errors",
     "list_languages": "languages",
     "merge_models": "merge",

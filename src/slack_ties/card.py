@@ -16,11 +16,11 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
-from slack_ties.hub import HUB_ID, LICENSE_ID, split_reference
+from slack_ties.hub import HUB_ID, LICENSE_ID, own_license, split_reference
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
 
-__all__ = ["CARD_FILE", "make_card", "write_card"]
+__all__ = ["CARD_FILE", "load_line", "make_card", "write_card"]
 
 CARD_FILE = "README.md"
 ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
@@ -53,7 +53,9 @@ def write_card(
     if path.exists() and not overwrite:
         msg = f"{path} is already there"
         raise OutputError(msg, hint=f"slack-ties card {out} --overwrite  (replaces it)")
-    card = make_card(recipe, record, folder=out, repo_id=repo_id, license=license)
+    # A licence that somebody stated stays when the card is made again.
+    license = license or own_license(out)  # noqa: A001
+    card = make_card(recipe, record, folder=out.resolve(), repo_id=repo_id, license=license)
     try:
         write_whole(path, str(card))
     except OSError as error:
@@ -107,7 +109,7 @@ def make_card(
             }
             for parent in parents
         ],
-        where=json.dumps(repo_id or (folder.name if folder else "OUT"), ensure_ascii=False),
+        load=load_line(repo_id or (folder.name if folder else "OUT")),
         chat=_has_chat_template(folder),
         in_language=f", in {language}" if language else "",
         method=_plain(recipe.method),
@@ -121,6 +123,11 @@ def make_card(
         license_text=_license_text(parents, license, stated),
     )
     return card
+
+
+def load_line(where: str) -> str:
+    """Return the line of the card's example that says what to load."""
+    return f"name = {json.dumps(where, ensure_ascii=False)}"
 
 
 def _planned(recipe: Recipe) -> tuple[Parent, ...]:
@@ -141,11 +148,13 @@ def _hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
 
 def _common_license(parents: tuple[Parent, ...]) -> str:
     (license_id, *others) = {parent.license for parent in parents}
-    return license_id if not others and re.fullmatch(LICENSE_ID, license_id) else ""
+    # Two models "of another licence" need not have the same one.
+    named = re.fullmatch(LICENSE_ID, license_id) and license_id not in {"other", "unknown"}
+    return license_id if named and not others else ""
 
 
 def _license_text(parents: tuple[Parent, ...], chosen: str | None, stated: str) -> str:
-    if chosen:
+    if chosen and chosen != _common_license(parents):
         return f"`{chosen}`, as stated by whoever made this model."
     if stated:
         return f"`{stated}`, which every parent states."

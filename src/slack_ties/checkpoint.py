@@ -7,6 +7,7 @@ before the first gigabyte is read.
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -179,7 +180,10 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
             for key, value in data.items()
             if isinstance(value, torch.Tensor)
         }
-    except Exception as error:  # noqa: BLE001 - zip, pickle and torch each raise their own
+    except pickle.UnpicklingError:
+        msg = f"model {name!r}: {path.name} holds more than tensors, possibly code: refused"
+        raise CheckpointError(msg, hint="ask its authors for safetensors files") from None
+    except Exception as error:  # noqa: BLE001 - zip and torch each raise their own
         raise _damaged(path, name, error) from None
 
 

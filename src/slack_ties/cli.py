@@ -108,17 +108,18 @@ def _choices(function: F) -> F:
     """Add the options that choose models and parameters; they arrive as `choices`."""
     recommended = {name: str(value).lower() for name, value in RECOMMENDED.items()}
     number = functools.partial(click.option, type=float, metavar="NUMBER")
+    share = functools.partial(click.option, type=click.FloatRange(0, 1), metavar="NUMBER")
     model = functools.partial(click.option, metavar="MODEL")
     options = [
         model("--base", help="Base model: a folder or a Hub id."),
         model("--ct", help="The base continually pre-trained on the language."),
         model("--sft", help="The base instruction-tuned in English."),
         number("--weight", help=f"Factor of both models' deltas.  [{recommended['weight']}]"),
-        number(
+        share(
             "--density",
             help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
         ),
-        number(
+        share(
             "--slack",
             help=f"Share of the SFT model's that vote first, 0 to 1.  [{recommended['slack']}]",
         ),
@@ -243,6 +244,9 @@ def config(  # noqa: PLR0913 - one per option
         raise click.UsageError(msg)
     if every and any((choices.base, choices.ct, choices.sft)):
         msg = "--base, --ct and --sft go with LANG, not with --all"
+        raise click.UsageError(msg)
+    if len(lang) > 1 and any((choices.base, choices.ct, choices.sft)):
+        msg = "--base, --ct and --sft go with one LANG"
         raise click.UsageError(msg)
     names = [triple.key for triple in list_languages()] if every else lang
     paths = write_configs(names, output, choices=choices, overwrite=overwrite)
@@ -399,6 +403,9 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run merge_configs/bo.yml --out tibetan --cuda
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
     """
+    if private and not publish:
+        msg = "--private goes with --publish"
+        raise click.UsageError(msg)
     _prepare(merge_options)
 
     from slack_ties.run import run_all  # noqa: PLC0415 - heavy
@@ -419,7 +426,9 @@ def run(  # noqa: PLR0913 - one per option
     if as_json:
         _print_json({**asdict(result), "repeat": shlex.join(again)})
         return
-    click.echo(f"\n{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
+    if not merge_options.quiet:
+        click.echo(err=True)
+    click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
     click.echo(f"Card:      {result.card}")
     if result.published:
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
@@ -476,8 +485,10 @@ def _print_json(value: object) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of the `slack-ties` command."""
-    # A stop by a job scheduler cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A stop by a job scheduler, or a lost terminal, cleans up as Ctrl-C does.
+    for name in ("SIGTERM", "SIGHUP"):  # the latter: a lost connection; not on Windows
+        if number := getattr(signal, name, None):
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         # Endonyms must not fail on a console that cannot show them.
         if hasattr(stream, "reconfigure"):

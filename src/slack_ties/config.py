@@ -57,7 +57,7 @@ class Choices:
 
 
 def write_configs(
-    languages: Iterable[str],
+    languages: Iterable[str] | str,
     folder: str | Path = "merge_configs",
     *,
     choices: Choices | None = None,
@@ -79,6 +79,7 @@ def write_configs(
 
     """
     folder = Path(folder)
+    languages = [languages] if isinstance(languages, str) else languages
     recipes = {folder / r.where: r for r in (make_config(name, choices) for name in languages)}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ from huggingface_hub.errors import (
 
 from slack_ties.errors import CheckpointError, HubError
 
-__all__ = ["Snapshot", "find_model", "hub_errors", "split_reference"]
+__all__ = ["Snapshot", "find_model", "hub_errors", "own_license", "split_reference"]
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
@@ -104,7 +104,7 @@ def find_model(
         msg = f"model folder {path[:100]!r}: {error}"
         raise CheckpointError(msg) from None
     if folder.is_dir():
-        return Snapshot(folder, license=_license(folder))
+        return Snapshot(folder, license=own_license(folder))
     if not HUB_ID.fullmatch(path) or path.startswith("."):
         what = "is a file" if there else "is not there"
         msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
@@ -142,7 +142,7 @@ def _any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
 
 def _snapshot(folder: Path) -> Snapshot:
     """Return a folder of the Hub cache, which is named after its commit."""
-    return Snapshot(folder, commit=folder.name, license=_license(folder))
+    return Snapshot(folder, commit=folder.name, license=own_license(folder))
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
 
 def _unreachable(what: str, api: HfApi, error: Exception) -> HubError:
     msg = f"{what}: cannot reach {api.endpoint}: {_first_line(error)}"
-    return HubError(msg, hint="check the network, or give local folders")
+    return HubError(msg, hint="check the network (merging local folders needs none)")
 
 
 def _is_server_fault(error: HfHubHTTPError) -> bool:
@@ -228,13 +228,11 @@ def _cached(
     return None
 
 
-def _license(folder: Path) -> str:
+def own_license(folder: Path) -> str:
     """Return the licence that a model's card declares, if it is a plain Hub licence id."""
     card = folder / "README.md"
-    if not card.is_file():
-        return ""
     try:
-        metadata: dict[str, Any] = metadata_load(card) or {}
+        metadata: dict[str, Any] = (metadata_load(card) or {}) if card.is_file() else {}
     except (ValueError, OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
     declared = metadata.get("license")

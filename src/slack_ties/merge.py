@@ -90,8 +90,8 @@ def merge_models(
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
-    out = Path(out).resolve()
-    check_output(out)
+    check_output(Path(out))
+    out = Path(out).resolve()  # what a link leads to is what takes the result
     if recipe.method != "slack_ties":
         _check_method(recipe)
     snapshots = _find_models(recipe, api, options)
@@ -134,10 +134,10 @@ def check_output(out: Path) -> None:
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)
-        if os.path.ismount(out):
+        if os.path.ismount(out.resolve()):
             msg = f"output folder {str(out)!r} is a mount point, expected a folder inside it"
             raise OutputError(msg, hint=f"use {str(out / 'merged')!r}")
-    elif out.exists() or out.is_symlink():
+    elif out.exists():
         msg = f"output {str(out)!r} is a file, expected a folder"
         raise OutputError(msg, hint=hint)
     there = next(parent for parent in out.absolute().parents if parent.exists())
@@ -177,7 +177,7 @@ def _result_dtype(recipe: Recipe, headers: Mapping[str, Mapping[str, Header]]) -
     if set(types.values()) == {"float16", "bfloat16"}:
         LOG.warning(
             "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
-            "to prevent it add to the config: out_dtype: %s",
+            "to prevent it add to the config: out_dtype: %s (or, with a language, --dtype)",
             types[recipe.models[0]],
         )
         return "float32"
@@ -308,7 +308,14 @@ def _run(
         reason = _renamed(str(error), snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
         raise CheckpointError(msg, hint=MORE) from None
-    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ) as error:
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"

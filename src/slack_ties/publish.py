@@ -7,6 +7,7 @@ mixture; afterwards the Hub's checksums are compared with the files here.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,11 +15,12 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from slack_ties.card import CARD_FILE
+from slack_ties.card import CARD_FILE, load_line
 from slack_ties.checkpoint import read_headers
-from slack_ties.errors import HubError, OutputError
+from slack_ties.errors import CheckpointError, HubError, OutputError
+from slack_ties.files import write_whole
 from slack_ties.hub import API_TIMEOUT, TransportError, hub_errors
-from slack_ties.record import RECORD_FILE, read_record
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 __all__ = ["Published", "check_publish", "publish_model"]
 
@@ -28,6 +30,8 @@ LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 # What the Hub itself puts into a new repository.
 NOT_OURS_TO_MIND = {".gitattributes"}
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
+# The line of the card's example that loads a folder: a name without the slash of a Hub id.
+LOCAL_LOAD_LINE = re.compile(r'^name = "(?:[^"\\/]|\\.)*"$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def publish_model(
     folder, api = Path(folder), api or HfApi()
     files = _complete_files(folder)
     repo_id, head = check_publish(repo_id, private=private, api=api)
+    _address_card(folder, repo_id)
     with hub_errors(f"publishing to {repo_id!r}", api):
         there: list[str] = []
         if head is None:
@@ -141,6 +146,16 @@ def check_publish(repo_id: str, *, private: bool, api: HfApi) -> tuple[str, str 
     return repo_id, info.sha
 
 
+def _address_card(folder: Path, repo_id: str) -> None:
+    """Let the example of our card load the model from where it goes; the rest stays as it is."""
+    card = folder / CARD_FILE
+    text = card.read_text(encoding="utf-8")
+    addressed = LOCAL_LOAD_LINE.sub(lambda _: load_line(repo_id), text, count=1)
+    if addressed != text:
+        LOG.info("  the card's example now loads %s", repo_id)
+        write_whole(card, addressed)
+
+
 def _is_weights(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in WEIGHTS)
 
@@ -154,7 +169,10 @@ def _complete_files(folder: Path) -> list[str]:
             "with the config: %s",
             ", ".join(local),
         )
-    read_headers(folder, "merged model")
+    try:
+        read_headers(folder, "merged model")
+    except CheckpointError as error:
+        raise OutputError(str(error), hint=f"merge again: {folder / CONFIG_FILE}") from None
     if not (folder / CARD_FILE).is_file():
         msg = f"{str(folder)!r} has no model card ({CARD_FILE})"
         raise OutputError(msg, hint=f"slack-ties card {folder}")

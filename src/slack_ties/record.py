@@ -73,6 +73,9 @@ def read_record(folder: Path) -> MergeRecord:
 
     """
     path = folder / RECORD_FILE
+    if not folder.is_dir():
+        msg = f"there is no folder {str(folder)!r}"
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (makes one)")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["record"] != RECORD_VERSION:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.checkpoint import stored_dtype
 from slack_ties.config import Choices, make_config
 from slack_ties.errors import HubError, RecipeError
 from slack_ties.merge import check_output, merge_models
@@ -64,7 +65,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     """
     out = Path(out)
-    recipe = _recipe(what, choices)
+    recipe = _recipe(what, choices, api)
     check_output(out)
     steps = 4 if publish else 3
     language = recipe.facts.language.get("name") or recipe.facts.language.get("tag")
@@ -96,13 +97,30 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     return Result(out, record, card, published)
 
 
-def _recipe(what: str | Path, choices: Choices | None) -> Recipe:
+def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Recipe:
     """Return the recipe of a config file or of a language."""
     path = Path(what)
     if path.suffix not in {".yml", ".yaml"} and not os.path.isfile(path):  # noqa: PTH113 - never raises
-        return make_config(str(what), choices)
+        return make_config(str(what), _with_dtype(choices or Choices(), api))
     made = choices.made() if choices else []
     if made:
         msg = f"{path} is a config: --{' and --'.join(made)} would change it"
         raise RecipeError(msg, hint="change them in the config, or run a language")
     return read_recipe(path)
+
+
+def _with_dtype(choices: Choices, api: HfApi | None) -> Choices:
+    """Add the type of a base that is on the Hub, as its config.json says."""
+    if not choices.base or choices.dtype or Path(choices.base).exists():
+        return choices
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    from slack_ties.hub import HUB_ID, hub_errors, split_reference  # noqa: PLC0415
+
+    path, revision = split_reference(choices.base)[0]
+    if not HUB_ID.fullmatch(path):
+        return choices  # it can only be a folder, and is missed when the models are looked for
+    api = api or HfApi()
+    with hub_errors(f"model {path!r} (no folder of that name here)", api):
+        config = api.hf_hub_download(path, "config.json", revision=revision)
+    return replace(choices, dtype=stored_dtype(Path(config).parent) or None)
