@@ -124,7 +124,9 @@ def load_and_generate() -> None:
     """Load the model as anybody would, from the Hub, and let it write."""
     from huggingface_hub import HfApi  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    disable_progress_bar()
     info = HfApi().model_info(REPO)
     print(f"  {REPO} at commit {info.sha}, language {info.card_data.language}")
     print(f"  files: {', '.join(sibling.rfilename for sibling in info.siblings)}\n")
