@@ -19,7 +19,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import slack_ties.merge as merge_module
 from slack_ties.config import Choices, make_config
-from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
+from slack_ties.errors import (
+    CheckpointError,
+    HubError,
+    OutputError,
+    RecipeError,
+    SlackTiesError,
+)
 from slack_ties.merge import merge_models
 from slack_ties.method import slack_ties_merge
 from slack_ties.recipe import Recipe, parse_recipe
@@ -441,6 +447,27 @@ def test_an_empty_output_folder_is_used(triple: Folders, tmp_path: Path) -> None
 
     assert (tmp_path / "empty" / RECORD_FILE).is_file()
     assert (tmp_path / "a" / "b" / RECORD_FILE).is_file()
+
+
+def test_the_folder_one_is_in(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be replaced while somebody stands in it."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(OutputError, match=r"'\.' is the folder you are in"):
+        merge_models(recipe(triple), ".", options=QUIET)
+
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_here(tmp_path: Path, device: str) -> None:
+    """Said before the Hub is asked for anything."""
+    options = MergeOptions(quiet=True, device=device)
+
+    with pytest.raises(SlackTiesError, match=f"device '{device}' cannot be used here"):
+        merge_models(make_config("bo"), tmp_path / "out", options=options)
 
 
 def test_an_output_that_is_a_file(triple: Folders, tmp_path: Path) -> None:

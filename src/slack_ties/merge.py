@@ -92,6 +92,8 @@ def merge_models(
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     check_output(Path(out))
     out = Path(out).resolve()  # what a link leads to is what takes the result
+    if options:
+        _check_device(options)
     if recipe.method != "slack_ties":
         _check_method(recipe)
     snapshots = _find_models(recipe, api, options)
@@ -134,6 +136,9 @@ def check_output(out: Path) -> None:
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)
+        if out.resolve() == Path.cwd():  # it would be replaced under the shell's feet
+            msg = f"output folder {str(out)!r} is the folder you are in, expected one inside it"
+            raise OutputError(msg, hint="use ./merged")
         if os.path.ismount(out.resolve()):
             msg = f"output folder {str(out)!r} is a mount point, expected a folder inside it"
             raise OutputError(msg, hint=f"use {str(out / 'merged')!r}")
@@ -208,6 +213,20 @@ def _aligns_vocabulary(recipe: Recipe, options: MergeOptions | None) -> bool:
     """Say whether mergekit was told what to do with vocabularies of different sizes."""
     told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
     return bool(told or (options and options.unsafe_truncate_embeddings))
+
+
+def _check_device(options: MergeOptions) -> None:
+    """Refuse a device that is not here, before models are fetched for it."""
+    import torch  # noqa: PLC0415 - whoever made `options` has imported it
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"device {options.device!r} cannot be used here: {reason}"
+        raise SlackTiesError(
+            msg, hint="leave the device options out: the CPU does it too"
+        ) from None
 
 
 def _check_method(recipe: Recipe) -> None:
