@@ -258,6 +258,7 @@ def test_a_base_without_a_tokenizer(
     merge_models(recipe(copies), tmp_path / "out", options=QUIET)
 
     assert "the merged model has none" in caplog.text
+    assert list((tmp_path / "out").glob("*token*")) == []
 
 
 def test_a_damaged_tokenizer(copies: Folders, tmp_path: Path) -> None:

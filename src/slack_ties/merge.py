@@ -107,10 +107,16 @@ def merge_models(
 
     options = options or MergeOptions(lazy_unpickle=True)
     options = options.model_copy(update={"write_model_card": False})  # it calls the network
+    if options.copy_tokenizer and not _has_tokenizer(snapshots[recipe.models[0]][0].path):
+        # transformers would make an empty one up.
+        LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
+        options = options.model_copy(update={"copy_tokenizer": False})
     with _work_folder(out) as work:
         _run(recipe, work, options, snapshots, out=out)
         merged = read_headers(work, "merged model")
-        _check_tokenizer(work, snapshots, options)
+        if options.copy_tokenizer and not _has_tokenizer(work):  # mergekit logs it and goes on
+            msg = f"the tokenizer of {recipe.models[0]!r} cannot be copied: is it damaged?"
+            raise CheckpointError(msg, hint="merge with --no-copy-tokenizer, and copy it yourself")
         (work / CONFIG_FILE).write_bytes(recipe.text.encode())
         record = MergeRecord(
             method=recipe.method,
@@ -243,20 +249,8 @@ def _check_method(recipe: Recipe) -> None:
     check_parameter_names(recipe, known)
 
 
-def _check_tokenizer(
-    work: Path, snapshots: Mapping[str, list[Snapshot]], options: MergeOptions
-) -> None:
-    """Say that the result has no tokenizer; refuse it if a model had one that got lost.
-
-    mergekit logs a failure to copy it and goes on.
-    """
-    if any(any(work.glob(pattern)) for pattern in TOKENIZERS) or not options.copy_tokenizer:
-        return
-    base = next(iter(snapshots.values()))[0].path
-    if any(any(base.glob(pattern)) for pattern in TOKENIZERS):
-        msg = f"the tokenizer of {str(base)!r} cannot be copied: is it damaged?"
-        raise CheckpointError(msg, hint="merge with --no-copy-tokenizer, and copy it yourself")
-    LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
+def _has_tokenizer(folder: Path) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
 @contextmanager
