@@ -284,6 +284,8 @@ def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: st
         [PROGRAM, "run", "bo", *models(triple), "--out", out],
         stderr=subprocess.PIPE,
         text=True,
+        # Who runs the tests in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     for _ in range(600):  # until it has begun to work, which takes some seconds of imports
         if list(out.parent.iterdir()):
