@@ -98,7 +98,7 @@ def check_shapes(
     """Refuse models whose tensors of one name differ in shape from the first model's.
 
     Args:
-        models: The headers of each model by its name, the base first.
+        models: The headers of each model by its name, the base first; at least one.
         vocabulary_may_differ: mergekit was told to align the rows of matrices that have one
             for each token: then only their other dimensions must agree.
 
@@ -106,8 +106,6 @@ def check_shapes(
         CheckpointError: Names the tensor, both models and both shapes.
 
     """
-    if not models:
-        return
     (first, expected), *others = models.items()
     for name, headers in others:
         for tensor, header in headers.items():

@@ -31,7 +31,14 @@ from huggingface_hub.errors import (
 
 from slack_ties.errors import CheckpointError, HubError
 
-__all__ = ["Snapshot", "find_model", "hub_errors", "own_license", "split_reference"]
+__all__ = [
+    "Snapshot",
+    "any_matches",
+    "find_model",
+    "hub_errors",
+    "own_license",
+    "split_reference",
+]
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
@@ -45,6 +52,8 @@ WEIGHT_FILES = (
 )
 LICENSE_ID = r"[a-z0-9.-]{1,64}"
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
+
+LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 
 LOG = logging.getLogger("slack_ties")
 
@@ -123,7 +132,7 @@ def find_model(
             LOG.warning("  %s is not reachable: using the copy in the cache", api.endpoint)
             return cached
         names = [sibling.rfilename for sibling in info.siblings or ()]
-        weights = next(filter(partial(_any_matches, names), WEIGHT_FILES), ())
+        weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
         # and serves it when there is no network.
         wanted = _only(weights + (("*.py",) if code else ()))
@@ -136,7 +145,8 @@ def _only(weights: tuple[str, ...]) -> dict[str, Any]:
     return {"allow_patterns": [*TEXT_FILES, *weights], "ignore_patterns": ["*/*"]}
 
 
-def _any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
+def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
+    """Say whether one of the file names fits one of the patterns."""
     return any(fnmatch(name, pattern) for name in names for pattern in patterns)
 
 
@@ -182,11 +192,10 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code
-    login = "hf auth login  (or set HF_TOKEN to a token with write access)"
     if status == 401:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=login)
+        return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=LOGIN)
     if status == 403:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: the present token is not allowed to do this", hint=login)
+        return HubError(f"{what}: the present token is not allowed to do this", hint=LOGIN)
     said = error.server_message or _first_line(error)
     hint = "try again later" if _is_server_fault(error) else ""
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
@@ -223,7 +232,7 @@ def _cached(
         except (LocalEntryNotFoundError, OSError):
             continue
         folder = Path(str(found))
-        if _any_matches([file.name for file in folder.iterdir()], weights):
+        if any_matches([file.name for file in folder.iterdir()], weights):
             return _snapshot(folder)
     return None
 

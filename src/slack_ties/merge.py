@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from slack_ties.checkpoint import Header, check_shapes, read_headers
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
 from slack_ties.recipe import FACTS_KEY, Recipe, check_parameter_names, read_recipe, reference
@@ -151,10 +153,15 @@ def check_output(out: Path) -> None:
     elif out.exists():
         msg = f"output {str(out)!r} is a file, expected a folder"
         raise OutputError(msg, hint=hint)
-    there = next(parent for parent in out.absolute().parents if parent.exists())
+    there = _nearest_folder(out)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         msg = f"cannot write to {str(there)!r}, where output folder {str(out)!r} would go"
         raise OutputError(msg, hint="choose another folder")
+
+
+def _nearest_folder(out: Path) -> Path:
+    """Return the innermost folder that is there already, of those that `out` will lie in."""
+    return next(parent for parent in out.absolute().parents if parent.exists())
 
 
 def _find_models(
@@ -203,7 +210,7 @@ def _widest(headers: Mapping[str, Header]) -> str:
 def _check_room(out: Path, base: Mapping[str, Header], dtype: str) -> None:
     """Refuse to begin what the disk cannot hold."""
     needed = sum(header.size for header in base.values()) * BYTES[dtype]
-    there = next(parent for parent in out.absolute().parents if parent.exists())
+    there = _nearest_folder(out)
     free = shutil.disk_usage(there).free
     LOG.info("  the merged model takes %s of the %s free here", _gb(needed), _gb(free))
     if needed > free:
@@ -290,7 +297,6 @@ def _run(
     from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
     from mergekit.merge import run_merge  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
-    from safetensors import SafetensorError  # noqa: PLC0415
 
     import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
 
@@ -306,8 +312,10 @@ def _run(
             if not options.lora_merge_cache:
                 options = options.model_copy(update={"lora_merge_cache": lora})
             merge_config = MergeConfiguration.model_validate(_localized(data, local))
-            run_merge(merge_config, str(work), options)
-            LoaderCache().loaders.clear()  # before the adapters' files go
+            try:
+                run_merge(merge_config, str(work), options)
+            finally:
+                LoaderCache().loaders.clear()  # before the adapters' files go
     except SlackTiesError as error:
         raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
     except ValidationError as error:
@@ -315,13 +323,9 @@ def _run(
         place = ".".join(map(str, first["loc"]))
         msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
         raise RecipeError(_renamed(msg, snapshots)) from None
-    except (SafetensorError, OSError) as error:
-        if _is_of_writing(error, work):
-            raise _unwritable(out, error) from None
-        reason = _renamed(str(error), snapshots)
-        msg = f"mergekit cannot merge {recipe.where}: {reason}"
-        raise CheckpointError(msg, hint=MORE) from None
     except (
+        SafetensorError,
+        OSError,
         RuntimeError,
         ValueError,
         LookupError,
@@ -329,12 +333,12 @@ def _run(
         AttributeError,
         AssertionError,
     ) as error:
+        if isinstance(error, (SafetensorError, OSError)) and _is_of_writing(error, work):
+            raise _unwritable(out, error) from None
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
         raise CheckpointError(msg, hint=MORE) from None
-    finally:
-        LoaderCache().loaders.clear()
 
 
 def _local_reference(found: list[Snapshot]) -> dict[str, Any]:

@@ -65,10 +65,8 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
 ) -> torch.Tensor:
     """Merge the tensors of several models into the tensor of their common base.
 
-    Per tensor of N entries, with delta_t = model_t - base in float32 (float64 if the
-    inputs are float64):
-
-    A model of weight 0 takes no part.
+    A model of weight 0 takes no part. Per tensor of N entries, with delta_t = model_t - base
+    in float32 (float64 if an input is float64):
 
     1. Trim: keep the entries with abs(delta_t) at least the k-th largest of the tensor,
        k = max(1, floor(density_t N)). Ties at the threshold are all kept; zeros never.
@@ -151,7 +149,8 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
         for vote, w in zip(votes, weight, strict=True):
             agrees = torch.where(positive, vote > 0, vote < 0)
             total += vote.masked_fill_(~agrees, 0)
-            divisor += agrees.to(work) * w
+            if normalize:
+                divisor += agrees.to(work) * w
         if normalize:
             total /= divisor.masked_fill_(divisor == 0, 1)
         if lambda_ != 1:

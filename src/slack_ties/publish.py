@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -19,14 +18,13 @@ from slack_ties.card import CARD_FILE, load_line
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError, HubError, OutputError
 from slack_ties.files import write_whole
-from slack_ties.hub import API_TIMEOUT, TransportError, hub_errors
+from slack_ties.hub import API_TIMEOUT, LOGIN, TransportError, any_matches, hub_errors
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 __all__ = ["Published", "check_publish", "publish_model"]
 
 LOG = logging.getLogger("slack_ties")
 
-LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 # What the Hub itself puts into a new repository.
 NOT_OURS_TO_MIND = {".gitattributes"}
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
@@ -79,7 +77,7 @@ def publish_model(
             head = api.model_info(repo_id, timeout=API_TIMEOUT).sha
         else:
             there = api.list_repo_files(repo_id, revision=head)
-        stale = sorted(name for name in set(there) - set(files) if _is_weights(name))
+        stale = sorted(name for name in set(there) - set(files) if any_matches([name], WEIGHTS))
         if stale:
             LOG.info("  removing there: %s", ", ".join(stale))
         LOG.info("  sending %d files to %s/%s", len(files), api.endpoint, repo_id)
@@ -154,10 +152,6 @@ def _address_card(folder: Path, repo_id: str) -> None:
     if addressed != text:
         LOG.info("  the card's example now loads %s", repo_id)
         write_whole(card, addressed)
-
-
-def _is_weights(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in WEIGHTS)
 
 
 def _complete_files(folder: Path) -> list[str]:
