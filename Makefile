@@ -17,7 +17,7 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/interrogate src tests demo
+	$(BIN)/interrogate src tests demo benchmarks hatch_build.py
 	$(BIN)/cog --check README.md
 
 format: $(VENV)/.ready  ## Format the code

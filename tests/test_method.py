@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mergekit.merge_methods import get, merge_tensors
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from slack_ties.blockwise import merge_blocks
 from slack_ties.errors import CheckpointError
-from slack_ties.method import CPU_BLOCK, SLACK_TIES, slack_ties_merge
+from slack_ties.method import SLACK_TIES, Engine, slack_ties_merge
 from strategies import DTYPES as ANY_DTYPE
 from strategies import Inputs, inputs
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+# The laws run on the engine that is chosen: the kernel, and torch for float64.
+ENGINES = pytest.mark.parametrize("engine", [None, merge_blocks], ids=["chosen", "torch"])
 
 
 def merge(given_: Inputs, **changed: object) -> torch.Tensor:
@@ -56,9 +59,12 @@ ZERO = torch.zeros(2, 2)
         ({"weight": [1, -1], "normalize": True}, [[10.0, -11.0], [7.0, 1.0]]),
     ],
 )
-def test_literal(parameters: dict[str, object], expected: list[list[float]]) -> None:
+@ENGINES
+def test_literal(
+    parameters: dict[str, object], expected: list[list[float]], engine: Engine | None
+) -> None:
     """Two 2x2 matrices, every step visible."""
-    arguments = {"weight": [1, 1], "normalize": False, **parameters}
+    arguments = {"weight": [1, 1], "normalize": False, "engine": engine, **parameters}
 
     merged = slack_ties_merge(ZERO, [CT, SFT], **arguments)
 
@@ -116,10 +122,11 @@ def by_definition(given_: Inputs) -> list[Fraction]:
     return result
 
 
+@ENGINES
 @given(inputs(dtypes=ANY_DTYPE))
-def test_follows_its_definition(given_: Inputs) -> None:
+def test_follows_its_definition(engine: Engine | None, given_: Inputs) -> None:
     """Any number of models, types, parameters and ties: the definition, rounded once."""
-    merged = merge(given_)
+    merged = merge(given_, engine=engine)
 
     exact = torch.tensor([float(x) for x in by_definition(given_)], dtype=torch.float64)
     if given_.normalize:  # a quotient is rounded before the sum is
@@ -323,23 +330,25 @@ def test_without_conflicts_it_is_task_arithmetic(given_: Inputs) -> None:
 @given(inputs(dtypes=ANY_DTYPE), st.integers(1, 30))
 def test_the_block_size_changes_nothing(given_: Inputs, block: int) -> None:
     """The same bytes, however the tensor is cut."""
-    assert torch.equal(merge(given_), merge(given_, block=block))
+    in_blocks = partial(merge_blocks, block=block)
+
+    assert torch.equal(merge(given_), merge(given_, engine=in_blocks))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_and_blocks_change_nothing(dtype: torch.dtype) -> None:
-    """Real numbers, real sizes: the same bytes for 1 and 2 threads and for odd blocks."""
+    """Real numbers, real sizes: the same bytes for 1 to 3 threads and for odd blocks."""
     random = torch.Generator().manual_seed(0)
-    base, *models = (torch.randn(300_001, generator=random).to(dtype) for _ in range(4))
+    base, *models = (torch.randn(800_001, generator=random).to(dtype) for _ in range(4))
     parameters = {"weight": [1.0, 0.3, 0.7], "density": [0.5] * 3, "slack": [0.0, 0.2, 0.1]}
     threads = torch.get_num_threads()
     results = []
     try:
-        for count in (1, 2):
+        for count in (1, 2, 3):
             torch.set_num_threads(count)
             results += [
-                slack_ties_merge(base, models, block=block, **parameters)
-                for block in (None, 4099, 65_537)
+                slack_ties_merge(base, models, engine=engine, **parameters)
+                for engine in (None, merge_blocks, partial(merge_blocks, block=65_537))
             ]
     finally:
         torch.set_num_threads(threads)
@@ -401,33 +410,6 @@ def test_zeros_are_not_protected() -> None:
     merged = slack_ties_merge(torch.zeros(2), models, weight=[1, 1], slack=[0, 1])
 
     assert merged.tolist() == [-5.0, 1.0]
-
-
-class LargestTensor(TorchDispatchMode):
-    """Watches the size of every tensor that any operation makes."""
-
-    entries = 0
-
-    def __torch_dispatch__(
-        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
-    ) -> object:
-        """Run the operation, and look at what it returns."""
-        result = func(*args, **kwargs or {})
-        is_view = str(func).startswith(("aten.view", "aten.slice", "aten._unsafe_view"))
-        if isinstance(result, torch.Tensor) and not is_view and "empty_like" not in str(func):
-            self.entries = max(self.entries, result.numel())
-        return result
-
-
-def test_needs_memory_for_a_few_blocks_only() -> None:
-    """Beyond inputs and output no tensor is larger than a block or a table of counts."""
-    base, *models = (torch.randn(300_000).bfloat16() for _ in range(3))
-
-    with LargestTensor() as largest:
-        slack_ties_merge(base, models, weight=[1, 1], density=[0.5, 0.5], slack=[0, 0.2], block=999)
-
-    assert largest.entries == 1 << 16
-    assert CPU_BLOCK < 1 << 20
 
 
 @pytest.mark.parametrize(

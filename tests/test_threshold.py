@@ -6,8 +6,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from slack_ties.threshold import kth_largest
+from slack_ties.threshold import LANES, kth_largest
+
+
+class NothingReadBack(TorchDispatchMode):
+    """Refuses operations whose result Python has to wait for."""
+
+    def __torch_dispatch__(
+        self, func: object, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        """Run the operation if its result stays on the device."""
+        assert "_local_scalar_dense" not in str(func)  # item(), int(), bool()
+        assert "nonzero" not in str(func)  # a size that depends on values: also x[mask]
+        assert "bincount" not in str(func)
+        return func(*args, **kwargs or {})
+
 
 FLOATS = [torch.float32, torch.float64]
 
@@ -15,7 +30,7 @@ FLOATS = [torch.float32, torch.float64]
 def in_blocks(values: torch.Tensor, block: int = 7) -> list[torch.Tensor]:
     """Call with the values cut into blocks, and return all ranks."""
     ranks = list(range(1, len(values) + 1))
-    return kth_largest(lambda: iter(values.split(block)), ranks, values.dtype)
+    return kth_largest(lambda: iter(values.split(block)), ranks, values.dtype, values.device)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -55,12 +70,38 @@ def test_equals_a_sort(values: list[float], block: int, dtype: torch.dtype) -> N
     assert torch.equal(tensor.sort(descending=True).values, found)
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 32])
+def test_counting_side_by_side_changes_nothing(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPUs count into several tables: on the CPU that gives the same, also where a block is odd."""
+    monkeypatch.setitem(LANES, "cpu", lanes)
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0)).abs()
+    ranks = [1, 17, 500, 1000]
+
+    found = kth_largest(lambda: iter(values.split(101)), ranks, values.dtype, values.device)
+
+    ordered = values.sort(descending=True).values
+    assert [ordered[k - 1] for k in ranks] == found
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_never_waits_for_the_device(device: str) -> None:
+    """No value is read back while tensors are counted: a GPU works on while Python goes ahead."""
+    if not torch.accelerator.is_available() and device == "cuda":
+        pytest.skip("no CUDA device here")
+    values = torch.ones(100, device=device)
+
+    with NothingReadBack():
+        found = kth_largest(lambda: iter([values]), [1, 50], values.dtype, values.device)
+
+    assert found == [1.0, 1.0]
+
+
 def test_equals_a_sort_on_many_values() -> None:
     """A quarter of a million random magnitudes, at a few ranks."""
     values = torch.randn(250_000, generator=torch.Generator().manual_seed(0)).abs()
     ranks = [1, 1000, 125_000, 250_000]
 
-    found = kth_largest(lambda: iter(values.split(9999)), ranks, torch.float32)
+    found = kth_largest(lambda: iter(values.split(9999)), ranks, values.dtype, values.device)
 
     ordered = values.sort(descending=True).values
     assert [ordered[k - 1] for k in ranks] == found

@@ -12,10 +12,8 @@ Python's module cache makes it happen once.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
 
 import torch
 from mergekit.merge_methods import (
@@ -30,28 +28,35 @@ from mergekit.merge_methods import (
 from mergekit.merge_methods.base import MISSING, ParameterSpec
 from pydantic import BeforeValidator
 
+from slack_ties.blockwise import Share, merge_blocks
 from slack_ties.errors import CheckpointError
+from slack_ties.kernel import can_merge, merge_on_cpu
 from slack_ties.parameters import PARAMETERS, Parameter
-from slack_ties.threshold import kth_largest
 
-__all__ = ["SLACK_TIES", "SlackTies", "slack_ties_merge"]
+__all__ = ["SLACK_TIES", "Engine", "SlackTies", "slack_ties_merge"]
 
-# Entries per block. On a CPU a float32 block is 1 MiB, so that the few blocks in
-# work stay in the cache; a GPU needs more to fill it (64 MiB).
-CPU_BLOCK = 1 << 18
-ACCELERATOR_BLOCK = 1 << 24
 
-# A magnitude that no entry reaches (an infinite one is refused), and one that all do.
-NONE = math.inf
-ALL = 0.0
-Threshold = float | torch.Tensor
+class Engine(Protocol):
+    """What merges 1-D tensors once it is known how many entries of each count."""
+
+    def __call__(
+        self,
+        base: torch.Tensor,
+        models: Sequence[torch.Tensor],
+        shares: Sequence[Share],
+        *,
+        normalize: bool,
+        lambda_: float,
+    ) -> tuple[torch.Tensor, bool]:
+        """Return the merged tensor, and whether all deltas and results are finite."""
+
 
 TABLE = {p.name: p for p in PARAMETERS}
 PER_MODEL = [p.name for p in PARAMETERS if p.per_model]
 
 
 @torch.no_grad()
-def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom, in one place
+def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in one place
     base: torch.Tensor,
     models: Sequence[torch.Tensor],
     *,
@@ -61,7 +66,7 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
     normalize: bool = True,
     lambda_: float = 1.0,
     names: Sequence[str] | None = None,
-    block: int | None = None,
+    engine: Engine | None = None,
 ) -> torch.Tensor:
     """Merge the tensors of several models into the tensor of their common base.
 
@@ -80,7 +85,7 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
        counts as 1); times lambda.
 
     The sum with the base is rounded once, to the type of `base`. The result has the same
-    bytes for every block size, number of threads and run; no gradient is recorded.
+    bytes for every engine, block size, number of threads and run; no gradient is recorded.
 
     Args:
         base: Tensor of any shape, of a floating-point type.
@@ -91,7 +96,8 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
         normalize: Divide by the sum of the weights added.
         lambda_: Factor of the merged delta.
         names: What to call each input in an error, base first.
-        block: Entries worked on at a time; chosen by device if not given.
+        engine: What computes it, `merge_on_cpu` or `merge_blocks`: the faster one of those
+            that can, if not given. The bytes are the same.
 
     Raises:
         CheckpointError: An input, a delta or the result is infinite or not a number.
@@ -102,63 +108,15 @@ def slack_ties_merge(  # noqa: C901, PLR0913 - the definition from top to bottom
     slack = [0.0] * len(models) if slack is None else slack
     _check(base, models, weight=weight, density=density, slack=slack)
     size = base.numel()
-    wide = any(tensor.dtype == torch.float64 for tensor in (base, *models))
-    work = torch.float64 if wide else torch.float32
-    if block is None:
-        block = CPU_BLOCK if base.device.type == "cpu" else ACCELERATOR_BLOCK
-    flat_base = base.reshape(-1)
-    flat_models = [model.reshape(-1) for model in models]
-
-    def delta(model: torch.Tensor, start: int) -> torch.Tensor:
-        end = start + block
-        return model[start:end].to(work) - flat_base[start:end].to(work)
-
-    def magnitudes(model: torch.Tensor) -> Iterator[torch.Tensor]:
-        return (delta(model, start).abs_() for start in range(0, size, block))
-
-    thresholds = [
-        _thresholds(partial(magnitudes, model), size, density=d, slack=s, dtype=work)
-        for model, d, s in zip(flat_models, density, slack, strict=True)
-    ]
-
-    out = torch.empty_like(flat_base)
-    finite = torch.ones((), dtype=torch.bool, device=base.device)
-    for start in range(0, size, block):
-        origin = flat_base[start : start + block].to(work)
-        ballots = torch.zeros_like(origin)
-        first_ballots = torch.zeros_like(origin)
-        any_protected = torch.zeros_like(origin, dtype=torch.bool)
-        votes = []
-        for model, w, (trim, protect) in zip(flat_models, weight, thresholds, strict=True):
-            change = delta(model, start)
-            finite &= change.isfinite().all()
-            magnitude = change.abs()
-            # A product of its own, not a fused multiply-add: that rounds differently in
-            # the vectorised body and in the tail of a block.
-            vote = (change * w).masked_fill_(magnitude < trim, 0)
-            ballots += vote
-            # Without weight there is no vote: its zeros must not be voters that come first.
-            if protect is not NONE and w != 0:
-                protected = (magnitude >= protect) & (magnitude >= trim) & (magnitude > 0)
-                first_ballots += vote.masked_fill(~protected, 0)
-                any_protected |= protected
-            votes.append(vote)
-        positive = torch.where(any_protected, first_ballots, ballots) >= 0
-        total = torch.zeros_like(origin)
-        divisor = torch.zeros_like(origin)
-        for vote, w in zip(votes, weight, strict=True):
-            agrees = torch.where(positive, vote > 0, vote < 0)
-            total += vote.masked_fill_(~agrees, 0)
-            if normalize:
-                divisor += agrees.to(work) * w
-        if normalize:
-            total /= divisor.masked_fill_(divisor == 0, 1)
-        if lambda_ != 1:
-            total *= lambda_
-        # Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0.
-        merged = torch.where(total == 0, origin, origin + total).to(base.dtype)
-        finite &= merged.isfinite().all()
-        out[start : start + block] = merged
+    shares = []
+    for w, d, s in zip(weight, density, slack, strict=True):
+        kept = min(size, max(1, int(d * size))) if d > 0 else 0
+        # Without weight there is no vote: its zeros must not be voters that come first.
+        shares.append(Share(w, kept, min(kept, int(s * size)) if w != 0 else 0))
+    if engine is None:
+        engine = merge_on_cpu if can_merge(base, *models) else merge_blocks
+    flat_base, *flat_models = (tensor.contiguous().view(-1) for tensor in (base, *models))
+    out, finite = engine(flat_base, flat_models, shares, normalize=normalize, lambda_=lambda_)
     if not finite:
         raise CheckpointError(_what_is_not_finite([base, *models], names))
     return out.view(base.shape)
@@ -184,26 +142,6 @@ def _check(
                 f"got {tuple(tensor.shape)} on {tensor.device}"
             )
             raise ValueError(msg)
-
-
-def _thresholds(
-    magnitudes: Callable[[], Iterator[torch.Tensor]],
-    size: int,
-    *,
-    density: float,
-    slack: float,
-    dtype: torch.dtype,
-) -> tuple[Threshold, Threshold]:
-    """Return the smallest magnitude that is kept, and the smallest that is protected."""
-    kept = min(size, max(1, int(density * size))) if density > 0 else 0
-    protected = int(slack * size)
-    # Who protects at least what is kept protects all of it.
-    wanted = {"trim": kept, "protect": protected if protected < kept else size}
-    ranks = sorted({k for k in wanted.values() if 0 < k < size})
-    found: dict[int, Threshold] = {0: NONE, size: ALL} if size else {0: NONE}
-    if ranks:
-        found |= dict(zip(ranks, kth_largest(magnitudes, ranks, dtype), strict=True))
-    return found[wanted["trim"]], found[wanted["protect"]]
 
 
 def _what_is_not_finite(tensors: Sequence[torch.Tensor], names: Sequence[str] | None) -> str:

@@ -1,0 +1,73 @@
+"""Build kernel.c for the wheel; where there is no compiler, make one without it, for any platform.
+
+The library needs no Python headers and suits every Python of the platform. Without it merging
+takes longer, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import setuptools  # noqa: F401 - brings distutils, which Python 3.12 and later do not have
+
+from distutils.ccompiler import new_compiler  # isort: skip
+from distutils.errors import CCompilerError, DistutilsError  # isort: skip
+from distutils.sysconfig import customize_compiler  # isort: skip
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+# The bytes of a merge must not depend on the compiler: no fused multiply-add.
+EXACT = {
+    "msvc": ["/O2", "/std:c11", "/fp:precise"],
+    "others": [
+        "-O3",
+        "-g0",
+        "-std=c11",
+        "-fvisibility=hidden",
+        "-fno-fast-math",
+        "-ffp-contract=off",
+    ],
+}
+
+
+class KernelHook(BuildHookInterface):
+    """Called by hatchling for every build."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Put the library into the wheel, or into src/ for an editable install."""
+        package = Path(self.root, "src", "slack_ties")
+        if version == "editable":
+            folder = package
+        else:
+            self.folder = tempfile.TemporaryDirectory()
+            folder = Path(self.folder.name)
+        library = folder / "_kernel.so"
+        try:
+            _build(package / "kernel.c", library)
+        except (CCompilerError, DistutilsError, OSError) as error:
+            self.app.display_warning(
+                f"slack-ties: built without its kernel, merging takes longer: {error}"
+            )
+            return
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
+        build_data["pure_python"] = False
+        if version != "editable":
+            build_data["force_include"][str(library)] = "slack_ties/_kernel.so"
+
+
+def _build(source: Path, library: Path) -> None:
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as work:
+        objects = compiler.compile(
+            [str(source)],
+            output_dir=work,
+            macros=[("SOURCE", sha256(source.read_bytes()).hexdigest())],
+            extra_postargs=EXACT.get(compiler.compiler_type, EXACT["others"]),
+        )
+        compiler.link_shared_object(objects, str(library))

@@ -1,0 +1,52 @@
+"""The wheel holds the kernel of its platform; without a compiler it is one for every platform."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def build(folder: Path, **environment: str) -> tuple[zipfile.ZipFile, str]:
+    """Build the wheel; return it and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    (path,) = folder.iterdir()
+    return zipfile.ZipFile(path), done.stdout + done.stderr
+
+
+def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> None:
+    """It is built all the same, and says that merging will take longer."""
+    nothing = str(tmp_path / "no-compiler")
+
+    wheel, said = build(tmp_path / "dist", CC=nothing, CXX=nothing, LDSHARED=nothing)
+
+    with wheel:
+        assert str(wheel.filename).endswith("-py3-none-any.whl")
+        assert "slack_ties/_kernel.so" not in wheel.namelist()
+        assert "slack_ties/kernel.c" in wheel.namelist()
+    assert "merging takes longer" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows compilers are not named by CC")
+def test_with_a_compiler_the_wheel_is_of_this_platform(tmp_path: Path) -> None:
+    """One wheel for every Python 3 of the platform, with the library beside its source."""
+    wheel, _ = build(tmp_path / "dist")
+
+    with wheel:
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        assert str(wheel.filename).endswith(f"-py3-none-{platform}.whl")
+        assert "slack_ties/_kernel.so" in wheel.namelist()
