@@ -22,7 +22,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # The bytes of a merge must not depend on the compiler: no fused multiply-add.
 EXACT = {
-    "msvc": ["/O2", "/std:c11", "/fp:precise"],
+    "msvc": ["/O2", "/std:c11", "/experimental:c11atomics", "/fp:precise"],
     "others": [
         "-O3",
         "-g0",

@@ -69,6 +69,32 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["merge", "nothing.yml", "out"], "no config file 'nothing.yml'"),
+        (["merge", "nothing.yml", "out", "--quiet", "--json"], "no config file 'nothing.yml'"),
+        (["run", "klingon", "--out", "out"], "klingon"),
+        (["run", "bo", "--base", "./no", "--ct", "./no", "--out", "out"], "./no"),
+    ],
+)
+def test_a_wrong_config_is_said_at_once(words: list[str], said: str, tmp_path: Path) -> None:
+    """Before torch, transformers and mergekit are imported, which takes seconds."""
+    heavy = {"torch", "transformers", "mergekit"}
+    code = (
+        "import sys; from slack_ties.cli import cli\n"
+        f"try: cli({words!r})\n"
+        f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+
+    assert said in done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_begins_with_examples(command: str, invoke: Invoke) -> None:
     """Every command says what it does and how it is typed before it lists options."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sysconfig
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from slack_ties.method import slack_ties_merge
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 INTEGERS = {2: torch.int16, 4: torch.int32}
+MIB = 1 << 20
 HAS_KERNEL = load_kernel() is not None
 pytestmark = pytest.mark.skipif(
     not HAS_KERNEL and not shutil.which((sysconfig.get_config_var("CC") or "cl").split()[0]),
@@ -34,6 +37,14 @@ def fresh() -> Iterator[None]:
     load_kernel.cache_clear()
     yield
     load_kernel.cache_clear()
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Let a test set the number of torch's threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def random_bits(size: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
@@ -93,8 +104,9 @@ def test_gives_the_bytes_of_torch(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_gives_the_bytes_of_torch_at_real_sizes(dtype: torch.dtype, threads: int) -> None:
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.usefixtures("threads")
+def test_gives_the_bytes_of_torch_at_real_sizes(dtype: torch.dtype, number: int) -> None:
     """Over many blocks and slices, for any number of threads."""
     random = torch.Generator().manual_seed(0)
     base = torch.randn(1_500_001, generator=random).mul_(0.02).to(dtype)
@@ -103,12 +115,9 @@ def test_gives_the_bytes_of_torch_at_real_sizes(dtype: torch.dtype, threads: int
         for spread in (0.003, 0.001, 0.002)
     ]
     parameters = {"weight": [1.0, 0.5, -0.3], "density": [0.5, 0.7, 1.0], "slack": [0.0, 0.2, 0.1]}
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        merged = slack_ties_merge(base, models, engine=merge_on_cpu, **parameters)
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(number)
+
+    merged = slack_ties_merge(base, models, engine=merge_on_cpu, **parameters)
 
     assert same_bytes(slack_ties_merge(base, models, engine=merge_blocks, **parameters), merged)
 
@@ -210,23 +219,84 @@ def test_finds_what_overflows(dtype: torch.dtype, more: float) -> None:
     assert (finite, less) == (False, True)
 
 
-def test_needs_half_a_mebibyte_per_thread() -> None:
+@pytest.mark.usefixtures("threads")
+def test_needs_one_mebibyte_per_thread() -> None:
     """Beyond inputs and output, for any size of tensor and any number of models."""
     base = torch.randn(2_000_000)
     models = [torch.randn(2_000_000) for _ in range(4)]
     shares = [Share(1.0, 1_000_000, 400_000) for _ in models]
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(3)
+    tracemalloc.start()
     try:
-        load_kernel()
-        tracemalloc.start()
-        merge_on_cpu(base, models, shares, normalize=True, lambda_=1.0)
+        # In a thread of its own, which has nothing yet.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(merge_on_cpu, base, models, shares, normalize=True, lambda_=1.0).result()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        torch.set_num_threads(before)
 
-    assert 2 * (1 << 19) <= peak < 2 * (1 << 19) + (1 << 18)
+    assert 3 * MIB <= peak < 3 * MIB + MIB // 4
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_may_merge_at_the_same_time() -> None:
+    """Each calling thread has helpers and counts of its own."""
+    torch.set_num_threads(2)
+    random = torch.Generator().manual_seed(0)
+    inputs = [[torch.randn(600_000, generator=random) for _ in range(3)] for _ in range(6)]
+
+    def merge(tensors: list[torch.Tensor]) -> torch.Tensor:
+        base, *models = tensors
+        return slack_ties_merge(base, models, weight=[1, 0.5], density=[0.5, 0.5], slack=[0, 0.2])
+
+    alone = [merge(tensors) for tensors in inputs]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(merge, inputs))
+
+    assert all(map(torch.equal, alone, together))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("threads")
+def test_works_after_a_fork() -> None:
+    """A child process has none of its parent's threads: it starts its own, and does not hang."""
+    torch.set_num_threads(2)
+    base, model = torch.zeros(600_000), torch.ones(600_000)
+    merge_on_cpu(base, [model], [Share(1.0, 5, 0)], normalize=True, lambda_=1.0)
+
+    child = os.fork()
+    if child == 0:
+        merged, _ = merge_on_cpu(base, [model], [Share(1.0, 5, 0)], normalize=True, lambda_=1.0)
+        os._exit(0 if merged[0] == 1.0 else 1)
+
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_thread_that_cannot_start_is_an_error_and_no_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The threads that came go home, and the next merge works."""
+    torch.set_num_threads(3)
+    base, model, share = torch.zeros(900_000), torch.ones(900_000), Share(1.0, 5, 0)
+    submit, calls = ThreadPoolExecutor.submit, []
+
+    def fail_at_the_second(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        return submit(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ThreadPoolExecutor, "submit", fail_at_the_second)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            merge_on_cpu(base, [model], [share], normalize=True, lambda_=1.0)
+
+    merged, finite = merge_on_cpu(base, [model], [share], normalize=True, lambda_=1.0)
+    assert finite
+    assert torch.equal(model, merged)
 
 
 def test_layouts_do_not_matter() -> None:

@@ -26,6 +26,7 @@ from slack_ties.errors import (
     RecipeError,
     SlackTiesError,
 )
+from slack_ties.kernel import load_kernel
 from slack_ties.merge import merge_models
 from slack_ties.method import slack_ties_merge
 from slack_ties.recipe import Recipe, parse_recipe
@@ -146,6 +147,74 @@ def test_the_unpickler_changes_nothing(triple: Folders, tmp_path: Path) -> None:
 
     results = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abcd"]
     assert results[1:] == results[:1] * 3
+
+
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"async_write": True},
+        {"async_write": True, "write_threads": 2, "num_threads": 2},
+        {"low_cpu_memory": True},
+        {"read_to_gpu": True},
+        {"clone_tensors": True},
+        *(
+            pytest.param({"device": "cuda", **more}, marks=NEEDS_A_GPU)
+            for more in ({}, {"low_cpu_memory": True}, {"read_to_gpu": True}, {"multi_gpu": True})
+        ),
+        pytest.param({"gpu_rich": True}, marks=NEEDS_A_GPU),
+    ],
+    ids=str,
+)
+def test_how_it_is_done_changes_nothing(
+    triple: Folders, tmp_path: Path, chosen: dict[str, object]
+) -> None:
+    """Options of speed and memory: the same files, of several shards, byte for byte."""
+    for name, options in (("plain", {}), ("chosen", chosen)):
+        merge_models(
+            recipe(triple),
+            tmp_path / name,
+            options=MergeOptions(quiet=True, out_shard_size=100_000, **options),
+        )
+
+    files = {
+        name: {path.name: path.read_bytes() for path in (tmp_path / name).glob("model*")}
+        for name in ("plain", "chosen")
+    }
+    assert files["chosen"] == files["plain"]
+    assert len(files["plain"]) > 2
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU here")
+def test_multi_gpu_without_a_gpu(tmp_path: Path) -> None:
+    """Said before the Hub is asked for anything."""
+    options = MergeOptions(quiet=True, multi_gpu=True)
+
+    with pytest.raises(SlackTiesError, match="--multi-gpu: there is no GPU here") as caught:
+        merge_models(make_config("bo"), tmp_path / "out", options=options)
+
+    assert caught.value.hint == "leave the device options out: the CPU does it too"
+
+
+def test_says_how_it_is_done(
+    triple: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On what, with how many threads, and in files of what size; ours is not mergekit's 5 GB."""
+    with caplog.at_level("INFO", "slack_ties"):
+        record = merge_models(recipe(triple), tmp_path / "out", quiet=True)
+
+    threads = torch.get_num_threads()
+    engine = "and the compiled kernel" if load_kernel() else "without compiled kernel"
+    (said,) = (line for line in caplog.messages if "merging on" in line)
+    assert said.startswith(f"  merging on the CPU with {threads} thread")
+    assert engine in said
+    assert said.endswith("in files of up to 1.0 GB")
+    assert record.options == {}
+    # Whoever takes mergekit's default instead is told how to repeat it.
+    other = merge_models(recipe(triple), tmp_path / "other", options=QUIET)
+    assert other.flags() == ["--out-shard-size", "5000000000"]
 
 
 def test_reads_files_as_they_are_now(copies: Folders, tmp_path: Path) -> None:

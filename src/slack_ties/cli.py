@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -42,7 +43,8 @@ All options of mergekit-yaml work here too. The most used:
   --device DEVICE          cpu, cuda, mps, auto, ...
   --cuda                   short for --device cuda
   --low-cpu-memory         keep results on the GPU: for more GPU memory than RAM
-  --out-shard-size SIZE    size of the files written, for example 2B
+  --out-shard-size SIZE    size of the files written, for example 2B  [1B]
+  --async-write            write while merging: faster, with memory for the whole result
   -j, --num-threads N      CPU threads
   --lora-merge-cache DIR   keep what is made of a MODEL+LORA pair
   --trust-remote-code      run code that comes with a model (danger)
@@ -52,16 +54,20 @@ All of them: slack-ties merge --help-mergekit
 
 
 class _MergeCommand(click.Command):
-    """A command that takes mergekit's own options, loaded when it really runs.
+    """A command that takes mergekit's own options, loaded when one is given.
 
-    mergekit takes seconds to import, and --help must not.
+    mergekit takes seconds to import: --help must not, and neither must a wrong config.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Add mergekit's options to ours, unless only help is wanted."""
-        if args and not {"-h", "--help"}.intersection(args):
+        """Parse with our options alone, and with mergekit's too if that fails."""
+        if "--help-mergekit" in args:
             self._add_mergekit_options()
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption:
+            self._add_mergekit_options()
+            return super().parse_args(ctx, args)
 
     def _add_mergekit_options(self) -> None:
         ours = {param.name for param in self.params}
@@ -69,13 +75,14 @@ class _MergeCommand(click.Command):
             return
         from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class
 
+        from slack_ties.merge import DEFAULTS  # noqa: PLC0415
+
         with_options: Any = add_merge_options(self.callback)
         self.callback = with_options
         for param in reversed(with_options.__click_params__):
+            param.default = DEFAULTS.get(param.name, param.default)
             if param.name == "out_shard_size":
                 param.type = click.types.FuncParamType(_size)
-            if param.name == "lazy_unpickle":
-                param.default = True  # the restricted loader, and less memory
             if param.name not in NOT_OFFERED | ours:
                 self.params.append(param)
 
@@ -273,7 +280,14 @@ def config(  # noqa: PLR0913 - one per option
 @quiet
 @as_json
 @_command
-def merge(*, config: Path, out: Path, as_json: bool, merge_options: MergeOptions) -> None:
+def merge(
+    *,
+    config: Path,
+    out: Path,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
     """Run the merge config CONFIG into the new folder OUT.
 
     Models are folders or Hub ids. OUT holds the whole result afterwards, or is not there.
@@ -283,16 +297,16 @@ def merge(*, config: Path, out: Path, as_json: bool, merge_options: MergeOptions
       slack-ties merge merge_configs/bo.yml tibetan
       slack-ties merge merge_configs/bo.yml tibetan --cuda --out-shard-size 2B
     """
-    _prepare(merge_options)
+    quiet = _prepare(merge_options, quiet=quiet)
 
     from slack_ties.merge import merge_models  # noqa: PLC0415 - heavy
 
-    record = merge_models(config, out, options=merge_options)
+    record = merge_models(config, out, options=merge_options, quiet=quiet)
     if as_json:
         _print_json({"folder": str(out), **asdict(record)})
         return
     click.echo(f"{out}: {record.parameters:,} parameters, {record.dtype}")
-    if not merge_options.quiet:
+    if not quiet:
         click.echo(f"\nNext: slack-ties card {shlex.quote(str(out))}", err=True)
 
 
@@ -389,7 +403,8 @@ def run(  # noqa: PLR0913 - one per option
     license: str | None,  # noqa: A002 - the Hub's word for it
     choices: Choices,
     as_json: bool,
-    merge_options: MergeOptions,  # holds our --quiet as well: it is a field of mergekit's
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
 ) -> None:
     """From a language to a model in one command: config, merge, card, and publish.
 
@@ -406,7 +421,7 @@ def run(  # noqa: PLR0913 - one per option
     if private and not publish:
         msg = "--private goes with --publish"
         raise click.UsageError(msg)
-    _prepare(merge_options)
+    quiet = _prepare(merge_options, quiet=quiet)
 
     from slack_ties.run import run_all  # noqa: PLC0415 - heavy
 
@@ -415,6 +430,7 @@ def run(  # noqa: PLR0913 - one per option
         out,
         choices=choices,
         options=merge_options,
+        quiet=quiet,
         publish=publish,
         private=private,
         license=license,
@@ -426,14 +442,14 @@ def run(  # noqa: PLR0913 - one per option
     if as_json:
         _print_json({**asdict(result), "repeat": shlex.join(again)})
         return
-    if not merge_options.quiet:
+    if not quiet:
         click.echo(err=True)
     click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
     click.echo(f"Card:      {result.card}")
     if result.published:
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
     click.echo(f"Repeat it: {shlex.join(again)}")
-    if not publish and not merge_options.quiet:
+    if not publish and not quiet:
         click.echo(f"\nNext: slack-ties publish {shlex.quote(str(out))} OWNER/NAME", err=True)
 
 
@@ -466,17 +482,25 @@ def _say(*, quiet: bool) -> None:
         disable_progress_bars()
 
 
-def _prepare(options: MergeOptions) -> None:
-    """Apply what mergekit's options say of the whole process: threads, seed, how much to log."""
-    _say(quiet=options.quiet)
+def _prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
+    """Apply what the options say of the whole process; return whether to be quiet.
+
+    Given any option of mergekit's, our --quiet arrives among them: it is a field of mergekit's.
+    """
+    quiet = options.quiet if options else quiet
+    _say(quiet=quiet)
+    if not options:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when it is imported
+        return quiet
     try:
-        options.apply_global_options()
+        options.apply_global_options()  # threads, seed, how much to log
     except (RuntimeError, ValueError) as error:  # -j 0, --random-seed -1
         raise click.UsageError(str(error)) from None
     if not options.verbosity:
         from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    return quiet
 
 
 def _print_json(value: object) -> None:

@@ -6,17 +6,22 @@
  * multiplied and divided is rounded by itself (the build forbids fused multiply-add), in the
  * order of the models. So neither the width of a vector nor who computes what shows in the result.
  *
- * Python calls this with ranges of the same tensors, a thread each (kernel.py). Nothing here
- * allocates, fails or keeps state.
+ * kernel.py lends the threads: each calls slack_ties_run once for a tensor, and takes slices of it
+ * until none is left. Nothing here allocates, fails or keeps state.
  */
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #ifdef _WIN32
 #define API __declspec(dllexport)
+__declspec(dllimport) int __stdcall SwitchToThread(void);
+#define YIELD SwitchToThread()
 #else
+#include <sched.h>
 #define API __attribute__((visibility("default")))
+#define YIELD sched_yield()
 #endif
 
 /* Where the loader can choose, choose wider vectors; the bytes are the same. */
@@ -33,8 +38,10 @@
 #endif
 
 enum { BLOCK = 256 }; /* entries in work at a time: 1 KiB a buffer */
-enum { DIGIT = 16, ROWS = 1 << DIGIT, LANES = 4 }; /* a table has a row per digit */
-enum { CHUNK = 256 };
+/* Counts are in tables with a row per digit, 16 bits of a magnitude. */
+enum { DIGIT = 16, ROWS = 1 << DIGIT, CHUNK = 256, LANES = 4, RANKS = 2 };
+/* A thread has LANES tables for the upper digit, whose first bit is 0, and RANKS for the lower. */
+enum { UPPER = LANES * ROWS / 2, LOWER = RANKS * ROWS, COUNTS = UPPER + LOWER };
 enum { FLOAT16, BFLOAT16, FLOAT32 }; /* kernel.py has the same list */
 
 static const uint32_t SIGN = 0x80000000, INFINITE = 0x7f800000;
@@ -47,9 +54,24 @@ typedef struct {
 typedef struct {
     Tensor tensor;
     float weight;
-    int32_t trim;    /* bits of the smallest magnitude that is kept */
-    int32_t protect; /* bits of the smallest that is protected, not zero; above infinity: none */
+    int64_t ranks[RANKS]; /* how many of its largest magnitudes are kept, and protected */
+    int32_t bits[RANKS];  /* found here: of the smallest magnitude kept, and protected */
 } Model;
+
+typedef struct {
+    Tensor base;
+    void *out; /* of the base's type */
+    int64_t size, slice; /* entries */
+    Model *models;
+    int64_t number; /* of models */
+    float lambda;
+    int32_t normalize;
+    uint32_t *counts;      /* COUNTS for each thread */
+    atomic_llong *started; /* for each pass, of 2 * number + 1: the entries that are taken */
+    atomic_int threads;    /* 0 until thread 0 is there, -1 if it does not come */
+    atomic_int arrived;    /* at all meetings so far */
+    atomic_int wrong;      /* a delta or a result is infinite or not a number */
+} Merge;
 
 INLINE uint32_t bits_of(float x) {
     uint32_t bits;
@@ -131,134 +153,197 @@ INLINE int32_t block_at(int64_t at, int64_t end) {
     return end - at < BLOCK ? (int32_t)(end - at) : BLOCK;
 }
 
-/* Count the upper 16 bits of the magnitudes of model - base, of which the first is 0. `tables` holds
- * LANES tables of ROWS / 2 counts, to be added up: in one, an entry that is equal to the entry
- * before it would wait for that to be counted. */
-API WIDEST void slack_ties_count(Tensor base, Tensor model, int64_t start, int64_t end,
-                                 uint32_t *tables) {
-    float origin[BLOCK], other[BLOCK];
-    uint32_t digit[BLOCK];
-    for (int64_t at = start; at < end; at += BLOCK) {
-        int count = block_at(at, end), i = 0;
-        load(base, at, count, origin);
-        load(model, at, count, other);
-        for (i = 0; i < count; i++)
-            digit[i] = (bits_of(other[i] - origin[i]) & ~SIGN) >> DIGIT;
-        for (i = 0; i + LANES <= count; i += LANES)
-            for (int lane = 0; lane < LANES; lane++) tables[lane * (ROWS / 2) + digit[i + lane]]++;
-        for (; i < count; i++) tables[digit[i]]++;
-    }
+/* Take the next slice of a pass; returns whether there is one. */
+static int take(Merge *merge, int64_t pass, int64_t *start, int64_t *end) {
+    *start = atomic_fetch_add(&merge->started[pass], merge->slice);
+    *end = *start + merge->slice < merge->size ? *start + merge->slice : merge->size;
+    return *start < merge->size;
 }
 
-/* Count the lower 16 bits of those whose upper ones are prefixes[0], in the first table, and of
- * those whose upper ones are prefixes[1], in the second. */
-API WIDEST void slack_ties_count_rest(Tensor base, Tensor model, int64_t start, int64_t end,
-                                      const uint32_t *prefixes, uint32_t *tables) {
+/* Count the upper digit of the magnitudes of model - base, in LANES tables to be added up: in one,
+ * an entry that is equal to the entry before it would wait for that to be counted. */
+static WIDEST void count_upper(Merge *merge, const Model *model, int64_t pass, uint32_t *tables) {
+    float origin[BLOCK], other[BLOCK];
+    uint32_t digit[BLOCK];
+    memset(tables, 0, UPPER * sizeof *tables);
+    for (int64_t at, end; take(merge, pass, &at, &end);)
+        for (; at < end; at += BLOCK) {
+            int count = block_at(at, end), i = 0;
+            load(merge->base, at, count, origin);
+            load(model->tensor, at, count, other);
+            for (i = 0; i < count; i++)
+                digit[i] = (bits_of(other[i] - origin[i]) & ~SIGN) >> DIGIT;
+            for (i = 0; i + LANES <= count; i += LANES)
+                for (int lane = 0; lane < LANES; lane++)
+                    tables[lane * (ROWS / 2) + digit[i + lane]]++;
+            for (; i < count; i++) tables[digit[i]]++;
+        }
+}
+
+/* Count the lower digit of those whose upper one is upper[0], in the first table, and of those
+ * whose upper one is upper[1], in the second. */
+static WIDEST void count_lower(Merge *merge, const Model *model, int64_t pass,
+                               const uint32_t *upper, uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
     uint32_t bits[BLOCK];
     uint8_t hit[BLOCK] = {0};
     uint64_t group; /* of eight entries: in most there is no hit */
-    uint32_t one = prefixes[0], two = prefixes[1];
-    for (int64_t at = start; at < end; at += BLOCK) {
-        int count = block_at(at, end);
-        load(base, at, count, origin);
-        load(model, at, count, other);
-        for (int i = 0; i < count; i++) bits[i] = bits_of(other[i] - origin[i]) & ~SIGN;
-        for (int i = 0; i < count; i++)
-            hit[i] = (uint8_t)((bits[i] >> DIGIT == one) | (bits[i] >> DIGIT == two));
-        for (int first = 0; first < count; first += (int)sizeof group) {
-            memcpy(&group, hit + first, sizeof group);
-            if (!group) continue;
-            for (int i = first; i < first + (int)sizeof group && i < count; i++) {
-                if (!hit[i]) continue;
-                if (bits[i] >> DIGIT == one) tables[bits[i] & (ROWS - 1)]++;
-                if (bits[i] >> DIGIT == two) tables[ROWS + (bits[i] & (ROWS - 1))]++;
+    uint32_t one = upper[0], two = upper[1];
+    memset(tables, 0, LOWER * sizeof *tables);
+    for (int64_t at, end; take(merge, pass, &at, &end);)
+        for (; at < end; at += BLOCK) {
+            int count = block_at(at, end);
+            load(merge->base, at, count, origin);
+            load(model->tensor, at, count, other);
+            for (int i = 0; i < count; i++) bits[i] = bits_of(other[i] - origin[i]) & ~SIGN;
+            for (int i = 0; i < count; i++)
+                hit[i] = (uint8_t)((bits[i] >> DIGIT == one) | (bits[i] >> DIGIT == two));
+            for (int first = 0; first < count; first += (int)sizeof group) {
+                memcpy(&group, hit + first, sizeof group);
+                if (!group) continue;
+                for (int i = first; i < first + (int)sizeof group && i < count; i++) {
+                    if (!hit[i]) continue;
+                    if (bits[i] >> DIGIT == one) tables[bits[i] & (ROWS - 1)]++;
+                    if (bits[i] >> DIGIT == two) tables[ROWS + (bits[i] & (ROWS - 1))]++;
+                }
             }
         }
-    }
 }
 
-/* Return the row in which the rank-th largest is, and in *rank its rank within the row. The row's
- * count is the sum over `number` tables of `rows` rows, `stride` counts apart. */
-API WIDEST uint32_t slack_ties_find(const uint32_t *tables, int64_t number, int64_t stride,
-                                    int64_t rows, int64_t *rank) {
+/* The counts of a row, over `lanes` tables of each of `threads` threads. */
+INLINE uint64_t count_of(const uint32_t *tables, int threads, int lanes, int64_t rows, int64_t first,
+                         int64_t number) {
     uint64_t count = 0;
-    while (rows > 0) { /* from the top, a chunk of rows at a time */
-        count = 0;
-        for (int64_t table = 0; table < number; table++)
-            for (int64_t row = rows - CHUNK; row < rows; row++) count += tables[table * stride + row];
-        if (count >= (uint64_t)*rank) break;
-        *rank -= (int64_t)count;
-        rows -= CHUNK;
-    }
-    while (rows > 0) {
-        rows--;
-        count = 0;
-        for (int64_t table = 0; table < number; table++) count += tables[table * stride + rows];
-        if (count >= (uint64_t)*rank) break;
-        *rank -= (int64_t)count;
-    }
-    return (uint32_t)rows;
+    for (int thread = 0; thread < threads; thread++)
+        for (int lane = 0; lane < lanes; lane++)
+            for (int64_t row = first; row < first + number; row++)
+                count += tables[thread * (int64_t)COUNTS + lane * rows + row];
+    return count;
 }
 
-/* Merge entries start to end into `out`, of the base's type. Returns whether a delta or a result
- * is infinite or not a number. */
-API WIDEST int slack_ties_merge(Tensor base, const Model *models, int64_t number, int normalize,
-                                float lambda, int64_t start, int64_t end, void *out) {
+/* Return the row in which the rank-th largest is, and in *rank its rank within the row. */
+static WIDEST uint32_t find(const uint32_t *tables, int threads, int lanes, int64_t rows,
+                            int64_t *rank) {
+    int64_t row = rows;
+    for (int64_t step = CHUNK; step > 0; step = step == CHUNK ? 1 : 0)
+        for (; row > 0; row -= step) { /* from the top, a chunk at a time, then a row */
+            int64_t count = (int64_t)count_of(tables, threads, lanes, rows, row - step, step);
+            if (count >= *rank) break;
+            *rank -= count;
+        }
+    return (uint32_t)(row - 1);
+}
+
+/* Merge slices. */
+static WIDEST int merge_slices(Merge *merge, int64_t pass) {
     float origin[BLOCK], other[BLOCK], ballots[BLOCK], first_ballots[BLOCK];
     float total[BLOCK], divisor[BLOCK];
     uint32_t any_protected[BLOCK], flip[BLOCK];
     uint32_t wrong = 0;
-    for (int64_t at = start; at < end; at += BLOCK) {
-        int count = block_at(at, end);
-        load(base, at, count, origin);
-        memset(ballots, 0, sizeof ballots);
-        memset(first_ballots, 0, sizeof first_ballots);
-        memset(any_protected, 0, sizeof any_protected);
-        memset(total, 0, sizeof total);
-        memset(divisor, 0, sizeof divisor);
-        for (int64_t t = 0; t < number; t++) {
-            Model model = models[t];
-            load(model.tensor, at, count, other);
-            for (int i = 0; i < count; i++) {
-                float change = other[i] - origin[i];
-                int32_t magnitude = (int32_t)(bits_of(change) & ~SIGN);
-                uint32_t vote = bits_of(change * model.weight) & mask(magnitude >= model.trim);
-                uint32_t protected = mask(magnitude >= model.protect);
-                wrong |= mask(magnitude >= (int32_t)INFINITE);
-                ballots[i] += float_of(vote);
-                first_ballots[i] += float_of(vote & protected);
-                any_protected[i] |= protected;
+    for (int64_t at, end; take(merge, pass, &at, &end);)
+        for (; at < end; at += BLOCK) {
+            int count = block_at(at, end);
+            load(merge->base, at, count, origin);
+            memset(ballots, 0, sizeof ballots);
+            memset(first_ballots, 0, sizeof first_ballots);
+            memset(any_protected, 0, sizeof any_protected);
+            memset(total, 0, sizeof total);
+            memset(divisor, 0, sizeof divisor);
+            for (int64_t t = 0; t < merge->number; t++) {
+                Model model = merge->models[t];
+                load(model.tensor, at, count, other);
+                for (int i = 0; i < count; i++) {
+                    float change = other[i] - origin[i];
+                    int32_t magnitude = (int32_t)(bits_of(change) & ~SIGN);
+                    uint32_t vote = bits_of(change * model.weight) & mask(magnitude >= model.bits[0]);
+                    uint32_t protected = mask(magnitude >= model.bits[1]);
+                    wrong |= mask(magnitude >= (int32_t)INFINITE);
+                    ballots[i] += float_of(vote);
+                    first_ballots[i] += float_of(vote & protected);
+                    any_protected[i] |= protected;
+                }
             }
-        }
-        for (int i = 0; i < count; i++) { /* the sign bit where negative votes win */
-            uint32_t sum =
-                choose(any_protected[i], bits_of(first_ballots[i]), bits_of(ballots[i]));
-            flip[i] = sum & SIGN & mask(sum != SIGN); /* -0.0 counts as positive */
-        }
-        for (int64_t t = 0; t < number; t++) {
-            Model model = models[t];
-            load(model.tensor, at, count, other);
-            for (int i = 0; i < count; i++) {
-                float change = other[i] - origin[i];
-                int32_t magnitude = (int32_t)(bits_of(change) & ~SIGN);
-                uint32_t vote = bits_of(change * model.weight) & mask(magnitude >= model.trim);
-                uint32_t agrees = mask((int32_t)(vote ^ flip[i]) > 0);
-                total[i] += float_of(vote & agrees);
-                divisor[i] += float_of(bits_of(model.weight) & agrees);
+            for (int i = 0; i < count; i++) { /* the sign bit where negative votes win */
+                uint32_t sum =
+                    choose(any_protected[i], bits_of(first_ballots[i]), bits_of(ballots[i]));
+                flip[i] = sum & SIGN & mask(sum != SIGN); /* -0.0 counts as positive */
             }
+            for (int64_t t = 0; t < merge->number; t++) {
+                Model model = merge->models[t];
+                load(model.tensor, at, count, other);
+                for (int i = 0; i < count; i++) {
+                    float change = other[i] - origin[i];
+                    int32_t magnitude = (int32_t)(bits_of(change) & ~SIGN);
+                    uint32_t vote = bits_of(change * model.weight) & mask(magnitude >= model.bits[0]);
+                    uint32_t agrees = mask((int32_t)(vote ^ flip[i]) > 0);
+                    total[i] += float_of(vote & agrees);
+                    divisor[i] += float_of(bits_of(model.weight) & agrees);
+                }
+            }
+            for (int i = 0; i < count; i++) {
+                uint32_t none = mask((bits_of(divisor[i]) & ~SIGN) == 0) | mask(!merge->normalize);
+                float change = total[i] / float_of(choose(none, bits_of(1.0f), bits_of(divisor[i])));
+                change *= merge->lambda;
+                /* Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0. */
+                uint32_t same = mask((bits_of(change) & ~SIGN) == 0);
+                total[i] = float_of(choose(same, bits_of(origin[i]), bits_of(origin[i] + change)));
+            }
+            wrong |= (uint32_t)store(total, count, merge->out, merge->base.type, at);
         }
-        for (int i = 0; i < count; i++) {
-            uint32_t none = mask((bits_of(divisor[i]) & ~SIGN) == 0) | mask(!normalize);
-            float change = total[i] / float_of(choose(none, bits_of(1.0f), bits_of(divisor[i])));
-            change *= lambda;
-            /* Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0. */
-            uint32_t same = mask((bits_of(change) & ~SIGN) == 0);
-            total[i] = float_of(choose(same, bits_of(origin[i]), bits_of(origin[i] + change)));
-        }
-        wrong |= (uint32_t)store(total, count, out, base.type, at);
-    }
     return wrong != 0;
+}
+
+/* Wait until every thread is here. */
+static void meet(Merge *merge, int threads, int *meetings) {
+    int all = ++*meetings * threads;
+    atomic_fetch_add(&merge->arrived, 1);
+    for (int turns = 0; atomic_load(&merge->arrived) < all;)
+        if (++turns > 1000) YIELD;
+}
+
+/* Do a thread's part of a merge. Thread 0 says how many will come; no other begins before it. */
+API void slack_ties_run(Merge *merge, int thread, int threads) {
+    if (thread == 0) atomic_store(&merge->threads, threads);
+    while ((threads = atomic_load(&merge->threads)) == 0) YIELD;
+    if (threads < 0) return;
+    int meetings = 0;
+    uint32_t *upper_tables = merge->counts, *lower_tables = merge->counts + UPPER;
+    for (int64_t t = 0; t < merge->number; t++) {
+        Model *model = &merge->models[t];
+        int64_t rank[RANKS];
+        uint32_t upper[RANKS] = {~0u, ~0u}; /* none begins so */
+        int32_t bits[RANKS];
+        int wanted = 0;
+        for (int i = 0; i < RANKS; i++) {
+            rank[i] = model->ranks[i];
+            wanted |= rank[i] > 0 && rank[i] < merge->size;
+            bits[i] = rank[i] > 0 ? 0 : INT32_MAX; /* all, or none */
+        }
+        if (wanted) {
+            count_upper(merge, model, 2 * t, upper_tables + thread * (int64_t)COUNTS);
+            meet(merge, threads, &meetings);
+            for (int i = 0; i < RANKS; i++)
+                if (rank[i] > 0)
+                    upper[i] = find(upper_tables, threads, LANES, ROWS / 2, &rank[i]);
+            count_lower(merge, model, 2 * t + 1, upper, lower_tables + thread * (int64_t)COUNTS);
+            meet(merge, threads, &meetings);
+            for (int i = 0; i < RANKS; i++)
+                if (rank[i] > 0) {
+                    uint32_t lower = find(lower_tables + i * ROWS, threads, 1, ROWS, &rank[i]);
+                    bits[i] = (int32_t)(upper[i] << DIGIT | lower);
+                }
+        }
+        if (bits[1] < 1) bits[1] = 1; /* zeros are not protected */
+        if (thread == 0) memcpy(model->bits, bits, sizeof bits);
+    }
+    meet(merge, threads, &meetings);
+    if (merge_slices(merge, 2 * merge->number)) atomic_store(&merge->wrong, 1);
+}
+
+/* Let the threads that wait for thread 0 go, if it did not come. */
+API void slack_ties_call_off(Merge *merge) {
+    int nobody = 0;
+    atomic_compare_exchange_strong(&merge->threads, &nobody, -1);
 }
 
 /* The sha256 of the kernel.c that this was built from. */

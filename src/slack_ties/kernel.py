@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -32,18 +31,12 @@ SOURCE = Path(__file__).with_name("kernel.c")
 
 # What kernel.c calls by the same names.
 TYPES = (torch.float16, torch.bfloat16, torch.float32)
-DIGIT, ROWS, LANES = 16, 1 << 16, 4
+COUNTS = 1 << 18  # numbers of 32 bits: 1 MiB
 
-NO_PREFIX = 0xFFFFFFFF  # more than any magnitude begins with
-# Bits of magnitudes: one that no finite entry reaches, one that all do, one that all but 0 do.
-NONE, ALL, NOT_ZERO = 0x7FFFFFFF, 0, 1
-
-MOST_ENTRIES = 1 << 32  # of a tensor: counts have 32 bits
+MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
 MOST_THREADS = 16  # more would only wait for memory, and each has counts to be added up
-MIN_SHARE = 1 << 18  # entries; with fewer for each, two threads take longer than one
-SLICES = 4  # per thread, so that whoever is done early takes another
-
-Result = TypeVar("Result")
+MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
+SLICE = 1 << 15  # entries that a thread takes at a time, so that all are done together
 
 
 class _Tensor(ctypes.Structure):
@@ -54,8 +47,26 @@ class _Model(ctypes.Structure):
     _fields_ = (
         ("tensor", _Tensor),
         ("weight", ctypes.c_float),
-        ("trim", ctypes.c_int32),
-        ("protect", ctypes.c_int32),
+        ("ranks", ctypes.c_int64 * 2),
+        ("bits", ctypes.c_int32 * 2),
+    )
+
+
+class _Merge(ctypes.Structure):
+    _fields_ = (
+        ("base", _Tensor),
+        ("out", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("slice", ctypes.c_int64),
+        ("models", ctypes.POINTER(_Model)),
+        ("number", ctypes.c_int64),
+        ("lambda_", ctypes.c_float),
+        ("normalize", ctypes.c_int32),
+        ("counts", ctypes.POINTER(ctypes.c_uint32)),
+        ("started", ctypes.POINTER(ctypes.c_int64)),
+        ("threads", ctypes.c_int32),
+        ("arrived", ctypes.c_int32),
+        ("wrong", ctypes.c_int32),
     )
 
 
@@ -75,19 +86,10 @@ def load_kernel() -> ctypes.CDLL | None:
     if source != sha256(SOURCE.read_bytes()).hexdigest():
         LOG.warning("the compiled kernel is not that of %s, merging takes longer", SOURCE)
         return None
-    tensor, pointer, integer, number = _Tensor, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    signatures: dict[str, tuple[Any, list[Any]]] = {
-        "count": (None, [tensor, tensor, integer, integer, pointer]),
-        "count_rest": (None, [tensor, tensor, integer, integer, pointer, pointer]),
-        "find": (ctypes.c_uint32, [pointer, integer, integer, integer, ctypes.POINTER(integer)]),
-        "merge": (
-            number,
-            [tensor, pointer, integer, number, ctypes.c_float, integer, integer, pointer],
-        ),
-    }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(kernel, f"slack_ties_{name}")
-        function.restype, function.argtypes = result, arguments
+    run, call_off = kernel.slack_ties_run, kernel.slack_ties_call_off
+    run.restype = call_off.restype = None
+    run.argtypes = [ctypes.POINTER(_Merge), ctypes.c_int, ctypes.c_int]
+    call_off.argtypes = [ctypes.POINTER(_Merge)]
     return kernel
 
 
@@ -109,102 +111,64 @@ def merge_on_cpu(
 ) -> tuple[torch.Tensor, bool]:
     """Do what `blockwise.merge_blocks` does, for contiguous tensors that `can_merge` takes.
 
-    Beyond inputs and output it needs half a MiB per thread, and there are at most 16.
+    Beyond inputs and output it needs one MiB per thread, and there are at most 16.
     """
     kernel = load_kernel()
     assert kernel is not None  # noqa: S101 - can_merge was asked
-    size = base.numel()
-    threads = max(1, min(torch.get_num_threads(), MOST_THREADS, size // MIN_SHARE))
-    origin, out = _tensor(base), torch.empty_like(base)
-    terms = (_Model * len(models))()
-
-    def merge(_: int, slices: Iterator[tuple[int, int]]) -> bool:
-        wrong = [
-            kernel.slack_ties_merge(
-                origin, terms, len(models), normalize, lambda_, start, end, out.data_ptr()
+    size, out = base.numel(), torch.empty_like(base)
+    crew = _crew(max(1, min(torch.get_num_threads(), MOST_THREADS)))
+    threads = max(1, min(crew.most, size // MIN_SHARE))
+    passes = 2 * len(models) + 1
+    merge = _Merge(
+        base=_tensor(base),
+        out=out.data_ptr(),
+        size=size,
+        slice=SLICE,
+        models=(_Model * len(models))(
+            *(
+                _Model(_tensor(model), share.weight, (share.kept, share.protected))
+                for model, share in zip(models, shares, strict=True)
             )
-            for start, end in slices
-        ]
-        return any(wrong)
-
-    with ThreadPoolExecutor(threads) as pool:
-        crew = _Crew(pool, threads, size)
-        counts = (ctypes.c_uint32 * (threads * 2 * ROWS))()
-        for term, model, share in zip(terms, models, shares, strict=True):
-            term.tensor, term.weight = _tensor(model), share.weight
-            found = {size: ALL, 0: NONE}
-            ranks = sorted({share.kept, share.protected} - found.keys())
-            if ranks:
-                bits = _kth_largest(kernel, origin, term.tensor, ranks, crew=crew, counts=counts)
-                found |= dict(zip(ranks, bits, strict=True))
-            term.trim, term.protect = found[share.kept], max(found[share.protected], NOT_ZERO)
-        return out, not any(crew.work(merge))
+        ),
+        number=len(models),
+        lambda_=lambda_,
+        normalize=normalize,
+        counts=crew.counts,
+        started=(ctypes.c_int64 * passes)(),
+    )
+    merge.owners = (base, models, out)  # as long as a thread may be at their memory
+    others = []
+    try:
+        for thread in range(1, threads):
+            other = crew.pool.submit(kernel.slack_ties_run, merge, thread, 0)
+            others.append(other)  # one by one: the next may fail
+        kernel.slack_ties_run(merge, 0, threads)
+    finally:  # also after Ctrl-C
+        kernel.slack_ties_call_off(merge)
+        wait(others)
+    return out, not merge.wrong
 
 
 def _tensor(tensor: torch.Tensor) -> _Tensor:
     return _Tensor(tensor.data_ptr(), TYPES.index(tensor.dtype))
 
 
-@dataclass(frozen=True)
 class _Crew:
-    """Threads, the calling one included, that share out the entries of a tensor."""
+    """Threads, and room for each to count in."""
 
-    pool: ThreadPoolExecutor
-    threads: int
-    size: int
-
-    def work(self, task: Callable[[int, Iterator[tuple[int, int]]], Result]) -> list[Result]:
-        """Let each thread call `task` with its number and the slices (start, end) it gets."""
-        step = max(1, -(-self.size // (self.threads * SLICES)))
-        starts = deque(range(0, self.size, step))
-
-        def slices() -> Iterator[tuple[int, int]]:
-            with suppress(IndexError):  # none is left
-                while True:
-                    start = starts.popleft()
-                    yield start, min(start + step, self.size)
-
-        others = [self.pool.submit(task, i, slices()) for i in range(1, self.threads)]
-        return [task(0, slices()), *(other.result() for other in others)]
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.process = os.getpid()
+        self.pool = ThreadPoolExecutor(most, thread_name_prefix="slack-ties")
+        self.counts = (ctypes.c_uint32 * (most * COUNTS))()
 
 
-def _kth_largest(  # noqa: PLR0913 - internal
-    kernel: ctypes.CDLL,
-    base: _Tensor,
-    model: _Tensor,
-    ranks: Sequence[int],
-    *,
-    crew: _Crew,
-    counts: ctypes.Array[ctypes.c_uint32],
-) -> list[int]:
-    """Return the bits of the k-th largest of abs(model - base) for each of one or two ranks k."""
-    left = [ctypes.c_int64(rank) for rank in ranks]  # rank among what shares the prefix
-    prefixes = (ctypes.c_uint32 * 2)(NO_PREFIX, NO_PREFIX)
-    per_thread = ctypes.sizeof(counts) // crew.threads
+_OWN = threading.local()
 
-    def cleared(thread: int) -> Any:
-        mine = ctypes.byref(counts, thread * per_thread)
-        ctypes.memset(mine, 0, per_thread)
-        return mine
 
-    def count(thread: int, slices: Iterator[tuple[int, int]]) -> None:
-        mine = cleared(thread)
-        for start, end in slices:
-            kernel.slack_ties_count(base, model, start, end, mine)
-
-    def count_rest(thread: int, slices: Iterator[tuple[int, int]]) -> None:
-        mine = cleared(thread)
-        for start, end in slices:
-            kernel.slack_ties_count_rest(base, model, start, end, prefixes, mine)
-
-    crew.work(count)
-    number = crew.threads * LANES
-    for i, rank in enumerate(left):
-        prefixes[i] = kernel.slack_ties_find(counts, number, ROWS // 2, ROWS // 2, rank)
-    crew.work(count_rest)
-    bits = []
-    for i, rank in enumerate(left):
-        tables = ctypes.byref(counts, i * ROWS * ctypes.sizeof(ctypes.c_uint32))
-        row = kernel.slack_ties_find(tables, crew.threads, 2 * ROWS, ROWS, rank)
-        bits.append(prefixes[i] << DIGIT | row)
-    return bits
+def _crew(most: int) -> _Crew:
+    """Return the crew of the calling thread: to start one takes as long as to merge a norm."""
+    crew: _Crew | None = getattr(_OWN, "crew", None)
+    if crew is None or crew.most != most or crew.process != os.getpid():  # forked
+        crew = _OWN.crew = _Crew(most)
+    return crew

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from slack_ties.hub import Snapshot
 
-__all__ = ["check_output", "merge_models"]
+__all__ = ["DEFAULTS", "check_output", "merge_models"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -55,6 +55,10 @@ WITHOUT_TRACE = {
     "gpu_rich",
     "cuda",
 }
+# Where we choose otherwise than mergekit: .bin files through its restricted unpickler, with less
+# memory, and results written, and their memory used again, after every GB instead of every 5.
+DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_000_000}
+ON_CPU = "leave the device options out: the CPU does it too"
 MORE = "more with: slack-ties merge CONFIG OUT -vv"
 TOKENIZERS = ("tokenizer*", "vocab.*")
 # Keys of a merge config whose value can be a model.
@@ -69,6 +73,7 @@ def merge_models(
     out: str | Path,
     *,
     options: MergeOptions | None = None,
+    quiet: bool = False,
     api: HfApi | None = None,
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
@@ -77,8 +82,9 @@ def merge_models(
         config: A merge config, or the path of one. Models are local folders or Hub ids.
         out: A folder that is not there or empty. It holds the whole result afterwards, or
             nothing if the merge fails or is stopped.
-        options: mergekit's own, for example the device. By default .bin files are read
-            through mergekit's restricted lazy unpickler.
+        options: mergekit's own, for example the device; its defaults and `DEFAULTS` if not
+            given.
+        quiet: Without `options`: show no progress.
         api: The Hub client; the default one if not given.
 
     Returns:
@@ -107,7 +113,8 @@ def merge_models(
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
-    options = options or MergeOptions(lazy_unpickle=True)
+    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    LOG.info("  %s", _how(recipe, options))
     options = options.model_copy(update={"write_model_card": False})  # it calls the network
     if options.copy_tokenizer and not _has_tokenizer(snapshots[recipe.models[0]][0].path):
         # transformers would make an empty one up.
@@ -237,9 +244,10 @@ def _check_device(options: MergeOptions) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         msg = f"device {options.device!r} cannot be used here: {reason}"
-        raise SlackTiesError(
-            msg, hint="leave the device options out: the CPU does it too"
-        ) from None
+        raise SlackTiesError(msg, hint=ON_CPU) from None
+    if options.multi_gpu and not torch.accelerator.is_available():
+        msg = "--multi-gpu: there is no GPU here, or this build of torch cannot use it"
+        raise SlackTiesError(msg, hint=ON_CPU)
 
 
 def _check_method(recipe: Recipe) -> None:
@@ -396,9 +404,25 @@ def _parent(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
     return Parent(name, role=recipe.role(name), commits=commits, license=stated)
 
 
+def _how(recipe: Recipe, options: MergeOptions) -> str:
+    """Say by what the merge is done, and how its result is cut."""
+    import torch  # noqa: PLC0415 - mergekit has imported it
+
+    from slack_ties.kernel import load_kernel  # noqa: PLC0415
+
+    engine = f"on {options.device}"
+    if options.multi_gpu:
+        engine = "on all GPUs"
+    elif options.device == "cpu":
+        threads = torch.get_num_threads()
+        engine = f"on the CPU with {threads} thread{'s' * (threads > 1)}"
+        if recipe.method == "slack_ties":
+            engine += " and the compiled kernel" if load_kernel() else ", without compiled kernel"
+    return f"merging {engine}, in files of up to {_gb(options.out_shard_size)}"
+
+
 def _traced(options: MergeOptions) -> dict[str, Any]:
-    """Return the options that can change the result, where they are not mergekit's defaults."""
-    traced: dict[str, Any] = options.model_dump(exclude_defaults=True, exclude=WITHOUT_TRACE)
-    if traced.get("device") == "cpu":  # mergekit fills its default in
-        del traced["device"]
-    return traced
+    """Return the options that can change the result, where they are not the defaults here."""
+    defaults = type(options)(**DEFAULTS).model_dump()
+    chosen = options.model_dump(exclude=WITHOUT_TRACE)
+    return {name: value for name, value in chosen.items() if value != defaults[name]}

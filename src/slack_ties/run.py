@@ -42,6 +42,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     *,
     choices: Choices | None = None,
     options: MergeOptions | None = None,
+    quiet: bool = False,
     publish: str | None = None,
     private: bool = False,
     license: str | None = None,  # noqa: A002 - the Hub's word for it
@@ -53,7 +54,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         what: A key or language of the catalogue, or the path of a merge config.
         out: A folder that is not there or empty.
         choices: For a language: models and parameters other than the catalogue's.
-        options: mergekit's own, for example the device.
+        options: mergekit's own, for example the device; as for `merge_models` if not given.
+        quiet: Without `options`: show no progress.
         publish: The Hub id to publish to; nothing is published if not given.
         private: Make a new Hub repository private.
         license: The merged model's licence for the card.
@@ -81,7 +83,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         api = api or HfApi()
         publish, _ = check_publish(publish, private=private, api=api)
     LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
-    record = merge_models(recipe, out, options=options, api=api)
+    record = merge_models(recipe, out, options=options, quiet=quiet, api=api)
     card = write_card(out, repo_id=publish, license=license)
     LOG.info("[3/%d] card    %s", steps, card)
     if not publish:
