@@ -4,7 +4,7 @@
 
 Bytes are counted once: three tensors read, one written. A copy on the device reads and writes
 as fast as its memory allows; that is the measure. The result is compared with the CPU's. For
-whole merges on the GPU: python benchmarks/whole_merge.py --size 7B --options "--cuda"
+whole merges on the GPU: python benchmarks/whole_merge.py --size 7B --options=--cuda
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/whole_merge.py                  # a triple of 0.4B parameters
     python benchmarks/whole_merge.py --size 1B
-    python benchmarks/whole_merge.py --size 7B --keep FOLDER --options "--cuda"
+    python benchmarks/whole_merge.py --size 7B --keep FOLDER --options=--cuda
 
 Stock `mergekit-yaml` with each method, and `slack-ties merge`, on a bfloat16 Llama triple that
 is made first and is in the page cache. Peak memory is the largest resident set: what is read of
