@@ -93,7 +93,8 @@ def test_gives_the_bytes_of_torch(data: st.DataObject) -> None:
     shares = []
     for _ in models:
         kept = data.draw(st.integers(0, size))
-        shares.append(Share(data.draw(FINITE), kept, data.draw(st.integers(0, kept))))
+        weight = data.draw(st.one_of(FINITE, st.sampled_from([0.0, 1e-45, 1e38, -3.4e38])))
+        shares.append(Share(weight, kept, data.draw(st.integers(0, kept))))
     normalize, lambda_ = data.draw(st.booleans()), data.draw(FINITE)
 
     ours, finite = merge_on_cpu(base, models, shares, normalize=normalize, lambda_=lambda_)

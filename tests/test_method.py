@@ -417,6 +417,8 @@ def test_zeros_are_not_protected() -> None:
     [
         ({"density": [float("nan")]}, r"density must be a number in \[0, 1\], got nan"),
         ({"slack": [-1]}, "slack must be a number"),
+        ({"weight": [1e39]}, r"weight must be a number that float32 can hold, got 1e\+39"),
+        ({"lambda_": float("inf")}, "lambda must be a finite number, got inf"),
         ({"weight": [1, 2]}, "weight: expected one value for each of 1 models, got 2"),
         ({"models": [torch.ones(1)]}, r"expected tensors of shape \(2,\) on cpu as the base"),
         ({"models": [torch.ones(2).int()]}, "expected tensors of a floating-point type"),

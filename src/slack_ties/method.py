@@ -107,6 +107,7 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
     density = [1.0] * len(models) if density is None else density
     slack = [0.0] * len(models) if slack is None else slack
     _check(base, models, weight=weight, density=density, slack=slack)
+    TABLE["lambda"].check(lambda_)
     size = base.numel()
     shares = []
     for w, d, s in zip(weight, density, slack, strict=True):

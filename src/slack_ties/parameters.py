@@ -12,6 +12,9 @@ from dataclasses import dataclass
 __all__ = ["PARAMETERS", "Parameter"]
 
 
+LARGEST = 3.4028234663852886e38  # of float32, in which deltas are multiplied
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of the merge method."""
@@ -45,6 +48,9 @@ class Parameter:
         except ValueError:
             raise ValueError(msg) from None
         if not math.isfinite(number) or (self.unit_interval and not 0 <= number <= 1):
+            raise ValueError(msg)
+        if abs(number) > LARGEST:
+            msg = f"{self.name} must be a number that float32 can hold, got {value!r}"
             raise ValueError(msg)
         return number
 
