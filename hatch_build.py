@@ -29,6 +29,7 @@ EXACT = {
         "-std=c11",
         "-fvisibility=hidden",
         "-fno-fast-math",
+        "-fno-unsafe-math-optimizations",
         "-ffp-contract=off",
     ],
 }
@@ -63,11 +64,15 @@ class KernelHook(BuildHookInterface):
 def _build(source: Path, library: Path) -> None:
     compiler = new_compiler()
     customize_compiler(compiler)
+    exact = EXACT.get(compiler.compiler_type, EXACT["others"])
     with tempfile.TemporaryDirectory() as work:
         objects = compiler.compile(
             [str(source)],
             output_dir=work,
             macros=[("SOURCE", sha256(source.read_bytes()).hexdigest())],
-            extra_postargs=EXACT.get(compiler.compiler_type, EXACT["others"]),
+            extra_postargs=exact,
         )
-        compiler.link_shared_object(objects, str(library))
+        # The linker gets CFLAGS too: with -ffast-math among them it would add code that turns
+        # denormals off for whoever loads the library.
+        linked = [] if compiler.compiler_type == "msvc" else [*exact, "-pthread", "-lm"]
+        compiler.link_shared_object(objects, str(library), extra_postargs=linked)

@@ -33,12 +33,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Print a table per shape."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="small tensors, one round")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print("no CUDA device here: not measured")
         return
-    print_environment()
-    for name, shape in SHAPES.items():
+    print_environment(quick=options.quick)
+    for name, (rows, columns) in SHAPES.items():
+        shape = (rows // 64, columns // 64) if options.quick else (rows, columns)
         on_cpu = make_tensors(shape)
         tensors = [tensor.cuda() for tensor in on_cpu]
         tasks = make_tasks(tensors)
@@ -47,16 +49,16 @@ def main(arguments: list[str] | None = None) -> None:
         moved = {task: 2 * size if task == "copy" else 4 * size for task in ["copy", *tasks]}
         times = take_turns(
             {name: on_device(task) for name, task in {"copy": tensors[0].clone, **tasks}.items()},
-            options.rounds,
+            1 if options.quick else options.rounds,
         )
         medians = {task: statistics.median(seconds) for task, seconds in times.items()}
         rate = {task: moved[task] / median for task, median in medians.items()}
-        rows = [
+        cells = [
             (task, f"{rate[task] / rate['copy']:.3f}", f"{rate[task] / 1e9:.0f}", f"{m * 1e3:.2f}")
             for task, m in medians.items()
         ]
         print(f"{name}, {shape[0]} x {shape[1]} bfloat16; the same bytes as the CPU's: {same}\n")
-        print_table(("", "of copy", "GB/s", "median ms"), rows)
+        print_table(("", "of copy", "GB/s", "median ms"), cells)
 
 
 if __name__ == "__main__":

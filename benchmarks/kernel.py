@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="small tensors, one round")
     options = parser.parse_args(arguments)
-    print_environment()
+    print_environment(quick=options.quick)
     for name, (rows, columns) in SHAPES.items():
         shape = (rows // 64, columns // 64) if options.quick else (rows, columns)
         print(f"{name}, {shape[0]} x {shape[1]} bfloat16, density {DENSITY}\n")

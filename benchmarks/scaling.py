@@ -6,9 +6,11 @@ python benchmarks/scaling.py
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
-import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 
@@ -48,14 +50,31 @@ def merge(tensors: list[torch.Tensor]) -> torch.Tensor:
     )
 
 
-def peak(tensors: list[torch.Tensor]) -> float:
-    """Return the most memory, in MiB, that a merge takes beyond inputs and output."""
-    tracemalloc.start()
-    with ThreadPoolExecutor(1) as pool:  # a thread that has nothing yet
-        pool.submit(merge, tensors).result()
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return most / 2**20
+def peak(entries: int, count: int) -> float | None:
+    """Return the most memory, in MiB, that a first merge takes beyond inputs and output."""
+    tensors = make_tensors(entries, count)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far; Linux only
+        before = _resident("VmRSS")
+    except OSError:
+        return None
+    merged = merge(tensors)
+    return (_resident("VmHWM") - before - merged.nbytes) / 2**20
+
+
+def _resident(which: str) -> int:
+    """Return the process's memory now (VmRSS) or at its peak (VmHWM), in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+
+def peak_in_a_new_process(entries: int, count: int) -> str:
+    """Return `peak` where no memory is left over that could be used again."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # read by glibc at the start of a process
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        most = process.submit(peak, entries, count).result()
+    del os.environ["MALLOC_MMAP_THRESHOLD_"]
+    return "-" if most is None else f"{most:.1f}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small tensors, one round")
     options = parser.parse_args(arguments)
     shrink, rounds = (1000, 1) if options.quick else (1, options.rounds)
-    print_environment()
+    print_environment(quick=options.quick)
     by_size = [(f"{n // shrink:,} entries", n // shrink, 2) for n in ENTRIES]
     by_models = [(f"{count} models", EACH // shrink, count) for count in MODELS]
     for cases, per in ((by_size, "entry"), (by_models, "entry and model")):
@@ -84,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
             parts = entries * len(groups[name]) * (1 if per == "entry" else count)
             nanoseconds = statistics.median(times[name]) / parts * 1e9
             first = first or nanoseconds
-            memory = f"{peak(groups[name][0]):.2f}"
+            memory = peak_in_a_new_process(entries, count)
             rows.append((name, f"{nanoseconds / first:.2f}", f"{nanoseconds:.2f}", memory))
         print_table(("", "ratio", f"ns per {per}", "MiB beyond inputs and output"), rows)
 

@@ -36,8 +36,10 @@ def take_turns(
     return times
 
 
-def print_environment() -> None:
+def print_environment(*, quick: bool = False) -> None:
     """Print date, machine and versions: what a figure means nothing without."""
+    if quick:
+        print("quick: tensors too small for their times to mean anything\n")
     print(f"date      {datetime.now(timezone.utc):%Y-%m-%d}")
     print(f"machine   {_processor()}, {os.cpu_count()} cores, {_memory()}, {platform.system()}")
     if torch.cuda.is_available():

@@ -39,6 +39,16 @@ class Shape:
             dtype="bfloat16",
         )
 
+    def tensors(self) -> dict[str, torch.Size]:
+        """Return its tensors by name."""
+        with torch.device("meta"):
+            model = LlamaForCausalLM(self.config())
+        return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+    def parameters(self) -> int:
+        """Return the number of entries of all of them."""
+        return sum(size.numel() for size in self.tensors().values())
+
 
 SHAPES = {
     "tiny": Shape(64, 128, 2, 512),  # for the smoke test
@@ -49,10 +59,9 @@ SHAPES = {
 }
 
 
-def make_triple(folder: Path, shape: Shape) -> int:
-    """Write bfloat16 models `base`, `ct` and `sft` into `folder`, return the parameters of each."""
-    with torch.device("meta"):
-        sizes = {k: v.shape for k, v in LlamaForCausalLM(shape.config()).state_dict().items()}
+def make_triple(folder: Path, shape: Shape) -> None:
+    """Write bfloat16 models `base`, `ct` and `sft` into `folder`."""
+    sizes = shape.tensors()
     shards: list[list[str]] = [[]]
     for name in sizes:
         if 2 * sum(sizes[other].numel() for other in [*shards[-1], name]) > SHARD:
@@ -72,7 +81,6 @@ def make_triple(folder: Path, shape: Shape) -> int:
         for names in shards:
             tensors = {name: _tensor(sizes[name], role, list(sizes).index(name)) for name in names}
             save_file(tensors, out / places[names[0]], metadata={"format": "pt"})
-    return sum(size.numel() for size in sizes.values())
 
 
 def _tensor(size: torch.Size, role: str, seed: int) -> torch.Tensor:

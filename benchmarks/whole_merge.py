@@ -80,9 +80,9 @@ def measure(command: list[str], log: Path) -> Cost:
 def main(arguments: list[str] | None = None) -> None:
     """Print one table: each tool and method, ratios to `slack-ties merge` first."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--size", choices=SHAPES, default="0.4B")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", metavar="METHOD", choices=METHODS, default=METHODS)
+    parser.add_argument("--size", choices=SHAPES, default="0.4B", help="parameters  [0.4B]")
+    parser.add_argument("--rounds", type=int, default=3, help="[3]")
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS, help="[all]")
     parser.add_argument("--options", default="", help="options for every merge, as one word")
     parser.add_argument("--keep", type=Path, help="make the triple here and keep it")
     options = parser.parse_args(arguments)
@@ -91,11 +91,13 @@ def main(arguments: list[str] | None = None) -> None:
         work = Path(temporary)
         triple = options.keep or work / "triple"
         if not triple.exists():
+            print(f"making a triple of {options.size} in {triple}", file=sys.stderr)
             make_triple(triple, SHAPES[options.size])
         tools = {tool: method for tool, method in TOOLS.items() if method in options.only}
         costs: dict[str, list[Cost]] = {tool: [] for tool in tools}
-        for _ in range(options.rounds):
+        for turn in range(options.rounds):
             for tool, method in tools.items():
+                print(f"round {turn + 1} of {options.rounds}: {tool}", file=sys.stderr)
                 _read(triple)
                 config, out = work / f"{method}.yml", work / "out"
                 config.write_text(make_config(method, triple))
@@ -105,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
                 command = [sys.executable, *words, str(config), str(out)]
                 costs[tool].append(measure([*command, *shlex.split(options.options)], work / "log"))
                 shutil.rmtree(out)
-    print(f"Llama triple of {options.size}, bfloat16, density 0.5 {options.options}\n")
+    shape = f"{SHAPES[options.size].parameters():,} parameters each"
+    print(f"Llama triple, {shape}, bfloat16, density 0.5 {options.options}\n")
     _print(costs)
 
 

@@ -41,6 +41,20 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
     assert "merging takes longer" in said
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows compilers do not read CFLAGS")
+@pytest.mark.parametrize("flags", ["-Ofast", "-ffast-math", "-O3 -funsafe-math-optimizations"])
+def test_flags_of_the_environment_do_not_change_numbers(flags: str, tmp_path: Path) -> None:
+    """With such flags compilers add code to a library that turns denormals off at its loading."""
+    wheel, _ = build(tmp_path / "dist", CFLAGS=flags)
+    with wheel:
+        library = wheel.extract("slack_ties/_kernel.so", tmp_path)
+
+    code = f"import ctypes; ctypes.CDLL({library!r}); print(5e-324 * 1.0)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert said.stdout == "5e-324\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows compilers are not named by CC")
 def test_with_a_compiler_the_wheel_is_of_this_platform(tmp_path: Path) -> None:
     """One wheel for every Python 3 of the platform, with the library beside its source."""

@@ -206,12 +206,19 @@ def test_says_how_it_is_done(
         record = merge_models(recipe(triple), tmp_path / "out", quiet=True)
 
     threads = torch.get_num_threads()
-    engine = "and the compiled kernel" if load_kernel() else "without compiled kernel"
+    engine = " and the compiled kernel, in" if load_kernel() else ", in"
     (said,) = (line for line in caplog.messages if "merging on" in line)
     assert said.startswith(f"  merging on the CPU with {threads} thread")
     assert engine in said
     assert said.endswith("in files of up to 1.0 GB")
     assert record.options == {}
+    # What torch does is not said to be the kernel's.
+    wide = recipe(triple)
+    wide = parse_recipe(f"dtype: float64\n{wide.text}", "wide.yml")
+    caplog.clear()
+    with caplog.at_level("INFO", "slack_ties"):
+        merge_models(wide, tmp_path / "wide", quiet=True)
+    assert "kernel" not in caplog.text
     # Whoever takes mergekit's default instead is told how to repeat it.
     other = merge_models(recipe(triple), tmp_path / "other", options=QUIET)
     assert other.flags() == ["--out-shard-size", "5000000000"]

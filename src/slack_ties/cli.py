@@ -59,32 +59,41 @@ class _MergeCommand(click.Command):
     mergekit takes seconds to import: --help must not, and neither must a wrong config.
     """
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
         """Parse with our options alone, and with mergekit's too if that fails."""
-        if "--help-mergekit" in args:
-            self._add_mergekit_options()
-        try:
-            return super().parse_args(ctx, list(args))
-        except click.NoSuchOption:
-            self._add_mergekit_options()
-            return super().parse_args(ctx, args)
+        if {"-h", "--help"}.intersection(args):
+            args = ["--help"]
+        if "--help-mergekit" not in args:
+            try:
+                return super().make_context(info_name, list(args), parent, **extra)
+            except click.NoSuchOption:
+                pass
+        return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
 
-    def _add_mergekit_options(self) -> None:
-        ours = {param.name for param in self.params}
-        if "out_shard_size" in ours or self.callback is None:
-            return
+    def _with_mergekit_options(self) -> click.Command:
         from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class
 
         from slack_ties.merge import DEFAULTS  # noqa: PLC0415
 
+        command = click.Command(self.name, params=list(self.params))
+        command.help, command.epilog = self.help, self.epilog
+        ours = {param.name for param in self.params}
         with_options: Any = add_merge_options(self.callback)
-        self.callback = with_options
+        command.callback = with_options
         for param in reversed(with_options.__click_params__):
             param.default = DEFAULTS.get(param.name, param.default)
             if param.name == "out_shard_size":
-                param.type = click.types.FuncParamType(_size)
+                param.type, param.metavar = click.types.FuncParamType(_size), "SIZE"
+                param.help = "Bytes per file written, for example 500M or 2B  [default: 1B]"
             if param.name not in NOT_OFFERED | ours:
-                self.params.append(param)
+                command.params.append(param)
+        return command
 
 
 class _Group(click.Group):
@@ -465,7 +474,7 @@ def _size(value: str | int) -> int:
     try:
         return int(parse_kmb(value))
     except (ValueError, IndexError):
-        msg = f"expected a size such as 500M or 2B, got {value!r}"
+        msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
         raise click.BadParameter(msg) from None
 
 
@@ -495,8 +504,10 @@ def _prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
     try:
         options.apply_global_options()  # threads, seed, how much to log
     except (RuntimeError, ValueError) as error:  # -j 0, --random-seed -1
-        raise click.UsageError(str(error)) from None
-    if not options.verbosity:
+        wrong = "--num-threads" if "threads" in str(error) else "--random-seed"
+        msg = f"{wrong}: {error}"
+        raise click.UsageError(msg) from None
+    if not options.verbosity and "TRANSFORMERS_VERBOSITY" not in os.environ:
         from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]

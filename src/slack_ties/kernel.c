@@ -1,24 +1,27 @@
 /* The rule of `slack_ties` for CPUs, in float32: what blockwise.py does, to the same bytes.
  *
- * Everything is computed a block at a time, in buffers that stay in the first cache: inputs are
- * read twice to find the thresholds and once to merge, and nothing as large as a tensor is made.
+ * Everything is computed a block at a time, in buffers that stay in the first cache: each model
+ * is read twice to find its thresholds and once to merge, and nothing as large as a tensor is made.
  * Conditions are bit masks, so that every compiler can vectorise every loop; what is added,
  * multiplied and divided is rounded by itself (the build forbids fused multiply-add), in the
  * order of the models. So neither the width of a vector nor who computes what shows in the result.
  *
- * kernel.py lends the threads: each calls slack_ties_run once for a tensor, and takes slices of it
- * until none is left. Nothing here allocates, fails or keeps state.
+ * slack_ties_run starts threads, which take slices of the tensor until none is left, and joins them.
+ * It keeps no state, and what it works in is lent to it (kernel.py). Where a thread cannot be started
+ * the others do its work.
  */
+#include <fenv.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #ifdef _WIN32
+#include <windows.h>
 #define API __declspec(dllexport)
-__declspec(dllimport) int __stdcall SwitchToThread(void);
 #define YIELD SwitchToThread()
 #else
+#include <pthread.h>
 #include <sched.h>
 #define API __attribute__((visibility("default")))
 #define YIELD sched_yield()
@@ -37,6 +40,7 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define INLINE static __forceinline
 #endif
 
+enum { MOST = 16 }; /* threads: more would only wait for memory */
 enum { BLOCK = 256 }; /* entries in work at a time: 1 KiB a buffer */
 /* Counts are in tables with a row per digit, 16 bits of a magnitude. */
 enum { DIGIT = 16, ROWS = 1 << DIGIT, CHUNK = 256, LANES = 4, RANKS = 2 };
@@ -44,7 +48,7 @@ enum { DIGIT = 16, ROWS = 1 << DIGIT, CHUNK = 256, LANES = 4, RANKS = 2 };
 enum { UPPER = LANES * ROWS / 2, LOWER = RANKS * ROWS, COUNTS = UPPER + LOWER };
 enum { FLOAT16, BFLOAT16, FLOAT32 }; /* kernel.py has the same list */
 
-static const uint32_t SIGN = 0x80000000, INFINITE = 0x7f800000;
+static const uint32_t SIGN = 0x80000000, INFINITY_BITS = 0x7f800000;
 
 typedef struct {
     const void *data;
@@ -68,7 +72,8 @@ typedef struct {
     int32_t normalize;
     uint32_t *counts;      /* COUNTS for each thread */
     atomic_llong *started; /* for each pass, of 2 * number + 1: the entries that are taken */
-    atomic_int threads;    /* 0 until thread 0 is there, -1 if it does not come */
+    int32_t wanted;        /* threads, at most MOST */
+    atomic_int threads;    /* those that could be started, with the calling one; 0 until known */
     atomic_int arrived;    /* at all meetings so far */
     atomic_int wrong;      /* a delta or a result is infinite or not a number */
 } Merge;
@@ -130,7 +135,7 @@ INLINE void load(Tensor from, int64_t start, int count, float *to) {
 /* Returns whether an entry is infinite or not a number, before or after it is rounded. */
 INLINE int store(const float *from, int count, void *out, int32_t type, int64_t start) {
     uint32_t wrong = 0;
-    for (int i = 0; i < count; i++) wrong |= mask((bits_of(from[i]) & ~SIGN) >= INFINITE);
+    for (int i = 0; i < count; i++) wrong |= mask((bits_of(from[i]) & ~SIGN) >= INFINITY_BITS);
     if (type == FLOAT32) {
         memcpy((float *)out + start, from, (size_t)count * sizeof *from);
     } else {
@@ -257,7 +262,7 @@ static WIDEST int merge_slices(Merge *merge, int64_t pass) {
                     int32_t magnitude = (int32_t)(bits_of(change) & ~SIGN);
                     uint32_t vote = bits_of(change * model.weight) & mask(magnitude >= model.bits[0]);
                     uint32_t protected = mask(magnitude >= model.bits[1]);
-                    wrong |= mask(magnitude >= (int32_t)INFINITE);
+                    wrong |= mask(magnitude >= (int32_t)INFINITY_BITS);
                     ballots[i] += float_of(vote);
                     first_ballots[i] += float_of(vote & protected);
                     any_protected[i] |= protected;
@@ -298,14 +303,16 @@ static void meet(Merge *merge, int threads, int *meetings) {
     int all = ++*meetings * threads;
     atomic_fetch_add(&merge->arrived, 1);
     for (int turns = 0; atomic_load(&merge->arrived) < all;)
-        if (++turns > 1000) YIELD;
+        if (turns < 1000)
+            turns++;
+        else
+            YIELD;
 }
 
-/* Do a thread's part of a merge. Thread 0 says how many will come; no other begins before it. */
-API void slack_ties_run(Merge *merge, int thread, int threads) {
-    if (thread == 0) atomic_store(&merge->threads, threads);
+/* Do a thread's part of a merge. */
+static void do_part(Merge *merge, int thread) {
+    int threads = 0;
     while ((threads = atomic_load(&merge->threads)) == 0) YIELD;
-    if (threads < 0) return;
     int meetings = 0;
     uint32_t *upper_tables = merge->counts, *lower_tables = merge->counts + UPPER;
     for (int64_t t = 0; t < merge->number; t++) {
@@ -340,13 +347,58 @@ API void slack_ties_run(Merge *merge, int thread, int threads) {
     if (merge_slices(merge, 2 * merge->number)) atomic_store(&merge->wrong, 1);
 }
 
-/* Let the threads that wait for thread 0 go, if it did not come. */
-API void slack_ties_call_off(Merge *merge) {
-    int nobody = 0;
-    atomic_compare_exchange_strong(&merge->threads, &nobody, -1);
+typedef struct {
+    Merge *merge;
+    int thread;
+} Part;
+
+#ifdef _WIN32
+static DWORD WINAPI begin(void *part) {
+    do_part(((Part *)part)->merge, ((Part *)part)->thread);
+    return 0;
+}
+#else
+static void *begin(void *part) {
+    do_part(((Part *)part)->merge, ((Part *)part)->thread);
+    return NULL;
+}
+#endif
+
+/* Find the thresholds of all models and merge them. */
+API void slack_ties_run(Merge *merge) {
+    Part parts[MOST];
+    fenv_t before; /* of the caller, who may have turned denormals off; threads inherit it */
+    int threads = 1;
+    fegetenv(&before);
+    fesetenv(FE_DFL_ENV);
+#ifdef _WIN32
+    HANDLE started[MOST];
+#else
+    pthread_t started[MOST];
+#endif
+    for (; threads < merge->wanted && threads < MOST; threads++) {
+        parts[threads] = (Part){merge, threads};
+#ifdef _WIN32
+        started[threads] = CreateThread(NULL, 0, begin, &parts[threads], 0, NULL);
+        if (!started[threads]) break;
+#else
+        if (pthread_create(&started[threads], NULL, begin, &parts[threads])) break;
+#endif
+    }
+    atomic_store(&merge->threads, threads);
+    do_part(merge, 0);
+    for (int thread = 1; thread < threads; thread++) {
+#ifdef _WIN32
+        WaitForSingleObject(started[thread], INFINITE);
+        CloseHandle(started[thread]);
+#else
+        pthread_join(started[thread], NULL);
+#endif
+    }
+    fesetenv(&before);
 }
 
 /* The sha256 of the kernel.c that this was built from. */
-#define TEXT_OF(value) #value
-#define TEXT(value) TEXT_OF(value)
-API const char *slack_ties_source(void) { return TEXT(SOURCE); }
+#define STRING_OF(value) #value
+#define STRING(value) STRING_OF(value)
+API const char *slack_ties_source(void) { return STRING(SOURCE); }

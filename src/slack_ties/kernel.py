@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -23,18 +21,23 @@ import torch
 if TYPE_CHECKING:
     from slack_ties.blockwise import Share
 
-__all__ = ["can_merge", "load_kernel", "merge_on_cpu"]
+__all__ = ["MOST_THREADS", "can_merge", "load_kernel", "merge_on_cpu"]
 
 LOG = logging.getLogger("slack_ties")
 LIBRARY = Path(__file__).with_name("_kernel.so")  # so called on every platform
 SOURCE = Path(__file__).with_name("kernel.c")
+# Without --no-cache-dir pip would install the wheel again that it made without a compiler.
+AGAIN = (
+    "Next: install a C compiler, then the same `pip install` again with "
+    "--force-reinstall --no-deps --no-cache-dir"
+)
 
 # What kernel.c calls by the same names.
 TYPES = (torch.float16, torch.bfloat16, torch.float32)
 COUNTS = 1 << 18  # numbers of 32 bits: 1 MiB
+MOST_THREADS = 16  # more would only wait for memory
 
 MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
-MOST_THREADS = 16  # more would only wait for memory, and each has counts to be added up
 MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
 SLICE = 1 << 15  # entries that a thread takes at a time, so that all are done together
 
@@ -64,6 +67,7 @@ class _Merge(ctypes.Structure):
         ("normalize", ctypes.c_int32),
         ("counts", ctypes.POINTER(ctypes.c_uint32)),
         ("started", ctypes.POINTER(ctypes.c_int64)),
+        ("wanted", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("arrived", ctypes.c_int32),
         ("wrong", ctypes.c_int32),
@@ -74,30 +78,44 @@ class _Merge(ctypes.Structure):
 def load_kernel() -> ctypes.CDLL | None:
     """Return the library, or None where there is none or it is not that of this source."""
     if not LIBRARY.exists():
-        LOG.debug("built without a compiler: torch merges, which takes longer")
+        LOG.warning(
+            "slack-ties was built without its compiled kernel: merging takes longer. %s", AGAIN
+        )
         return None
     try:
         kernel = ctypes.CDLL(str(LIBRARY))
         kernel.slack_ties_source.restype = ctypes.c_char_p
-        source = kernel.slack_ties_source().decode()
+        same = kernel.slack_ties_source().decode() == sha256(SOURCE.read_bytes()).hexdigest()
     except (OSError, AttributeError) as error:
-        LOG.warning("the compiled kernel cannot be loaded, merging takes longer: %s", error)
+        LOG.warning(
+            "the compiled kernel cannot be used: merging takes longer: %s. %s", error, AGAIN
+        )
         return None
-    if source != sha256(SOURCE.read_bytes()).hexdigest():
-        LOG.warning("the compiled kernel is not that of %s, merging takes longer", SOURCE)
+    if not same:
+        LOG.warning(
+            "the compiled kernel is not that of %s: merging takes longer. %s", SOURCE, AGAIN
+        )
         return None
-    run, call_off = kernel.slack_ties_run, kernel.slack_ties_call_off
-    run.restype = call_off.restype = None
-    run.argtypes = [ctypes.POINTER(_Merge), ctypes.c_int, ctypes.c_int]
-    call_off.argtypes = [ctypes.POINTER(_Merge)]
+    kernel.slack_ties_run.argtypes = [ctypes.POINTER(_Merge)]
+    kernel.slack_ties_run.restype = None
     return kernel
 
 
 def can_merge(*tensors: torch.Tensor) -> bool:
-    """Say whether `merge_on_cpu` takes these: on the CPU, of a type below float64."""
-    return load_kernel() is not None and all(
-        tensor.device.type == "cpu" and tensor.dtype in TYPES and tensor.numel() < MOST_ENTRIES
-        for tensor in tensors
+    """Say whether `merge_on_cpu` takes these: on the CPU, below float64 and 2^32 entries."""
+    return all(map(_is_plain, tensors)) and load_kernel() is not None
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor's numbers lie in memory as they are."""
+    return (
+        type(tensor) in {torch.Tensor, torch.nn.Parameter}
+        and tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.dtype in TYPES
+        and tensor.numel() < MOST_ENTRIES
+        and not tensor.is_neg()
+        and (tensor.data_ptr() != 0 or tensor.numel() == 0)
     )
 
 
@@ -116,8 +134,7 @@ def merge_on_cpu(
     kernel = load_kernel()
     assert kernel is not None  # noqa: S101 - can_merge was asked
     size, out = base.numel(), torch.empty_like(base)
-    crew = _crew(max(1, min(torch.get_num_threads(), MOST_THREADS)))
-    threads = max(1, min(crew.most, size // MIN_SHARE))
+    threads = max(1, min(torch.get_num_threads(), MOST_THREADS, size // MIN_SHARE))
     passes = 2 * len(models) + 1
     merge = _Merge(
         base=_tensor(base),
@@ -133,19 +150,11 @@ def merge_on_cpu(
         number=len(models),
         lambda_=lambda_,
         normalize=normalize,
-        counts=crew.counts,
+        counts=_counts(threads),
         started=(ctypes.c_int64 * passes)(),
+        wanted=threads,
     )
-    merge.owners = (base, models, out)  # as long as a thread may be at their memory
-    others = []
-    try:
-        for thread in range(1, threads):
-            other = crew.pool.submit(kernel.slack_ties_run, merge, thread, 0)
-            others.append(other)  # one by one: the next may fail
-        kernel.slack_ties_run(merge, 0, threads)
-    finally:  # also after Ctrl-C
-        kernel.slack_ties_call_off(merge)
-        wait(others)
+    kernel.slack_ties_run(merge)
     return out, not merge.wrong
 
 
@@ -153,22 +162,12 @@ def _tensor(tensor: torch.Tensor) -> _Tensor:
     return _Tensor(tensor.data_ptr(), TYPES.index(tensor.dtype))
 
 
-class _Crew:
-    """Threads, and room for each to count in."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.process = os.getpid()
-        self.pool = ThreadPoolExecutor(most, thread_name_prefix="slack-ties")
-        self.counts = (ctypes.c_uint32 * (most * COUNTS))()
-
-
 _OWN = threading.local()
 
 
-def _crew(most: int) -> _Crew:
-    """Return the crew of the calling thread: to start one takes as long as to merge a norm."""
-    crew: _Crew | None = getattr(_OWN, "crew", None)
-    if crew is None or crew.most != most or crew.process != os.getpid():  # forked
-        crew = _OWN.crew = _Crew(most)
-    return crew
+def _counts(threads: int) -> ctypes.Array[ctypes.c_uint32]:
+    """Return room to count in, the calling thread's own: new memory each time takes longer."""
+    counts: ctypes.Array[ctypes.c_uint32] | None = getattr(_OWN, "counts", None)
+    if counts is None or len(counts) < threads * COUNTS:
+        counts = _OWN.counts = (ctypes.c_uint32 * (threads * COUNTS))()
+    return counts

@@ -114,7 +114,8 @@ def merge_models(
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
     options = options or MergeOptions(**DEFAULTS, quiet=quiet)
-    LOG.info("  %s", _how(recipe, options))
+    types = {str(recipe.data.get("dtype") or _widest(tensors)) for tensors in headers.values()}
+    LOG.info("  %s", _how(recipe, options, types))
     options = options.model_copy(update={"write_model_card": False})  # it calls the network
     if options.copy_tokenizer and not _has_tokenizer(snapshots[recipe.models[0]][0].path):
         # transformers would make an empty one up.
@@ -404,20 +405,22 @@ def _parent(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
     return Parent(name, role=recipe.role(name), commits=commits, license=stated)
 
 
-def _how(recipe: Recipe, options: MergeOptions) -> str:
+def _how(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:
     """Say by what the merge is done, and how its result is cut."""
     import torch  # noqa: PLC0415 - mergekit has imported it
 
-    from slack_ties.kernel import load_kernel  # noqa: PLC0415
+    from slack_ties.kernel import MOST_THREADS, load_kernel  # noqa: PLC0415
 
     engine = f"on {options.device}"
     if options.multi_gpu:
         engine = "on all GPUs"
     elif options.device == "cpu":
         threads = torch.get_num_threads()
+        compiled = recipe.method == "slack_ties" and "float64" not in types and load_kernel()
+        if compiled:
+            threads = min(threads, MOST_THREADS)
         engine = f"on the CPU with {threads} thread{'s' * (threads > 1)}"
-        if recipe.method == "slack_ties":
-            engine += " and the compiled kernel" if load_kernel() else ", without compiled kernel"
+        engine += " and the compiled kernel" if compiled else ""
     return f"merging {engine}, in files of up to {_gb(options.out_shard_size)}"
 
 

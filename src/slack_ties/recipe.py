@@ -115,7 +115,8 @@ def read_recipe(path: str | Path) -> Recipe:
         msg = f"no config file {str(path)!r}"
         raise RecipeError(msg, hint="slack-ties config LANG  (writes one)") from None
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: expected a YAML text file, got: {error}"
+        found = "a folder" if path.is_dir() else error
+        msg = f"{path}: expected a YAML text file, got: {found}"
         raise RecipeError(msg) from None
     return parse_recipe(text, where=str(path))
 

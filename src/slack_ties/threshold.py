@@ -48,7 +48,9 @@ def kth_largest(
     integer, width = BITS[dtype]
     lanes = LANES.get(device.type, ACCELERATOR_LANES)
     mask = (1 << DIGIT) - 1
-    left = [torch.tensor(k, device=device) for k in ranks]  # rank among what shares the prefix
+    left = [
+        torch.full((), k, dtype=torch.int64, device=device) for k in ranks
+    ]  # rank among what shares the prefix
     prefixes = [torch.zeros((), dtype=integer, device=device) for _ in ranks]  # digits found
     for shift in range(width - DIGIT, -1, -DIGIT):
         first = shift + DIGIT == width  # all share the empty prefix: one table is enough
