@@ -138,8 +138,9 @@ def test_gives_the_bytes_of_torch_at_real_sizes(dtype: torch.dtype, number: int)
         [1.0, -1.0000001, 1.0000002, 0.99999994],  # differences in the last bits only
         [3.4028235e38, 1.0, -3.4028233e38],
         [5.0],
+        [0.0, 0.0, 2.0, 0.0, -0.0, 0.0, 1e-45, 0.0, -1.0, 0.0],
     ],
-    ids=["zeros", "equal", "denormals", "ties", "last bits", "largest", "one"],
+    ids=["zeros", "equal", "denormals", "ties", "last bits", "largest", "one", "mostly zeros"],
 )
 def test_finds_the_threshold_that_a_sort_finds(delta: list[float]) -> None:
     """Every rank keeps exactly what is at least as large as the entry that sorting puts there."""

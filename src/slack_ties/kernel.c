@@ -74,6 +74,7 @@ typedef struct {
     atomic_llong *started; /* for each pass, of 2 * number + 1: the entries that are taken */
     int32_t wanted;        /* threads, at most MOST */
     atomic_int threads;    /* those that could be started, with the calling one; 0 until known */
+    int32_t tops[MOST];    /* the largest upper digit that a thread has counted */
     atomic_int arrived;    /* at all meetings so far */
     atomic_int wrong;      /* a delta or a result is infinite or not a number */
 } Merge;
@@ -166,10 +167,12 @@ static int take(Merge *merge, int64_t pass, int64_t *start, int64_t *end) {
 }
 
 /* Count the upper digit of the magnitudes of model - base, in LANES tables to be added up: in one,
- * an entry that is equal to the entry before it would wait for that to be counted. */
-static WIDEST void count_upper(Merge *merge, const Model *model, int64_t pass, uint32_t *tables) {
+ * an entry that is equal to the entry before it would wait for that to be counted. Returns the
+ * largest. */
+static WIDEST int32_t count_upper(Merge *merge, const Model *model, int64_t pass,
+                                  uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
-    uint32_t digit[BLOCK];
+    int32_t digit[BLOCK], top = 0;
     memset(tables, 0, UPPER * sizeof *tables);
     for (int64_t at, end; take(merge, pass, &at, &end);)
         for (; at < end; at += BLOCK) {
@@ -177,16 +180,19 @@ static WIDEST void count_upper(Merge *merge, const Model *model, int64_t pass, u
             load(merge->base, at, count, origin);
             load(model->tensor, at, count, other);
             for (i = 0; i < count; i++)
-                digit[i] = (bits_of(other[i] - origin[i]) & ~SIGN) >> DIGIT;
+                digit[i] = (int32_t)((bits_of(other[i] - origin[i]) & ~SIGN) >> DIGIT);
+            for (i = 0; i < count; i++) top = digit[i] > top ? digit[i] : top;
             for (i = 0; i + LANES <= count; i += LANES)
                 for (int lane = 0; lane < LANES; lane++)
                     tables[lane * (ROWS / 2) + digit[i + lane]]++;
             for (; i < count; i++) tables[digit[i]]++;
         }
+    return top;
 }
 
 /* Count the lower digit of those whose upper one is upper[0], in the first table, and of those
- * whose upper one is upper[1], in the second. */
+ * whose upper one is upper[1], in the second. Zeros, often most of a tensor, are not counted: find
+ * ends in row 0 without them. */
 static WIDEST void count_lower(Merge *merge, const Model *model, int64_t pass,
                                const uint32_t *upper, uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
@@ -202,7 +208,8 @@ static WIDEST void count_lower(Merge *merge, const Model *model, int64_t pass,
             load(model->tensor, at, count, other);
             for (int i = 0; i < count; i++) bits[i] = bits_of(other[i] - origin[i]) & ~SIGN;
             for (int i = 0; i < count; i++)
-                hit[i] = (uint8_t)((bits[i] >> DIGIT == one) | (bits[i] >> DIGIT == two));
+                hit[i] = (uint8_t)(((bits[i] >> DIGIT == one) | (bits[i] >> DIGIT == two)) &
+                                   (bits[i] != 0));
             for (int first = 0; first < count; first += (int)sizeof group) {
                 memcpy(&group, hit + first, sizeof group);
                 if (!group) continue;
@@ -226,17 +233,18 @@ INLINE uint64_t count_of(const uint32_t *tables, int threads, int lanes, int64_t
     return count;
 }
 
-/* Return the row in which the rank-th largest is, and in *rank its rank within the row. */
-static WIDEST uint32_t find(const uint32_t *tables, int threads, int lanes, int64_t rows,
+/* Return the row in which the rank-th largest is, and in *rank its rank within the row. All rows
+ * above `top` are empty. */
+static WIDEST uint32_t find(const uint32_t *tables, int threads, int lanes, int64_t rows, int64_t top,
                             int64_t *rank) {
-    int64_t row = rows;
+    int64_t row = (top / CHUNK + 1) * CHUNK;
     for (int64_t step = CHUNK; step > 0; step = step == CHUNK ? 1 : 0)
         for (; row > 0; row -= step) { /* from the top, a chunk at a time, then a row */
             int64_t count = (int64_t)count_of(tables, threads, lanes, rows, row - step, step);
             if (count >= *rank) break;
             *rank -= count;
         }
-    return (uint32_t)(row - 1);
+    return row > 0 ? (uint32_t)(row - 1) : 0;
 }
 
 /* Merge slices. */
@@ -327,16 +335,20 @@ static void do_part(Merge *merge, int thread) {
             bits[i] = rank[i] > 0 ? 0 : INT32_MAX; /* all, or none */
         }
         if (wanted) {
-            count_upper(merge, model, 2 * t, upper_tables + thread * (int64_t)COUNTS);
+            merge->tops[thread] =
+                count_upper(merge, model, 2 * t, upper_tables + thread * (int64_t)COUNTS);
             meet(merge, threads, &meetings);
+            int32_t top = 0;
+            for (int i = 0; i < threads; i++) top = merge->tops[i] > top ? merge->tops[i] : top;
             for (int i = 0; i < RANKS; i++)
                 if (rank[i] > 0)
-                    upper[i] = find(upper_tables, threads, LANES, ROWS / 2, &rank[i]);
+                    upper[i] = find(upper_tables, threads, LANES, ROWS / 2, top, &rank[i]);
             count_lower(merge, model, 2 * t + 1, upper, lower_tables + thread * (int64_t)COUNTS);
             meet(merge, threads, &meetings);
             for (int i = 0; i < RANKS; i++)
                 if (rank[i] > 0) {
-                    uint32_t lower = find(lower_tables + i * ROWS, threads, 1, ROWS, &rank[i]);
+                    uint32_t lower =
+                        find(lower_tables + i * ROWS, threads, 1, ROWS, ROWS - 1, &rank[i]);
                     bits[i] = (int32_t)(upper[i] << DIGIT | lower);
                 }
         }
