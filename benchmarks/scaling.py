@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     with suppress(AttributeError, OSError, TypeError):  # glibc only
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
     by_size = [(f"{n // shrink:,} entries", n // shrink, 2) for n in ENTRIES]
-    by_models = [(f"{count} models", EACH // shrink, count) for count in MODELS]
+    by_models = [(f"models: {count}", EACH // shrink, count) for count in MODELS]
     for cases, per in ((by_size, "entry"), (by_models, "entry and model")):
         groups = {
             name: [make_tensors(entries, count)] * max(1, TURN // shrink // entries)

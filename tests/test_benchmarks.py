@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
     ("script", "words", "shown"),
     [
         ("kernel", ["--quick"], ["slack_ties", "read 3, write 1", "linear", "ties"]),
-        ("scaling", ["--quick"], ["1,000 entries", "200,000 entries", "6 models"]),
+        ("scaling", ["--quick"], ["1,000 entries", "200,000 entries", "models: 6"]),
         (
             "whole_merge",
             ["--size", "tiny", "--rounds", "1", "--only", "slack_ties"],

@@ -39,7 +39,7 @@ MOST_THREADS = 16  # more would only wait for memory
 
 MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
 MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
-SLICE = 1 << 13  # entries that a thread takes at a time, so that all are done together
+SLICE = 1 << 15  # entries that a thread takes at a time, so that all are done together
 
 
 class _Tensor(ctypes.Structure):
