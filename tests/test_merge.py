@@ -214,7 +214,7 @@ def test_says_how_it_is_done(
     assert record.options == {}
     # What torch does is not said to be the kernel's.
     wide = recipe(triple)
-    wide = parse_recipe(f"dtype: float64\n{wide.text}", "wide.yml")
+    wide = parse_recipe(f"dtype: float64\n{wide.text}", where="wide.yml")
     caplog.clear()
     with caplog.at_level("INFO", "slack_ties"):
         merge_models(wide, tmp_path / "wide", quiet=True)
