@@ -39,7 +39,9 @@ MOST_THREADS = 16  # more would only wait for memory
 
 MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
 MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
-SLICE = 1 << 15  # entries that a thread takes at a time, so that all are done together
+# Entries that a thread takes at a time: few, so that all are done together, but not too few, so
+# that each reads on where it was.
+SLICES, MIN_SLICE, MAX_SLICE = 64, 1 << 13, 1 << 16
 
 
 class _Tensor(ctypes.Structure):
@@ -141,7 +143,7 @@ def merge_on_cpu(
         base=_tensor(base),
         out=out.data_ptr(),
         size=size,
-        slice=SLICE,
+        slice=min(max(size // (threads * SLICES), MIN_SLICE), MAX_SLICE),
         models=(_Model * len(models))(
             *(
                 _Model(_tensor(model), share.weight, (share.kept, share.protected))
