@@ -45,6 +45,13 @@ def triple(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Hub cache that a test may damage: the others share one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    return tmp_path / "hf-cache"
+
+
+@pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Server]:
     """A Hub on loopback with an empty disk, a writer `me` and a reader `you`."""
     tokens = {TOKEN: Token("me"), READ_TOKEN: Token("you", "read")}

@@ -58,6 +58,7 @@ class Hub:
     root: Path
     tokens: dict[str, Token] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)  # "GET /path", for tests
+    sent: dict[str, int] = field(default_factory=dict)  # bytes of each file that was asked for
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopped: bool = False
     lose_next_commit_answer: bool = False
@@ -204,6 +205,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self._info(f"{owner}/{name}", rev)
             case ("GET", "api", "models", owner, name, "tree", rev, *path):
                 return self._tree(f"{owner}/{name}", rev, "/".join(path))
+            case ("POST", "api", "models", owner, name, "paths-info", rev):
+                return self._paths_info(f"{owner}/{name}", rev)
             case ("POST", "api", "models", owner, name, "preupload", _):
                 return self._preupload(f"{owner}/{name}")
             case ("POST", "api", "models", owner, name, "commit", _):
@@ -281,14 +284,34 @@ class Handler(BaseHTTPRequestHandler):
             "sha": commit["id"],
             "private": state["private"],
             "gated": state.get("gated", False),
-            "tags": data.get("tags", []),
+            "tags": self._tags(data),
             "cardData": data,
             "library_name": data.get("library_name"),
             "pipeline_tag": data.get("pipeline_tag"),
             "lastModified": commit["date"],
             "createdAt": state["commits"][0]["date"],
-            "siblings": [{"rfilename": path} for path in sorted(files)],
+            "siblings": [self._sibling(path, files[path]) for path in sorted(files)],
         }
+
+    @staticmethod
+    def _tags(data: dict[str, Any]) -> list[str]:
+        """Return what the Hub makes tags of, to be searched for."""
+
+        def several(key: str) -> list[str]:
+            value = data.get(key) or []
+            return value if isinstance(value, list) else [value]
+
+        bases = [f"base_model:{name}" for name in several("base_model")]
+        licenses = [f"license:{name}" for name in several("license")]
+        return [*several("tags"), *several("language"), *bases, *licenses]
+
+    def _sibling(self, path: str, file: dict[str, Any]) -> dict[str, Any]:
+        if "blobs" not in self.query:
+            return {"rfilename": path}
+        sibling = {"rfilename": path, "size": file["size"], "blobId": file["oid"]}
+        if file["lfs"]:
+            sibling["lfs"] = {"sha256": file["lfs"], "size": file["size"], "pointerSize": 134}
+        return sibling
 
     def _info(self, repo_id: str, rev: str) -> dict[str, Any]:
         return self._describe(repo_id, self.hub.repo(repo_id, self._token()), rev)
@@ -318,6 +341,15 @@ class Handler(BaseHTTPRequestHandler):
         if self.query.get("recursive", ["false"])[0].lower() != "true":
             found = [path for path in found if "/" not in path.removeprefix(prefix)]
         return [{"type": "file", "path": path, **self._entry(files[path])} for path in found]
+
+    def _paths_info(self, repo_id: str, rev: str) -> list[dict[str, Any]]:
+        files = self.hub.revision(self.hub.repo(repo_id, self._token()), rev)["files"]
+        wanted = parse_qs(self.body.decode()).get("paths", [])
+        return [
+            {"type": "file", "path": path, **self._entry(files[path])}
+            for path in wanted
+            if path in files
+        ]
 
     @staticmethod
     def _entry(file: dict[str, Any]) -> dict[str, Any]:
@@ -437,6 +469,9 @@ class Handler(BaseHTTPRequestHandler):
                 first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
                 headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
                 content, status = content[first : last + 1], 206
+            if self.command == "GET":
+                name = urlsplit(self.path).path.rpartition("/resolve/")[2].partition("/")[2]
+                self.hub.sent[name] = self.hub.sent.get(name, 0) + len(content)
         else:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"

@@ -69,7 +69,7 @@ def test_metadata() -> None:
     ("licenses", "given", "stated", "text"),
     [
         (["mit", "mit", "mit"], None, "mit", "`mit`, which every parent states."),
-        (["mit", "", "mit"], None, None, "no licence is known of me/ct@main."),
+        (["mit", "", "mit"], None, None, "no licence is known of me/ct."),
         (["mit", "apache-2.0", "mit"], None, None, "the parents state different licences"),
         (["mit", "", "mit"], "llama2", "llama2", "`llama2`, as stated by whoever made"),
     ],
@@ -89,7 +89,7 @@ def test_text() -> None:
     """Parents with roles and commits, the exact config, versions and options to repeat it."""
     text = make_card(RECIPE, RECORD, repo_id="me/merged").text
 
-    assert f"| CT: continual pre-training | me/ct@main | `{'b' * 40}` | mit |" in text
+    assert f"| CT: continual pre-training | me/ct | `{'b' * 40}` | mit |" in text
     assert "| SFT: instruction tuning | ./sft | local folder | mit |" in text
     assert f"```yaml\n{RECIPE.text}```" in text
     assert "pip install slack-ties==1.2.3 torch==2.13.0\n" in text

@@ -19,7 +19,10 @@ from slack_ties.cli import cli
 from slack_ties.languages import list_languages
 from triple import Folders
 
-COMMANDS = ["languages", "config", "merge", "card", "publish", "run"]
+COMMANDS = [
+    *("languages", "config", "plan", "merge", "card", "publish", "run", "recipes", "verify"),
+    *("recipes search", "recipes pull", "recipes adapt"),
+]
 PROGRAM = Path(sys.executable).with_name("slack-ties")
 
 Invoke = Callable[..., Result]
@@ -53,7 +56,7 @@ def error_of(result: Result) -> str:
 # Help
 
 
-@pytest.mark.parametrize("words", [[], ["--version"], *([c, "--help"] for c in COMMANDS)])
+@pytest.mark.parametrize("words", [[], ["--version"], *([*c.split(), "--help"] for c in COMMANDS)])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """It answers at once: neither torch nor transformers nor mergekit nor the Hub client."""
     heavy = {"torch", "transformers", "mergekit", "huggingface_hub", "safetensors.torch"}
@@ -98,7 +101,7 @@ def test_a_wrong_config_is_said_at_once(words: list[str], said: str, tmp_path: P
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_begins_with_examples(command: str, invoke: Invoke) -> None:
     """Every command says what it does and how it is typed before it lists options."""
-    text = invoke(command, "--help").output
+    text = invoke(*command.split(), "--help").output
 
     assert text.index("Examples:") < text.index("Options:")
     assert f"  slack-ties {command}" in text
@@ -134,7 +137,7 @@ def test_config(invoke: Invoke) -> None:
     result = invoke("config", "bo", "tamil", "-o", "configs", "--slack", "0.3")
 
     assert result.stdout.split() == [str(Path("configs", f"{k}.yml")) for k in ("bo", "ta")]
-    assert "Next: slack-ties merge" in result.stderr
+    assert "Next: slack-ties plan" in result.stderr
     assert "slack: 0.3" in Path("configs/bo.yml").read_text("utf-8")
 
 
@@ -178,10 +181,12 @@ def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -
 def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:
     """Config, merge, card: each command names the next."""
     config = invoke("config", "bo", *models(triple))
+    plan = invoke("plan", "merge_configs/bo.yml")
     merge = invoke("merge", "merge_configs/bo.yml", "out", "--out-shard-size", "200K")
     card = invoke("card", "out")
 
-    assert "slack-ties merge merge_configs/bo.yml OUT" in config.stderr
+    assert "slack-ties plan merge_configs/bo.yml" in config.stderr
+    assert "slack-ties merge merge_configs/bo.yml OUT" in plan.stderr
     assert merge.stdout == "out: 139,584 parameters, bfloat16\n"
     assert "slack-ties card out" in merge.stderr
     assert len(list(Path("out").glob("model-*.safetensors"))) > 1

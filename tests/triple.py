@@ -137,3 +137,34 @@ def make_triple(folder: Path) -> Folders:
     words.chat_template = CHAT
     words.save_pretrained(folder / "sft")
     return Folders(folder / "base", folder / "ct", folder / "sft")
+
+
+def extend(folder: Path, ct: Path, words: int = 64) -> Path:
+    """Save `ct` as a model whose tokenizer and embedding have more tokens, as a .bin file.
+
+    The tokens are learnt from Tibetan and merged by the tokenizer itself, as SambaLingo's
+    and tamil-llama's are: the old ones keep their rows.
+    """
+    old = json.loads((ct / "tokenizer.json").read_text("utf-8"))
+    texts = [tibetan for _, tibetan in names("bo")]
+    learnt = json.loads(
+        tokenizer(texts, size=len(old["model"]["vocab"]) + 4 * words).backend_tokenizer.to_str()
+    )
+    vocabulary, merges = old["model"]["vocab"], old["model"]["merges"]
+    size = len(vocabulary)
+    for pair in learnt["model"]["merges"]:
+        if len(vocabulary) == size + words:
+            break
+        # Both halves have to be tokens already, or the new one would never be reached.
+        if pair not in merges and "".join(pair) not in vocabulary and set(pair) <= set(vocabulary):
+            merges.append(pair)
+            vocabulary["".join(pair)] = len(vocabulary)
+    model = LlamaForCausalLM.from_pretrained(ct)
+    torch.manual_seed(3)
+    model.resize_token_embeddings(len(vocabulary), mean_resizing=False)
+    save_bin(model, folder)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (ct / name).is_file():
+            (folder / name).write_bytes((ct / name).read_bytes())
+    (folder / "tokenizer.json").write_text(json.dumps(old), "utf-8")
+    return folder

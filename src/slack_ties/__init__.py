@@ -12,17 +12,25 @@ if TYPE_CHECKING:
     from slack_ties.languages import list_languages
     from slack_ties.merge import merge_models
     from slack_ties.method import slack_ties_merge
+    from slack_ties.plan import plan_merge
     from slack_ties.publish import publish_model
+    from slack_ties.recipes import adapt_recipe, pull_recipe, search_recipes
     from slack_ties.run import run_all
+    from slack_ties.verify import verify_model
 
 __all__ = [
     "Choices",
     "SlackTiesError",
+    "adapt_recipe",
     "list_languages",
     "merge_models",
+    "plan_merge",
     "publish_model",
+    "pull_recipe",
     "run_all",
+    "search_recipes",
     "slack_ties_merge",
+    "verify_model",
     "write_card",
     "write_configs",
 ]
@@ -32,11 +40,16 @@ __all__ = [
 _HOME = {
     "Choices": "config",
     "SlackTiesError": "errors",
+    "adapt_recipe": "recipes",
     "list_languages": "languages",
     "merge_models": "merge",
+    "plan_merge": "plan",
     "publish_model": "publish",
+    "pull_recipe": "recipes",
     "run_all": "run",
+    "search_recipes": "recipes",
     "slack_ties_merge": "method",
+    "verify_model": "verify",
     "write_card": "card",
     "write_configs": "config",
 }

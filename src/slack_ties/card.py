@@ -20,7 +20,7 @@ from slack_ties.hub import HUB_ID, LICENSE_ID, own_license, split_reference
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
 
-__all__ = ["CARD_FILE", "load_line", "make_card", "write_card"]
+__all__ = ["CARD_FILE", "load_line", "make_card", "merged_license", "write_card"]
 
 CARD_FILE = "README.md"
 ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
@@ -75,21 +75,25 @@ def make_card(
     """Return the card of a merge; without `record`, an example card of one not yet run."""
     facts = recipe.facts
     parents = record.parents if record else _planned(recipe)
-    code = facts.language.get("iso_639_1") or facts.language.get("iso_639_3")
-    tag = facts.language.get("tag", "")
-    language = _plain(facts.language.get("name") or tag)
-    endonym = _plain(facts.language.get("endonym", ""))
+    codes = [one.get("iso_639_1") or one.get("iso_639_3") for one in facts.languages]
+    tags = [tag for one in facts.languages if "-" in (tag := one.get("tag", ""))]
+    names = [_plain(one.get("name") or one.get("tag", "")) for one in facts.languages]
+    language = _and(names)
+    both = [
+        f"{name} ({_plain(one['endonym'])})" if one.get("endonym") else name
+        for name, one in zip(names, facts.languages, strict=True)
+    ]
     family = _plain(facts.family)
     title = " ".join(filter(None, [language, family])) or _plain(folder.name if folder else "")
-    stated = license or _common_license(parents)
+    stated, license_text = merged_license(parents, license)
     data = ModelCardData(
-        language=list(dict.fromkeys(filter(None, [code, *facts.sft_languages]))) or None,
+        language=list(dict.fromkeys(filter(None, [*codes, *facts.sft_languages]))) or None,
         license=stated or None,
         base_model=[hub_id for parent in parents for hub_id in _hub_ids(parent, record)] or None,
         base_model_relation="merge",
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["merge", "mergekit", "slack-ties", *([tag] if "-" in tag else [])],
+        tags=["merge", "mergekit", "slack-ties", *tags],
         model_name=f"{title or 'Language model'}, merged with {recipe.method}",
     )
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", recipe.text + "``")))
@@ -97,13 +101,13 @@ def make_card(
         data,
         template_str=files("slack_ties").joinpath("model_card.md").read_text(encoding="utf-8"),
         title=data.model_name,
-        language=f"{language} ({endonym})" if endonym else language,
+        language=_and(both),
         roles=" ".join(sorted(set(facts.roles) - {"base"})),
         record=record,
         parents=[
             {
                 "role": ROLES.get(parent.role, "merged"),
-                "model": _plain(parent.model),
+                "model": _plain(_unpinned(parent)),
                 "commit": " + ".join(f"`{c}`" if c else "local folder" for c in parent.commits),
                 "license": _plain(parent.license) or "not stated",
             }
@@ -120,7 +124,7 @@ def make_card(
         if record
         else "",
         options=f" {shlex.join(record.flags())}".rstrip() if record else "",
-        license_text=_license_text(parents, license, stated),
+        license_text=license_text,
     )
     return card
 
@@ -146,23 +150,45 @@ def _hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
     return [path for path in paths if HUB_ID.fullmatch(path) and not Path(path).exists()]
 
 
-def _common_license(parents: tuple[Parent, ...]) -> str:
-    (license_id, *others) = {parent.license for parent in parents}
-    # Two models "of another licence" need not have the same one.
-    named = re.fullmatch(LICENSE_ID, license_id) and license_id not in {"other", "unknown"}
-    return license_id if named and not others else ""
+def merged_license(
+    parents: tuple[Parent, ...],
+    chosen: str | None = None,
+) -> tuple[str, str]:
+    """Return the merged model's licence, or nothing, and the reason in a sentence.
 
-
-def _license_text(parents: tuple[Parent, ...], chosen: str | None, stated: str) -> str:
-    if chosen and chosen != _common_license(parents):
-        return f"`{chosen}`, as stated by whoever made this model."
-    if stated:
-        return f"`{stated}`, which every parent states."
-    silent = [_plain(parent.model) for parent in parents if not parent.license]
+    It is what somebody chose, or what all parents state.
+    """
+    common = ""
+    licenses = {parent.license for parent in parents}
+    if len(licenses) == 1:
+        (only,) = licenses
+        # Two models "of another licence" need not have the same one.
+        named = re.fullmatch(LICENSE_ID, only) and only not in {"other", "unknown"}
+        common = only if named else ""
+    if chosen and chosen != common:
+        return chosen, f"`{chosen}`, as stated by whoever made this model."
+    if common:
+        return common, f"`{common}`, which every parent states."
+    silent = [_plain(_unpinned(parent)) for parent in parents if not parent.license]
     if silent:
         who = ", ".join(silent)
-        return f"Unknown: no licence is known of {who}. Ask the authors before you rely on it."
-    return "Unknown: the parents state different licences (see the table)."
+        return (
+            "",
+            f"Unknown: no licence is known of {who}. Ask the authors before you rely on it.",
+        )
+    return "", "Unknown: the parents state different licences (see the table)."
+
+
+def _unpinned(parent: Parent) -> str:
+    """Return a parent's name without the commits that stand beside it."""
+    if not any(parent.commits):
+        return parent.model
+    return "+".join(part.partition("@")[0] for part in parent.model.split("+"))
+
+
+def _and(names: list[str]) -> str:
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _has_chat_template(folder: Path | None) -> bool:

@@ -14,15 +14,21 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from slack_ties.config import RECOMMENDED, Choices, write_configs
-from slack_ties.errors import SlackTiesError
+from slack_ties.config import (
+    RECOMMENDED,
+    Choices,
+    look_at_choices,
+    write_configs,
+    write_recipes,
+)
+from slack_ties.errors import HubError, SlackTiesError
 from slack_ties.languages import list_languages
 from slack_ties.recipe import DTYPES, read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -120,32 +126,76 @@ def _command(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
+    """A number, or numbers by role or language: 0.5, or ct=1,sft=0.5."""
+
+    name = "numbers"
+
+    def __init__(self, *, share: bool = False) -> None:
+        self.share = share  # whether numbers are from 0 to 1
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | dict[str, float]:
+        """Return one number, or a mapping."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            if "=" not in value:
+                numbers = {"": float(value)}
+            else:
+                pairs = [pair.partition("=") for pair in value.split(",")]
+                numbers = {key.strip(): float(number) for key, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
+        for number in numbers.values() if self.share else ():
+            if not 0 <= number <= 1:
+                self.fail(f"{number:g} is not in the range 0 to 1", param, ctx)
+        return numbers.get("", numbers)
+
+
 def _choices(function: F) -> F:
     """Add the options that choose models and parameters; they arrive as `choices`."""
     recommended = {name: str(value).lower() for name, value in RECOMMENDED.items()}
-    number = functools.partial(click.option, type=float, metavar="NUMBER")
-    share = functools.partial(click.option, type=click.FloatRange(0, 1), metavar="NUMBER")
+    numbers = functools.partial(click.option, multiple=True, metavar="NUMBER|ROLE=NUMBER")
     model = functools.partial(click.option, metavar="MODEL")
     options = [
         model("--base", help="Base model: a folder or a Hub id."),
-        model("--ct", help="The base continually pre-trained on the language."),
-        model("--sft", help="The base instruction-tuned in English."),
-        number("--weight", help=f"Factor of both models' deltas.  [{recommended['weight']}]"),
-        share(
+        model(
+            "--ct",
+            multiple=True,
+            help="The base continually pre-trained on the language; one for each LANG.",
+        ),
+        model("--sft", multiple=True, help="The base instruction-tuned in English; one or more."),
+        numbers(
+            "--weight",
+            "--weights",
+            type=_Numbers(),
+            help="Factor of all models' deltas, or of a role's (ct, sft) or a language's.  "
+            f"[{recommended['weight']}]",
+        ),
+        numbers(
             "--density",
+            type=_Numbers(share=True),
             help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
         ),
-        share(
+        numbers(
             "--slack",
-            help=f"Share of the SFT model's that vote first, 0 to 1.  [{recommended['slack']}]",
+            type=_Numbers(share=True),
+            help="Share that votes first, 0 to 1; a number alone is the SFT model's.  "
+            f"[{recommended['slack']}]",
         ),
         click.option(
             "--normalize/--no-normalize",
             default=None,
             help=f"Divide by the sum of the weights added.  [{recommended['normalize']}]",
         ),
-        number(
-            "--lambda", "lambda_", help=f"Factor of the merged delta.  [{recommended['lambda']}]"
+        click.option(
+            "--lambda",
+            "lambda_",
+            type=float,
+            metavar="NUMBER",
+            help=f"Factor of the merged delta.  [{recommended['lambda']}]",
         ),
         click.option(
             "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
@@ -154,12 +204,30 @@ def _choices(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        chosen = {name: kwargs.pop(name) for name in Choices.__dataclass_fields__}
+        names = [name for name in Choices.__dataclass_fields__ if name != "tokenizer"]
+        chosen = {name: kwargs.pop(name) for name in names}
+        for name in ("weight", "density", "slack"):
+            chosen[name] = _one_or_by_role(name, chosen[name])
+        for name in ("ct", "sft"):
+            chosen[name] = chosen[name] or None
         return function(*args, choices=Choices(**chosen), **kwargs)
 
     for option in reversed(options):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+def _one_or_by_role(
+    name: str, given: tuple[float | dict[str, float], ...]
+) -> float | dict[str, float] | None:
+    """Return an option that may come several times as one number, or as a mapping."""
+    mappings = [value for value in given if isinstance(value, dict)]
+    if len(mappings) < len(given):
+        if len(given) > 1:
+            msg = f"--{name}: one number is of all; beside others write ROLE=NUMBER"
+            raise click.UsageError(msg)
+        return given[0]
+    return {key: number for mapping in mappings for key, number in mapping.items()} or None
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -169,6 +237,11 @@ license_option = click.option(
 )
 private_option = click.option(
     "--private", is_flag=True, help="Make a new repository private.  [public]"
+)
+
+
+allow_unrelated = click.option(
+    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
 )
 
 
@@ -187,9 +260,12 @@ def cli() -> None:
       slack-ties run bo --out tibetan          config, merge and card in one command
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
       slack-ties config bo                     the same stage by stage
+      slack-ties plan merge_configs/bo.yml
       slack-ties merge merge_configs/bo.yml tibetan
       slack-ties card tibetan
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan
+      slack-ties recipes search                what others made
+      slack-ties verify ME/Llama-2-7b-Tibetan
     """
 
 
@@ -210,10 +286,7 @@ def languages(*, as_json: bool) -> None:
         return
     rows = [("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")]
     rows += [(t.key, t.language.name, t.language.script, t.family, t.ct.id) for t in triples]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    _print_table(rows)
     click.echo("\nNext: slack-ties config LANG, or slack-ties run LANG --out DIR")
 
 
@@ -228,6 +301,7 @@ def languages(*, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Folder for the configs.",
 )
+@click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
 @_choices
 @click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
 @quiet
@@ -238,6 +312,7 @@ def config(  # noqa: PLR0913 - one per option
     lang: tuple[str, ...],
     every: bool,
     output: Path,
+    joint: bool,
     choices: Choices,
     overwrite: bool,
     quiet: bool,
@@ -246,13 +321,16 @@ def config(  # noqa: PLR0913 - one per option
     """Write one merge config per language: plain YAML that mergekit-yaml runs unchanged.
 
     LANG is a key of `slack-ties languages`, a language code or a name. A language outside
-    the catalogue is taken by its ISO 639 code, with --base, --ct and --sft.
+    the catalogue is taken by its ISO 639 code, with --base, --ct and --sft. Of models that
+    are named so, the small files are read: for the type, and for a vocabulary that was
+    extended.
 
     \b
     Examples:
       slack-ties config bo ug
       slack-ties config --all -o merge_configs
       slack-ties config tibetan --slack 0.3 --density 0.4
+      slack-ties config bo ug mn-Mong --joint --weight bo=1,ug=0.5,mn-Mong=0.5,sft=1
       slack-ties config eu --base BASE --ct BASQUE_MODEL --sft CHAT_MODEL
     """
     if bool(lang) == every:
@@ -261,18 +339,115 @@ def config(  # noqa: PLR0913 - one per option
     if every and any((choices.base, choices.ct, choices.sft)):
         msg = "--base, --ct and --sft go with LANG, not with --all"
         raise click.UsageError(msg)
-    if len(lang) > 1 and any((choices.base, choices.ct, choices.sft)):
-        msg = "--base, --ct and --sft go with one LANG"
+    if len(lang) > 1 and not joint and any((choices.base, choices.ct, choices.sft)):
+        msg = "--base, --ct and --sft go with one LANG, or with --joint"
+        raise click.UsageError(msg)
+    if joint and len(lang) < 2:  # noqa: PLR2004 - several
+        msg = "--joint goes with two LANG or more"
         raise click.UsageError(msg)
     names = [triple.key for triple in list_languages()] if every else lang
-    paths = write_configs(names, output, choices=choices, overwrite=overwrite)
+    try:
+        choices = look_at_choices(choices, lang)
+    except HubError as error:
+        click.echo(f"Not looked into: {error}. `slack-ties plan` will do it.", err=True)
+    paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
     if as_json:
         _print_json({"configs": [str(path) for path in paths]})
         return
     for path in paths:
         click.echo(path)
     if not quiet:
-        click.echo(f"\nNext: slack-ties merge {shlex.quote(str(paths[0]))} OUT", err=True)
+        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
+
+
+@cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
+@click.argument("config", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="With --pin: write here instead."
+)
+@click.option(
+    "--offline-lint", is_flag=True, help="Only check configs that are to be shared; no network."
+)
+@allow_unrelated
+@quiet
+@as_json
+@_command
+def plan(  # noqa: PLR0913 - one per option, one line each
+    *,
+    config: tuple[Path, ...],
+    pin: bool,
+    output: Path | None,
+    offline_lint: bool,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Say what the merge CONFIG would do, what it costs, and what is wrong with it.
+
+    Reads configs, tokenizers, cards and the headers of weight files, here or on the Hub; of
+    weights some KB at most. Exit code 1 if there are errors. `merge` and `run` do the same
+    first.
+
+    \b
+    Examples:
+      slack-ties plan merge_configs/bo.yml
+      slack-ties plan merge_configs/bo.yml --pin -o bo-pinned.yml
+      slack-ties plan --offline-lint merge_configs/*.yml
+    """
+    if offline_lint:
+        _lint(config, as_json=as_json)
+        return
+    if len(config) > 1:
+        msg = "give one CONFIG; several go with --offline-lint"
+        raise click.UsageError(msg)
+    if output and not pin:
+        msg = "-o goes with --pin"
+        raise click.UsageError(msg)
+    quiet = _prepare(merge_options, quiet=quiet)
+
+    from slack_ties.plan import plan_merge, plan_pinned  # noqa: PLC0415 - imports the Hub client
+
+    make = plan_pinned if pin else plan_merge
+    planned = make(config[0], options=merge_options, allow_unrelated=allow_unrelated)
+    path = output or config[0]
+    if pin and not planned.errors:
+        write_recipes({path: planned.pinned()}, overwrite=output is None)
+    if as_json:
+        _print_json(planned.as_json())
+        sys.exit(1 if planned.errors else 0)
+    if quiet:
+        planned.check()
+        return
+    click.echo(planned.as_text())
+    if planned.errors:
+        hint = next((error.hint for error in planned.errors if error.hint), "mend the config")
+        click.echo(f"\nNext: {hint}", err=True)
+        sys.exit(1)
+    if pin:
+        click.echo(f"\nPinned: {path}", err=True)
+    click.echo(f"\nNext: slack-ties merge {shlex.quote(str(path))} OUT", err=True)
+
+
+def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
+    """Check configs that are to be shared, all of them, and exit with 1 if one is wrong."""
+    from slack_ties.recipes import lint_recipe  # noqa: PLC0415 - imports the Hub client
+
+    found = {}
+    for config in configs:
+        try:
+            lint_recipe(config)
+            found[str(config)] = ""
+        except SlackTiesError as error:
+            found[str(config)] = str(error)
+    if as_json:
+        _print_json(found)
+    else:
+        for path, problem in found.items():
+            click.echo(f"{'wrong' if problem else 'good '}  {problem or path}")
+    if any(found.values()):
+        sys.exit(1)
 
 
 @cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
@@ -286,13 +461,15 @@ def config(  # noqa: PLR0913 - one per option
     callback=lambda ctx, _param, wanted: _show_and_exit(ctx) if wanted else None,
     help="Show mergekit's options as well.",
 )
+@allow_unrelated
 @quiet
 @as_json
 @_command
-def merge(
+def merge(  # noqa: PLR0913 - one per option
     *,
     config: Path,
     out: Path,
+    allow_unrelated: bool,
     as_json: bool,
     quiet: bool = False,
     merge_options: MergeOptions | None = None,
@@ -310,7 +487,9 @@ def merge(
 
     from slack_ties.merge import merge_models  # noqa: PLC0415 - heavy
 
-    record = merge_models(config, out, options=merge_options, quiet=quiet)
+    record = merge_models(
+        config, out, options=merge_options, quiet=quiet, allow_unrelated=allow_unrelated
+    )
     if as_json:
         _print_json({"folder": str(out), **asdict(record)})
         return
@@ -392,7 +571,7 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
 
 
 @cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
-@click.argument("what", metavar="LANG|CONFIG")
+@click.argument("what", metavar="LANG|CONFIG|REPO_ID")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New folder for the result."
 )
@@ -400,6 +579,7 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
 @private_option
 @license_option
 @_choices
+@allow_unrelated
 @quiet
 @as_json
 @_command
@@ -411,14 +591,15 @@ def run(  # noqa: PLR0913 - one per option
     private: bool,
     license: str | None,  # noqa: A002 - the Hub's word for it
     choices: Choices,
+    allow_unrelated: bool,
     as_json: bool,
     quiet: bool = False,
     merge_options: MergeOptions | None = None,
 ) -> None:
-    """From a language to a model in one command: config, merge, card, and publish.
+    """From a language to a model in one command: config, plan, merge, card, and publish.
 
     LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
-    config.
+    config; REPO_ID (OWNER/NAME) is a published model, whose recipe is run again.
 
     \b
     Examples:
@@ -426,6 +607,7 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
       slack-ties run merge_configs/bo.yml --out tibetan --cuda
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
+      slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
     if private and not publish:
         msg = "--private goes with --publish"
@@ -443,6 +625,7 @@ def run(  # noqa: PLR0913 - one per option
         publish=publish,
         private=private,
         license=license,
+        allow_unrelated=allow_unrelated,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
     again += result.record.flags() + (["--publish", publish] if publish else [])
@@ -460,6 +643,208 @@ def run(  # noqa: PLR0913 - one per option
     click.echo(f"Repeat it: {shlex.join(again)}")
     if not publish and not quiet:
         click.echo(f"\nNext: slack-ties publish {shlex.quote(str(out))} OWNER/NAME", err=True)
+
+
+@cli.group(cls=_Group, short_help="Find, fetch and adapt recipes of others.")
+def recipes() -> None:
+    """Recipes: what others merged, to be run again, verified, or adapted.
+
+    \b
+    Examples:
+      slack-ties recipes search --language bo
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan -o tibetan.yml
+      slack-ties recipes adapt tibetan.yml --language dz --ct ME/Llama-2-7b-dzongkha
+    """
+
+
+@recipes.command(short_help="List published recipes.")
+@click.option("--language", metavar="LANG", help="A language of the catalogue, or its code.")
+@click.option("--base", metavar="REPO_ID", help="Made from this model.")
+@click.option("--author", metavar="OWNER", help="Published by this user or organization.")
+@as_json
+@_command
+def search(*, language: str | None, base: str | None, author: str | None, as_json: bool) -> None:
+    """List the models on the Hub that carry a recipe of slack-ties, the newest first.
+
+    \b
+    Examples:
+      slack-ties recipes search
+      slack-ties recipes search --language bo --base meta-llama/Llama-2-7b-hf
+    """
+    from slack_ties.recipes import search_recipes  # noqa: PLC0415 - imports the Hub client
+
+    found = search_recipes(language=language, base=base, author=author)
+    if as_json:
+        _print_json([asdict(one) for one in found])
+        return
+    if not found:
+        click.echo("No published recipe fits.", err=True)
+        return
+    rows = [("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")]
+    rows += [
+        (
+            one.repo_id,
+            " ".join(one.languages),
+            one.license,
+            one.modified,
+            str(one.downloads),
+            " ".join(one.bases),
+        )
+        for one in found
+    ]
+    _print_table(rows)
+    click.echo(f"\nNext: slack-ties recipes pull {found[0].repo_id}", err=True)
+
+
+@recipes.command(short_help="Fetch a recipe from the Hub.")
+@click.argument("repo_id", metavar="REPO_ID[@REVISION]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The file to write.  [NAME.yml]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@quiet
+@as_json
+@_command
+def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
+    """Fetch the recipe of a published model, by commit, checked. Nothing else is downloaded.
+
+    It may come from anybody and be of any mergekit method: what would make it slack_ties is
+    said. A recipe that names folders, or anything but models and how to merge them, is
+    refused.
+
+    \b
+    Examples:
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan@v1 -o tibetan.yml
+    """
+    _say(quiet=quiet)
+
+    from slack_ties.recipes import pull_recipe  # noqa: PLC0415 - imports the Hub client
+
+    pulled = pull_recipe(repo_id)
+    path = output or Path(f"{pulled.repo_id.rpartition('/')[2]}.yml")
+    write_recipes({path: pulled.recipe}, overwrite=overwrite)
+    if as_json:
+        _print_json(
+            {
+                "config": str(path),
+                "repo_id": pulled.repo_id,
+                "commit": pulled.commit,
+                "method": pulled.recipe.method,
+                "models": pulled.recipe.models,
+                "changes": pulled.changes,
+            }
+        )
+        return
+    click.echo(path)
+    if quiet:
+        return
+    click.echo(f"\n{pulled.recipe.method} of {', '.join(pulled.recipe.models)}", err=True)
+    click.echo(f"from {pulled.repo_id} at commit {pulled.commit}", err=True)
+    if pulled.changes:
+        click.echo("\nTo make it slack_ties:", err=True)
+        for change in pulled.changes:
+            click.echo(f"  - {change}", err=True)
+    click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+
+
+@recipes.command(short_help="Make a recipe for another language.")
+@click.argument("config", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--language", metavar="LANG", required=True, help="A language, or its code.")
+@click.option("--ct", metavar="MODEL", required=True, help="The CT model of that language.")
+@click.option("--instead-of", metavar="MODEL", help="The model that it replaces.  [the CT model]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write.  [merge_configs/LANG.yml]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@quiet
+@as_json
+@_command
+def adapt(  # noqa: PLR0913 - one per option
+    *,
+    config: Path,
+    language: str,
+    ct: str,
+    instead_of: str | None,
+    output: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Turn the recipe FILE into one for another language: same base, same SFT, same values.
+
+    \b
+    Examples:
+      slack-ties recipes adapt tibetan.yml --language dz --ct ME/Llama-2-7b-dzongkha
+      slack-ties recipes adapt theirs.yml --language eu --ct ME/basque --instead-of THEM/finnish
+    """
+    from slack_ties.recipes import adapt_recipe  # noqa: PLC0415 - imports the Hub client
+
+    recipe = adapt_recipe(read_recipe(config), language=language, ct=ct, instead_of=instead_of)
+    path = output or Path("merge_configs", recipe.where)
+    write_recipes({path: recipe}, overwrite=overwrite)
+    if as_json:
+        _print_json({"config": str(path)})
+        return
+    click.echo(path)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+
+
+@cli.command(
+    cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Make a published merge again, compare."
+)
+@click.argument("what", metavar="REPO_ID|DIR")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Keep the rebuilt model in this new folder.  [it is deleted]",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Compare with this folder, without merging again.",
+)
+@quiet
+@as_json
+@_command
+def verify(  # noqa: PLR0913 - one per option
+    *,
+    what: str,
+    out: Path | None,
+    against: Path | None,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Verify a published merge: make it again from its recipe and compare every tensor.
+
+    Files of the same checksum are not downloaded. Exit code 0 if all tensors have the same
+    bytes, 1 if not.
+
+    \b
+    Examples:
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan@v1 --out tibetan
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan --against tibetan
+    """
+    if out and against:
+        msg = "--out keeps what is made, and with --against nothing is: choose one"
+        raise click.UsageError(msg)
+    quiet = _prepare(merge_options, quiet=quiet)
+
+    from slack_ties.verify import verify_model  # noqa: PLC0415 - heavy
+
+    result = verify_model(what, out=out, against=against, options=merge_options, quiet=quiet)
+    if as_json:
+        _print_json({**asdict(result), "same": result.same})
+    else:
+        click.echo(result.as_text())
+    if not result.same:
+        sys.exit(1)
 
 
 def _show_and_exit(ctx: click.Context) -> None:
@@ -512,6 +897,13 @@ def _prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
 
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return quiet
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def _print_json(value: object) -> None:

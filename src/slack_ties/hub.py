@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
-from huggingface_hub import HfApi, metadata_load
+from huggingface_hub import HfApi, HfFileSystem, metadata_load
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -32,14 +32,19 @@ from huggingface_hub.errors import (
 from slack_ties.errors import CheckpointError, HubError
 
 __all__ = [
+    "Look",
     "Snapshot",
     "any_matches",
+    "declared_parents",
     "find_model",
     "hub_errors",
+    "look_at_model",
+    "open_weights",
     "own_license",
     "split_reference",
 ]
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
 TEXT_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md")
@@ -51,6 +56,7 @@ WEIGHT_FILES = (
     ("adapter_model.bin",),
 )
 LICENSE_ID = r"[a-z0-9.-]{1,64}"
+READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
 
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
@@ -69,6 +75,26 @@ class Snapshot:
     path: Path
     commit: str = ""  # of the Hub repository, 40 hex digits; empty for a local folder
     license: str = ""  # as the model's card says; empty if it does not
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be known of a model without its weights."""
+
+    folder: Path  # holds its config, tokenizer and card, and the weights that are here
+    path: str = ""  # as asked: a folder or a Hub id
+    commit: str = ""  # of the Hub repository; empty for a local folder
+    head: str = ""  # the commit that main is at, where `commit` is another and was asked for
+    license: str = ""
+    gated: bool = False
+    parents: tuple[str, ...] = ()  # base_model, as its card says
+    weights: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
+    missing: tuple[str, ...] = ()  # of these, what has to be downloaded
+
+    @property
+    def download(self) -> int:
+        """The bytes of weights that are not on this disk yet."""
+        return sum(self.weights[name] for name in self.missing)
 
 
 def split_reference(reference: str) -> list[tuple[str, str | None]]:
@@ -106,18 +132,9 @@ def find_model(
         HubError: The model cannot be had from the Hub.
 
     """
-    try:
-        folder = Path(path).expanduser()
-        there = folder.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
-        msg = f"model folder {path[:100]!r}: {error}"
-        raise CheckpointError(msg) from None
-    if folder.is_dir():
+    folder = _local_folder(path)
+    if folder:
         return Snapshot(folder, license=own_license(folder))
-    if not HUB_ID.fullmatch(path) or path.startswith("."):
-        what = "is a file" if there else "is not there"
-        msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
-        raise CheckpointError(msg)
     api = api or HfApi()
     what = f"model {path!r} (no folder of that name here)"
     with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
@@ -138,6 +155,122 @@ def find_model(
         wanted = _only(weights + (("*.py",) if code else ()))
         found = api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
     return _snapshot(Path(str(found)))
+
+
+def _local_folder(path: str) -> Path | None:
+    """Return the folder that `path` names; None if it can only be a Hub id."""
+    try:
+        folder = Path(path).expanduser()
+        there = folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
+        msg = f"model folder {path[:100]!r}: {error}"
+        raise CheckpointError(msg) from None
+    if folder.is_dir():
+        return folder
+    if not HUB_ID.fullmatch(path) or path.startswith("."):
+        what = "is a file" if there else "is not there"
+        msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
+        raise CheckpointError(msg)
+    return None
+
+
+def look_at_model(
+    path: str,
+    revision: str | None = None,
+    *,
+    api: HfApi | None = None,
+    cache: str | None = None,
+) -> Look:
+    """Return what is known of a model without its weights; of those only names and sizes.
+
+    For a Hub id the small text files are downloaded, which also tells whether a gated model
+    can be read. Arguments and errors as for `find_model`.
+    """
+    folder = _local_folder(path)
+    if folder:
+        sizes = {
+            file.name: file.stat().st_size
+            for patterns in WEIGHT_FILES
+            for pattern in patterns
+            for file in folder.glob(pattern)
+        }
+        return Look(
+            folder,
+            path,
+            license=own_license(folder),
+            parents=declared_parents(folder),
+            weights=_one_format(sizes),
+        )
+    api = api or HfApi()
+    what = f"model {path!r} (no folder of that name here)"
+    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
+        try:
+            info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
+            main = info.sha
+            if COMMIT.fullmatch(revision or ""):
+                main = api.model_info(path, timeout=API_TIMEOUT).sha
+        except (OfflineModeIsEnabled, TransportError, OSError) as error:
+            if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
+                raise
+            return _look_in_cache(path, revision, api, cache, error)
+        found = api.snapshot_download(path, revision=revision, cache_dir=cache, **_only(()))
+    commit = info.sha or ""
+    folder = Path(str(found))
+    weights = _one_format(
+        {
+            file.rfilename: file.size or 0
+            for file in info.siblings or ()
+            if "/" not in file.rfilename
+        }
+    )
+    return Look(
+        folder,
+        path,
+        commit=commit,
+        head="" if main == commit else main or "",
+        license=own_license(folder),
+        gated=bool(info.gated),
+        parents=declared_parents(folder),
+        weights=weights,
+        missing=tuple(name for name in weights if not (folder / name).is_file()),
+    )
+
+
+def _look_in_cache(
+    path: str, revision: str | None, api: HfApi, cache: str | None, error: Exception
+) -> Look:
+    """Return the look at what the Hub cache holds; raise `error` if that is not enough."""
+    cached = _cached(path, revision, api, cache_dir=cache)
+    if cached is None:
+        if isinstance(error, OfflineModeIsEnabled):
+            msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the cache does not hold all of it"
+            raise HubError(msg, hint=f"unset HF_HUB_OFFLINE once, or: hf download {path}") from None
+        raise error
+    LOG.warning("  %s is not asked: %s is taken from the cache", api.endpoint, path)
+    look = look_at_model(str(cached.path))
+    return replace(look, path=path, commit=cached.commit)
+
+
+def _one_format(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the weight files of the better format alone."""
+    names = list(sizes)
+    weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
+    return {name: sizes[name] for name in sorted(names) if any_matches([name], weights)}
+
+
+def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
+    """Open a weight file for reading here and there in it, on this disk or on the Hub.
+
+    On the Hub each read fetches its bytes and some after them, never the whole file.
+    """
+    if name not in look.missing:
+        return (look.folder / name).open("rb")
+    api = api or HfApi()
+    files = HfFileSystem(endpoint=api.endpoint, token=api.token)
+    opened: IO[bytes] = files.open(
+        f"{look.path}@{look.commit}/{name}", "rb", block_size=READ_AHEAD, cache_type="readahead"
+    )
+    return opened
 
 
 def _only(weights: tuple[str, ...]) -> dict[str, Any]:
@@ -239,11 +372,21 @@ def _cached(
 
 def own_license(folder: Path) -> str:
     """Return the licence that a model's card declares, if it is a plain Hub licence id."""
-    card = folder / "README.md"
-    try:
-        metadata: dict[str, Any] = (metadata_load(card) or {}) if card.is_file() else {}
-    except (ValueError, OSError, UnicodeDecodeError, yaml.YAMLError):
-        return ""
-    declared = metadata.get("license")
+    declared = _card_metadata(folder).get("license")
     # What a card says is somebody's text: an id or nothing.
     return declared if isinstance(declared, str) and re.fullmatch(LICENSE_ID, declared) else ""
+
+
+def declared_parents(folder: Path) -> tuple[str, ...]:
+    """Return the Hub ids that a model's card calls its base_model."""
+    declared = _card_metadata(folder).get("base_model")
+    several = declared if isinstance(declared, list) else [declared]
+    return tuple(one for one in several if isinstance(one, str) and HUB_ID.fullmatch(one))
+
+
+def _card_metadata(folder: Path) -> dict[str, Any]:
+    card = folder / "README.md"
+    try:
+        return (metadata_load(card) or {}) if card.is_file() else {}
+    except (ValueError, OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}

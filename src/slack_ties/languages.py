@@ -57,6 +57,8 @@ class Triple:
     base: Source
     ct: Source
     sft: Source
+    extended: bool = False  # whether the CT model has tokens that the base does not have
+    unverified: str = ""  # what has to be looked at on the Hub before one relies on it
 
 
 def list_languages() -> tuple[Triple, ...]:
@@ -130,6 +132,8 @@ def _catalogue() -> tuple[Triple, ...]:
             base=_source(family["base"]),
             ct=_source(row["ct"]),
             sft=_source(family["sft"]),
+            extended=row.get("extended", False),
+            unverified=row.get("unverified", ""),
         )
         for row in data["triple"]
         for family in [data["family"][row["family"]]]

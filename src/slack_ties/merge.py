@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from slack_ties.checkpoint import Header, check_shapes, read_headers
-from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
-from slack_ties.recipe import FACTS_KEY, Recipe, check_parameter_names, read_recipe, reference
+from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
+from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
+from slack_ties.pin import PACKAGES, REFERENCE_KEYS
+from slack_ties.plan import nearest_folder, plan_merge, size
+from slack_ties.recipe import FACTS_KEY, Recipe, read_recipe, reference
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, write_record
+from slack_ties.vocabulary import adopt_chat
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -37,8 +40,6 @@ __all__ = ["DEFAULTS", "check_output", "merge_models"]
 
 LOG = logging.getLogger("slack_ties")
 
-PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
-BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 # mergekit's options that say where and how to work, not what comes out.
 WITHOUT_TRACE = {
     "transformers_cache",
@@ -61,22 +62,23 @@ DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_00
 ON_CPU = "leave the device options out: the CPU does it too"
 MORE = "more with: slack-ties merge CONFIG OUT -vv"
 TOKENIZERS = ("tokenizer*", "vocab.*")
-# Keys of a merge config whose value can be a model.
-REFERENCE_KEYS = {"model", "base_model", "source", "tokenizer_source"}
 # No space, file-size limit, quota. safetensors gives the number in its message alone.
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 
 
-def merge_models(
+def merge_models(  # noqa: PLR0913 - all by name
     config: str | Path | Recipe,
     out: str | Path,
     *,
     options: MergeOptions | None = None,
     quiet: bool = False,
+    allow_unrelated: bool = False,
     api: HfApi | None = None,
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
+
+    What `plan_merge` finds wrong is an error before the first weight is downloaded.
 
     Args:
         config: A merge config, or the path of one. Models are local folders or Hub ids.
@@ -85,10 +87,12 @@ def merge_models(
         options: mergekit's own, for example the device; its defaults and `DEFAULTS` if not
             given.
         quiet: Without `options`: show no progress.
+        allow_unrelated: Merge models though their weights have nothing in common.
         api: The Hub client; the default one if not given.
 
     Returns:
-        What was merged, also stored in `out` as slack_ties.json beside mergekit_config.yml.
+        What was merged, also stored in `out` as slack_ties.json, beside mergekit_config.yml:
+        the config with the models of the Hub pinned to their commits.
 
     Raises:
         RecipeError: The config cannot be read, or says something that cannot be done.
@@ -102,14 +106,18 @@ def merge_models(
     out = Path(out).resolve()  # what a link leads to is what takes the result
     if options:
         _check_device(options)
-    if recipe.method != "slack_ties":
-        _check_method(recipe)
+    for name in recipe.models:
+        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
+    plan = plan_merge(recipe, out=out, options=options, api=api, allow_unrelated=allow_unrelated)
+    plan.check()
+    for warning in plan.warnings:
+        LOG.warning("  %s", warning)
+    LOG.info("  the merged model takes %s of the %s free here", *map(size, plan.space))
+    recipe = plan.pinned(_traced(options) if options else {})
     snapshots = _find_models(recipe, api, options)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
-    if recipe.base and "models" in recipe.data:
+    if recipe.base and "models" in recipe.data:  # again: what was planned came from the Hub
         check_shapes(headers, vocabulary_may_differ=_aligns_vocabulary(recipe, options))
-    dtype = _result_dtype(recipe, headers)
-    _check_room(out, headers[recipe.models[0]], dtype)
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
@@ -124,9 +132,12 @@ def merge_models(
     with _work_folder(out) as work:
         _run(recipe, work, options, snapshots, out=out)
         merged = read_headers(work, "merged model")
-        if options.copy_tokenizer and not _has_tokenizer(work):  # mergekit logs it and goes on
-            msg = f"the tokenizer of {recipe.models[0]!r} cannot be copied: is it damaged?"
-            raise CheckpointError(msg, hint="merge with --no-copy-tokenizer, and copy it yourself")
+        if options.copy_tokenizer:
+            if not _has_tokenizer(work):  # mergekit logs it and goes on
+                msg = f"the tokenizer of {recipe.models[0]!r} cannot be copied: is it damaged?"
+                hint = "merge with --no-copy-tokenizer, and copy it yourself"
+                raise CheckpointError(msg, hint=hint)
+            _adopt_chat(recipe, work, snapshots)
         (work / CONFIG_FILE).write_bytes(recipe.text.encode())
         record = MergeRecord(
             method=recipe.method,
@@ -161,15 +172,10 @@ def check_output(out: Path) -> None:
     elif out.exists():
         msg = f"output {str(out)!r} is a file, expected a folder"
         raise OutputError(msg, hint=hint)
-    there = _nearest_folder(out)
+    there = nearest_folder(out)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         msg = f"cannot write to {str(there)!r}, where output folder {str(out)!r} would go"
         raise OutputError(msg, hint="choose another folder")
-
-
-def _nearest_folder(out: Path) -> Path:
-    """Return the innermost folder that is there already, of those that `out` will lie in."""
-    return next(parent for parent in out.absolute().parents if parent.exists())
 
 
 def _find_models(
@@ -180,7 +186,6 @@ def _find_models(
 
     found: dict[str, list[Snapshot]] = {}
     for name in recipe.models:
-        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
         found[name] = [
             find_model(
                 path,
@@ -194,40 +199,9 @@ def _find_models(
     return found
 
 
-def _result_dtype(recipe: Recipe, headers: Mapping[str, Mapping[str, Header]]) -> str:
-    """Return the type of the result, and say so if mixed inputs make it wider than they are."""
-    named = recipe.data.get("out_dtype") or recipe.data.get("dtype")
-    if named:
-        return str(named).removeprefix("torch.")
-    types = {name: _widest(tensors) for name, tensors in headers.items()}
-    if set(types.values()) == {"float16", "bfloat16"}:
-        LOG.warning(
-            "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
-            "to prevent it add to the config: out_dtype: %s (or, with a language, --dtype)",
-            types[recipe.models[0]],
-        )
-        return "float32"
-    return max(types.values(), key=lambda name: BYTES.get(name, 0))
-
-
 def _widest(headers: Mapping[str, Header]) -> str:
-    floats = {header.dtype for header in headers.values() if header.dtype in BYTES}
-    return max(sorted(floats), key=BYTES.__getitem__, default="float32")
-
-
-def _check_room(out: Path, base: Mapping[str, Header], dtype: str) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    needed = sum(header.size for header in base.values()) * BYTES[dtype]
-    there = _nearest_folder(out)
-    free = shutil.disk_usage(there).free
-    LOG.info("  the merged model takes %s of the %s free here", _gb(needed), _gb(free))
-    if needed > free:
-        msg = f"the merged model needs {_gb(needed)}, {str(there)!r} has {_gb(free)} free"
-        raise OutputError(msg, hint="free some space, or choose a folder on another disk")
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+    floats = {header.dtype for header in headers.values() if header.dtype in ENTRY_BYTES}
+    return max(sorted(floats), key=ENTRY_BYTES.__getitem__, default="float32")
 
 
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions | None) -> bool:
@@ -251,18 +225,14 @@ def _check_device(options: MergeOptions) -> None:
         raise SlackTiesError(msg, hint=ON_CPU)
 
 
-def _check_method(recipe: Recipe) -> None:
-    """Refuse a method that mergekit does not have, and parameters that the method does not."""
-    from mergekit import merge_methods  # noqa: PLC0415 - see merge_models
-
-    import slack_ties.method  # noqa: F401, PLC0415 - so that it is named as the nearest
-
-    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
-    if recipe.method not in methods:
-        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
-        raise RecipeError(msg + nearest(recipe.method, list(methods)))
-    known = [parameter.name for parameter in methods[recipe.method].parameters]
-    check_parameter_names(recipe, known)
+def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
+    """Take chat template and special tokens from the first SFT model that has them."""
+    for name in recipe.models_of("sft")[:1]:
+        taken = adopt_chat(
+            work, snapshots[name][0].path, template=not recipe.data.get("chat_template")
+        )
+        if taken:
+            LOG.info("  of %s: %s", name, ", ".join(taken))
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -421,7 +391,7 @@ def _how(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:
             threads = min(threads, MOST_THREADS)
         engine = f"on the CPU with {threads} thread{'s' * (threads > 1)}"
         engine += " and the compiled kernel" if compiled else ""
-    return f"merging {engine}, in files of up to {_gb(options.out_shard_size)}"
+    return f"merging {engine}, in files of up to {size(options.out_shard_size)}"
 
 
 def _traced(options: MergeOptions) -> dict[str, Any]:

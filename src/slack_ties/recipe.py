@@ -46,6 +46,15 @@ PART_KEYS = {
     "sources": frozenset({"model", "layer_range", "parameters"}),
     "modules": frozenset({"slices", "models", "parameters"}),
 }
+MODEL_KEYS = frozenset({"model", "lora", "override_architecture"})  # a model's long form
+PATH_KEYS = frozenset({"path", "revision"})
+TOKENIZER_KEYS = frozenset({"source", "tokens", "pad_to_multiple_of"})
+TOKEN_KEYS = frozenset({"source", "force"})
+TOKEN_SOURCE_KEYS = frozenset({"kind", "model", "token_id", "token"})
+# Ours, under FACTS_KEY.
+FACTS_KEYS = frozenset(
+    {"recipe", "language", "family", "roles", "licenses", "sft_languages", "versions", "options"}
+)
 # What mergekit's dtype_from_name knows of floating-point types.
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 # Parameters of stock `ties` that change nothing here: int8_mask only saves memory there,
@@ -57,15 +66,22 @@ WITHOUT_EFFECT = ("int8_mask", "rescale")
 class Facts:
     """What our key says about a merge: for the card, never for the result."""
 
-    language: Mapping[str, str] = field(default_factory=dict)  # fields of languages.Language
+    # Target languages: fields of languages.Language. Several in a joint merge.
+    languages: tuple[Mapping[str, str], ...] = ()
     family: str = ""  # of the base, for people
-    roles: Mapping[str, str] = field(
-        default_factory=dict
-    )  # base, ct, sft -> model as in the config
-    licenses: Mapping[str, str] = field(
-        default_factory=dict
-    )  # model -> Hub licence id, where known
+    # base, ct, sft -> models as in the config
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # model -> Hub licence id, where known
+    licenses: Mapping[str, str] = field(default_factory=dict)
     sft_languages: tuple[str, ...] = ()
+    # Of a pinned config: the packages that made the bytes, and mergekit's options.
+    versions: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def language(self) -> Mapping[str, str]:
+        """The first target language; empty if none is known."""
+        return self.languages[0] if self.languages else {}
 
 
 @dataclass(frozen=True)
@@ -95,10 +111,14 @@ class Recipe:
 
     def role(self, model: str) -> str:
         """Return base, ct or sft, or nothing where the config does not say."""
-        for role, name in self.facts.roles.items():
-            if name == model:
+        for role, names in self.facts.roles.items():
+            if model in names:
                 return role
         return "base" if model == self.base else ""
+
+    def models_of(self, role: str) -> tuple[str, ...]:
+        """Return the models of one role, in the config's order."""
+        return tuple(model for model in self.models if self.role(model) == role)
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -178,25 +198,37 @@ def _facts(data: Mapping[str, Any], where: str) -> Facts:
     if facts and facts.get("recipe") != RECIPE_VERSION:
         msg = f"{where}: {FACTS_KEY}.recipe: expected {RECIPE_VERSION}, got {facts.get('recipe')!r}"
         raise RecipeError(msg, hint="pip install --upgrade slack-ties")
-    for name in ("language", "roles", "licenses"):
-        if not isinstance(facts.get(name) or {}, Mapping):
-            msg = f"{where}: {FACTS_KEY}.{name}: expected keys and values, got {facts[name]!r}"
+    _check_keys(f"{where}: {FACTS_KEY}", facts, FACTS_KEYS)
+
+    def table(name: str, value: object) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            msg = f"{where}: {FACTS_KEY}.{name}: expected keys and values, got {value!r}"
             raise RecipeError(msg)
+        return {str(k): str(v) for k, v in value.items()}
 
-    sft_languages = facts.get("sft_languages") or []
-    if not isinstance(sft_languages, list):
-        msg = f"{where}: {FACTS_KEY}.sft_languages: expected a list, got {sft_languages!r}"
-        raise RecipeError(msg)
+    def several(name: str, value: object) -> list[Any]:
+        if not isinstance(value, list):
+            msg = f"{where}: {FACTS_KEY}.{name}: expected a list, got {value!r}"
+            raise RecipeError(msg)
+        return value
 
-    def texts(name: str) -> dict[str, str]:
-        return {str(k): str(v) for k, v in (facts.get(name) or {}).items()}
-
+    language = facts.get("language") or []
+    languages = language if isinstance(language, list) else [language]
+    roles = facts.get("roles") or {}
+    table("roles", roles)
+    options = facts.get("options") or {}
+    table("options", options)
     return Facts(
-        language=texts("language"),
+        languages=tuple(table("language", one) for one in languages),
         family=str(facts.get("family") or ""),
-        roles=texts("roles"),
-        licenses=texts("licenses"),
-        sft_languages=tuple(map(str, sft_languages)),
+        roles={
+            str(role): tuple(map(reference, names if isinstance(names, list) else [names]))
+            for role, names in roles.items()
+        },
+        licenses=table("licenses", facts.get("licenses") or {}),
+        sft_languages=tuple(map(str, several("sft_languages", facts.get("sft_languages") or []))),
+        versions=table("versions", facts.get("versions") or {}),
+        options=dict(options),
     )
 
 
@@ -218,6 +250,9 @@ def _check(data: object, where: str) -> None:
             msg = f"{where}: {key}: unknown type {name!r}.{nearest(str(name), list(DTYPES))}"
             raise RecipeError(msg, hint=f"known: {', '.join(DTYPES)}")
     _check_parts(where, data)
+    _check_tokenizer(where, data)
+    if data.get("base_model"):
+        _check_reference(f"{where}: base_model", data["base_model"])
     if not any(True for _ in _inputs(data)):
         msg = f"{where}: expected at least one model to merge"
         raise RecipeError(msg)
@@ -245,7 +280,48 @@ def _check_parts(where: str, data: Mapping[str, Any]) -> None:
             if "model" in PART_KEYS[name] and not part.get("model"):
                 msg = f"{place}: model is missing"
                 raise RecipeError(msg)
+            if "model" in part:
+                _check_reference(f"{place}.model", part["model"])
+            if part.get("base_model"):
+                _check_reference(f"{place}.base_model", part["base_model"])
             _check_parts(place, part)
+
+
+def _check_reference(place: str, value: object) -> None:
+    """Check the shape of a model's name: one line, or mergekit's long form."""
+    if isinstance(value, Mapping):
+        if "path" in value:
+            _check_keys(place, value, PATH_KEYS)
+            return
+        _check_keys(place, value, MODEL_KEYS)
+        if not value.get("model"):
+            msg = f"{place}: model is missing"
+            raise RecipeError(msg)
+        for key in ("model", "lora"):
+            if value.get(key):
+                _check_reference(f"{place}.{key}", value[key])
+    elif not isinstance(value, str):
+        msg = f"{place}: expected a folder or a Hub id, got {value!r}"
+        raise RecipeError(msg, hint="a name that is a number needs quotes")
+
+
+def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
+    """Check the keys of the tokenizer section, which mergekit would ignore if misspelt."""
+    section = data.get("tokenizer")
+    if section is None:
+        return
+    _check_keys(f"{where}: tokenizer", section, TOKENIZER_KEYS)
+    tokens = section.get("tokens") or {}
+    if not isinstance(tokens, Mapping):
+        msg = f"{where}: tokenizer.tokens: expected tokens and sources, got {tokens!r}"
+        raise RecipeError(msg)
+    for token, how in tokens.items():
+        place = f"{where}: tokenizer.tokens.{token}"
+        _check_keys(place, how, TOKEN_KEYS)
+        source = how.get("source")
+        if isinstance(source, Mapping):
+            known = TOKEN_SOURCE_KEYS if "kind" in source else MODEL_KEYS | PATH_KEYS
+            _check_keys(f"{place}.source", source, known)
 
 
 def _check_keys(where: str, part: object, known: frozenset[str]) -> None:

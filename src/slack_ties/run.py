@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.checkpoint import stored_dtype
-from slack_ties.config import Choices, make_config
+from slack_ties.config import Choices, look_at_choices, make_config
 from slack_ties.errors import HubError, RecipeError
 from slack_ties.merge import check_output, merge_models
 from slack_ties.recipe import Recipe, read_recipe
@@ -46,12 +45,14 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     publish: str | None = None,
     private: bool = False,
     license: str | None = None,  # noqa: A002 - the Hub's word for it
+    allow_unrelated: bool = False,
     api: HfApi | None = None,
 ) -> Result:
     """Merge a language or a config into the folder `out`, write its card, and publish it.
 
     Args:
-        what: A key or language of the catalogue, or the path of a merge config.
+        what: A key or language of the catalogue, the path of a merge config, or the Hub id
+            of a published model, whose recipe is run again.
         out: A folder that is not there or empty.
         choices: For a language: models and parameters other than the catalogue's.
         options: mergekit's own, for example the device; as for `merge_models` if not given.
@@ -59,6 +60,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         publish: The Hub id to publish to; nothing is published if not given.
         private: Make a new Hub repository private.
         license: The merged model's licence for the card.
+        allow_unrelated: Merge models though their weights have nothing in common.
         api: The Hub client; the default one if not given.
 
     Raises:
@@ -70,8 +72,9 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     recipe = _recipe(what, choices, api)
     check_output(out)
     steps = 4 if publish else 3
-    language = recipe.facts.language.get("name") or recipe.facts.language.get("tag")
-    LOG.info("[1/%d] config  %s%s", steps, recipe.where, f" for {language}" if language else "")
+    names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
+    language = f" for {' and '.join(names)}" if names else ""
+    LOG.info("[1/%d] config  %s%s", steps, recipe.where, language)
 
     from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
 
@@ -83,7 +86,9 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         api = api or HfApi()
         publish, _ = check_publish(publish, private=private, api=api)
     LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
-    record = merge_models(recipe, out, options=options, quiet=quiet, api=api)
+    record = merge_models(
+        recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated, api=api
+    )
     card = write_card(out, repo_id=publish, license=license)
     LOG.info("[3/%d] card    %s", steps, card)
     if not publish:
@@ -100,29 +105,19 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
 
 def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Recipe:
-    """Return the recipe of a config file or of a language."""
+    """Return the recipe of a config file, of a published model, or of a language."""
     path = Path(what)
-    if path.suffix not in {".yml", ".yaml"} and not os.path.isfile(path):  # noqa: PTH113 - never raises
-        return make_config(str(what), _with_dtype(choices or Choices(), api))
+    is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
+    if not is_file and "/" not in str(what):
+        choices = look_at_choices(choices or Choices(), [str(what)], api)
+        return make_config(str(what), choices)
     made = choices.made() if choices else []
     if made:
-        msg = f"{path} is a config: --{' and --'.join(made)} would change it"
+        what_it_is = "a config" if is_file else "a published model"
+        msg = f"{what} is {what_it_is}: --{' and --'.join(made)} would change it"
         raise RecipeError(msg, hint="change them in the config, or run a language")
-    return read_recipe(path)
+    if is_file or str(what).startswith((".", "/", "~")):
+        return read_recipe(path)
+    from slack_ties.recipes import pull_recipe  # noqa: PLC0415 - imports the Hub client
 
-
-def _with_dtype(choices: Choices, api: HfApi | None) -> Choices:
-    """Add the type of a base that is on the Hub, as its config.json says."""
-    if not choices.base or choices.dtype or Path(choices.base).exists():
-        return choices
-    from huggingface_hub import HfApi  # noqa: PLC0415
-
-    from slack_ties.hub import HUB_ID, hub_errors, split_reference  # noqa: PLC0415
-
-    path, revision = split_reference(choices.base)[0]
-    if not HUB_ID.fullmatch(path):
-        return choices  # it can only be a folder, and is missed when the models are looked for
-    api = api or HfApi()
-    with hub_errors(f"model {path!r} (no folder of that name here)", api):
-        config = api.hf_hub_download(path, "config.json", revision=revision)
-    return replace(choices, dtype=stored_dtype(Path(config).parent) or None)
+    return pull_recipe(str(what), api=api).recipe

@@ -1,0 +1,718 @@
+"""Know before you merge: what will be merged, what it costs, and what is wrong with it.
+
+`slack-ties plan` calls this, and `merge` and `run` do before they begin. It reads configs,
+tokenizers, cards, and the headers of weight files; of the weights themselves at most some KB,
+to see whether the models have a common ancestor.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.ancestry import FAR, UNRELATED, Likeness, compare_weights
+from slack_ties.card import merged_license
+from slack_ties.checkpoint import (
+    ENTRY_BYTES,
+    PER_TOKEN,
+    Header,
+    check_shapes,
+    model_config,
+    read_headers,
+    read_headers_of_file,
+)
+from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
+from slack_ties.hub import Look, hub_errors, look_at_model, open_weights, split_reference
+from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
+from slack_ties.recipe import Recipe, check_parameter_names, read_recipe, reference
+from slack_ties.record import Parent
+from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+__all__ = ["Plan", "PlannedModel", "nearest_folder", "plan_merge", "plan_pinned", "size"]
+
+LOG = logging.getLogger("slack_ties")
+
+SHARD = 1_000_000_000  # bytes of a file of the result, unless an option says otherwise
+# What a merge takes beside tensors: Python, torch, transformers and mergekit.
+# Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
+PROCESS = 800_000_000
+ALONE = ("lm_head.weight",)  # may be missing where embeddings are tied
+# config.json: what gives the tensors their meaning. Different values are no common base.
+SAME = (
+    *("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "intermediate_size", "tie_word_embeddings"),
+)
+# ... and what a model can be trained to differ in, but a merged one has of the base alone.
+ALIKE = (
+    *("rope_theta", "rope_scaling", "rope_parameters", "rms_norm_eps", "layer_norm_eps"),
+    *("hidden_act", "sliding_window", "max_position_embeddings"),
+)
+IGNORED = re.compile(r"rotary_emb\.inv_freq$")  # computed, and saved by old versions
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """One model of a merge, as it is known before its weights are read."""
+
+    model: str  # as the config names it
+    role: str = ""  # base, ct, sft or not known
+    commits: tuple[str, ...] = ()  # of the Hub, of the model and of its adapter; or empty
+    architecture: str = ""
+    dtype: str = ""  # the widest of its tensors
+    parameters: int = 0
+    format: str = ""  # safetensors or .bin
+    bytes: int = 0  # of its weight files
+    download: int = 0  # of these, what is not on this disk
+    tokens: int = 0  # in its tokenizer that the embedding has a row for; 0: no tokenizer
+    license: str = ""
+    gated: bool = False
+    parents: tuple[str, ...] = ()  # base_model, as its card says
+    likeness: Likeness | None = None  # of its entries to the base's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a merge would do."""
+
+    config: str  # its path
+    method: str
+    languages: tuple[str, ...]
+    models: tuple[PlannedModel, ...]
+    dtype: str = ""  # of the result
+    parameters: int = 0
+    vocabulary: str = ""  # whose tokens the result has, for people
+    tokenizer: Mapping[str, Any] | None = None  # mergekit's section; None if none is needed
+    chat: str = ""  # where its chat template and special tokens come from
+    license: str = ""
+    license_reason: str = ""
+    download: int = 0  # bytes
+    disk: int = 0  # bytes, of the result and of what is made on the way
+    disk_free: int = 0
+    memory: int = 0  # bytes, the largest resident set; an estimate
+    memory_free: int = 0
+    warnings: tuple[str, ...] = ()
+    errors: tuple[SlackTiesError, ...] = ()
+    recipe: Recipe | None = field(default=None, repr=False)  # as it was given
+
+    @property
+    def space(self) -> tuple[int, int]:
+        """Bytes of the disk that are needed, and that are free."""
+        return self.disk, self.disk_free
+
+    def pinned(self, options: Mapping[str, Any] | None = None) -> Recipe:
+        """Return the config with the commits that were planned, and the versions here.
+
+        Raises:
+            SlackTiesError: There are errors: not all commits are known.
+
+        """
+        self.check()
+        if self.recipe is None:
+            msg = f"{self.config}: this plan has no config"
+            raise RecipeError(msg)
+        return pin_recipe(self.recipe, {m.model: m.commits for m in self.models}, options)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        data = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in {"errors", "recipe", "models"}
+        }
+        errors = [{"message": str(e), "next": e.hint} for e in self.errors]
+        models = [
+            {**vars(m), "likeness": vars(m.likeness) if m.likeness else None} for m in self.models
+        ]
+        return {**data, "models": models, "errors": errors, "versions": used_versions()}
+
+    def as_text(self) -> str:
+        """Return what a person reads."""
+        return "\n".join(_text(self))
+
+    def check(self) -> None:
+        """Raise the first error, if there is one."""
+        if not self.errors:
+            return
+        first, *others = self.errors
+        if others:
+            s = "s" * (len(others) > 1)
+            hint = f"{first.hint}; " if first.hint else ""
+            hint += f"{len(others)} more error{s}: slack-ties plan {self.config}"
+            raise type(first)(str(first), hint=hint)
+        raise first
+
+
+@dataclass
+class _Draft:
+    """What is known so far, while a plan is made."""
+
+    recipe: Recipe
+    looks: dict[str, list[Look]] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    headers: dict[str, dict[str, Header]] = field(default_factory=dict)
+    words: dict[str, Vocabulary | None] = field(default_factory=dict)
+    likeness: dict[str, Likeness] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[SlackTiesError] = field(default_factory=list)
+
+
+def plan_merge(
+    config: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    options: MergeOptions | None = None,
+    api: HfApi | None = None,
+    allow_unrelated: bool = False,
+) -> Plan:
+    """Return what the merge of `config` would do, and everything that is wrong with it.
+
+    Args:
+        config: A merge config, or the path of one.
+        out: Where the result would go, to see what is free there; the current folder if not
+            given.
+        options: mergekit's own.
+        api: The Hub client; the default one if not given.
+        allow_unrelated: Only warn of models whose weights have nothing in common.
+
+    Raises:
+        RecipeError: The config cannot be read, or says something that cannot be done. What
+            is wrong with the models is in the plan's `errors`.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    if recipe.method != "slack_ties":
+        _check_method(recipe)
+    draft = _Draft(recipe)
+    for name in recipe.models:
+        try:
+            _look(draft, name, api, options)
+        except SlackTiesError as error:
+            draft.errors.append(error)
+    _say_what_changed(draft)
+    if recipe.base in draft.headers and "models" in recipe.data:
+        _compare_structure(draft, allow_crimes=bool(options and options.allow_crimes))
+    section = _plan_vocabulary(draft, options)
+    if recipe.base in draft.headers and "models" in recipe.data:
+        _compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
+    dtype = _result_dtype(draft)
+    parameters = _result_size(draft, section)
+    cost = _cost(draft, section, dtype, parameters, options)
+    free = _free(out)
+    if cost["disk"] > free["disk_free"]:
+        there = str(nearest_folder(Path(out or "OUT")))
+        msg = f"the merged model needs {size(cost['disk'])}, {there!r} has "
+        msg += f"{size(free['disk_free'])} free"
+        hint = "free some space, or choose a folder on another disk"
+        draft.errors.append(OutputError(msg, hint=hint))
+    if cost["memory"] > free["memory_free"]:
+        draft.warnings.append(
+            f"about {size(cost['memory'])} of memory are needed and {size(free['memory_free'])} "
+            "are free: close other programs, or make the files of the result smaller "
+            "(--out-shard-size 500M)"
+        )
+    models = tuple(_model(draft, name) for name in recipe.models if name in draft.looks)
+    parents = tuple(Parent(m.model, m.role, m.commits, m.license) for m in models)
+    license_id, reason = merged_license(parents)
+    return Plan(
+        config=recipe.where,
+        method=recipe.method,
+        languages=tuple(one.get("name") or one.get("tag", "") for one in recipe.facts.languages),
+        models=models,
+        dtype=dtype,
+        parameters=parameters,
+        vocabulary=_vocabulary_text(draft, section),
+        tokenizer=section.data if section else None,
+        chat=_chat_text(draft),
+        license=license_id,
+        license_reason=reason,
+        warnings=tuple(draft.warnings),
+        errors=tuple(draft.errors),
+        recipe=recipe,
+        **cost,
+        **free,
+    )
+
+
+def plan_pinned(config: str | Path | Recipe, **chosen: Any) -> Plan:
+    """Return the plan of `config` with the tokenizer section that it needs, if it has none.
+
+    Arguments and errors as for `plan_merge`; the plan's `pinned` is what to write.
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    plan = plan_merge(recipe, **chosen)
+    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    if told or not plan.tokenizer:
+        return plan
+    return plan_merge(add_section(recipe, plan.tokenizer), **chosen)
+
+
+# What each model is
+
+
+def _look(draft: _Draft, name: str, api: HfApi | None, options: MergeOptions | None) -> None:
+    """Learn what can be known of one model, and of its adapter if it has one."""
+    cache = options.transformers_cache if options else None
+    looks = [
+        look_at_model(path, revision, api=api, cache=cache)
+        for path, revision in split_reference(name)
+    ]
+    draft.looks[name] = looks
+    draft.configs[name] = model_config(looks[0].folder, name)
+    if draft.configs[name].get("quantization_config"):
+        msg = f"model {name!r} is quantized, expected one with floating-point weights"
+        raise CheckpointError(msg, hint="use the model that it was made from")
+    if not looks[0].weights:
+        read_headers(looks[0].folder, name)  # says what is missing
+    draft.headers[name] = _headers(draft, looks[0], name, api)
+    draft.words[name] = read_vocabulary(looks[0].folder, name)
+    for adapter in looks[1:]:
+        _check_adapter(draft, name, adapter)
+
+
+def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
+    if not look.missing:
+        return read_headers(look.folder, name)
+    headers: dict[str, Header] = {}
+    from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
+
+    for file in look.weights:
+        with hub_errors(f"model {name!r}", api or HfApi()), open_weights(look, file, api) as opened:
+            try:
+                headers |= read_headers_of_file(opened, file, name)
+            except CheckpointError:
+                if file.endswith(".safetensors"):
+                    raise
+                # PyTorch's old format, or more than tensors: known once it is here.
+                draft.warnings.append(
+                    f"{name}: {file} cannot be looked into before it is downloaded"
+                )
+    return headers
+
+
+def _check_adapter(draft: _Draft, name: str, adapter: Look) -> None:
+    import json  # noqa: PLC0415
+
+    try:
+        config = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with a "
+        raise CheckpointError(msg + "adapter_config.json, as PEFT writes it") from None
+    if kind != "LORA":
+        msg = f"model {name!r}: {adapter.path!r} is an adapter of type {kind!r}, expected LORA"
+        raise CheckpointError(msg)
+    if not adapter.weights:
+        msg = f"model {name!r}: {adapter.path!r} has no adapter_model.safetensors or .bin"
+        raise CheckpointError(msg)
+    made_for = str(config.get("base_model_name_or_path") or "")
+    here = split_reference(name)[0][0]
+    if made_for and Path(made_for).name.lower() != Path(here).name.lower():
+        draft.warnings.append(f"{adapter.path} says it was made for {made_for}, not for {here}")
+
+
+def _model(draft: _Draft, name: str) -> PlannedModel:
+    look, *adapters = draft.looks[name]
+    headers = draft.headers.get(name, {})
+    words = draft.words.get(name)
+    architectures = draft.configs.get(name, {}).get("architectures") or [""]
+    weights = next(iter(look.weights), "")
+    return PlannedModel(
+        model=name,
+        role=draft.recipe.role(name),
+        commits=tuple(part.commit for part in draft.looks[name]),
+        architecture=str(architectures[0]),
+        dtype=_widest(headers),
+        parameters=sum(header.size for header in headers.values()),
+        format="safetensors" if weights.endswith(".safetensors") else ".bin" if weights else "",
+        bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
+        download=sum(part.download for part in (look, *adapters)),
+        tokens=len(words.tokens) if words else 0,
+        license=look.license or draft.recipe.facts.licenses.get(name, ""),
+        gated=any(part.gated for part in draft.looks[name]),
+        parents=look.parents,
+        likeness=draft.likeness.get(name),
+    )
+
+
+def _say_what_changed(draft: _Draft) -> None:
+    """Warn of branches that moved, and of other versions than the config was made with."""
+    for looks in draft.looks.values():
+        for look in looks:
+            if look.head:
+                draft.warnings.append(
+                    f"{look.path} is pinned at {look.commit[:7]}, and its main has moved on to "
+                    f"{look.head[:7]}: look there for what changed"
+                )
+    facts = draft.recipe.facts
+    here = used_versions()
+    other = {
+        f"{name} {there} (here {here[name]})"
+        for name, there in facts.versions.items()
+        if name in here and here[name] != there
+    }
+    if other:
+        draft.warnings.append(
+            f"this config was made with {', '.join(sorted(other))}: the bytes may differ"
+        )
+
+
+# Whether they fit
+
+
+def _check_method(recipe: Recipe) -> None:
+    """Refuse a method that mergekit does not have, and parameters that the method does not."""
+    from mergekit import merge_methods  # noqa: PLC0415 - seconds to import
+
+    import slack_ties.method  # noqa: F401, PLC0415 - so that it is named as the nearest
+
+    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
+    if recipe.method not in methods:
+        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
+        raise RecipeError(msg + nearest(recipe.method, list(methods)))
+    known = [parameter.name for parameter in methods[recipe.method].parameters]
+    check_parameter_names(recipe, known)
+
+
+def _compare_structure(draft: _Draft, *, allow_crimes: bool) -> None:
+    base = draft.recipe.base
+    theirs = {name: config for name, config in draft.configs.items() if name != base}
+    for name, config in theirs.items():
+        ours = draft.configs[base]
+        if config["architectures"] != ours["architectures"] and not allow_crimes:
+            msg = f"{name!r} is a {config['architectures'][0]}, expected a "
+            msg += f"{ours['architectures'][0]} as the base {base!r}"
+            draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
+            return
+        for key in SAME:
+            if key in config and key in ours and config[key] != ours[key] and not allow_crimes:
+                msg = f"{name!r}: {key} is {config[key]!r}, expected {ours[key]!r} as in {base!r}"
+                draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
+                return
+        draft.warnings += [
+            f"{name}: {key} is {config[key]!r} and {ours[key]!r} in the base, which the merged "
+            "model will have"
+            for key in ALIKE
+            if key in config and key in ours and config[key] != ours[key]
+        ]
+    known = {name: headers for name, headers in draft.headers.items() if headers}
+    if base not in known:
+        return
+    for name, headers in known.items():
+        missing = [n for n in known[base] if n not in headers and not n.endswith(ALONE)]
+        if missing:
+            msg = f"{name!r} lacks {_some(missing)}, which the base {base!r} has"
+            draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
+            return
+        extra = [n for n in headers if n not in known[base] and not IGNORED.search(n)]
+        if extra:
+            draft.warnings.append(f"{name}: {_some(extra)} is not in the base and is left out")
+    try:
+        check_shapes(known, vocabulary_may_differ=True)
+    except CheckpointError as error:
+        draft.errors.append(error)
+
+
+def _compare_ancestry(draft: _Draft, api: HfApi | None, *, allow_unrelated: bool) -> None:
+    """Find models that were not trained from the declared base."""
+    if draft.errors:
+        return
+    base = draft.recipe.base
+    base_look = draft.looks[base][0]
+    base_paths = {path for path, _ in split_reference(base)}
+    others = {
+        name: (look, headers)
+        for name, headers in draft.headers.items()
+        for look in draft.looks[name][:1]
+        if name != base
+        # Its card may say so; then weights that are not here need not be fetched for it.
+        and not (base_paths & set(look.parents) and (look.missing or base_look.missing))
+    }
+    try:
+        draft.likeness = compare_weights((base_look, draft.headers[base]), others, api)
+    except SlackTiesError as error:
+        draft.errors.append(error)
+    for name, found in draft.likeness.items():
+        measure = f"the weights of {name!r} and of the base {base!r} point {found.cosine:.2f} the "
+        measure += "same way (1: the same model, 0: nothing in common)"
+        if found.cosine < UNRELATED:
+            msg = f"{measure}: expected a model that was trained from it"
+            hint = "is base_model right? To merge all the same: --allow-unrelated"
+            if allow_unrelated:
+                draft.warnings.append(msg)
+            else:
+                draft.errors.append(CheckpointError(msg, hint=hint))
+        elif found.cosine < FAR:
+            draft.warnings.append(f"{measure}: is it of another version of the base?")
+        elif found.change == 0 and len(draft.looks[name]) == 1:
+            draft.warnings.append(
+                f"{name}: no difference from the base in {found.entries:,} entries: is it the "
+                "model that you mean?"
+            )
+
+
+# Tokenizer
+
+
+def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | None:
+    """Return what the result's vocabulary is; an error if the config has to say more."""
+    recipe = draft.recipe
+    if recipe.base not in draft.words or "models" not in recipe.data:
+        return None
+    roles = {name: recipe.role(name) for name in recipe.models}
+    words = {name: draft.words[name] for name in recipe.models if name in draft.words}
+    base = words[recipe.base]
+    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    if told:
+        data = told if isinstance(told, Mapping) else {"source": told}
+        _check_rows(draft, data)
+        return Section(data, _told_text(draft, data))
+    section = choose_section(words, roles)
+    if options and options.unsafe_truncate_embeddings:
+        return None
+    if section is None:
+        _check_rows_alike(draft)
+        return None
+    if _check_rows(draft, section.data):
+        different = [name for name, one in words.items() if one and base and not one.is_same(base)]
+        msg = f"the vocabulary of {', '.join(map(repr, different))} is not the base's, and the "
+        msg += f"config has no tokenizer section. It can give the result {section.why}"
+        hint = f"slack-ties plan {recipe.where} --pin (adds: tokenizer: {one_line(section.data)})"
+        draft.errors.append(CheckpointError(msg, hint=hint))
+        draft.warnings += [section.warning] if section.warning else []
+    return section
+
+
+def _check_rows_alike(draft: _Draft) -> None:
+    """Refuse matrices of different length that no tokenizer explains."""
+    known = {name: headers for name, headers in draft.headers.items() if headers}
+    if draft.errors or draft.recipe.base not in known:
+        return
+    try:
+        check_shapes(known)
+    except CheckpointError as error:
+        draft.errors.append(error)
+
+
+def _check_rows(draft: _Draft, told: Mapping[str, Any]) -> bool:
+    """Refuse tokens without a row, at which mergekit would trip while it merges."""
+    source = told.get("source", "union")
+    words = draft.words.get(draft.recipe.base if source == "base" else reference(source))
+    for other, theirs in draft.words.items():
+        if not theirs or words is None:
+            continue
+        # mergekit strips them from the base's tokenizer when it is the source, from no other.
+        taken = words.tokens.keys() | (() if source == "base" else words.beyond)
+        if bad := sorted(theirs.beyond & taken):
+            msg = f"{other!r}: its tokenizer has {_some(bad)}, and its embedding only "
+            msg += f"{theirs.rows:,} rows"
+            hint = "remove these tokens from its tokenizer, or choose another tokenizer source"
+            draft.errors.append(CheckpointError(msg, hint=hint))
+            return False
+    return True
+
+
+def _told_text(draft: _Draft, told: Mapping[str, Any]) -> str:
+    source = told.get("source", "union")
+    if source == "union":
+        return "all tokens of all models, as the config says"
+    words = draft.words.get(draft.recipe.base if source == "base" else reference(source))
+    count = f"the {len(words.tokens):,} tokens" if words else "the tokens"
+    of = "the base" if source == "base" else reference(source).partition("@")[0]
+    added = told.get("tokens") or {}
+    more = f" and {len(added)} more" if added else ""
+    return f"{count} of {of}{more}, as the config says"
+
+
+def _vocabulary_text(draft: _Draft, section: Section | None) -> str:
+    if section:
+        return section.why
+    known = {name: words for name, words in draft.words.items() if words}
+    if draft.recipe.base not in known:
+        return "the base has no tokenizer, so the merged model has none" if draft.words else ""
+    count = f"{len(known[draft.recipe.base].tokens):,} tokens"
+    if all(words.is_same(known[draft.recipe.base]) for words in known.values()):
+        silent = "" if len(known) == len(draft.words) else " (one has no tokenizer)"
+        return f"the same {count} in all models{silent}"
+    return f"the base's {count}; others differ"
+
+
+def _chat_text(draft: _Draft) -> str:
+    if draft.recipe.data.get("chat_template"):
+        return "the template that the config names"
+    base = draft.words.get(draft.recipe.base)
+    for name in draft.recipe.models_of("sft"):
+        words = draft.words.get(name)
+        if words and words.chat_template:
+            return f"template and special tokens of {name}"
+        if words and base and words.special != base.special:
+            return f"no template; special tokens of {name}"
+    if base and base.chat_template:
+        return "the base's template"
+    return "no model has a chat template" if draft.words else ""
+
+
+# Result and cost
+
+
+def _widest(headers: Mapping[str, Header]) -> str:
+    floats = {header.dtype for header in headers.values() if header.dtype in ENTRY_BYTES}
+    return max(sorted(floats), key=ENTRY_BYTES.__getitem__, default="")
+
+
+def _result_dtype(draft: _Draft) -> str:
+    """Return the type of the result, and say so if mixed inputs make it wider than they are."""
+    named = draft.recipe.data.get("out_dtype") or draft.recipe.data.get("dtype")
+    if named:
+        return str(named).removeprefix("torch.")
+    types = {name: found for name, h in draft.headers.items() if (found := _widest(h))}
+    if set(types.values()) == {"float16", "bfloat16"}:
+        narrow = types.get(draft.recipe.models[0], "bfloat16")
+        draft.warnings.append(
+            "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
+            f"to prevent it add to the config: out_dtype: {narrow} (or, with a language, --dtype)"
+        )
+        return "float32"
+    return max(types.values(), key=ENTRY_BYTES.__getitem__, default="")
+
+
+def _result_size(draft: _Draft, section: Section | None) -> int:
+    """Return the number of entries of the result; as of the first model, with its own rows."""
+    headers = draft.headers.get(draft.recipe.models[0], {})
+    rows = _result_rows(draft, section)
+    return sum(
+        header.size // header.shape[0] * rows
+        if rows and name.endswith(PER_TOKEN) and header.shape
+        else header.size
+        for name, header in headers.items()
+    )
+
+
+def _result_rows(draft: _Draft, section: Section | None) -> int:
+    """Return the rows of the result's embedding; 0 for those of the base."""
+    if section is None or not section.data:
+        return 0
+    source = section.data.get("source", "union")
+    source = source if isinstance(source, str) else reference(source)
+    everything = {t for words in draft.words.values() if words for t in words.tokens}
+    words = draft.words.get(draft.recipe.base if source == "base" else source)
+    return len(everything if words is None else words.tokens) + len(
+        section.data.get("tokens") or ()
+    )
+
+
+def _cost(
+    draft: _Draft,
+    section: Section | None,
+    dtype: str,
+    parameters: int,
+    options: MergeOptions | None,
+) -> dict[str, int]:
+    """Return what the merge needs, in bytes."""
+    width = ENTRY_BYTES.get(dtype, 2)
+    result = parameters * width
+    shard = options.out_shard_size if options else SHARD
+    rows = _result_rows(draft, section)
+    largest: Counter[str] = Counter()
+    for headers in draft.headers.values():
+        for name, header in headers.items():
+            entries = header.size
+            if rows and name.endswith(PER_TOKEN) and header.shape:
+                entries = entries // header.shape[0] * rows * 2  # as it was, and aligned
+            largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
+    buffered = result if options and options.async_write else min(shard, result)
+    pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
+    download = sum(look.download for looks in draft.looks.values() for look in looks)
+    memory = PROCESS + buffered + max(largest.values(), default=0)
+    return {
+        "download": download,
+        "disk": result + sum(pairs),  # a model with its adapter is made before it is merged
+        "memory": max(memory, PROCESS + max(pairs, default=0)),
+    }
+
+
+def _free(out: str | Path | None) -> dict[str, int]:
+    import psutil  # noqa: PLC0415 - not for --help
+
+    return {
+        "disk_free": shutil.disk_usage(nearest_folder(Path(out or "OUT"))).free,
+        "memory_free": int(psutil.virtual_memory().available),
+    }
+
+
+def nearest_folder(out: Path) -> Path:
+    """Return the innermost folder that is there already, of those that `out` will lie in."""
+    return next(parent for parent in out.absolute().parents if parent.exists())
+
+
+# For people
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people write it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"
+
+
+def _text(plan: Plan) -> list[str]:
+    languages = " and ".join(plan.languages)
+    lines = [f"{plan.config}: {plan.method}{f' for {languages}' if languages else ''}", ""]
+    for model in plan.models:
+        lines += _model_text(model)
+    if plan.models:
+        lines.append("")
+    files = f" of about {plan.parameters:,} parameters" if plan.parameters else ""
+    rows = [
+        ("Result", f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""),
+        ("Vocabulary", plan.vocabulary),
+        ("Chat", plan.chat),
+        ("Licence", plan.license_reason),
+        ("Download", _download_text(plan)),
+        ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here"),
+        ("Memory", f"about {size(plan.memory)} of {size(plan.memory_free)} free here"),
+    ]
+    lines += [f"{name + ':':12}{text}" for name, text in rows if text]
+    for title, found in (("Warnings", plan.warnings), ("Errors", [str(e) for e in plan.errors])):
+        if found:
+            lines += ["", f"{title}:", *(f"  - {line}" for line in found)]
+    return lines
+
+
+def _model_text(model: PlannedModel) -> list[str]:
+    commit = " + ".join(c[:7] for c in model.commits if c)
+    facts = [
+        model.dtype,
+        f"{model.parameters / 1e9:.2f}B parameters"
+        if model.parameters >= 1e8  # noqa: PLR2004
+        else f"{model.parameters:,} parameters",
+        f"{model.format}, {size(model.bytes)}",
+        model.license or "licence not stated",
+    ]
+    facts += ["gated, and you may read it"] if model.gated else []
+    if model.likeness:
+        facts.append(f"{model.likeness.cosine:.3f} like the base")
+    elif model.role not in ("", "base") and model.parents:
+        facts.append(f"says it was made from {', '.join(model.parents)}")
+    name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
+    role = {"ct": "CT", "sft": "SFT"}.get(model.role, model.role or "model")
+    return [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
+
+
+def _download_text(plan: Plan) -> str:
+    here = sum(model.bytes - model.download for model in plan.models)
+    if not any(any(model.commits) for model in plan.models):
+        return "nothing: all models are folders here"
+    return f"{size(plan.download)}{f', {size(here)} are here already' if here else ''}"

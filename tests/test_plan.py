@@ -1,0 +1,468 @@
+"""What is known before a merge: good plans, every kind of bad one, and no weights read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from hub_server import Server
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import CheckpointError, HubError, OutputError, SlackTiesError
+from slack_ties.merge import merge_models
+from slack_ties.pin import used_versions
+from slack_ties.plan import Plan, plan_merge, plan_pinned
+from slack_ties.recipe import Recipe, parse_recipe
+from triple import CHAT, Folders, extend, llama, save_bin
+
+QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
+HUB = Choices(base="me/base", ct="me/ct", sft="me/sft", dtype="bfloat16")
+
+
+def recipe(folders: Folders, **choices: object) -> Recipe:
+    """Return the Tibetan config on the models of a triple."""
+    models = {"base": str(folders.base), "ct": str(folders.ct), "sft": str(folders.sft)}
+    return make_config("bo", Choices(**{**models, **choices}))
+
+
+@pytest.fixture
+def copies(triple: Folders, tmp_path: Path) -> Folders:
+    """A triple that may be damaged."""
+    shutil.copytree(triple.base.parent, tmp_path / "models")
+    return Folders(*(tmp_path / "models" / role for role in ("base", "ct", "sft")))
+
+
+@pytest.fixture
+def on_hub(triple: Folders, api: HfApi, hub: Server) -> Server:
+    """A Hub that holds the triple."""
+    for role in ("base", "ct", "sft"):
+        upload(api, f"me/{role}", getattr(triple, role))
+    return hub
+
+
+def upload(api: HfApi, repo_id: str, folder: Path, card: str = "") -> str:
+    """Put a folder on the Hub; return the commit."""
+    api.create_repo(repo_id, private=False, exist_ok=True)
+    if card:
+        api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repo_id)
+    return api.upload_folder(repo_id=repo_id, folder_path=folder).oid
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Change keys of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}))
+
+
+def only_error(plan: Plan) -> str:
+    """Return the plan's error, after making sure that there is one."""
+    assert len(plan.errors) == 1, plan.as_text()
+    return str(plan.errors[0])
+
+
+# A good one
+
+
+def test_a_good_local_triple(triple: Folders, tmp_path: Path) -> None:
+    """Every fact that a reader needs, and no complaint."""
+    plan = plan_merge(recipe(triple), out=tmp_path / "out")
+
+    assert (plan.errors, plan.warnings) == ((), ())
+    assert [(m.role, m.dtype, m.format, m.tokens) for m in plan.models] == [
+        ("base", "bfloat16", "safetensors", 512),
+        ("ct", "float16", ".bin", 512),
+        ("sft", "bfloat16", "safetensors", 512),
+    ]
+    assert (plan.dtype, plan.parameters, plan.disk) == ("bfloat16", 139_584, 2 * 139_584)
+    assert {m.architecture for m in plan.models} == {"LlamaForCausalLM"}
+    assert plan.download == 0
+    assert 0.5 < plan.models[1].likeness.cosine < plan.models[2].likeness.cosine < 1
+    text = plan.as_text()
+    for said in (
+        "bo.yml: slack_ties for Tibetan",
+        f"CT    {triple.ct}",
+        "0.708 like the base",
+        "Vocabulary: the same 512 tokens in all models",
+        f"Chat:       template and special tokens of {triple.sft}",
+        "Download:   nothing: all models are folders here",
+        "Licence:    Unknown: no licence is known of",
+    ):
+        assert said in text
+    data = json.loads(json.dumps(plan.as_json()))
+    assert data["errors"] == []
+    assert data["versions"] == used_versions()
+
+
+def test_what_it_says_is_what_the_merge_makes(triple: Folders, tmp_path: Path) -> None:
+    """Type, size and number of parameters of the result, for plain and extended vocabularies."""
+    extended = replace(triple, ct=extend(tmp_path / "ct", triple.ct))
+    for name, folders in (("plain", triple), ("extended", extended)):
+        plan = plan_pinned(recipe(folders))
+        record = merge_models(plan.pinned(), tmp_path / name, options=QUIET)
+
+        size = sum(path.stat().st_size for path in (tmp_path / name).glob("*.safetensors"))
+        assert (plan.dtype, plan.parameters) == (record.dtype, record.parameters)
+        assert plan.disk <= size < plan.disk + 10_000
+
+
+def test_other_methods_and_layouts(triple: Folders) -> None:
+    """A community config of another method is planned as well."""
+    text = f"""
+merge_method: linear
+models:
+  - {{model: {triple.base}, parameters: {{weight: 1}}}}
+  - {{model: {triple.sft}, parameters: {{weight: 1}}}}
+"""
+    plan = plan_merge(parse_recipe(text, where="x.yml"))
+
+    assert plan.errors == ()
+    assert plan.dtype == "bfloat16"
+
+
+# What is wrong with local models
+
+
+def damage(folders: Folders, what: str) -> None:
+    """Make one thing wrong with a triple."""
+    config = folders.ct / "config.json"
+    match what:
+        case "another architecture":
+            edit(config, architectures=["MistralForCausalLM"])
+        case "another width":
+            save_bin(llama(hidden=32).half(), folders.ct.with_name("new"))
+            shutil.rmtree(folders.ct)
+            folders.ct.with_name("new").rename(folders.ct)
+        case "more layers":
+            edit(config, num_hidden_layers=3)
+        case "tied embeddings":
+            edit(config, tie_word_embeddings=True)
+        case "unrelated":
+            weights = llama(seed=9).half().state_dict()
+            torch.save(weights, folders.ct / "pytorch_model.bin")
+        case "a missing tensor":
+            weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+            del weights["model.norm.weight"]
+            torch.save(weights, folders.ct / "pytorch_model.bin")
+        case "another shape":
+            weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+            weights["model.norm.weight"] = torch.zeros(63)
+            torch.save(weights, folders.ct / "pytorch_model.bin")
+        case "quantized":
+            edit(config, quantization_config={"quant_method": "gptq"})
+        case "an adapter":
+            config.rename(folders.ct / "adapter_config.json")
+        case "no weights":
+            (folders.ct / "pytorch_model.bin").unlink()
+        case "not there":
+            shutil.rmtree(folders.ct)
+        case "tokens without a row":
+            weights = AutoModelForCausalLM.from_pretrained(folders.ct)
+            weights.resize_token_embeddings(500)
+            save_bin(weights, folders.ct.with_name("new"))
+            for name in ("config.json", "pytorch_model.bin"):
+                (folders.ct.with_name("new") / name).replace(folders.ct / name)
+
+
+@pytest.mark.parametrize(
+    ("what", "message", "hint"),
+    [
+        (
+            "another architecture",
+            "ct' is a MistralForCausalLM, expected a LlamaForCausalLM",
+            "same base",
+        ),
+        ("another width", "ct': hidden_size is 32, expected 64 as in '", "same base"),
+        ("more layers", "ct': num_hidden_layers is 3, expected 2 as in '", "same base"),
+        ("tied embeddings", "tie_word_embeddings is True, expected False", "same base"),
+        ("unrelated", "the same way (1: the same model, 0: nothing in c", "--allow-unrelated"),
+        ("a missing tensor", "ct' lacks 'model.norm.weight', which the base", "same base"),
+        ("another shape", "shape mismatch: model.norm.weight is 63 in '", "same base"),
+        ("quantized", "is quantized, expected one with floating-point weights", "made from"),
+        ("an adapter", "is an adapter (LoRA), expected a whole model", "BASE+"),
+        ("no weights", "no weights in '", "hf download"),
+        ("not there", "ct' is not there, expected a folder", ""),
+        ("tokens without a row", "its tokenizer has '", "remove these tokens"),
+    ],
+)
+def test_each_kind_of_bad_triple(copies: Folders, what: str, message: str, hint: str) -> None:
+    """One error that names the model and the cause, with what to do; a merge stops on it."""
+    damage(copies, what)
+
+    plan = plan_merge(recipe(copies))
+
+    assert message in only_error(plan)
+    assert str(copies.ct) in only_error(plan)
+    assert hint in plan.errors[0].hint
+    out = copies.base.parent.parent / "out"
+    with pytest.raises(CheckpointError) as caught:
+        merge_models(recipe(copies), out, options=QUIET)
+    assert str(caught.value) == only_error(plan)
+    assert not out.exists()
+
+
+def test_unrelated_models_can_be_merged_all_the_same(copies: Folders, tmp_path: Path) -> None:
+    """Whoever knows better says so; it stays a warning."""
+    damage(copies, "unrelated")
+
+    plan = plan_merge(recipe(copies), allow_unrelated=True)
+
+    assert plan.errors == ()
+    assert "expected a model that was trained from it" in plan.warnings[0]
+    merge_models(recipe(copies), tmp_path / "out", options=QUIET, allow_unrelated=True)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_several_errors_are_all_said(copies: Folders) -> None:
+    """Two models that are not there are two errors; a merge names the first and the rest."""
+    shutil.rmtree(copies.ct)
+    shutil.rmtree(copies.sft)
+
+    plan = plan_merge(recipe(copies))
+
+    assert [str(copies.ct) in str(e) or str(copies.sft) in str(e) for e in plan.errors] == [
+        True
+    ] * 2
+    with pytest.raises(CheckpointError) as caught:
+        plan.check()
+    assert caught.value.hint == "1 more error: slack-ties plan bo.yml"
+
+
+def rope(folders: Folders) -> None:
+    """Change what a model was trained with, and no tensor."""
+    edit(folders.ct / "config.json", max_position_embeddings=4096)
+
+
+def same(folders: Folders) -> None:
+    """Put the base in the SFT model's place."""
+    shutil.rmtree(folders.sft)
+    shutil.copytree(folders.base, folders.sft)
+
+
+def mixed(folders: Folders) -> None:
+    """Add a tensor that the base does not have, and one that old versions saved."""
+    weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+    weights["model.extra.weight"] = torch.zeros(2)
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(2)
+    torch.save(weights, folders.ct / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (rope, "max_position_embeddings is 4096 and 128 in the base"),
+        (same, "sft: no difference from the base in"),
+        (mixed, "ct: 'model.extra.weight' is not in the base and is left out"),
+    ],
+)
+def test_what_is_only_odd_is_a_warning(
+    copies: Folders, change: Callable[[Folders], None], warning: str
+) -> None:
+    """It may be meant."""
+    change(copies)
+
+    plan = plan_merge(recipe(copies))
+
+    assert plan.errors == ()
+    assert len(plan.warnings) == 1
+    assert warning in plan.warnings[0]
+
+
+def test_a_vocabulary_that_was_extended(triple: Folders, tmp_path: Path) -> None:
+    """Without the section it is an error that says what to add, and --pin adds it."""
+    folders = replace(triple, ct=extend(tmp_path / "ct", triple.ct))
+    text = recipe(folders).text
+
+    plan = plan_merge(parse_recipe(text, where="bo.yml"))
+
+    assert "can give the result the 576 tokens of" in only_error(plan)
+    added = f"tokenizer: {{source: {folders.ct}}}"
+    assert plan.errors[0].hint == f"slack-ties plan bo.yml --pin (adds: {added})"
+    mended = plan_pinned(parse_recipe(text, where="bo.yml"))
+    assert mended.errors == ()
+    assert mended.pinned().data["tokenizer"] == {"source": str(folders.ct)}
+
+
+def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
+    """An adapter is looked into; one for another model is a warning, another kind an error."""
+    adapter = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(triple.base),
+        LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False),
+    )
+    adapter.save_pretrained(tmp_path / "lora")
+    pair = recipe(triple, sft=f"{triple.base}+{tmp_path / 'lora'}")
+
+    plan = plan_merge(pair)
+
+    assert (plan.errors, plan.warnings) == ((), ())
+    assert plan.disk > 2 * 139_584  # the pair is made before it is merged
+    settings = tmp_path / "lora" / "adapter_config.json"
+    edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")
+    assert "says it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]
+    edit(settings, peft_type="LOHA")
+    assert "is an adapter of type 'LOHA', expected LORA" in only_error(plan_merge(pair))
+    settings.unlink()
+    assert "is no adapter" in only_error(plan_merge(pair))
+
+
+def test_a_disk_that_is_too_small(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Needed, free, and where. The disk's size cannot be made small for real."""
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    plan = plan_merge(recipe(triple), out=tmp_path / "out")
+
+    assert isinstance(plan.errors[0], OutputError)
+    assert only_error(plan) == (f"the merged model needs 0.3 MB, {str(tmp_path)!r} has 0.0 MB free")
+
+
+# Models on the Hub
+
+
+@pytest.mark.usefixtures("on_hub")
+def test_on_the_hub_no_weights_are_downloaded(api: HfApi, own_cache: Path) -> None:
+    """Small files come into the cache, and what they cost is said; weight files do not."""
+    plan = plan_merge(make_config("bo", HUB), api=api)
+
+    assert plan.errors == ()
+    shas = [api.model_info(f"me/{role}").sha for role in ("base", "ct", "sft")]
+    assert [m.commits for m in plan.models] == [(sha,) for sha in shas]
+    assert plan.download == sum(m.bytes for m in plan.models) > 800_000
+    assert [m.likeness is not None for m in plan.models] == [False, True, True]
+    cached = {path.suffix for path in own_cache.rglob("snapshots/*/*")}
+    assert ".json" in cached
+    assert not cached & {".safetensors", ".bin"}
+
+
+def test_a_card_that_names_the_base_spares_the_weights(
+    api: HfApi, hub: Server, tmp_path: Path
+) -> None:
+    """Of weight files on the Hub only headers are read then: the server's log proves it."""
+    big = {role: tmp_path / "big" / role for role in ("base", "ct")}
+    for seed, folder in enumerate(big.values()):
+        model = llama(hidden=256, seed=seed).bfloat16()
+        model.save_pretrained(folder)
+    upload(api, "me/base", big["base"])
+    upload(api, "me/ct", big["ct"], card="---\nbase_model: me/base\nlicense: mit\n---\n")
+    upload(api, "me/sft", big["ct"], card="---\nbase_model:\n- me/base\n---\n")
+    hub.hub.sent.clear()
+
+    plan = plan_merge(make_config("bo", HUB), api=api)
+
+    assert plan.errors == ()
+    assert [m.parents for m in plan.models] == [(), ("me/base",), ("me/base",)]
+    assert "says it was made from me/base" in plan.as_text()
+    assert plan.models[1].license == "mit"
+    weights = (big["base"] / "model.safetensors").stat().st_size
+    header = int.from_bytes((big["base"] / "model.safetensors").read_bytes()[:8], "little")
+    sent = hub.hub.sent["model.safetensors"]  # of all three
+    assert header < sent < 3 * (header + 80_000) < 3 * weights / 5
+
+
+@pytest.mark.usefixtures("on_hub")
+def test_unrelated_models_on_the_hub(api: HfApi, tmp_path: Path) -> None:
+    """Found by a ranged read of a few entries."""
+    upload(api, "me/stranger", save_bin(llama(seed=4).half(), tmp_path / "x"))
+
+    plan = plan_merge(make_config("bo", replace(HUB, ct="me/stranger")), api=api)
+
+    assert "the same way" in only_error(plan)
+
+
+@pytest.mark.usefixtures("on_hub")
+def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
+    """Each is an error of its own, with its own next step, before anything large."""
+    token = hub.hub.tokens["hf_writer"]
+    hub.hub.save("me/base", {**hub.hub.repo("me/base", token), "gated": "manual"})
+    reader = HfApi(endpoint=hub.url, token="hf_reader")
+
+    plan = plan_merge(make_config("bo", replace(HUB, ct="me/none")), api=reader)
+
+    assert [type(error) for error in plan.errors] == [HubError, HubError]
+    assert "me/base' (no folder of that name here): access is gated" in str(plan.errors[0])
+    assert "ask for access" in plan.errors[0].hint
+    assert "me/none' (no folder of that name here): not found" in str(plan.errors[1])
+    allowed = plan_merge(make_config("bo", HUB), api=api)
+    assert allowed.errors == ()
+    assert "gated, and you may read it" in allowed.as_text()
+
+
+@pytest.mark.usefixtures("on_hub")
+def test_pinned_to_the_commits_that_were_looked_at(api: HfApi) -> None:
+    """And later it is said that the branch moved on."""
+    pinned = plan_merge(make_config("bo", HUB), api=api).pinned()
+    old = api.model_info("me/ct").sha
+    api.upload_file(path_or_fileobj=b"new", path_in_repo="NEWS.md", repo_id="me/ct")
+
+    plan = plan_merge(pinned, api=api)
+
+    new = api.model_info("me/ct").sha
+    assert pinned.models[1] == f"me/ct@{old}"
+    assert plan.models[1].commits == (old,)
+    assert plan.warnings == (
+        f"me/ct is pinned at {old[:7]}, and its main has moved on to {new[:7]}: look there for "
+        "what changed",
+    )
+
+
+def test_other_versions_are_said(triple: Folders) -> None:
+    """A config that was made with another torch may give other bytes here."""
+    pinned = plan_merge(recipe(triple)).pinned()
+    old = pinned.text.replace(f"torch: {used_versions()['torch']}", "torch: 1.0.0")
+
+    plan = plan_merge(parse_recipe(old, where="bo.yml"))
+
+    assert plan.warnings == (
+        f"this config was made with torch 1.0.0 (here {used_versions()['torch']}): the bytes may "
+        "differ",
+    )
+
+
+def test_a_merge_of_hub_models_is_pinned(
+    on_hub: Server, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The config that is stored names commits; without the Hub it plans and merges again."""
+    with caplog.at_level(logging.INFO, "slack_ties"):
+        record = merge_models(make_config("bo", HUB), tmp_path / "out", options=QUIET, api=api)
+    stored = (tmp_path / "out" / "mergekit_config.yml").read_text("utf-8")
+    on_hub.stop()
+
+    shas = {p.model.partition("@")[0]: p.commits[0] for p in record.parents}
+    assert all(f"{name}@{sha}" in stored for name, sha in shas.items())
+    again = parse_recipe(stored, where="x.yml")
+    assert plan_merge(again, api=api).errors == ()
+    merge_models(again, tmp_path / "again", options=QUIET, api=api)
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "again")]
+    assert files[0] == files[1]
+
+
+def test_a_plan_has_no_pins_while_it_has_errors(copies: Folders) -> None:
+    """Half a pinned config would look whole."""
+    damage(copies, "not there")
+
+    with pytest.raises(SlackTiesError, match="is not there"):
+        plan_merge(recipe(copies)).pinned()
+
+
+def test_the_template_is_the_sft_models(triple: Folders, tmp_path: Path) -> None:
+    """Unless the config names one."""
+    named = parse_recipe(f"chat_template: chatml\n{recipe(triple).text}", where="x.yml")
+
+    assert plan_merge(named).chat == "the template that the config names"
+    merge_models(named, tmp_path / "named", options=QUIET)
+    merge_models(recipe(triple), tmp_path / "plain", options=QUIET)
+    texts = [
+        (tmp_path / name / "chat_template.jinja").read_text("utf-8") for name in ("named", "plain")
+    ]
+    assert "im_start" in texts[0]
+    assert texts[1] == CHAT
