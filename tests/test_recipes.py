@@ -1,0 +1,391 @@
+"""Recipes of others: found, fetched by commit, refused when they want more than to merge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import HfApi
+
+from hub_server import Refused, Server
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import CatalogueError, HubError, RecipeError
+from slack_ties.pin import pin_recipe
+from slack_ties.recipe import parse_recipe
+from slack_ties.recipes import (
+    adapt_recipe,
+    check_untrusted,
+    lint_recipe,
+    pull_recipe,
+    search_recipes,
+    to_slack_ties,
+)
+
+ROOT = Path(__file__).parent.parent
+GOOD = make_config("bo")
+CARD = """---
+language: {language}
+license: {license}
+base_model: [{base}]
+tags: [{tags}]
+---
+"""
+
+
+def publish(api: HfApi, name: str, text: str = GOOD.text, **card: str) -> str:
+    """Put a recipe and a card on the Hub; return the id."""
+    values = {"language": "bo", "license": "mit", "base": "me/base", "tags": "slack-ties", **card}
+    api.create_repo(f"me/{name}", private=False)
+    for path, content in (("mergekit_config.yml", text), ("README.md", CARD.format(**values))):
+        api.upload_file(path_or_fileobj=content.encode(), path_in_repo=path, repo_id=f"me/{name}")
+    return f"me/{name}"
+
+
+def good(**changes: object) -> str:
+    """Return a recipe of Hub models with some keys changed; None removes one."""
+    data = {**GOOD.data, **changes}
+    return yaml.safe_dump({key: value for key, value in data.items() if value is not None})
+
+
+# Search
+
+
+def test_search_finds_what_was_published(api: HfApi) -> None:
+    """By our tag, by language, by parent, by author; nobody else's merges."""
+    publish(api, "tibetan", license="llama2")
+    publish(api, "uyghur", language="ug")
+    publish(api, "mongolian", language="mn", tags="slack-ties, mn-Mong")
+    publish(api, "other", tags="mergekit")
+    publish(api, "elsewhere", base="you/base")
+
+    def ids(**wanted: str) -> set[str]:
+        return {one.repo_id for one in search_recipes(**wanted, api=api)}
+
+    everything = {f"me/{name}" for name in ("tibetan", "uyghur", "mongolian", "elsewhere")}
+    assert ids() == ids(author="me") == everything
+    assert ids(language="bo") == ids(language="Tibetan") == {"me/tibetan", "me/elsewhere"}
+    assert ids(language="mn-Mong") == {"me/mongolian"}
+    assert ids(base="you/base@main") == {"me/elsewhere"}
+    assert ids(author="nobody") == set()
+    (tibetan,) = (one for one in search_recipes(api=api) if one.repo_id == "me/tibetan")
+    assert (tibetan.languages, tibetan.bases, tibetan.license) == (("bo",), ("me/base",), "llama2")
+    with pytest.raises(CatalogueError, match="no language tag"):
+        ids(language="Klingonese")
+
+
+def test_a_refused_search(api: HfApi, hub: Server) -> None:
+    """One line."""
+
+    def refuse() -> None:
+        raise Refused(403, "No")
+
+    hub.hub.repos = refuse
+
+    with pytest.raises(HubError, match="searching for recipes: the present token is not allowed"):
+        search_recipes(api=api)
+
+
+# Pull
+
+
+def test_pulls_by_commit(api: HfApi, hub: Server) -> None:
+    """The file of the commit that was asked for, and nothing else is fetched."""
+    repo = publish(api, "tibetan")
+    old = api.model_info(repo).sha
+    newer = GOOD.text.replace("slack: 0.2", "slack: 0.3")
+    api.upload_file(
+        path_or_fileobj=newer.encode(), path_in_repo="mergekit_config.yml", repo_id=repo
+    )
+    hub.hub.sent.clear()
+
+    pulled = pull_recipe(repo, api=api)
+
+    assert pulled.commit == api.model_info(repo).sha
+    assert pulled.recipe.text == newer
+    assert pulled.recipe.where == f"{repo}@{pulled.commit}"
+    assert pulled.changes == ()
+    assert set(hub.hub.sent) == {"mergekit_config.yml"}
+    assert pull_recipe(f"{repo}@{old}", api=api).recipe.text == GOOD.text
+
+
+def test_nothing_to_pull(api: HfApi) -> None:
+    """No repository, or no recipe in it."""
+    api.create_repo("me/empty", private=False)
+
+    with pytest.raises(HubError, match=r"'me/empty' holds no mergekit_config\.yml"):
+        pull_recipe("me/empty", api=api)
+    with pytest.raises(HubError, match="recipe of 'me/none': not found"):
+        pull_recipe("me/none", api=api)
+    with pytest.raises(HubError, match=r"recipe of '\.\./\.\./etc': "):
+        pull_recipe("../../etc", api=api)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_corrupt_copy_is_found(api: HfApi) -> None:
+    """The client takes what lies in its cache: git's hash is compared with the Hub's."""
+    repo = publish(api, "tibetan")
+    path = Path(api.hf_hub_download(repo, "mergekit_config.yml"))
+    path.write_bytes(path.read_bytes().replace(b"0.5", b"0.9"))
+
+    with pytest.raises(HubError, match="the file in the cache is not what the Hub has") as caught:
+        pull_recipe(repo, api=api)
+
+    assert caught.value.hint == f"hf download {repo} mergekit_config.yml --force-download"
+
+
+def test_a_huge_recipe_is_not_fetched(api: HfApi, hub: Server) -> None:
+    """Its size is known beforehand."""
+    repo = publish(api, "huge", GOOD.text + "#" * 300_000)
+    hub.hub.sent.clear()
+
+    with pytest.raises(RecipeError, match=r"is refused: it has 30\d,\d+ bytes"):
+        pull_recipe(repo, api=api)
+
+    assert hub.hub.sent == {}
+
+
+MODELS = GOOD.data["models"]
+
+
+def with_model(model: object) -> str:
+    """Return a recipe with this as its CT model."""
+    return good(models=[{"model": model, "parameters": {"weight": 1}}, MODELS[1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # Paths: absolute, relative, of another drive, of a home, up, and in disguise.
+        (with_model("/etc/passwd"), "the model '/etc/passwd', expected a Hub id"),
+        (with_model("./models/ct"), r"the model '\./models/ct'"),
+        (with_model("../ct"), r"the model '\.\./ct'"),
+        (with_model("a/../ct"), r"the model 'a/\.\./ct'"),
+        (with_model(".."), r"the model '\.\.'"),
+        (with_model("~/ct"), "the model '~/ct'"),
+        (with_model("C:\\models\\ct"), "the model 'C:"),
+        (with_model("\\\\host\\share"), "the model "),
+        (with_model("a/b/c"), "the model 'a/b/c'"),
+        (with_model("https://evil.example/x"), "the model 'https:"),
+        (with_model("a/b@../../x"), r"the model 'a/b@\.\./\.\./x'"),
+        (with_model("a/b@"), "the model 'a/b@'"),
+        (with_model("a/b+/tmp/lora"), r"the model 'a/b\+/tmp/lora'"),
+        (with_model({"path": "/etc"}), "the model '/etc'"),
+        (with_model({"model": {"path": "a/b"}, "lora": "../x"}), r"the model 'a/b\+\.\./x'"),
+        (with_model("а/b"), "the model 'а/b'"),  # noqa: RUF001 - a Cyrillic letter
+        (good(base_model="/base"), "the model '/base'"),
+        (good(tokenizer={"source": "/words"}), "the model '/words'"),
+        (good(tokenizer_source="./words"), r"the model '\./words'"),
+        (
+            good(tokenizer={"source": "base", "tokens": {"x": {"source": "/w"}}}),
+            "the model '/w'",
+        ),
+        (
+            good(
+                tokenizer={
+                    "source": "base",
+                    "tokens": {
+                        "x": {"source": {"kind": "model_token", "model": "/w", "token": "y"}}
+                    },
+                }
+            ),
+            "the model '/w'",
+        ),
+        # Programs.
+        ("!!python/object/apply:os.system [id]", "the YAML tag 'tag:yaml.org,2002:python/object"),
+        (f"{GOOD.text}\nname: !!python/name:os.system x", "the YAML tag"),
+        (f"{GOOD.text}\nname: !include /etc/passwd", "the YAML tag '!include'"),
+        (good(chat_template="{% for x in range(10**9) %}a{% endfor %}"), "a chat template written"),
+        (good(chat_template="a\nb"), "a chat template written out, which is a program"),
+        # More than a merge.
+        (good(trust_remote_code=True), "unknown key 'trust_remote_code'"),
+        (good(hub_token="hf_x"), "unknown key 'hub_token'"),
+        (good(models=[{"model": "a/b", "command": "rm"}]), "unknown key 'command'"),
+        (good(slack_ties={"recipe": 1, "run": "rm"}), "unknown key 'run'"),
+        (good(slack_ties={"recipe": 2}), "slack_ties.recipe: expected 1, got 2"),
+        # Bombs.
+        (
+            "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nmerge_method: linear\nmodels: *c",
+            "a YAML alias",
+        ),
+        ("[" * 10_000, "more than 32 brackets in one another"),
+        (good(name="x" * 300_000), "it has 300,"),
+        (good(tokenizer={"source": "base", "pad_to_multiple_of": 10**12}), "pad_to_multiple_of"),
+        # What a terminal would obey.
+        (good(name="\x1b]0;owned\x07"), "control characters in "),
+        (with_model("a/b\x1b[2J"), "control characters in "),
+        # No recipe at all.
+        ("just words", "expected a mergekit config"),
+        ("", "expected a mergekit config"),
+    ],
+)
+def test_a_malicious_recipe_is_refused(text: str, found: str) -> None:
+    """With what was found; nothing of it was run or fetched."""
+    with pytest.raises(RecipeError, match=found):
+        check_untrusted(text, where="you/evil@0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.text,
+        with_model("a/b@v1.0"),
+        with_model("a/b@refs/pr/1+c/d"),
+        with_model({"model": {"path": "a/b", "revision": "main"}, "lora": "c/d"}),
+        with_model("gpt2"),
+        good(chat_template="chatml", tokenizer={"source": "union", "pad_to_multiple_of": 8}),
+        good(tokenizer_source="base", name="a name"),
+    ],
+)
+def test_a_harmless_recipe_is_accepted(text: str) -> None:
+    """Hub ids in every form, and what mergekit's documentation shows."""
+    assert check_untrusted(text, where="x").text == text
+
+
+def test_no_number_of_aliases_takes_long() -> None:
+    """Nine levels of ten would be a billion texts."""
+    lines = ["a0: &a0 [x]"] + [
+        f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)
+    ]
+
+    with pytest.raises(RecipeError, match="a YAML alias"):
+        check_untrusted("\n".join(lines), where="x")
+
+
+# What would make it slack_ties
+
+
+def test_says_what_to_change_of_stock_ties() -> None:
+    """Line by line, in the words of the config."""
+    text = """
+merge_method: dare_ties
+base_model: a/base
+models:
+  - model: a/base
+  - model: a/ct
+    parameters: {weight: 1, density: 0.5}
+  - model: a/sft
+    parameters: {weight: 1, density: 0.5}
+parameters: {int8_mask: true, rescale: true, normalize: true}
+"""
+    assert to_slack_ties(parse_recipe(text, where="x")) == [
+        "merge_method: slack_ties  (now dare_ties)",
+        "remove int8_mask: it only saves memory, which slack_ties does not need",
+        "remove rescale: slack_ties does not rescale",
+        "remove a/base from models: the base has no change to add",
+        "density means the largest changes there, not random ones: begin with 0.5",
+        "add slack: 0.2 to the parameters of the SFT model",
+    ]
+
+
+def test_says_what_to_change_of_a_soup() -> None:
+    """A method without a base."""
+    text = "merge_method: linear\nmodels:\n- {model: a/b, parameters: {weight: 1}}\n"
+
+    changes = to_slack_ties(parse_recipe(text, where="x"))
+
+    assert "add base_model: slack_ties adds changes to a base" in changes
+    assert "weights of linear are shares of whole models, here of changes" in changes
+    assert to_slack_ties(GOOD) == []
+
+
+# Adapt
+
+
+def test_adapts_to_another_language() -> None:
+    """CT model and language are new; base, SFT model with its commit, and values stay."""
+    pinned = pin_recipe(GOOD, dict.fromkeys(GOOD.models, ("a" * 40,)), {"random_seed": 1})
+
+    adapted = adapt_recipe(pinned, language="dz", ct="me/dzongkha")
+
+    assert adapted.where == "dz.yml"
+    assert adapted.models == (pinned.models[0], "me/dzongkha", pinned.models[2])
+    assert adapted.facts.language == {"tag": "dz", "iso_639_1": "dz"}
+    assert [adapted.role(m) for m in adapted.models] == ["base", "ct", "sft"]
+    assert "me/dzongkha" not in adapted.facts.licenses
+    assert set(adapted.facts.licenses) == {pinned.models[0], pinned.models[2]}
+    assert (adapted.facts.versions, adapted.facts.options) == ({}, {})
+    assert [m["parameters"] for m in adapted.data["models"]] == [
+        m["parameters"] for m in GOOD.data["models"]
+    ]
+    assert adapt_recipe(GOOD, language="Uyghur", ct="x/y").text.startswith("# Uyghur, ئۇيغۇرچە")
+
+
+def test_adapting_forgets_the_old_models_tokens() -> None:
+    """Whether the new CT model has tokens of its own is another question."""
+    text = good(tokenizer={"source": GOOD.models[1]})
+
+    adapted = adapt_recipe(parse_recipe(text, where="x"), language="dz", ct="me/dz")
+
+    assert "tokenizer" not in adapted.data
+    kept = parse_recipe(good(tokenizer={"source": "base"}), where="x")
+    assert adapt_recipe(kept, language="dz", ct="me/dz").data["tokenizer"] == {"source": "base"}
+
+
+def test_adapting_a_config_without_roles() -> None:
+    """The user says which model is replaced."""
+    recipe = parse_recipe(good(slack_ties=None), where="x.yml")
+
+    with pytest.raises(RecipeError, match="no word of which model is the CT model") as caught:
+        adapt_recipe(recipe, language="dz", ct="me/dz")
+    assert caught.value.hint.startswith("--instead-of ")
+    with pytest.raises(RecipeError, match="there is no model 'a/b' to replace"):
+        adapt_recipe(recipe, language="dz", ct="me/dz", instead_of="a/b")
+    adapted = adapt_recipe(recipe, language="dz", ct="me/dz", instead_of=recipe.models[1])
+    assert adapted.models == (recipe.models[0], "me/dz", recipe.models[2])
+    assert adapted.role("me/dz") == "ct"
+
+
+# Shared configs
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "merge_configs").glob("*.yml")), ids=str)
+def test_every_shared_config_is_good(path: Path) -> None:
+    """What CI asks of a contributed file."""
+    assert lint_recipe(path).method == "slack_ties"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"merge_method": "ties"}, "merge_method is ties, expected slack_ties"),
+        ({"slack_ties": None}, "slack_ties.language has no tag"),
+        ({"out_dtype": None}, "out_dtype is missing"),
+        (
+            {"slack_ties": {**GOOD.data["slack_ties"], "roles": {"base": GOOD.base}}},
+            "roles does not say what pkupie/Llama-2-7b-bod is",
+        ),
+        (
+            {"slack_ties": {**GOOD.data["slack_ties"], "licenses": {"a/b": "mit"}}},
+            "slack_ties speaks of a/b, which is not merged",
+        ),
+    ],
+)
+def test_a_shared_config_that_says_too_little(
+    tmp_path: Path, changes: dict[str, object], problem: str
+) -> None:
+    """Each gap is named."""
+    data = json.loads(json.dumps({**GOOD.data, **changes}))
+    path = tmp_path / "bo.yml"
+    path.write_text(yaml.safe_dump({k: v for k, v in data.items() if v is not None}))
+
+    with pytest.raises(RecipeError, match=problem):
+        lint_recipe(path)
+
+
+def test_a_shared_config_is_named_after_its_language(tmp_path: Path) -> None:
+    """So that others find it."""
+    (tmp_path / "mine.yml").write_text(GOOD.text)
+
+    with pytest.raises(RecipeError, match="its name is mine, expected one that begins with bo"):
+        lint_recipe(tmp_path / "mine.yml")
+
+
+def test_choices_of_hub_models_are_looked_into(api: HfApi) -> None:
+    """A recipe of local folders cannot be pulled: nobody else has them."""
+    local = make_config("bo", Choices(base="/a/base", ct="/a/ct", sft="/a/sft"))
+    repo = publish(api, "local", local.text)
+
+    with pytest.raises(RecipeError, match="the model '/a/base', expected a Hub id"):
+        pull_recipe(repo, api=api)

@@ -1,0 +1,263 @@
+"""Verifying a published merge: the same bytes, or which tensors differ and by how much."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+from safetensors.torch import load_file, save_file
+
+from conftest import TOKEN
+from hub_server import Server
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
+from slack_ties.recipe import parse_recipe
+from slack_ties.run import run_all
+from slack_ties.verify import verify_model
+from triple import Folders
+
+QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
+SMALL = MergeOptions(quiet=True, lazy_unpickle=True, out_shard_size=100_000)
+Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
+
+
+@pytest.fixture
+def published(triple: Folders, api: HfApi, tmp_path: Path) -> Path:
+    """A merge of Hub models, published as me/tibetan in several shards; its folder."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+    choices = Choices(base="me/base", ct="me/ct", sft="me/sft")
+    run_all(
+        "bo", tmp_path / "out", choices=choices, options=SMALL, publish="me/tibetan",
+        license="mit", api=api,
+    )  # fmt: skip
+    return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand where nothing else is, to see what is left behind."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def flip_a_byte(folder: Path, tensor: str = Q_PROJ) -> Path:
+    """Flip one bit of one entry of a tensor in a folder; return the file."""
+    for path in sorted(folder.glob("model*.safetensors")):
+        weights = load_file(path)
+        if tensor in weights:
+            start = path.read_bytes().find(weights[tensor].view(torch.uint8).numpy().tobytes())
+            content = bytearray(path.read_bytes())
+            content[start] ^= 1
+            path.write_bytes(content)
+            return path
+    raise KeyError(tensor)
+
+
+def test_a_true_merge(published: Path, api: HfApi, hub: Server, tmp_path: Path) -> None:
+    """Every file has the Hub's checksum: nothing of the published weights is downloaded."""
+    hub.hub.sent.clear()
+
+    result = verify_model("me/tibetan", quiet=True, api=api)
+
+    assert result.same
+    assert (result.tensors, result.compared, result.files) == (21, 0, ())
+    assert result.commit == api.model_info("me/tibetan").sha
+    assert result.as_text() == (
+        f"me/tibetan at {result.commit[:7]}: all 21 tensors have the same bytes"
+    )
+    assert not [name for name in hub.hub.sent if "00004" in name]  # of the result: 4 shards
+    assert list((tmp_path / "here").iterdir()) == []
+    assert published.is_dir()
+
+
+def test_one_flipped_bit(published: Path, api: HfApi, tmp_path: Path) -> None:
+    """The tensor is named, with its file, and how far it is off; the folder can be kept."""
+    shard = flip_a_byte(Path(shutil.copytree(published, tmp_path / "bad")))
+    api.upload_file(path_or_fileobj=shard, path_in_repo=shard.name, repo_id="me/tibetan")
+
+    result = verify_model("me/tibetan", out=tmp_path / "kept", quiet=True, api=api)
+
+    assert not result.same
+    (difference,) = result.differences
+    assert (difference.tensor, difference.file, difference.entries) == (Q_PROJ, shard.name, 1)
+    assert 0 < difference.largest < 1e-3
+    assert f"  {Q_PROJ} ({shard.name}) 1 of 4,096 entries differ, by at most " in result.as_text()
+    assert "1 of 21 tensors differ" in result.as_text()
+    assert result.against == str(tmp_path / "kept")
+    against = verify_model("me/tibetan", against=tmp_path / "kept", api=api)
+    assert against.differences == result.differences
+
+
+def test_an_older_commit(published: Path, api: HfApi, tmp_path: Path) -> None:
+    """What was published first is still what it was."""
+    first = api.model_info("me/tibetan").sha
+    shard = flip_a_byte(Path(shutil.copytree(published, tmp_path / "bad")))
+    api.upload_file(path_or_fileobj=shard, path_in_repo=shard.name, repo_id="me/tibetan")
+
+    assert verify_model(f"me/tibetan@{first}", against=published, api=api).same
+    assert not verify_model("me/tibetan", against=published, api=api).same
+
+
+def change_shape(weights: dict[str, torch.Tensor]) -> None:
+    """Cut a tensor."""
+    weights[Q_PROJ] = weights[Q_PROJ][:-1].clone()
+
+
+def remove(weights: dict[str, torch.Tensor]) -> None:
+    """Leave a tensor out."""
+    del weights[Q_PROJ]
+
+
+def add(weights: dict[str, torch.Tensor]) -> None:
+    """Put another tensor in."""
+    weights["backdoor"] = torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_shape, "is (63, 64) bfloat16 there and (64, 64) bfloat16 here"),
+        (remove, "is not in the published model"),
+        (add, "is only in the published model"),
+    ],
+)
+def test_other_tensors(
+    published: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, torch.Tensor]], None],
+    said: str,
+) -> None:
+    """A shape, a tensor that is missing, one too many; between two folders."""
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(bad.glob("model*")):
+        weights |= load_file(path) if path.suffix == ".safetensors" else {}
+        path.unlink()
+    change(weights)
+    save_file(weights, bad / "model.safetensors")
+
+    result = verify_model(bad, against=published)
+
+    assert [difference.what for difference in result.differences] == [said]
+    assert result.compared == len(weights)
+
+
+def test_other_files_are_said(published: Path, tmp_path: Path) -> None:
+    """A changed tokenizer is no changed tensor, and is worth knowing."""
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    (bad / "tokenizer.json").write_text("{}")
+
+    result = verify_model(bad, against=published)
+
+    assert result.same
+    assert result.files == ("tokenizer.json",)
+    assert "Other files that differ: tokenizer.json" in result.as_text()
+
+
+def test_a_folder_is_made_again(published: Path, api: HfApi) -> None:
+    """From the config that lies in it."""
+    result = verify_model(published, quiet=True, api=api)
+
+    assert (result.same, result.commit) == (True, "")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_corrupt_download_is_not_blamed_on_the_publisher(
+    published: Path, api: HfApi, tmp_path: Path
+) -> None:
+    """Its checksum is compared with the Hub's before its tensors are."""
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    shard = flip_a_byte(bad)
+    cached = Path(api.hf_hub_download("me/tibetan", shard.name))
+    target = cached.resolve()
+    target.write_bytes(shard.read_bytes()[::-1])
+
+    with pytest.raises(HubError, match="arrived damaged: its checksum is not the Hub's"):
+        verify_model("me/tibetan", against=bad, api=api)
+
+
+def test_options_of_a_recipe(published: Path, api: HfApi, caplog: object) -> None:
+    """Harmless ones are applied; one that would run code is left to the user, and said."""
+    path = published / "mergekit_config.yml"
+    text = path.read_text("utf-8")
+    assert "options: {out_shard_size: 100000}" in text
+    path.write_text(
+        text.replace(
+            "{out_shard_size: 100000}", "{out_shard_size: 100000, trust_remote_code: true}"
+        )
+    )
+
+    result = verify_model(published, quiet=True, api=api)
+
+    assert result.same
+    assert "option trust_remote_code, which has to be given by hand" in caplog.text
+
+
+def test_what_cannot_be_verified(published: Path, api: HfApi, tmp_path: Path) -> None:
+    """A recipe of local folders, no folder to compare with, a model without weights."""
+    api.upload_file(
+        path_or_fileobj=make_config("bo", Choices(base="/b", ct="/c", sft="/s")).text.encode(),
+        path_in_repo="mergekit_config.yml",
+        repo_id="me/tibetan",
+    )
+    with pytest.raises(RecipeError, match="the model '/b', expected a Hub id"):
+        verify_model("me/tibetan", api=api)
+    with pytest.raises(OutputError, match="there is no folder"):
+        verify_model(published, against=tmp_path / "none")
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    for path in bad.glob("model*.safetensors"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="has no safetensors weights to compare"):
+        verify_model(bad, against=published)
+
+
+def test_everything_offline_after_one_run(
+    published: Path, api: HfApi, hub: Server, tmp_path: Path
+) -> None:
+    """With HF_HUB_OFFLINE=1, in a fresh process: plan, merge, card, pull, run, verify."""
+    verify_model("me/tibetan", out=tmp_path / "online", quiet=True, api=api)
+    api.snapshot_download("me/tibetan")
+    config = make_config("bo", Choices(base="me/base", ct="me/ct", sft="me/sft")).text
+    (tmp_path / "here" / "bo.yml").write_text(config)
+    hub.stop()
+    program = Path(sys.executable).with_name("slack-ties")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
+
+    for words in (
+        ["plan", "bo.yml"],
+        ["plan", published / "mergekit_config.yml"],
+        ["merge", "bo.yml", "merged"],
+        ["card", "merged"],
+        ["recipes", "pull", "me/tibetan"],
+        ["run", "me/tibetan", "--out", "again"],
+        ["verify", "me/tibetan"],
+    ):
+        done = subprocess.run(
+            [program, *words], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    assert "all 21 tensors have the same bytes" in done.stdout
+    card = Path("merged/README.md").read_text("utf-8")
+    assert "base_model:\n- me/base\n- me/ct\n- me/sft" in card
+    assert (
+        parse_recipe(Path("tibetan.yml").read_text("utf-8"), where="x")
+        .models[0]
+        .startswith("me/base@")
+    )
+    done = subprocess.run(
+        [program, "recipes", "pull", "me/other"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
