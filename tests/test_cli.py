@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
+from huggingface_hub import HfApi
 
 from hub_server import Server
 from slack_ties.cli import cli
@@ -166,6 +168,15 @@ def test_config_of_all(invoke: Invoke) -> None:
         ["merge", "x.yml", "out", "-j", "0"],
         ["merge", "x.yml", "out", "--random-seed", "-1"],
         ["run", "bo"],
+        ["plan"],
+        ["plan", "a.yml", "b.yml"],
+        ["plan", "a.yml", "-o", "b.yml"],
+        ["config", "bo", "--joint"],
+        ["config", "bo", "--weight", "ct=x"],
+        ["config", "bo", "--weight", "1", "--weight", "sft=2"],
+        ["recipes", "pull"],
+        ["recipes", "adapt", "x.yml"],
+        ["verify", "a/b", "--out", "x", "--against", "y"],
         ["publish", "out"],
         ["nonsense"],
     ],
@@ -209,6 +220,57 @@ def test_a_card_of_a_config(invoke: Invoke) -> None:
     invoke("config", "bo")
 
     assert invoke("card", "merge_configs/bo.yml").stdout.startswith("---\nbase_model:")
+
+
+def test_plan(invoke: Invoke, triple: Folders) -> None:
+    """A verdict to read; pinned on request; exit code 1 and what to do if something is wrong."""
+    invoke("config", "bo", *models(triple))
+
+    good = invoke("plan", "merge_configs/bo.yml", "--out-shard-size", "500M")
+    pinned = invoke("plan", "merge_configs/bo.yml", "--pin", "-o", "pinned.yml")
+    data = json.loads(invoke("plan", "pinned.yml", "--json").stdout)
+
+    assert good.exit_code == pinned.exit_code == 0
+    assert good.stdout.startswith("merge_configs/bo.yml: slack_ties for Tibetan\n")
+    assert "Next: slack-ties merge merge_configs/bo.yml OUT" in good.stderr
+    assert "Next: slack-ties merge pinned.yml OUT" in pinned.stderr
+    assert "versions: {" in Path("pinned.yml").read_text("utf-8")
+    assert (data["errors"], data["dtype"]) == ([], "bfloat16")
+    text = Path("pinned.yml").read_text("utf-8").replace(str(triple.ct), "./gone")
+    Path("bad.yml").write_text(text)
+    bad = invoke("plan", "bad.yml", "--pin")
+    assert (bad.exit_code, Path("bad.yml").read_text("utf-8")) == (1, text)
+    assert "Errors:\n  - model folder './gone' is not there" in bad.stdout
+    assert len(json.loads(invoke("plan", "bad.yml", "--json").stdout)["errors"]) == 1
+    assert error_of(invoke("plan", "bad.yml", "-q")).startswith("model folder './gone'")
+
+
+def test_lint(invoke: Invoke) -> None:
+    """All files are looked at, without network."""
+    invoke("config", "bo", "ug")
+    Path("merge_configs/x.yml").write_text(Path("merge_configs/bo.yml").read_text("utf-8"))
+
+    files = sorted(Path("merge_configs").glob("*.yml"))
+    result = invoke("plan", "--offline-lint", *files)
+    data = json.loads(invoke("plan", "--offline-lint", "--json", *files).stdout)
+
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["good", "good", "wrong"]
+    assert [bool(problem) for problem in data.values()] == [False, False, True]
+    assert invoke("plan", "--offline-lint", *files[:2]).exit_code == 0
+
+
+def test_joint_and_by_role(invoke: Invoke, triple: Folders) -> None:
+    """Numbers by role and language, in one option or several."""
+    words = ["config", "bo", "ug", "--joint", "--base", triple.base, "--sft", triple.sft]
+    cts = ["--ct", triple.ct, "--ct", triple.base]
+
+    result = invoke(*words, *cts, "--weights", "bo=1,ug=0.5", "--weight", "sft=2", "--slack", "0.3")
+
+    assert result.exit_code == 0, result.output
+    recipe = yaml.safe_load(Path("merge_configs/bo-ug.yml").read_text("utf-8"))
+    assert [m["parameters"]["weight"] for m in recipe["models"]] == [1, 0.5, 2]
+    assert recipe["models"][2]["parameters"]["slack"] == 0.3
 
 
 # Bad input: one clear line, exit code 1
@@ -328,3 +390,42 @@ def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: st
     assert process.returncode not in (0, None)
     assert list(out.parent.iterdir()) == []
     assert "Traceback" not in errors
+
+
+def test_recipes_and_verify(triple: Folders, tmp_path: Path, hub: Server, api: HfApi) -> None:
+    """Publish, search, pull, adapt, run, verify: the whole round, in words of the shell."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *words],
+            cwd=tmp_path,
+            env=environment(hub, tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    on_hub = ["--base", "me/base", "--ct", "me/ct", "--sft", "me/sft"]
+    made = run("run", "bo", *on_hub, "--out", "out", "--publish", "me/tibetan", "-q")
+    found = run("recipes", "search", "--language", "bo")
+    pulled = run("recipes", "pull", "me/tibetan")
+    adapted = run("recipes", "adapt", "tibetan.yml", "--language", "dz", "--ct", "me/ct")
+    again = run("run", "me/tibetan", "--out", "again", "-q")
+    verified = run("verify", "me/tibetan", "--against", "again")
+    elsewhere = run("recipes", "search", "--author", "you", "--json")
+
+    everything = (made, found, pulled, adapted, again, verified, elsewhere)
+    assert [(done.returncode, done.stderr) for done in everything if done.returncode] == []
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["MODEL", "me/tibetan"]
+    assert pulled.stdout == "tibetan.yml\n"
+    assert "Next: slack-ties plan tibetan.yml" in pulled.stderr
+    assert adapted.stdout == f"{Path('merge_configs/dz.yml')}\n"
+    assert verified.stdout.endswith(": all 21 tensors have the same bytes\n")
+    assert json.loads(elsewhere.stdout) == []
+    (tmp_path / "dz.yml").write_text("mine")
+    kept = run("recipes", "pull", "me/tibetan", "-o", "dz.yml")
+    assert (kept.returncode, (tmp_path / "dz.yml").read_text()) == (1, "mine")
+    assert "Error: 'dz.yml' is there already and says something else\n" in kept.stderr

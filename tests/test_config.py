@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from slack_ties.card import write_card
 from slack_ties.config import RECOMMENDED, Choices, make_config, write_configs
 from slack_ties.errors import CatalogueError, OutputError, RecipeError
 from slack_ties.languages import list_languages
+from slack_ties.merge import merge_models
+from slack_ties.plan import plan_merge
 from slack_ties.recipe import FACTS_KEY
+from triple import Folders
 
 ROOT = Path(__file__).parent.parent
 
@@ -127,12 +133,12 @@ def test_a_language_outside_the_catalogue() -> None:
     """Its code and three models are enough."""
     choices = Choices(base="a/base", ct="a/ct", sft="a/sft")
 
-    recipe = make_config("eu", choices)
+    recipe = make_config("cy", choices)
 
-    assert recipe.where == "eu.yml"
-    assert recipe.facts.language == {"tag": "eu", "iso_639_1": "eu"}
-    with pytest.raises(CatalogueError, match="no language 'eu'"):
-        make_config("eu", Choices(base="a/base", ct="a/ct"))
+    assert recipe.where == "cy.yml"
+    assert recipe.facts.language == {"tag": "cy", "iso_639_1": "cy"}
+    with pytest.raises(CatalogueError, match="no language 'cy'"):
+        make_config("cy", Choices(base="a/base", ct="a/ct"))
 
 
 def test_norwegian_stays_a_text() -> None:
@@ -173,3 +179,84 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="cannot write configs"):
         write_configs(["bo"], tmp_path / "file")
+
+
+# Several CT models in one merge
+
+
+def test_a_joint_config() -> None:
+    """One input for each language, one SFT model, and facts about all of them."""
+    recipe = make_config(["bo", "Uyghur", "mn-Mong"])
+
+    assert recipe.where == "bo-ug-mn-Mong.yml"
+    assert recipe.models_of("ct") == tuple(f"pkupie/Llama-2-7b-{x}" for x in ("bod", "uig", "mon"))
+    assert recipe.models_of("sft") == ("pkupie/Llama-2-7b-FLAN-step884",)
+    assert [one["tag"] for one in recipe.facts.languages] == ["bo", "ug", "mn-Mong"]
+    assert [m["parameters"].get("slack") for m in recipe.data["models"]] == [None, None, None, 0.2]
+    assert recipe.text.startswith("# Tibetan, བོད་སྐད་ and Uyghur, ئۇيغۇرچە and Mongolian")
+
+
+def test_parameters_by_role_and_language() -> None:
+    """A language's number goes before its role's, and what is not named is recommended."""
+    choices = Choices(
+        weight={"bo": 0.5, "ct": 0.25, "sft": 2},
+        density={"ug": 0.9},
+        slack={"sft": 0.3, "mn-Mong": 0.1},
+    )
+
+    models = make_config(["bo", "ug", "mn-Mong"], choices).data["models"]
+
+    assert [model["parameters"] for model in models] == [
+        {"weight": 0.5, "density": 0.5},
+        {"weight": 0.25, "density": 0.9},
+        {"weight": 0.25, "density": 0.5, "slack": 0.1},
+        {"weight": 2, "density": 0.5, "slack": 0.3},
+    ]
+
+
+def test_several_sft_models() -> None:
+    """Each gets the SFT model's slack."""
+    recipe = make_config("bo", Choices(sft=["a/chat", "a/code"]))
+
+    assert recipe.models_of("sft") == ("a/chat", "a/code")
+    assert [m["parameters"].get("slack") for m in recipe.data["models"]] == [None, 0.2, 0.2]
+    assert recipe.data[FACTS_KEY]["roles"]["sft"] == ["a/chat", "a/code"]
+
+
+@pytest.mark.parametrize(
+    ("languages", "choices", "message"),
+    [
+        (["bo", "bo-qwen2.5-1.5b"], Choices(), "a joint merge needs one base"),
+        (["lo", "th"], Choices(), "sail/Sailor-0.5B is the CT model of two of the languages"),
+        (["bo", "ug"], Choices(ct=["a/b"]), "1 CT models for 2 languages, expected one for each"),
+        (["bo"], Choices(weight={"ug": 1}), "--weight ug=...: expected a role or a language"),
+        (["bo"], Choices(slack={"stf": 0.1}), "Did you mean 'sft'?"),
+    ],
+)
+def test_what_cannot_be_joined(languages: list[str], choices: Choices, message: str) -> None:
+    """Said with what was expected."""
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        make_config(languages, choices)
+
+
+def test_a_joint_merge_is_planned_and_run(triple: Folders, tmp_path: Path) -> None:
+    """Two CT models and two SFT models, from config to card."""
+    second = shutil.copytree(triple.ct, tmp_path / "second")
+    choices = Choices(
+        base=str(triple.base),
+        ct=[str(triple.ct), str(second)],
+        sft=[str(triple.sft), str(shutil.copytree(triple.sft, tmp_path / "chat"))],
+        weight={"ct": 0.5},
+        dtype="bfloat16",
+    )
+    (path,) = write_configs(["bo", "ug"], tmp_path, choices=choices, joint=True)
+
+    plan = plan_merge(path)
+    record = merge_models(path, tmp_path / "out", quiet=True)
+
+    assert (plan.errors, plan.languages) == ((), ("Tibetan", "Uyghur"))
+    assert [model.role for model in plan.models] == ["base", "ct", "ct", "sft", "sft"]
+    assert [parent.role for parent in record.parents] == ["base", "ct", "ct", "sft", "sft"]
+    card = write_card(tmp_path / "out").read_text("utf-8")
+    assert "language:\n- bo\n- ug\n- en\n" in card
+    assert "# Tibetan and Uyghur, merged with slack_ties" in card

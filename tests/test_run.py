@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from huggingface_hub import HfApi
@@ -15,9 +14,7 @@ from hub_server import Refused, Server
 from slack_ties.config import Choices, write_configs
 from slack_ties.errors import HubError, OutputError, RecipeError
 from slack_ties.run import run_all
-
-if TYPE_CHECKING:
-    from triple import Folders
+from triple import Folders
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
 
@@ -141,3 +138,23 @@ def test_a_merged_model_survives_a_failed_publication(
 
     assert caught.value.hint.endswith(f"slack-ties publish {tmp_path / 'out'} me/x")
     assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_runs_the_recipe_of_a_published_model(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """By its Hub id: the same bytes; the config is pinned, and says so."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+    chosen = Choices(base="me/base", ct="me/ct", sft="me/sft")
+    first = run_all("bo", tmp_path / "one", choices=chosen, options=QUIET, publish="x", api=api)
+
+    second = run_all("me/x", tmp_path / "two", options=QUIET, api=api)
+
+    commits = {p.model.partition("@")[0]: p.commits for p in first.record.parents}
+    assert commits == {p.model.partition("@")[0]: p.commits for p in second.record.parents}
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+    with pytest.raises(RecipeError, match="me/x is a published model: --slack would change it"):
+        run_all("me/x", tmp_path / "three", choices=Choices(slack=0.1), api=api)
+    with pytest.raises(HubError, match="recipe of 'me/none': not found"):
+        run_all("me/none", tmp_path / "three", api=api)

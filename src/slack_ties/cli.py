@@ -285,8 +285,19 @@ def languages(*, as_json: bool) -> None:
         _print_json([asdict(triple) for triple in triples])
         return
     rows = [("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")]
-    rows += [(t.key, t.language.name, t.language.script, t.family, t.ct.id) for t in triples]
+    rows += [
+        (
+            t.key,
+            t.language.name,
+            t.language.script,
+            t.family,
+            t.ct.id + ("  *" if t.unverified else ""),
+        )
+        for t in triples
+    ]
     _print_table(rows)
+    if any(t.unverified for t in triples):
+        click.echo("\n* has something to be verified on the Hub: `unverified` of --json says what")
     click.echo("\nNext: slack-ties config LANG, or slack-ties run LANG --out DIR")
 
 

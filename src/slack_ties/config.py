@@ -43,7 +43,7 @@ HEADER = """\
 #   slack-ties run {file} --out OUT
 #   mergekit-yaml {file} OUT        (after: pip install slack-ties)
 #
-# Everything under the last key, {key}, is for the model card; mergekit ignores it.
+{note}# Everything under the last key, {key}, is for the model card; mergekit ignores it.
 
 """
 
@@ -171,12 +171,19 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
     data = {key: value for key, value in data.items() if value is not None}
     file = f"{'-'.join(triple.key for triple in triples)}.yml"
     names = " and ".join(_title(triple.language) for triple in triples)
-    return finished(data, file, ", ".join(filter(None, [names, triples[0].family])))
+    # What is said of the catalogue's models says nothing of others.
+    own = bool(choices.base or choices.ct or choices.sft)
+    unverified = (
+        "" if own else "; ".join(dict.fromkeys(t.unverified for t in triples if t.unverified))
+    )
+    title = ", ".join(filter(None, [names, triples[0].family]))
+    return finished(data, file, title, unverified=unverified)
 
 
-def finished(data: Mapping[str, Any], file: str, title: str) -> Recipe:
+def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str = "") -> Recipe:
     """Return data as a config of ours, with what it is and how it is run at its head."""
-    text = HEADER.format(title=" ".join(title.split()), file=file, key=FACTS_KEY)
+    note = f"# Not verified on the Hub yet: {unverified}.\n#\n" if unverified else ""
+    text = HEADER.format(title=" ".join(title.split()), file=file, key=FACTS_KEY, note=note)
     return parse_recipe(text + _yaml(dict(data)), where=file)
 
 

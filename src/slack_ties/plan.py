@@ -45,7 +45,7 @@ LOG = logging.getLogger("slack_ties")
 SHARD = 1_000_000_000  # bytes of a file of the result, unless an option says otherwise
 # What a merge takes beside tensors: Python, torch, transformers and mergekit.
 # Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
-PROCESS = 800_000_000
+PROCESS = 350_000_000
 ALONE = ("lm_head.weight",)  # may be missing where embeddings are tied
 # config.json: what gives the tensors their meaning. Different values are no common base.
 SAME = (
@@ -98,7 +98,7 @@ class Plan:
     download: int = 0  # bytes
     disk: int = 0  # bytes, of the result and of what is made on the way
     disk_free: int = 0
-    memory: int = 0  # bytes, the largest resident set; an estimate
+    memory: int = 0  # bytes at the peak, without what the system caches of files; an estimate
     memory_free: int = 0
     warnings: tuple[str, ...] = ()
     errors: tuple[SlackTiesError, ...] = ()
