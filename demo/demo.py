@@ -2,8 +2,8 @@
 
 `make demo` runs this. It needs no internet: the models are trained here in about a minute,
 and the Hub is the one of the tests, on loopback. Everything else is what a user does: the
-triple lies on the Hub, `slack-ties run ... --publish ...` merges and publishes, transformers
-loads the result.
+triple lies on the Hub, `slack-ties run ... --publish ...` merges and publishes, `slack-ties
+verify` makes it again, transformers loads the result.
 
 The models learn names of countries and languages from Unicode CLDR: the base in English,
 the CT model in Tibetan, the SFT model to answer "TERRITORY?" questions in English.
@@ -47,7 +47,9 @@ def main() -> None:
             *("--base", "demo/base", "--ct", "demo/ct", "--sft", "demo/sft"),
             *("--license", "apache-2.0", "--publish", REPO),
         )
-        say("3. Load the published model from the Hub, and let all four models write")
+        say("3. Make the published model again from its recipe, and compare every tensor")
+        run("slack-ties", "verify", REPO, "--quiet")
+        say("4. Load the published model from the Hub, and let all four models write")
         load_and_generate()
     print(f"\nDone in {time.monotonic() - began:.0f} s. Where to look:")
     for what, where in (

@@ -61,6 +61,9 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
     for command in commands:
         if not command.startswith(NOT_RUN_HERE):
             words = shlex.split(command, comments=True)
+            if "SOMEBODY" in command:  # who published what was published above
+                mine = hub.hub.repo("ME/Llama-2-7b-Tibetan", tokens["c"])
+                hub.hub.save("SOMEBODY/Llama-2-7b-Tibetan", mine)
             run(str(scripts / words[0]), *words[1:])
     (notebook,) = blocks("python")
     run(sys.executable, "-c", notebook)
@@ -89,7 +92,7 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
 def test_the_help_is_current() -> None:
     """What --help says is what the README shows; `make docs` renews it."""
     done = subprocess.run(
-        [sys.executable, "-m", "cogapp", "--check", "README.md"],
+        [sys.executable, "-m", "cogapp", "--check", "README.md", "merge_configs/README.md"],
         cwd=ROOT,
         capture_output=True,
         text=True,

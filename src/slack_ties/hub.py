@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import tqdm
 
 from slack_ties.errors import CheckpointError, HubError
 
@@ -66,6 +67,13 @@ LOG = logging.getLogger("slack_ties")
 # httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
 # a connection is refused or breaks.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+
+
+class _Silent(tqdm):  # type: ignore[misc]  # not typed
+    """No progress of small files."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **{**named, "disable": True})
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,9 @@ def look_at_model(
             if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
                 raise
             return _look_in_cache(path, revision, api, cache, error)
-        found = api.snapshot_download(path, revision=revision, cache_dir=cache, **_only(()))
+        found = api.snapshot_download(
+            path, revision=revision, cache_dir=cache, tqdm_class=_Silent, **_only(())
+        )
     commit = info.sha or ""
     folder = Path(str(found))
     weights = _one_format(
