@@ -69,11 +69,11 @@ LOG = logging.getLogger("slack_ties")
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
-class _Silent(tqdm):  # type: ignore[misc]  # not typed
+class _Silent(tqdm):
     """No progress of small files."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **{**named, "disable": True})
+        super().__init__(*given, **{**named, "disable": True})  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
