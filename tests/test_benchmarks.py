@@ -23,6 +23,13 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
             ["slack-ties merge", "mergekit-yaml, slack_ties"],
         ),
         (
+            "memory",
+            ["--size", "tiny"],
+            ["safetensors --async-write", "CT as .bin"]
+            if Path("/proc/self/status").is_file()
+            else ["not measured"],
+        ),
+        (
             "gpu",
             ["--rounds", "1"],
             ["copy", "slack_ties"] if torch.cuda.is_available() else ["not measured"],

@@ -662,6 +662,14 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
 
 
+def _count(entries: int) -> str:
+    """Return a number of parameters as people write it."""
+    for unit, name in ((1e9, "B"), (1e6, "M")):
+        if entries >= unit:
+            return f"{entries / unit:.2f}{name}"
+    return f"{entries:,}"
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{names[0]!r}{more}"
@@ -695,9 +703,7 @@ def _model_text(model: PlannedModel) -> list[str]:
     commit = " + ".join(c[:7] for c in model.commits if c)
     facts = [
         model.dtype,
-        f"{model.parameters / 1e9:.2f}B parameters"
-        if model.parameters >= 1e8  # noqa: PLR2004
-        else f"{model.parameters:,} parameters",
+        f"{_count(model.parameters)} parameters",
         f"{model.format}, {size(model.bytes)}",
         model.license or "licence not stated",
     ]
