@@ -43,9 +43,10 @@ def main() -> None:
         make_triple(work, SHAPES[arguments.size])
         config = work / "merge.yml"
         config.write_text(make_config("slack_ties", work))
-        rows += [_row("safetensors", config, options) for options in OPTIONS]
+        several = OPTIONS[:1] if arguments.size == "tiny" else OPTIONS
+        rows += [_row("safetensors", config, options) for options in several]
         _to_bin(work / "ct")
-        rows += [_row("CT as .bin", config, options) for options in OPTIONS[:2]]
+        rows += [_row("CT as .bin", config, options) for options in several[:2]]
     print(f"Llama triple, {SHAPES[arguments.size].parameters():,} parameters each, bfloat16\n")
     print_table(("", "announced GB", "measured GB", "ratio"), rows)
 

@@ -114,6 +114,19 @@ def test_what_it_says_is_what_the_merge_makes(triple: Folders, tmp_path: Path) -
         assert plan.disk <= size < plan.disk + 10_000
 
 
+def test_memory_of_a_device(triple: Folders) -> None:
+    """On a GPU the largest tensor of each model, and the result if it stays there."""
+    text = recipe(triple).text
+    plans = [
+        plan_merge(parse_recipe(text, where="x"), options=MergeOptions(quiet=True, **chosen))
+        for chosen in ({}, {"device": "cuda"}, {"device": "cuda", "low_cpu_memory": True})
+    ]
+
+    largest = 512 * 64 * 2 * 3
+    assert [p.device_memory for p in plans] == [0, largest, largest + 2 * 139_584]
+    assert "cuda:       at least 0.2 MB" in plans[1].as_text()
+
+
 def test_other_methods_and_layouts(triple: Folders) -> None:
     """A community config of another method is planned as well."""
     text = f"""
@@ -367,6 +380,22 @@ def test_a_card_that_names_the_base_spares_the_weights(
     header = int.from_bytes((big["base"] / "model.safetensors").read_bytes()[:8], "little")
     sent = hub.hub.sent["model.safetensors"]  # of all three
     assert header < sent < 3 * (header + 80_000) < 3 * weights / 5
+
+
+def test_a_chain_of_cards_leads_to_the_base(api: HfApi, hub: Server, tmp_path: Path) -> None:
+    """A model of a model of the base; one whose chain ends elsewhere is looked into."""
+    model = llama(hidden=256).bfloat16()
+    model.save_pretrained(tmp_path / "model")
+    for name, parent in (("base", ""), ("middle", "me/base"), ("ct", "me/middle"), ("sft", "a/b")):
+        card = f"---\nbase_model: {parent}\n---\n" if parent else ""
+        upload(api, f"me/{name}", tmp_path / "model", card=card)
+    hub.hub.sent.clear()
+
+    plan = plan_merge(make_config("bo", HUB), api=api)
+
+    assert plan.errors == ()
+    assert [m.likeness is not None for m in plan.models] == [False, False, True]
+    assert "sft: no difference from the base in" in plan.warnings[0]
 
 
 @pytest.mark.usefixtures("on_hub")

@@ -37,6 +37,7 @@ __all__ = [
     "Snapshot",
     "any_matches",
     "declared_parents",
+    "descends",
     "find_model",
     "hub_errors",
     "look_at_model",
@@ -57,6 +58,7 @@ WEIGHT_FILES = (
     ("adapter_model.bin",),
 )
 LICENSE_ID = r"[a-z0-9.-]{1,64}"
+MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
 
@@ -91,6 +93,7 @@ class Look:
 
     folder: Path  # holds its config, tokenizer and card, and the weights that are here
     path: str = ""  # as asked: a folder or a Hub id
+    repo_id: str = ""  # on the Hub; another than `path` if the repository was renamed
     commit: str = ""  # of the Hub repository; empty for a local folder
     head: str = ""  # the commit that main is at, where `commit` is another and was asked for
     license: str = ""
@@ -236,6 +239,7 @@ def look_at_model(
     return Look(
         folder,
         path,
+        repo_id=info.id,
         commit=commit,
         head="" if main == commit else main or "",
         license=own_license(folder),
@@ -266,6 +270,32 @@ def _one_format(sizes: Mapping[str, int]) -> dict[str, int]:
     names = list(sizes)
     weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
     return {name: sizes[name] for name in sorted(names) if any_matches([name], weights)}
+
+
+def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
+    """Say whether a model's card names the base, or the card of a model that it names does.
+
+    Reads metadata alone. A repository that was renamed counts by both names. What the Hub
+    does not say is no error: then the weights have to tell.
+    """
+    api = api or HfApi()
+    asked: set[str] = set()
+    named, wanted = set(look.parents), {base.path, base.repo_id}
+    for _ in range(MOST_GENERATIONS):
+        if wanted & named:
+            return True
+        new = sorted(named - asked)[:MOST_PARENTS]
+        asked |= named
+        for name in new:
+            try:
+                info = api.model_info(name, timeout=API_TIMEOUT)
+            except (TransportError, OSError, ValueError, RuntimeError):
+                continue
+            named.add(info.id)
+            stated = getattr(info.card_data, "base_model", None) or []
+            several = stated if isinstance(stated, list) else [stated]
+            named.update(one for one in several if isinstance(one, str) and HUB_ID.fullmatch(one))
+    return bool(wanted & named)
 
 
 def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:

@@ -28,7 +28,7 @@ from slack_ties.checkpoint import (
     read_headers_of_file,
 )
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
-from slack_ties.hub import Look, hub_errors, look_at_model, open_weights, split_reference
+from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, read_recipe, reference
 from slack_ties.record import Parent
@@ -100,6 +100,8 @@ class Plan:
     disk_free: int = 0
     memory: int = 0  # bytes at the peak, without what the system caches of files; an estimate
     memory_free: int = 0
+    device: str = "cpu"
+    device_memory: int = 0  # bytes at least, on a device other than the CPU
     warnings: tuple[str, ...] = ()
     errors: tuple[SlackTiesError, ...] = ()
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
@@ -238,6 +240,7 @@ def plan_merge(
         warnings=tuple(draft.warnings),
         errors=tuple(draft.errors),
         recipe=recipe,
+        device=options.device if options else "cpu",
         **cost,
         **free,
     )
@@ -428,14 +431,13 @@ def _compare_ancestry(draft: _Draft, api: HfApi | None, *, allow_unrelated: bool
         return
     base = draft.recipe.base
     base_look = draft.looks[base][0]
-    base_paths = {path for path, _ in split_reference(base)}
     others = {
         name: (look, headers)
         for name, headers in draft.headers.items()
         for look in draft.looks[name][:1]
         if name != base
-        # Its card may say so; then weights that are not here need not be fetched for it.
-        and not (base_paths & set(look.parents) and (look.missing or base_look.missing))
+        # The cards may say so; then weights that are not here need not be fetched for it.
+        and not ((look.missing or base_look.missing) and descends(look, base_look, api))
     }
     try:
         draft.likeness = compare_weights((base_look, draft.headers[base]), others, api)
@@ -633,7 +635,14 @@ def _cost(
     pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
     download = sum(look.download for looks in draft.looks.values() for look in looks)
     memory = PROCESS + buffered + max(largest.values(), default=0)
+    # On a device: the largest tensor of each model and of the result; what the method needs
+    # beside them was not measured on one.
+    working = 0
+    if options and options.device != "cpu":
+        kept = options.low_cpu_memory or options.gpu_rich
+        working = max(largest.values(), default=0) + (buffered if kept else 0)
     return {
+        "device_memory": working,
         "download": download,
         "disk": result + sum(pairs),  # a model with its adapter is made before it is merged
         "memory": max(memory, PROCESS + max(pairs, default=0)),
@@ -691,6 +700,7 @@ def _text(plan: Plan) -> list[str]:
         ("Download", _download_text(plan)),
         ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here"),
         ("Memory", f"about {size(plan.memory)} of {size(plan.memory_free)} free here"),
+        (plan.device, f"at least {size(plan.device_memory)}" if plan.device_memory else ""),
     ]
     lines += [f"{name + ':':12}{text}" for name, text in rows if text]
     for title, found in (("Warnings", plan.warnings), ("Errors", [str(e) for e in plan.errors])):
