@@ -1,6 +1,6 @@
 """The command line: each command parses, calls one function, prints what it returns.
 
-click lives in this module only, and only here errors become exit codes: 1 for what the
+click lives here and in cli_options.py, and only here errors become exit codes: 1 for what the
 user can mend, 2 for a wrong command line. torch, transformers, mergekit and the Hub client
 are imported by the command that needs them, never for --help.
 """
@@ -21,16 +21,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from slack_ties.config import (
-    RECOMMENDED,
-    Choices,
-    look_at_choices,
-    write_configs,
-    write_recipes,
+from slack_ties.cli_options import (
+    MERGEKIT_OPTIONS,
+    MergeCommand,
+    allow_unrelated,
+    as_json,
+    license_option,
+    private_option,
+    quiet,
 )
+from slack_ties.cli_options import choices as choice_options
+from slack_ties.config import Choices, look_at_choices, write_configs, write_recipes
 from slack_ties.errors import HubError, SlackTiesError
 from slack_ties.languages import list_languages
-from slack_ties.recipe import DTYPES, read_recipe
+from slack_ties.recipe import read_recipe
 from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -40,66 +44,6 @@ __all__ = ["main"]
 
 LOG = logging.getLogger("slack_ties")
 F = TypeVar("F", bound=Callable[..., Any])
-
-# mergekit's options that are not offered: we write the card, and have a --quiet.
-NOT_OFFERED = {"write_model_card", "quiet"}
-
-MERGEKIT_OPTIONS = """\b
-All options of mergekit-yaml work here too. The most used:
-  --device DEVICE          cpu, cuda, mps, auto, ...
-  --cuda                   short for --device cuda
-  --low-cpu-memory         keep results on the GPU: for more GPU memory than RAM
-  --out-shard-size SIZE    size of the files written, for example 2B  [1B]
-  --async-write            write while merging: faster, with memory for the whole result
-  -j, --num-threads N      CPU threads
-  --lora-merge-cache DIR   keep what is made of a MODEL+LORA pair
-  --trust-remote-code      run code that comes with a model (danger)
-  -v, -vv                  say more
-All of them: slack-ties merge --help-mergekit
-"""
-
-
-class _MergeCommand(click.Command):
-    """A command that takes mergekit's own options, loaded when one is given.
-
-    mergekit takes seconds to import: --help must not, and neither must a wrong config.
-    """
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """Parse with our options alone, and with mergekit's too if that fails."""
-        if {"-h", "--help"}.intersection(args):
-            args = ["--help"]
-        if "--help-mergekit" not in args:
-            try:
-                return super().make_context(info_name, list(args), parent, **extra)
-            except click.NoSuchOption:
-                pass
-        return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
-
-    def _with_mergekit_options(self) -> click.Command:
-        from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class
-
-        from slack_ties.merge import DEFAULTS  # noqa: PLC0415
-
-        command = click.Command(self.name, params=list(self.params))
-        command.help, command.epilog = self.help, self.epilog
-        ours = {param.name for param in self.params}
-        with_options: Any = add_merge_options(self.callback)
-        command.callback = with_options
-        for param in reversed(with_options.__click_params__):
-            param.default = DEFAULTS.get(param.name, param.default)
-            if param.name == "out_shard_size":
-                param.type, param.metavar = click.types.FuncParamType(_size), "SIZE"
-                param.help = "Bytes per file written, for example 500M or 2B  [default: 1B]"
-            if param.name not in NOT_OFFERED | ours:
-                command.params.append(param)
-        return command
 
 
 class _Group(click.Group):
@@ -124,125 +68,6 @@ def _command(function: F) -> F:
             sys.exit(1)
 
     return wrapper  # type: ignore[return-value]
-
-
-class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
-    """A number, or numbers by role or language: 0.5, or ct=1,sft=0.5."""
-
-    name = "numbers"
-
-    def __init__(self, *, share: bool = False) -> None:
-        self.share = share  # whether numbers are from 0 to 1
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | dict[str, float]:
-        """Return one number, or a mapping."""
-        if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
-        try:
-            if "=" not in value:
-                numbers = {"": float(value)}
-            else:
-                pairs = [pair.partition("=") for pair in value.split(",")]
-                numbers = {key.strip(): float(number) for key, _, number in pairs}
-        except ValueError:
-            self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
-        for number in numbers.values() if self.share else ():
-            if not 0 <= number <= 1:
-                self.fail(f"{number:g} is not in the range 0 to 1", param, ctx)
-        return numbers.get("", numbers)
-
-
-def _choices(function: F) -> F:
-    """Add the options that choose models and parameters; they arrive as `choices`."""
-    recommended = {name: str(value).lower() for name, value in RECOMMENDED.items()}
-    numbers = functools.partial(click.option, multiple=True, metavar="NUMBER|ROLE=NUMBER")
-    model = functools.partial(click.option, metavar="MODEL")
-    options = [
-        model("--base", help="Base model: a folder or a Hub id."),
-        model(
-            "--ct",
-            multiple=True,
-            help="The base continually pre-trained on the language; one for each LANG.",
-        ),
-        model("--sft", multiple=True, help="The base instruction-tuned in English; one or more."),
-        numbers(
-            "--weight",
-            "--weights",
-            type=_Numbers(),
-            help="Factor of all models' deltas, or of a role's (ct, sft) or a language's.  "
-            f"[{recommended['weight']}]",
-        ),
-        numbers(
-            "--density",
-            type=_Numbers(share=True),
-            help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
-        ),
-        numbers(
-            "--slack",
-            type=_Numbers(share=True),
-            help="Share that votes first, 0 to 1; a number alone is the SFT model's.  "
-            f"[{recommended['slack']}]",
-        ),
-        click.option(
-            "--normalize/--no-normalize",
-            default=None,
-            help=f"Divide by the sum of the weights added.  [{recommended['normalize']}]",
-        ),
-        click.option(
-            "--lambda",
-            "lambda_",
-            type=float,
-            metavar="NUMBER",
-            help=f"Factor of the merged delta.  [{recommended['lambda']}]",
-        ),
-        click.option(
-            "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
-        ),
-    ]
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        names = [name for name in Choices.__dataclass_fields__ if name != "tokenizer"]
-        chosen = {name: kwargs.pop(name) for name in names}
-        for name in ("weight", "density", "slack"):
-            chosen[name] = _one_or_by_role(name, chosen[name])
-        for name in ("ct", "sft"):
-            chosen[name] = chosen[name] or None
-        return function(*args, choices=Choices(**chosen), **kwargs)
-
-    for option in reversed(options):
-        wrapper = option(wrapper)
-    return wrapper  # type: ignore[return-value]
-
-
-def _one_or_by_role(
-    name: str, given: tuple[float | dict[str, float], ...]
-) -> float | dict[str, float] | None:
-    """Return an option that may come several times as one number, or as a mapping."""
-    mappings = [value for value in given if isinstance(value, dict)]
-    if len(mappings) < len(given):
-        if len(given) > 1:
-            msg = f"--{name}: one number is of all; beside others write ROLE=NUMBER"
-            raise click.UsageError(msg)
-        return given[0]
-    return {key: number for mapping in mappings for key, number in mapping.items()} or None
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
-license_option = click.option(
-    "--license", metavar="ID", help="The merged model's licence, as a Hub id such as llama2."
-)
-private_option = click.option(
-    "--private", is_flag=True, help="Make a new repository private.  [public]"
-)
-
-
-allow_unrelated = click.option(
-    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
-)
 
 
 @click.group(
@@ -313,7 +138,7 @@ def languages(*, as_json: bool) -> None:
     help="Folder for the configs.",
 )
 @click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
-@_choices
+@choice_options
 @click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
 @quiet
 @as_json
@@ -371,7 +196,7 @@ def config(  # noqa: PLR0913 - one per option
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
 
 
-@cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
 @click.argument("config", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
 @click.option(
@@ -461,7 +286,7 @@ def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
         sys.exit(1)
 
 
-@cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
@@ -581,7 +406,7 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
     click.echo(f"{published.url} at commit {published.commit}")
 
 
-@cli.command(cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
 @click.argument("what", metavar="LANG|CONFIG|REPO_ID")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="New folder for the result."
@@ -589,7 +414,7 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
 @click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
 @private_option
 @license_option
-@_choices
+@choice_options
 @allow_unrelated
 @quiet
 @as_json
@@ -806,7 +631,7 @@ def adapt(  # noqa: PLR0913 - one per option
 
 
 @cli.command(
-    cls=_MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Make a published merge again, compare."
+    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Make a published merge again, compare."
 )
 @click.argument("what", metavar="REPO_ID|DIR")
 @click.option(
@@ -861,17 +686,6 @@ def verify(  # noqa: PLR0913 - one per option
 def _show_and_exit(ctx: click.Context) -> None:
     click.echo(ctx.get_help())
     ctx.exit()
-
-
-def _size(value: str | int) -> int:
-    """Return mergekit's sizes as bytes; a usage error in place of its ValueError."""
-    from mergekit.common import parse_kmb  # noqa: PLC0415 - see _MergeCommand
-
-    try:
-        return int(parse_kmb(value))
-    except (ValueError, IndexError):
-        msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
-        raise click.BadParameter(msg) from None
 
 
 def _say(*, quiet: bool) -> None:

@@ -1,0 +1,217 @@
+"""What commands have in common: options of ours, and mergekit's own, loaded when one is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from slack_ties.config import RECOMMENDED, Choices
+from slack_ties.recipe import DTYPES
+
+__all__ = [
+    "MERGEKIT_OPTIONS",
+    "MergeCommand",
+    "Numbers",
+    "allow_unrelated",
+    "as_json",
+    "choices",
+    "license_option",
+    "parse_size",
+    "private_option",
+    "quiet",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# mergekit's options that are not offered: we write the card, and have a --quiet.
+NOT_OFFERED = {"write_model_card", "quiet"}
+
+MERGEKIT_OPTIONS = """\b
+All options of mergekit-yaml work here too. The most used:
+  --device DEVICE          cpu, cuda, mps, auto, ...
+  --cuda                   short for --device cuda
+  --low-cpu-memory         keep results on the GPU: for more GPU memory than RAM
+  --out-shard-size SIZE    size of the files written, for example 2B  [1B]
+  --async-write            write while merging: faster, with memory for the whole result
+  -j, --num-threads N      CPU threads
+  --lora-merge-cache DIR   keep what is made of a MODEL+LORA pair
+  --trust-remote-code      run code that comes with a model (danger)
+  -v, -vv                  say more
+All of them: slack-ties merge --help-mergekit
+"""
+
+
+class MergeCommand(click.Command):
+    """A command that takes mergekit's own options, loaded when one is given.
+
+    mergekit takes seconds to import: --help must not, and neither must a wrong config.
+    """
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse with our options alone, and with mergekit's too if that fails."""
+        if {"-h", "--help"}.intersection(args):
+            args = ["--help"]
+        if "--help-mergekit" not in args:
+            try:
+                return super().make_context(info_name, list(args), parent, **extra)
+            except click.NoSuchOption:
+                pass
+        return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
+
+    def _with_mergekit_options(self) -> click.Command:
+        from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class
+
+        from slack_ties.merge import DEFAULTS  # noqa: PLC0415
+
+        command = click.Command(self.name, params=list(self.params))
+        command.help, command.epilog = self.help, self.epilog
+        ours = {param.name for param in self.params}
+        with_options: Any = add_merge_options(self.callback)
+        command.callback = with_options
+        for param in reversed(with_options.__click_params__):
+            param.default = DEFAULTS.get(param.name, param.default)
+            if param.name == "out_shard_size":
+                param.type, param.metavar = click.types.FuncParamType(parse_size), "SIZE"
+                param.help = "Bytes per file written, for example 500M or 2B  [default: 1B]"
+            if param.name not in NOT_OFFERED | ours:
+                command.params.append(param)
+        return command
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
+    """A number, or numbers by role or language: 0.5, or ct=1,sft=0.5."""
+
+    name = "numbers"
+
+    def __init__(self, *, share: bool = False) -> None:
+        self.share = share  # whether numbers are from 0 to 1
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | dict[str, float]:
+        """Return one number, or a mapping."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            if "=" not in value:
+                numbers = {"": float(value)}
+            else:
+                pairs = [pair.partition("=") for pair in value.split(",")]
+                numbers = {key.strip(): float(number) for key, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
+        for number in numbers.values() if self.share else ():
+            if not 0 <= number <= 1:
+                self.fail(f"{number:g} is not in the range 0 to 1", param, ctx)
+        return numbers.get("", numbers)
+
+
+def choices(function: F) -> F:
+    """Add the options that choose models and parameters; they arrive as `choices`."""
+    recommended = {name: str(value).lower() for name, value in RECOMMENDED.items()}
+    numbers = functools.partial(click.option, multiple=True, metavar="NUMBER|ROLE=NUMBER")
+    model = functools.partial(click.option, metavar="MODEL")
+    options = [
+        model("--base", help="Base model: a folder or a Hub id."),
+        model(
+            "--ct",
+            multiple=True,
+            help="The base continually pre-trained on the language; one for each LANG.",
+        ),
+        model("--sft", multiple=True, help="The base instruction-tuned in English; one or more."),
+        numbers(
+            "--weight",
+            "--weights",
+            type=Numbers(),
+            help="Factor of all models' deltas, or of a role's (ct, sft) or a language's.  "
+            f"[{recommended['weight']}]",
+        ),
+        numbers(
+            "--density",
+            type=Numbers(share=True),
+            help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
+        ),
+        numbers(
+            "--slack",
+            type=Numbers(share=True),
+            help="Share that votes first, 0 to 1; a number alone is the SFT model's.  "
+            f"[{recommended['slack']}]",
+        ),
+        click.option(
+            "--normalize/--no-normalize",
+            default=None,
+            help=f"Divide by the sum of the weights added.  [{recommended['normalize']}]",
+        ),
+        click.option(
+            "--lambda",
+            "lambda_",
+            type=float,
+            metavar="NUMBER",
+            help=f"Factor of the merged delta.  [{recommended['lambda']}]",
+        ),
+        click.option(
+            "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
+        ),
+    ]
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        names = [name for name in Choices.__dataclass_fields__ if name != "tokenizer"]
+        chosen = {name: kwargs.pop(name) for name in names}
+        for name in ("weight", "density", "slack"):
+            chosen[name] = _one_or_by_role(name, chosen[name])
+        for name in ("ct", "sft"):
+            chosen[name] = chosen[name] or None
+        return function(*args, choices=Choices(**chosen), **kwargs)
+
+    for option in reversed(options):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def _one_or_by_role(
+    name: str, given: tuple[float | dict[str, float], ...]
+) -> float | dict[str, float] | None:
+    """Return an option that may come several times as one number, or as a mapping."""
+    mappings = [value for value in given if isinstance(value, dict)]
+    if len(mappings) < len(given):
+        if len(given) > 1:
+            msg = f"--{name}: one number is of all; beside others write ROLE=NUMBER"
+            raise click.UsageError(msg)
+        return given[0]
+    return {key: number for mapping in mappings for key, number in mapping.items()} or None
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
+license_option = click.option(
+    "--license", metavar="ID", help="The merged model's licence, as a Hub id such as llama2."
+)
+private_option = click.option(
+    "--private", is_flag=True, help="Make a new repository private.  [public]"
+)
+
+
+allow_unrelated = click.option(
+    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
+)
+
+
+def parse_size(value: str | int) -> int:
+    """Return mergekit's sizes as bytes; a usage error in place of its ValueError."""
+    from mergekit.common import parse_kmb  # noqa: PLC0415 - see MergeCommand
+
+    try:
+        return int(parse_kmb(value))
+    except (ValueError, IndexError):
+        msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
+        raise click.BadParameter(msg) from None
