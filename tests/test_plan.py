@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from hub_server import Server
 from slack_ties.config import Choices, make_config
-from slack_ties.errors import CheckpointError, HubError, OutputError, SlackTiesError
+from slack_ties.errors import CheckpointError, HubError, NotOnHubError, OutputError, SlackTiesError
 from slack_ties.merge import merge_models
 from slack_ties.pin import used_versions
 from slack_ties.plan import Plan, plan_merge, plan_pinned
@@ -90,7 +90,7 @@ def test_a_good_local_triple(triple: Folders, tmp_path: Path) -> None:
     for said in (
         "bo.yml: slack_ties for Tibetan",
         f"CT    {triple.ct}",
-        "0.708 like the base",
+        "similarity to the base 0.71 of 1",
         "Vocabulary: the same 512 tokens in all models",
         f"Chat:       template and special tokens of {triple.sft}",
         "Download:   nothing: all models are folders here",
@@ -196,7 +196,7 @@ def damage(folders: Folders, what: str) -> None:
         ("another width", "ct': hidden_size is 32, expected 64 as in '", "same base"),
         ("more layers", "ct': num_hidden_layers is 3, expected 2 as in '", "same base"),
         ("tied embeddings", "tie_word_embeddings is True, expected False", "same base"),
-        ("unrelated", "the same way (1: the same model, 0: nothing in c", "--allow-unrelated"),
+        ("unrelated", "ct' have nothing in common with the base '", "--allow-unrelated"),
         ("a missing tensor", "ct' lacks 'model.norm.weight', which the base", "same base"),
         ("another shape", "shape mismatch: model.norm.weight is 63 in '", "same base"),
         ("quantized", "is quantized, expected one with floating-point weights", "made from"),
@@ -405,7 +405,7 @@ def test_unrelated_models_on_the_hub(api: HfApi, tmp_path: Path) -> None:
 
     plan = plan_merge(make_config("bo", replace(HUB, ct="me/stranger")), api=api)
 
-    assert "the same way" in only_error(plan)
+    assert "have nothing in common with the base" in only_error(plan)
 
 
 @pytest.mark.usefixtures("on_hub")
@@ -417,7 +417,7 @@ def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
 
     plan = plan_merge(make_config("bo", replace(HUB, ct="me/none")), api=reader)
 
-    assert [type(error) for error in plan.errors] == [HubError, HubError]
+    assert [type(error) for error in plan.errors] == [HubError, NotOnHubError]
     assert "me/base' (no folder of that name here): access is gated" in str(plan.errors[0])
     assert "ask for access" in plan.errors[0].hint
     assert "me/none' (no folder of that name here): not found" in str(plan.errors[1])

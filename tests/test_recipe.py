@@ -42,7 +42,7 @@ def one_model(**parameters: object) -> str:
 
 
 def test_keeps_the_text_and_knows_the_models() -> None:
-    """The text stays as written; models come once, the base first."""
+    """The text stays as written; models come once, the base first; slack tells the SFT model."""
     recipe = parse_recipe(GOOD, where="x.yml")
 
     assert recipe.text == GOOD
@@ -51,7 +51,7 @@ def test_keeps_the_text_and_knows_the_models() -> None:
         "base",
         ("base", "ct", "sft"),
     )
-    assert [recipe.role(model) for model in recipe.models] == ["base", "", ""]
+    assert [recipe.role(model) for model in recipe.models] == ["base", "ct", "sft"]
 
 
 def test_reads_our_facts() -> None:
@@ -110,8 +110,8 @@ def test_accepts_what_mergekit_does(text: str) -> None:
     ("text", "message"),
     [
         ("models: [", "x.yml: line 1, column 10: not valid YAML: "),
-        ("just text", r"x.yml: expected a mergekit config \(keys and values\), got str"),
-        ("", "got NoneType"),
+        ("just text", r"x.yml: expected a mergekit config \(keys and values\), got a text"),
+        ("", "got nothing"),
         (changed(merge_method=None), "merge_method is missing"),
         (changed(models=None), "exactly one of models, slices and modules"),
         (changed(merge_methods="x"), "unknown key 'merge_methods'. Did you mean 'merge_method'?"),

@@ -213,8 +213,33 @@ def with_model(model: object) -> str:
         (good(name="x" * 300_000), "it has 300,"),
         (good(tokenizer={"source": "base", "pad_to_multiple_of": 10**12}), "pad_to_multiple_of"),
         # What a terminal would obey.
-        (good(name="\x1b]0;owned\x07"), "control characters in "),
-        (with_model("a/b\x1b[2J"), "control characters in "),
+        (good(name="\x1b]0;owned\x07"), "control characters "),
+        (with_model("a/b\x1b[2J"), "control characters "),
+        (good(name="\u202egpj.exe"), "control characters "),
+        (f'{GOOD.text}\nname: "\\ud83d"', "control characters |not valid YAML"),
+        (
+            good(tokenizer={"source": "base", "tokens": {"\x1b[31m": {"soruce": "a"}}}),
+            "control characters ",
+        ),
+        # A path where our own key's name would hide it.
+        (
+            good(
+                models=None,
+                modules={"slack_ties": {"models": [{"model": "/etc"}, {"model": "../up"}]}},
+            ),
+            "the model '/etc'",
+        ),
+        (
+            good(tokenizer={"source": "base", "tokens": {"slack_ties": {"source": "/etc"}}}),
+            "the model '/etc'",
+        ),
+        (good(tokenizer={"source": ["/etc"]}), "expected a folder or a Hub id"),
+        (good(tokenizer={"source": {"lora": {"path": "/etc"}}}), "model is missing"),
+        (good(tokenizer={"source": {"path": "/etc", "kind": "x"}}), "unknown key 'kind'"),
+        (
+            good(parameters={"weight": "X"}).replace("X", "0x" + "f" * 6000),
+            "a number is too long|Exceeds the limit",
+        ),
         # No recipe at all.
         ("just words", "expected a mergekit config"),
         ("", "expected a mergekit config"),
@@ -323,13 +348,27 @@ def test_adapting_forgets_the_old_models_tokens() -> None:
     assert adapt_recipe(kept, language="dz", ct="me/dz").data["tokenizer"] == {"source": "base"}
 
 
+def test_the_model_without_slack_is_the_ct_model() -> None:
+    """A slack_ties config says so much even without our key."""
+    recipe = parse_recipe(good(slack_ties=None), where="x.yml")
+
+    adapted = adapt_recipe(recipe, language="dz", ct="me/dz", language_name="Dzongkha")
+
+    assert adapted.models == (recipe.models[0], "me/dz", recipe.models[2])
+    assert adapted.facts.language["name"] == "Dzongkha"
+
+
 def test_adapting_a_config_without_roles() -> None:
     """The user says which model is replaced."""
-    recipe = parse_recipe(good(slack_ties=None), where="x.yml")
+    models = [{"model": m["model"], "parameters": {"weight": 1, "density": 1}} for m in MODELS]
+    text = good(slack_ties=None, merge_method="ties", parameters=None, models=models)
+    recipe = parse_recipe(text, where="x.yml")
 
     with pytest.raises(RecipeError, match="no word of which model is the CT model") as caught:
         adapt_recipe(recipe, language="dz", ct="me/dz")
-    assert caught.value.hint.startswith("--instead-of ")
+    assert (
+        caught.value.hint == f"say which one it is: --instead-of {' or '.join(recipe.models[1:])}"
+    )
     with pytest.raises(RecipeError, match="there is no model 'a/b' to replace"):
         adapt_recipe(recipe, language="dz", ct="me/dz", instead_of="a/b")
     adapted = adapt_recipe(recipe, language="dz", ct="me/dz", instead_of=recipe.models[1])

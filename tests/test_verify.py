@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -154,15 +155,61 @@ def test_other_tensors(
 
 
 def test_other_files_are_said(published: Path, tmp_path: Path) -> None:
-    """A changed tokenizer is no changed tensor, and is worth knowing."""
+    """A changed tokenizer is no changed tensor, and another model all the same."""
     bad = Path(shutil.copytree(published, tmp_path / "bad"))
     (bad / "tokenizer.json").write_text("{}")
 
     result = verify_model(bad, against=published)
 
-    assert result.same
-    assert result.files == ("tokenizer.json",)
-    assert "Other files that differ: tokenizer.json" in result.as_text()
+    assert not result.same
+    assert (result.differences, result.files) == ((), ("tokenizer.json",))
+    assert "Files that differ, and change what is loaded: tokenizer.json" in result.as_text()
+
+
+def test_weights_that_an_index_leads_to(published: Path, tmp_path: Path) -> None:
+    """Right files beside, and others that are loaded in their place."""
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(bad.glob("model*.safetensors")):
+        weights |= load_file(path)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    save_file(zeros, bad / "evil.safetensors", metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "evil.safetensors")}
+    (bad / "model.safetensors.index.json").write_text(json.dumps(index))
+    (bad / "evil.py").write_text("")
+
+    result = verify_model(bad, against=published)
+
+    assert not result.same
+    assert len(result.differences) == 21
+    assert result.files == ("evil.py",)
+    (bad / "model.safetensors.index.json").write_text("{}")
+    assert "model.safetensors.index.json" in verify_model(bad, against=published).files
+
+
+def test_files_of_another_size(published: Path, tmp_path: Path) -> None:
+    """The same tensors in one file instead of several, and the other way round."""
+    whole = Path(shutil.copytree(published, tmp_path / "whole"))
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(whole.glob("model*")):
+        weights |= load_file(path) if path.suffix == ".safetensors" else {}
+        path.unlink()
+    save_file(weights, whole / "model.safetensors", metadata={"format": "pt"})
+
+    for one, other in ((whole, published), (published, whole)):
+        result = verify_model(one, against=other)
+        assert (result.same, result.compared) == (True, 21)
+
+
+def test_another_version_of_transformers_is_no_difference(published: Path, tmp_path: Path) -> None:
+    """It writes its number into config.json; anything else there counts."""
+    bad = Path(shutil.copytree(published, tmp_path / "bad"))
+    config = json.loads((bad / "config.json").read_text("utf-8"))
+    (bad / "config.json").write_text(json.dumps({**config, "transformers_version": "9"}))
+    assert verify_model(bad, against=published).same
+    (bad / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+
+    assert verify_model(bad, against=published).files == ("config.json",)
 
 
 def test_a_folder_is_made_again(published: Path, api: HfApi) -> None:

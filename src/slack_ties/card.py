@@ -52,7 +52,8 @@ def write_card(
     path = out / CARD_FILE
     if path.exists() and not overwrite:
         msg = f"{path} is already there"
-        raise OutputError(msg, hint=f"slack-ties card {out} --overwrite  (replaces it)")
+        stated = f" --license {license}" if license else ""
+        raise OutputError(msg, hint=f"slack-ties card {out}{stated} --overwrite  (replaces it)")
     # A licence that somebody stated stays when the card is made again.
     license = license or own_license(out)  # noqa: A001
     card = make_card(recipe, record, folder=out.resolve(), repo_id=repo_id, license=license)

@@ -7,6 +7,7 @@ before the first gigabyte is read.
 from __future__ import annotations
 
 import json
+import operator
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -49,6 +50,7 @@ STORAGES = {
 }
 # What transformers calls the matrices with a row for each token.
 PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
+LONGEST_NAME = 255  # of a file
 MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
@@ -94,6 +96,9 @@ def read_headers(folder: Path, name: str = "") -> dict[str, Header]:
                 msg = f"model {name!r}: {shard.name} is missing, named in {index.name}"
                 raise CheckpointError(msg, hint=AGAIN)
             headers |= read(shard, name)
+        if not headers:
+            msg = f"model {name!r}: its {weights} holds no tensors, expected weights"
+            raise CheckpointError(msg, hint=AGAIN)
         return headers
     msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
     raise CheckpointError(msg, hint=AGAIN)
@@ -116,7 +121,7 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
             raise CheckpointError(msg, hint=f"name its base before it: BASE+{name}") from None
         msg = f"model {name!r}: no config.json in {str(folder)!r}, expected a transformers model"
         raise CheckpointError(msg) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"model {name!r}: config.json cannot be read: {error}"
         raise CheckpointError(msg, hint=AGAIN) from None
     except (KeyError, TypeError):
@@ -175,12 +180,13 @@ def _weight_map(index: Path, name: str) -> dict[str, str]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = {str(tensor): str(file) for tensor, file in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         msg = f"model {name!r}: {index.name} is damaged: {error!r}"
         raise CheckpointError(msg, hint=AGAIN) from None
     for file in files.values():
-        if Path(file).name != file:  # the index may come from anywhere: no way out of the folder
-            msg = f"model {name!r}: {index.name} names {file!r}, expected a file beside it"
+        # The index may come from anywhere: no way out of the folder, and no name too long.
+        if Path(file).name != file or len(file) > LONGEST_NAME:
+            msg = f"model {name!r}: {index.name} names {file[:100]!r}, expected a file beside it"
             raise CheckpointError(msg)
     return files
 
@@ -246,7 +252,9 @@ def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str
             places, _ = _safetensors_places(file)
             return {
                 key: Header(
-                    tuple(info["shape"]), FLOATS.get(info["dtype"], info["dtype"]), file_name
+                    tuple(map(operator.index, info["shape"])),
+                    FLOATS.get(info["dtype"], str(info["dtype"])),
+                    file_name,
                 )
                 for key, info in places.items()
             }
@@ -274,8 +282,9 @@ def first_entries(
             for name in tensors:
                 first, end = places[name]["data_offsets"]
                 dtype = FLOATS.get(places[name]["dtype"], "")
-                file.seek(start + first)
-                raw = file.read(min(count * ENTRY_BYTES.get(dtype, 0), end - first))
+                wanted = min(count * ENTRY_BYTES.get(dtype, 0), end - first)
+                file.seek(start + max(first, 0))
+                raw = file.read(max(wanted, 0))  # a negative number would be all of it
                 found[name] = _numbers(raw, dtype)
             return found
         with zipfile.ZipFile(file) as archive:
@@ -333,6 +342,10 @@ class _Stored(NamedTuple):
 def _pickle_places(archive: zipfile.ZipFile) -> dict[str, _Stored]:
     """Return where each tensor of a .bin file lies. Of its pickle nothing is run."""
     names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    info = archive.getinfo(names[0])
+    if info.file_size > MOST_HEADER or info.compress_type != zipfile.ZIP_STORED:
+        msg = f"its {names[0]} is no table of tensors"
+        raise pickle.UnpicklingError(msg)
     root = names[0].removesuffix("data.pkl")
     with archive.open(names[0]) as file:
         data = _Names(file, f"{root}data/").load()
@@ -340,8 +353,11 @@ def _pickle_places(archive: zipfile.ZipFile) -> dict[str, _Stored]:
     return {str(key): value for key, value in data.items() if isinstance(value, _Stored)}
 
 
-class _Names(pickle.Unpickler):
-    """Makes of each tensor a note of where it lies, and refuses everything else."""
+class _Names(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
+    """Makes of each tensor a note of where it lies, and refuses everything else.
+
+    The one in C sets aside memory for as many notes as a few bytes of the file claim.
+    """
 
     def __init__(self, file: IO[bytes], folder: str) -> None:
         super().__init__(file)
@@ -369,7 +385,9 @@ class _Names(pickle.Unpickler):
 def _note(
     storage: tuple[str, str], offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> _Stored:
-    return _Stored(*storage, offset, tuple(size), tuple(stride))
+    whole = operator.index
+    sizes, strides = tuple(map(whole, size)), tuple(map(whole, stride))
+    return _Stored(*storage, whole(offset), sizes, strides)
 
 
 def _damaged(file: str, name: str, error: Exception) -> CheckpointError:

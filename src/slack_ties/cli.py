@@ -32,7 +32,7 @@ from slack_ties.cli_options import (
 )
 from slack_ties.cli_options import choices as choice_options
 from slack_ties.config import Choices, look_at_choices, write_configs, write_recipes
-from slack_ties.errors import HubError, SlackTiesError
+from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
 from slack_ties.languages import list_languages
 from slack_ties.recipe import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -44,6 +44,17 @@ __all__ = ["main"]
 
 LOG = logging.getLogger("slack_ties")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Path(click.Path):
+    """A path; ~ is the home folder also where the shell left it, as in --out=~/x."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path with the home folder written out."""
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - never raises
+
+
+PATH = _Path(path_type=Path)
 
 
 class _Group(click.Group):
@@ -134,7 +145,7 @@ def languages(*, as_json: bool) -> None:
     "--output",
     default="merge_configs",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder for the configs.",
 )
 @click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
@@ -169,6 +180,30 @@ def config(  # noqa: PLR0913 - one per option
       slack-ties config bo ug mn-Mong --joint --weight bo=1,ug=0.5,mn-Mong=0.5,sft=1
       slack-ties config eu --base BASE --ct BASQUE_MODEL --sft CHAT_MODEL
     """
+    _check_lang(lang, choices, every=every, joint=joint)
+    names = [triple.key for triple in list_languages()] if every else lang
+    try:
+        choices = look_at_choices(choices, lang)
+    except NotOnHubError:
+        raise
+    except HubError as error:
+        if not quiet:
+            click.echo(f"Not looked into: {error}. `slack-ties plan` will do it.", err=True)
+    paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
+    if as_json:
+        _print_json({"configs": [str(path) for path in paths]})
+        return
+    for path in paths:
+        click.echo(path)
+    if not quiet and choices.base and not (choices.ct and choices.sft):
+        models = ", ".join(read_recipe(paths[0]).models)
+        click.echo(f"\nWhat you did not name is the catalogue's: {models}", err=True)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
+
+
+def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: bool) -> None:
+    """Refuse what does not go together."""
     if bool(lang) == every:
         msg = "give one or more LANG, or --all"
         raise click.UsageError(msg)
@@ -181,27 +216,12 @@ def config(  # noqa: PLR0913 - one per option
     if joint and len(lang) < 2:  # noqa: PLR2004 - several
         msg = "--joint goes with two LANG or more"
         raise click.UsageError(msg)
-    names = [triple.key for triple in list_languages()] if every else lang
-    try:
-        choices = look_at_choices(choices, lang)
-    except HubError as error:
-        click.echo(f"Not looked into: {error}. `slack-ties plan` will do it.", err=True)
-    paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
-    if as_json:
-        _print_json({"configs": [str(path) for path in paths]})
-        return
-    for path in paths:
-        click.echo(path)
-    if not quiet:
-        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
 
 
 @cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
-@click.argument("config", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("config", nargs=-1, required=True, metavar="CONFIG", type=PATH)
 @click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="With --pin: write here instead."
-)
+@click.option("-o", "--output", type=PATH, help="With --pin: write here instead.")
 @click.option(
     "--offline-lint", is_flag=True, help="Only check configs that are to be shared; no network."
 )
@@ -287,8 +307,8 @@ def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
 
 
 @cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--help-mergekit",
     is_flag=True,
@@ -335,7 +355,7 @@ def merge(  # noqa: PLR0913 - one per option
 
 
 @cli.command(short_help="Write the model card.")
-@click.argument("source", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="OUT", type=PATH)
 @click.option(
     "--repo-id", metavar="OWNER/NAME", help="Where it will be published, for the example."
 )
@@ -379,7 +399,7 @@ def card(  # noqa: PLR0913 - one per option
 
 
 @cli.command(short_help="Send a merged model to the Hub.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.argument("repo_id", metavar="REPO_ID")
 @private_option
 @quiet
@@ -404,13 +424,13 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
         _print_json(asdict(published))
         return
     click.echo(f"{published.url} at commit {published.commit}")
+    if not quiet:
+        click.echo(f"\nNext: slack-ties verify {published.repo_id}", err=True)
 
 
 @cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
 @click.argument("what", metavar="LANG|CONFIG|REPO_ID")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="New folder for the result."
-)
+@click.option("--out", required=True, type=PATH, help="New folder for the result.")
 @click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
 @private_option
 @license_option
@@ -524,7 +544,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
             one.license,
             one.modified,
             str(one.downloads),
-            " ".join(one.bases),
+            " ".join(one.bases) or "(folders of its author)",
         )
         for one in found
     ]
@@ -534,9 +554,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
 
 @recipes.command(short_help="Fetch a recipe from the Hub.")
 @click.argument("repo_id", metavar="REPO_ID[@REVISION]")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The file to write.  [NAME.yml]"
-)
+@click.option("-o", "--output", type=PATH, help="The file to write.  [NAME.yml]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
 @quiet
 @as_json
@@ -585,14 +603,15 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
 
 
 @recipes.command(short_help="Make a recipe for another language.")
-@click.argument("config", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("config", metavar="FILE", type=PATH)
 @click.option("--language", metavar="LANG", required=True, help="A language, or its code.")
 @click.option("--ct", metavar="MODEL", required=True, help="The CT model of that language.")
 @click.option("--instead-of", metavar="MODEL", help="The model that it replaces.  [the CT model]")
+@click.option("--language-name", metavar="NAME", help="English name, if the catalogue has none.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The file to write.  [merge_configs/LANG.yml]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
@@ -605,6 +624,7 @@ def adapt(  # noqa: PLR0913 - one per option
     language: str,
     ct: str,
     instead_of: str | None,
+    language_name: str | None,
     output: Path | None,
     overwrite: bool,
     quiet: bool,
@@ -619,7 +639,13 @@ def adapt(  # noqa: PLR0913 - one per option
     """
     from slack_ties.recipes import adapt_recipe  # noqa: PLC0415 - imports the Hub client
 
-    recipe = adapt_recipe(read_recipe(config), language=language, ct=ct, instead_of=instead_of)
+    recipe = adapt_recipe(
+        read_recipe(config),
+        language=language,
+        ct=ct,
+        instead_of=instead_of,
+        language_name=language_name,
+    )
     path = output or Path("merge_configs", recipe.where)
     write_recipes({path: recipe}, overwrite=overwrite)
     if as_json:
@@ -636,12 +662,12 @@ def adapt(  # noqa: PLR0913 - one per option
 @click.argument("what", metavar="REPO_ID|DIR")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Keep the rebuilt model in this new folder.  [it is deleted]",
 )
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Compare with this folder, without merging again.",
 )
 @quiet

@@ -107,6 +107,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer cl
             else:
                 pairs = [pair.partition("=") for pair in value.split(",")]
                 numbers = {key.strip(): float(number) for key, _, number in pairs}
+                if len(numbers) < len(pairs):
+                    self.fail(f"{value!r} names a role twice", param, ctx)
         except ValueError:
             self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
         for number in numbers.values() if self.share else ():
@@ -162,6 +164,14 @@ def choices(function: F) -> F:
             "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
         ),
     ]
+
+    options.append(
+        click.option(
+            "--language-name",
+            metavar="NAME",
+            help="English name of a language outside the catalogue, for the card.",
+        )
+    )
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

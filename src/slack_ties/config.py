@@ -65,6 +65,7 @@ class Choices:
     normalize: bool | None = None
     lambda_: float | None = None
     dtype: str | None = None  # of the merged model, by mergekit's names
+    language_name: str | None = None  # in English, for a language outside the catalogue
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; see `look_at_choices`
 
     def made(self) -> list[str]:
@@ -96,7 +97,7 @@ def write_configs(
         OutputError: The folder cannot be written to, or a config there was edited.
 
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     languages = [languages] if isinstance(languages, str) else list(languages)
     groups = [languages] if joint else [[language] for language in languages]
     recipes = {folder / r.where: r for r in (make_config(group, choices) for group in groups)}
@@ -248,20 +249,20 @@ def _triple(language: str, choices: Choices) -> Triple:
     except CatalogueError:
         if not (choices.base and choices.ct and choices.sft):
             raise
-        of = unlisted_language(language)
+        of = replace(unlisted_language(language), name=choices.language_name or "")
         none = Source("")
         triple = Triple(of.tag, of, family="", dtype="", base=none, ct=none, sft=none)
     (ct,) = _several(choices.ct) or [""]
     sft = _several(choices.sft)
     triple = replace(
         triple,
-        base=Source(choices.base) if choices.base else triple.base,
+        base=Source(_here(choices.base)) if choices.base else triple.base,
         ct=Source(ct) if ct else triple.ct,
         sft=Source(sft[0]) if sft else triple.sft,
         extended=triple.extended and not ct,
     )
     if choices.base:  # its name and its type are not the catalogue's
-        triple = replace(triple, family="", dtype=stored_dtype(Path(choices.base)))
+        triple = replace(triple, family="", dtype=stored_dtype(Path(triple.base.id)))
     return triple
 
 
@@ -273,7 +274,15 @@ def _sft(triples: Sequence[Triple], choices: Choices) -> list[Source]:
 def _several(value: str | Sequence[str] | None) -> list[str]:
     if value is None:
         return []
-    return [value] if isinstance(value, str) else list(value)
+    return [_here(one) for one in ([value] if isinstance(value, str) else value)]
+
+
+def _here(model: str) -> str:
+    """Return a model with the home folder written out: mergekit does not know ~."""
+    try:
+        return str(Path(model).expanduser()) if model.startswith("~") else model
+    except RuntimeError:  # no such user: said when the model is looked for
+        return model
 
 
 def _chosen(choices: Choices) -> dict[str, Any]:

@@ -6,6 +6,7 @@ SlackTiesError
 ├── CheckpointError   a model that is missing, damaged or does not fit the others
 ├── OutputError       a place that cannot be written to
 └── HubError          the Hub cannot be reached or refuses
+    └── NotOnHubError     it has no such repository, or none that the present token may see
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ __all__ = [
     "CatalogueError",
     "CheckpointError",
     "HubError",
+    "NotOnHubError",
     "OutputError",
     "RecipeError",
     "SlackTiesError",
     "nearest",
+    "visible",
 ]
 
 
@@ -37,8 +40,8 @@ class SlackTiesError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         """Keep both texts to one line each: they are printed as such."""
-        super().__init__(" ".join(message.split()))
-        self.hint = " ".join(hint.split())
+        super().__init__(visible(" ".join(message.split())))
+        self.hint = visible(" ".join(hint.split()))
 
 
 class CatalogueError(SlackTiesError):
@@ -59,6 +62,15 @@ class OutputError(SlackTiesError):
 
 class HubError(SlackTiesError):
     """The Hugging Face Hub cannot be reached, or refuses."""
+
+
+class NotOnHubError(HubError):
+    """The Hub has no such repository or revision, or none that the present token may see."""
+
+
+def visible(text: str) -> str:
+    """Return somebody's text with every character written out that a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: list[str]) -> str:

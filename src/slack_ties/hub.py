@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-from slack_ties.errors import CheckpointError, HubError
+from slack_ties.errors import CheckpointError, HubError, NotOnHubError
 
 __all__ = [
     "Look",
@@ -49,6 +49,14 @@ __all__ = [
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
+MOST_TEXT = 64_000_000  # bytes of a text file that is fetched to look at a model
+# Those of them that say what a model is.
+LOOKED_AT = (
+    *("config.json", "generation_config.json", "adapter_config.json", "*.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.json", "vocab.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"),
+    "README.md",
+)
 TEXT_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md")
 # Weights, the better format first. Names as transformers and peft write them.
 WEIGHT_FILES = (
@@ -128,7 +136,8 @@ def find_model(
 ) -> Snapshot:
     """Return the folder `path`, or a snapshot of the Hub model of that id.
 
-    A Hub id that is a folder here is that folder, as for mergekit and transformers.
+    A Hub id that is a folder here is that folder, as for mergekit and transformers, unless
+    a revision is asked for.
     Without network a snapshot in the Hub cache is used if there is one.
 
     Args:
@@ -143,7 +152,7 @@ def find_model(
         HubError: The model cannot be had from the Hub.
 
     """
-    folder = _local_folder(path)
+    folder = _local_folder(path, revision)
     if folder:
         return Snapshot(folder, license=own_license(folder))
     api = api or HfApi()
@@ -157,8 +166,7 @@ def find_model(
             cached = _cached(path, revision, api, cache_dir=cache)
             if cached is None:
                 raise
-            LOG.warning("  %s is not reachable: using the copy in the cache", api.endpoint)
-            return cached
+            return cached  # `look_at_model` has said so
         names = [sibling.rfilename for sibling in info.siblings or ()]
         weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
@@ -168,8 +176,10 @@ def find_model(
     return _snapshot(Path(str(found)))
 
 
-def _local_folder(path: str) -> Path | None:
+def _local_folder(path: str, revision: str | None = None) -> Path | None:
     """Return the folder that `path` names; None if it can only be a Hub id."""
+    if revision and HUB_ID.fullmatch(path) and not path.startswith("."):
+        return None  # a folder has no revisions
     try:
         folder = Path(path).expanduser()
         there = folder.exists()
@@ -197,7 +207,7 @@ def look_at_model(
     For a Hub id the small text files are downloaded, which also tells whether a gated model
     can be read. Arguments and errors as for `find_model`.
     """
-    folder = _local_folder(path)
+    folder = _local_folder(path, revision)
     if folder:
         sizes = {
             file.name: file.stat().st_size
@@ -224,8 +234,19 @@ def look_at_model(
             if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
                 raise
             return _look_in_cache(path, revision, api, cache, error)
+        texts = [
+            file.rfilename
+            for file in info.siblings or ()
+            if any_matches([file.rfilename], LOOKED_AT)
+            and "/" not in file.rfilename
+            and (file.size or 0) <= MOST_TEXT
+        ]
         found = api.snapshot_download(
-            path, revision=revision, cache_dir=cache, tqdm_class=_Silent, **_only(())
+            path,
+            revision=revision,
+            cache_dir=cache,
+            tqdm_class=_Silent,
+            allow_patterns=texts or ["config.json"],
         )
     commit = info.sha or ""
     folder = Path(str(found))
@@ -260,7 +281,10 @@ def _look_in_cache(
             msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the cache does not hold all of it"
             raise HubError(msg, hint=f"unset HF_HUB_OFFLINE once, or: hf download {path}") from None
         raise error
-    LOG.warning("  %s is not asked: %s is taken from the cache", api.endpoint, path)
+    if isinstance(error, OfflineModeIsEnabled):
+        LOG.info("  %s is taken from the cache, as HF_HUB_OFFLINE says", path)
+    else:
+        LOG.warning("  %s cannot be reached: %s is taken from the cache", api.endpoint, path)
     look = look_at_model(str(cached.path))
     return replace(look, path=path, commit=cached.commit)
 
@@ -341,13 +365,13 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
         ) from None
     except RepositoryNotFoundError:
         msg = f"{what}: not found on {api.endpoint}, or private and the present token cannot see it"
-        raise HubError(msg, hint=f"check the spelling; if it is private: {login}") from None
+        raise NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}") from None
     except LocalEntryNotFoundError as error:
         raise _unreachable(what, api, error) from None
     except (RevisionNotFoundError, EntryNotFoundError) as error:
         missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
         msg = f"{what}: {api.endpoint} has no such {missing}"
-        raise HubError(msg, hint="look at the model's files and commits on the Hub") from None
+        raise NotOnHubError(msg, hint="look at the model's files and commits on the Hub") from None
     except HfHubHTTPError as error:
         raise _refused(what, api, error) from None
     except HFValidationError as error:
@@ -428,5 +452,5 @@ def _card_metadata(folder: Path) -> dict[str, Any]:
     card = folder / "README.md"
     try:
         return (metadata_load(card) or {}) if card.is_file() else {}
-    except (ValueError, OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (ValueError, OSError, RecursionError, yaml.YAMLError):
         return {}

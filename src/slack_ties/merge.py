@@ -8,25 +8,29 @@ it is complete. While weights are merged nothing calls the network.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
+import pickle
 import re
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError
 
 from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.pin import PACKAGES, REFERENCE_KEYS
+from slack_ties.pin import PACKAGES
 from slack_ties.plan import nearest_folder, plan_merge, size
-from slack_ties.recipe import FACTS_KEY, Recipe, read_recipe, reference
+from slack_ties.recipe import FACTS_KEY, Recipe, places, put, read_recipe, reference
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, write_record
 from slack_ties.vocabulary import adopt_chat
 
@@ -102,8 +106,9 @@ def merge_models(  # noqa: PLR0913 - all by name
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
-    check_output(Path(out))
-    out = Path(out).resolve()  # what a link leads to is what takes the result
+    out = Path(out).expanduser()
+    check_output(out)
+    out = out.resolve()  # what a link leads to is what takes the result
     if options:
         _check_device(options)
     for name in recipe.models:
@@ -228,11 +233,14 @@ def _check_device(options: MergeOptions) -> None:
 def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
     """Take chat template and special tokens from the first SFT model that has them."""
     for name in recipe.models_of("sft")[:1]:
-        taken = adopt_chat(
-            work, snapshots[name][0].path, template=not recipe.data.get("chat_template")
-        )
+        folder, template = snapshots[name][0].path, not recipe.data.get("chat_template")
+        try:
+            taken = adopt_chat(work, folder, template=template)
+        except Exception as error:  # noqa: BLE001 - no odd file is worth a finished merge
+            LOG.warning("  nothing is taken from the tokenizer of %s: %s", name, error)
+            return
         if taken:
-            LOG.info("  of %s: %s", name, ", ".join(taken))
+            LOG.info("  taken from %s: %s", name.partition("@")[0], ", ".join(taken))
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -292,7 +300,8 @@ def _run(
                 options = options.model_copy(update={"lora_merge_cache": lora})
             merge_config = MergeConfiguration.model_validate(_localized(data, local))
             try:
-                run_merge(merge_config, str(work), options)
+                with redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr):
+                    run_merge(merge_config, str(work), options)
             finally:
                 LoaderCache().loaders.clear()  # before the adapters' files go
     except SlackTiesError as error:
@@ -302,22 +311,28 @@ def _run(
         place = ".".join(map(str, first["loc"]))
         msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
         raise RecipeError(_renamed(msg, snapshots)) from None
-    except (
-        SafetensorError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:
+    except Exception as error:  # mergekit, transformers and pickle each raise their own
         if isinstance(error, (SafetensorError, OSError)) and _is_of_writing(error, work):
             raise _unwritable(out, error) from None
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
-        raise CheckpointError(msg, hint=MORE) from None
+        lazy = isinstance(error, pickle.UnpicklingError) and options.lazy_unpickle
+        hint = "add --no-lazy-unpickle: PyTorch's own loader knows more types" if lazy else MORE
+        raise CheckpointError(msg, hint=hint) from None
+
+
+class _WithoutBars(io.TextIOBase):
+    """Standard error without progress bars: mergekit shows one of its tokenizers' all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass on what is no bar and no line end of one."""
+        if "\r" not in text and text.strip():
+            self.stream.write(text)
+        return len(text)
 
 
 def _local_reference(found: list[Snapshot]) -> dict[str, Any]:
@@ -326,21 +341,15 @@ def _local_reference(found: list[Snapshot]) -> dict[str, Any]:
     return dict(zip(("model", "lora"), parts, strict=False))
 
 
-def _localized(value: Any, local: Mapping[str, dict[str, Any]]) -> Any:
+def _localized(data: Mapping[str, Any], local: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Return a config with every model replaced by its folder on this disk."""
-    if isinstance(value, Mapping):
-        changed = {}
-        for key, item in value.items():
-            if key in REFERENCE_KEYS and reference(item) in local:
-                kept = item if isinstance(item, Mapping) else {}
-                architecture = kept.get("override_architecture")
-                changed[key] = {**local[reference(item)], "override_architecture": architecture}
-            else:
-                changed[key] = _localized(item, local)
-        return changed
-    if isinstance(value, list):
-        return [_localized(item, local) for item in value]
-    return value
+    changed = deepcopy(dict(data))
+    for place, value in places(data):
+        if place[0] != FACTS_KEY and reference(value) in local:
+            kept = value if isinstance(value, Mapping) else {}
+            architecture = kept.get("override_architecture")
+            put(changed, place, {**local[reference(value)], "override_architecture": architecture})
+    return changed
 
 
 def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:

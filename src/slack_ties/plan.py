@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,17 @@ from slack_ties.checkpoint import (
     read_headers,
     read_headers_of_file,
 )
-from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError, nearest
+from slack_ties.errors import (
+    CheckpointError,
+    OutputError,
+    RecipeError,
+    SlackTiesError,
+    nearest,
+    visible,
+)
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
-from slack_ties.recipe import Recipe, check_parameter_names, read_recipe, reference
+from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
 from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
 
@@ -124,6 +132,9 @@ class Plan:
             raise RecipeError(msg)
         return pin_recipe(self.recipe, {m.model: m.commits for m in self.models}, options)
 
+    def __str__(self) -> str:
+        return self.as_text()
+
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         data = {
@@ -139,7 +150,7 @@ class Plan:
 
     def as_text(self) -> str:
         """Return what a person reads."""
-        return "\n".join(_text(self))
+        return "\n".join(map(visible, _text(self)))
 
     def check(self) -> None:
         """Raise the first error, if there is one."""
@@ -166,6 +177,11 @@ class _Draft:
     likeness: dict[str, Likeness] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     errors: list[SlackTiesError] = field(default_factory=list)
+
+    @property
+    def first(self) -> str:
+        """The model that the others must fit: the base, or the first where there is none."""
+        return self.recipe.base or self.recipe.models[0]
 
 
 def plan_merge(
@@ -200,8 +216,8 @@ def plan_merge(
             _look(draft, name, api, options)
         except SlackTiesError as error:
             draft.errors.append(error)
-    _say_what_changed(draft)
-    if recipe.base in draft.headers and "models" in recipe.data:
+    _say_what_is_odd(draft)
+    if draft.first in draft.headers and "models" in recipe.data:
         _compare_structure(draft, allow_crimes=bool(options and options.allow_crimes))
     section = _plan_vocabulary(draft, options)
     if recipe.base in draft.headers and "models" in recipe.data:
@@ -237,7 +253,7 @@ def plan_merge(
         chat=_chat_text(draft),
         license=license_id,
         license_reason=reason,
-        warnings=tuple(draft.warnings),
+        warnings=tuple(map(visible, draft.warnings)),
         errors=tuple(draft.errors),
         recipe=recipe,
         device=options.device if options else "cpu",
@@ -347,8 +363,8 @@ def _model(draft: _Draft, name: str) -> PlannedModel:
     )
 
 
-def _say_what_changed(draft: _Draft) -> None:
-    """Warn of branches that moved, and of other versions than the config was made with."""
+def _say_what_is_odd(draft: _Draft) -> None:
+    """Warn of branches that moved, of other versions, and of inputs that change nothing."""
     for looks in draft.looks.values():
         for look in looks:
             if look.head:
@@ -356,7 +372,16 @@ def _say_what_changed(draft: _Draft) -> None:
                     f"{look.path} is pinned at {look.commit[:7]}, and its main has moved on to "
                     f"{look.head[:7]}: look there for what changed"
                 )
-    facts = draft.recipe.facts
+    recipe, facts = draft.recipe, draft.recipe.facts
+    listed = [reference(part["model"]) for part in recipe.data.get("models") or ()]
+    if recipe.method == "slack_ties" and recipe.base in listed:
+        draft.warnings.append(f"{recipe.base} is the base itself: it has no change to add")
+    weights = [
+        {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
+        for part in recipe.data.get("models") or ()
+    ]
+    if weights and not any(weights) and None not in weights:
+        draft.warnings.append("all weights are 0: the result is the base")
     here = used_versions()
     other = {
         f"{name} {there} (here {here[name]})"
@@ -387,7 +412,7 @@ def _check_method(recipe: Recipe) -> None:
 
 
 def _compare_structure(draft: _Draft, *, allow_crimes: bool) -> None:
-    base = draft.recipe.base
+    base = draft.first
     theirs = {name: config for name, config in draft.configs.items() if name != base}
     for name, config in theirs.items():
         ours = draft.configs[base]
@@ -397,7 +422,9 @@ def _compare_structure(draft: _Draft, *, allow_crimes: bool) -> None:
             draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
             return
         for key in SAME:
-            if key in config and key in ours and config[key] != ours[key] and not allow_crimes:
+            # What is null is the default, which the shapes of the tensors show.
+            stated = config.get(key) is not None and ours.get(key) is not None
+            if stated and config[key] != ours[key] and not allow_crimes:
                 msg = f"{name!r}: {key} is {config[key]!r}, expected {ours[key]!r} as in {base!r}"
                 draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
                 return
@@ -405,18 +432,23 @@ def _compare_structure(draft: _Draft, *, allow_crimes: bool) -> None:
             f"{name}: {key} is {config[key]!r} and {ours[key]!r} in the base, which the merged "
             "model will have"
             for key in ALIKE
-            if key in config and key in ours and config[key] != ours[key]
+            if config.get(key) is not None
+            and ours.get(key) is not None
+            and config[key] != ours[key]
         ]
     known = {name: headers for name, headers in draft.headers.items() if headers}
     if base not in known:
         return
     for name, headers in known.items():
-        missing = [n for n in known[base] if n not in headers and not n.endswith(ALONE)]
+        needed = [n for n in known[base] if not n.endswith(ALONE) and not IGNORED.search(n)]
+        missing = [n for n in needed if n not in headers]
         if missing:
             msg = f"{name!r} lacks {_some(missing)}, which the base {base!r} has"
-            draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
+            hint = "is it complete, and of the same base? If it came from the Hub: hf download ID "
+            draft.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
             return
-        extra = [n for n in headers if n not in known[base] and not IGNORED.search(n)]
+        extra = [n for n in headers if n not in known[base]]
+        extra = [n for n in extra if not n.endswith(ALONE) and not IGNORED.search(n)]
         if extra:
             draft.warnings.append(f"{name}: {_some(extra)} is not in the base and is left out")
     try:
@@ -441,20 +473,25 @@ def _compare_ancestry(draft: _Draft, api: HfApi | None, *, allow_unrelated: bool
     }
     try:
         draft.likeness = compare_weights((base_look, draft.headers[base]), others, api)
+    except CheckpointError as error:  # a .bin file that can be merged, but not looked into
+        draft.warnings.append(f"whether the models have a common ancestor is not known: {error}")
     except SlackTiesError as error:
         draft.errors.append(error)
     for name, found in draft.likeness.items():
-        measure = f"the weights of {name!r} and of the base {base!r} point {found.cosine:.2f} the "
-        measure += "same way (1: the same model, 0: nothing in common)"
+        measure = f"(cosine {found.cosine:.2f}: 1 is the same model, 0 an unrelated one)"
         if found.cosine < UNRELATED:
-            msg = f"{measure}: expected a model that was trained from it"
+            msg = f"the weights of {name!r} have nothing in common with the base {base!r} "
+            msg += f"{measure}, expected a model that was trained from it"
             hint = "is base_model right? To merge all the same: --allow-unrelated"
             if allow_unrelated:
                 draft.warnings.append(msg)
             else:
                 draft.errors.append(CheckpointError(msg, hint=hint))
         elif found.cosine < FAR:
-            draft.warnings.append(f"{measure}: is it of another version of the base?")
+            draft.warnings.append(
+                f"the weights of {name!r} are not much like the base's {measure}: is it of another "
+                "version of the base?"
+            )
         elif found.change == 0 and len(draft.looks[name]) == 1:
             draft.warnings.append(
                 f"{name}: no difference from the base in {found.entries:,} entries: is it the "
@@ -468,14 +505,17 @@ def _compare_ancestry(draft: _Draft, api: HfApi | None, *, allow_unrelated: bool
 def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | None:
     """Return what the result's vocabulary is; an error if the config has to say more."""
     recipe = draft.recipe
-    if recipe.base not in draft.words or "models" not in recipe.data:
+    _check_template(draft)
+    _check_sources(draft)
+    if draft.first not in draft.words or "models" not in recipe.data:
         return None
     roles = {name: recipe.role(name) for name in recipe.models}
     words = {name: draft.words[name] for name in recipe.models if name in draft.words}
-    base = words[recipe.base]
-    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
-    if told:
-        data = told if isinstance(told, Mapping) else {"source": told}
+    base = words[draft.first]
+    data = recipe.data.get("tokenizer")
+    if recipe.data.get("tokenizer_source"):
+        data = {"source": recipe.data["tokenizer_source"]}
+    if data:
         _check_rows(draft, data)
         return Section(data, _told_text(draft, data))
     section = choose_section(words, roles)
@@ -497,8 +537,9 @@ def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | N
 def _check_rows_alike(draft: _Draft) -> None:
     """Refuse matrices of different length that no tokenizer explains."""
     known = {name: headers for name, headers in draft.headers.items() if headers}
-    if draft.errors or draft.recipe.base not in known:
+    if draft.errors or draft.first not in known:
         return
+    known = {draft.first: known.pop(draft.first), **known}
     try:
         check_shapes(known)
     except CheckpointError as error:
@@ -507,27 +548,76 @@ def _check_rows_alike(draft: _Draft) -> None:
 
 def _check_rows(draft: _Draft, told: Mapping[str, Any]) -> bool:
     """Refuse tokens without a row, at which mergekit would trip while it merges."""
-    source = told.get("source", "union")
-    words = draft.words.get(draft.recipe.base if source == "base" else reference(source))
-    for other, theirs in draft.words.items():
-        if not theirs or words is None:
-            continue
-        # mergekit strips them from the base's tokenizer when it is the source, from no other.
-        taken = words.tokens.keys() | (() if source == "base" else words.beyond)
-        if bad := sorted(theirs.beyond & taken):
-            msg = f"{other!r}: its tokenizer has {_some(bad)}, and its embedding only "
-            msg += f"{theirs.rows:,} rows"
-            hint = "remove these tokens from its tokenizer, or choose another tokenizer source"
+    known = {name: words for name, words in draft.words.items() if words}
+    out = _tokens(draft, told)
+    added = {token: how or {} for token, how in (told.get("tokens") or {}).items()}
+    hint = "remove these tokens from its tokenizer, or choose another tokenizer source"
+    for name, words in known.items():
+        # mergekit strips them from the base's tokenizer, and from no other.
+        if name != draft.first and (bad := sorted(words.beyond & out)):
+            msg = f"{name!r}: its tokenizer has {_some(bad)}, and its embedding only "
+            msg += f"{words.rows:,} rows"
             draft.errors.append(CheckpointError(msg, hint=hint))
             return False
+    base = known.get(draft.first)
+    new = [token for token in added if base and token not in base.tokens]
+    if new and base and told.get("source") == "base" and len(base.tokens) >= base.rows:
+        msg = f"{draft.recipe.where}: tokenizer.tokens adds {_some(new)} to the base's own "
+        msg += "tokenizer, which mergekit cannot do"
+        hint = "name a model as the source, or union"
+        draft.errors.append(RecipeError(msg, hint=hint))
+        return False
+    for token, how in added.items():
+        source = how.get("source")
+        donor = known.get(reference(source)) if isinstance(source, str) else None
+        if donor and token not in donor.tokens:
+            msg = f"{draft.recipe.where}: tokenizer.tokens: {source!r} has no token {token!r}"
+            draft.errors.append(RecipeError(msg))
+            return False
     return True
+
+
+def _tokens(draft: _Draft, told: Mapping[str, Any]) -> set[str]:
+    """Return the tokens of the result's tokenizer."""
+    source = told.get("source", "union")
+    words = draft.words.get(draft.first if source == "base" else reference(source))
+    if words:
+        found = words.tokens.keys() | (() if source == "base" else words.beyond)
+    else:
+        found = {token for one in draft.words.values() if one for token in one.tokens}
+    return {*found, *(told.get("tokens") or ())}
+
+
+def _check_sources(draft: _Draft) -> None:
+    """Refuse tokenizers of models that take no part: nobody would fetch or pin them."""
+    recipe = draft.recipe
+    for place, value in places(recipe.data):
+        outside = reference(value) not in recipe.models
+        if place[0] in ("tokenizer", "tokenizer_source") and outside:
+            msg = f"{recipe.where}: {place[0]}: {reference(value)!r} is none of the merged models"
+            hint = f"expected base, union, or one of {', '.join(recipe.models)}"
+            draft.errors.append(RecipeError(msg, hint=hint))
+
+
+def _check_template(draft: _Draft) -> None:
+    """Refuse a chat template that mergekit would not find when the merge is done."""
+    name = str(draft.recipe.data.get("chat_template") or "auto")
+    package = find_spec("mergekit")  # found, not imported: that takes seconds
+    if name == "auto" or "{" in name or not package or not package.submodule_search_locations:
+        return
+    folder = Path(package.submodule_search_locations[0], "_data", "chat_templates")
+    known = sorted(path.stem for path in folder.glob("*.jinja"))
+    if known and name not in known:
+        msg = f"{draft.recipe.where}: chat_template: unknown template {name!r}."
+        hint = f"known: auto, {', '.join(known)}, or a template itself"
+        draft.errors.append(RecipeError(msg + nearest(name, known), hint=hint))
 
 
 def _told_text(draft: _Draft, told: Mapping[str, Any]) -> str:
     source = told.get("source", "union")
     if source == "union":
         return "all tokens of all models, as the config says"
-    words = draft.words.get(draft.recipe.base if source == "base" else reference(source))
+    words = draft.words.get(draft.first if source == "base" else reference(source))
     count = f"the {len(words.tokens):,} tokens" if words else "the tokens"
     of = "the base" if source == "base" else reference(source).partition("@")[0]
     added = told.get("tokens") or {}
@@ -560,6 +650,9 @@ def _chat_text(draft: _Draft) -> str:
             return f"no template; special tokens of {name}"
     if base and base.chat_template:
         return "the base's template"
+    unused = [name for name, words in draft.words.items() if words and words.chat_template]
+    if unused:
+        return f"none: {unused[0]} has one, but the config does not say that it is the SFT model"
     return "no model has a chat template" if draft.words else ""
 
 
@@ -589,7 +682,10 @@ def _result_dtype(draft: _Draft) -> str:
 
 def _result_size(draft: _Draft, section: Section | None) -> int:
     """Return the number of entries of the result; as of the first model, with its own rows."""
-    headers = draft.headers.get(draft.recipe.models[0], {})
+    headers = dict(draft.headers.get(draft.first, {}))
+    for others in draft.headers.values():  # which mergekit takes from whoever has it
+        headers |= {n: h for n, h in others.items() if n.endswith(ALONE) and n not in headers}
+    headers = {name: header for name, header in headers.items() if not IGNORED.search(name)}
     rows = _result_rows(draft, section)
     return sum(
         header.size // header.shape[0] * rows
@@ -601,15 +697,11 @@ def _result_size(draft: _Draft, section: Section | None) -> int:
 
 def _result_rows(draft: _Draft, section: Section | None) -> int:
     """Return the rows of the result's embedding; 0 for those of the base."""
-    if section is None or not section.data:
+    if section is None or not any(draft.words.values()):
         return 0
-    source = section.data.get("source", "union")
-    source = source if isinstance(source, str) else reference(source)
-    everything = {t for words in draft.words.values() if words for t in words.tokens}
-    words = draft.words.get(draft.recipe.base if source == "base" else source)
-    return len(everything if words is None else words.tokens) + len(
-        section.data.get("tokens") or ()
-    )
+    rows = len(_tokens(draft, section.data))
+    multiple = section.data.get("pad_to_multiple_of") or 1
+    return -(-rows // multiple) * multiple
 
 
 def _cost(
@@ -633,7 +725,9 @@ def _cost(
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
     buffered = result if options and options.async_write else min(shard, result)
     pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
-    download = sum(look.download for looks in draft.looks.values() for look in looks)
+    # A repository that stands twice, alone and under an adapter, is downloaded once.
+    once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
+    download = sum(look.download for look in once.values())
     memory = PROCESS + buffered + max(largest.values(), default=0)
     # On a device: the largest tensor of each model and of the result; what the method needs
     # beside them was not measured on one.
@@ -696,10 +790,15 @@ def _text(plan: Plan) -> list[str]:
         ("Result", f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""),
         ("Vocabulary", plan.vocabulary),
         ("Chat", plan.chat),
-        ("Licence", plan.license_reason),
+        ("Licence", plan.license_reason if plan.models else ""),
         ("Download", _download_text(plan)),
-        ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here"),
-        ("Memory", f"about {size(plan.memory)} of {size(plan.memory_free)} free here"),
+        ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here" if plan.models else ""),
+        (
+            "Memory",
+            f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
+            if plan.models
+            else "",
+        ),
         (plan.device, f"at least {size(plan.device_memory)}" if plan.device_memory else ""),
     ]
     lines += [f"{name + ':':12}{text}" for name, text in rows if text]
@@ -718,8 +817,8 @@ def _model_text(model: PlannedModel) -> list[str]:
         model.license or "licence not stated",
     ]
     facts += ["gated, and you may read it"] if model.gated else []
-    if model.likeness:
-        facts.append(f"{model.likeness.cosine:.3f} like the base")
+    if model.likeness and (model.likeness.change or "+" not in model.model):
+        facts.append(f"similarity to the base {model.likeness.cosine:.2f} of 1")
     elif model.role not in ("", "base") and model.parents:
         facts.append(f"says it was made from {', '.join(model.parents)}")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
@@ -728,7 +827,11 @@ def _model_text(model: PlannedModel) -> list[str]:
 
 
 def _download_text(plan: Plan) -> str:
-    here = sum(model.bytes - model.download for model in plan.models)
+    if not plan.models:
+        return ""
     if not any(any(model.commits) for model in plan.models):
         return "nothing: all models are folders here"
+    here = sum(model.bytes - model.download for model in plan.models)
+    if not plan.download and here:
+        return f"nothing: {size(here)} are here already"
     return f"{size(plan.download)}{f', {size(here)} are here already' if here else ''}"

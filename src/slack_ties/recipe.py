@@ -22,9 +22,12 @@ __all__ = [
     "FACTS_KEY",
     "RECIPE_VERSION",
     "Facts",
+    "Place",
     "Recipe",
     "check_parameter_names",
     "parse_recipe",
+    "places",
+    "put",
     "read_recipe",
     "reference",
 ]
@@ -60,6 +63,10 @@ DTYPES = ("bfloat16", "float16", "float32", "float64")
 # Parameters of stock `ties` that change nothing here: int8_mask only saves memory there,
 # and rescale is its default when false (when true it is an error: we have none).
 WITHOUT_EFFECT = ("int8_mask", "rescale")
+
+
+# Where something stands in a config: keys and indexes, from the top.
+Place = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -101,12 +108,16 @@ class Recipe:
     @property
     def base(self) -> str:
         """The base model as the config names it; empty if there is none."""
-        return reference(self.data["base_model"]) if "base_model" in self.data else ""
+        return reference(self.data["base_model"]) if self.data.get("base_model") else ""
 
     @property
     def models(self) -> tuple[str, ...]:
         """Every model once, as the config names it: the base first, then in listed order."""
-        listed = [reference(part["model"]) for _, part in _inputs(self.data)]
+        listed = [
+            reference(value)
+            for place, value in places(self.data)
+            if place[0] not in (FACTS_KEY, "tokenizer", "tokenizer_source")
+        ]
         return tuple(dict.fromkeys([self.base, *listed] if self.base else listed))
 
     def role(self, model: str) -> str:
@@ -114,7 +125,18 @@ class Recipe:
         for role, names in self.facts.roles.items():
             if model in names:
                 return role
-        return "base" if model == self.base else ""
+        if model == self.base:
+            return "base"
+        # Slack is for the SFT model. It is unsaid which one that is, but not unknown.
+        slack = self._models_with_slack()
+        return "" if self.facts.roles or not slack else "sft" if model in slack else "ct"
+
+    def _models_with_slack(self) -> list[str]:
+        return [
+            reference(part["model"])
+            for _, part in _inputs(self.data)
+            if self.method == "slack_ties" and (part.get("parameters") or {}).get("slack")
+        ]
 
     def models_of(self, role: str) -> tuple[str, ...]:
         """Return the models of one role, in the config's order."""
@@ -130,10 +152,14 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()  # with the line ends that it has
     except FileNotFoundError:
         msg = f"no config file {str(path)!r}"
-        raise RecipeError(msg, hint="slack-ties config LANG  (writes one)") from None
+        name = str(path)
+        hint = f"slack-ties recipes pull {name}" if name.count("/") == 1 else ""
+        if not path.suffix and not path.parent.name:
+            hint = f"slack-ties config {name}"
+        raise RecipeError(msg, hint=hint or "slack-ties config LANG  (writes one)") from None
     except (OSError, UnicodeDecodeError) as error:
         found = "a folder" if path.is_dir() else error
         msg = f"{path}: expected a YAML text file, got: {found}"
@@ -161,10 +187,12 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
         raise RecipeError(msg) from None
     try:
         _check(data, where)
+        return Recipe(where, text, data, _facts(data, where))
     except RecursionError:  # an anchor that holds itself
         msg = f"{where}: expected a mergekit config, got YAML that contains itself"
-        raise RecipeError(msg) from None
-    return Recipe(where, text, data, _facts(data, where))
+    except ValueError:  # a whole number of thousands of digits cannot be shown
+        msg = f"{where}: a number is too long"
+    raise RecipeError(msg) from None
 
 
 def reference(value: object) -> str:
@@ -176,6 +204,51 @@ def reference(value: object) -> str:
             return f"{value['path']}@{revision}" if revision else str(value["path"])
         return reference(model) + (f"+{reference(lora)}" if lora else "")
     return str(value)
+
+
+def places(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """Yield every place of a config at which a model is named, with what stands there.
+
+    By structure, not by the names of keys: a token may be called "model". The base comes
+    first, then inputs, then sources of the tokenizer, then the roles under our key.
+    """
+    yield from _input_places(data)
+    tokenizer = data.get("tokenizer") or {}
+    if tokenizer.get("source") not in (None, "base", "union"):
+        yield ("tokenizer", "source"), tokenizer["source"]
+    for token, how in (tokenizer.get("tokens") or {}).items():
+        source = (how or {}).get("source")
+        if isinstance(source, Mapping) and "kind" in source:
+            if source.get("model"):
+                yield ("tokenizer", "tokens", token, "source", "model"), source["model"]
+        elif source:
+            yield ("tokenizer", "tokens", token, "source"), source
+    if data.get("tokenizer_source") not in (None, "base", "union"):
+        yield ("tokenizer_source",), data["tokenizer_source"]
+    for role, names in ((data.get(FACTS_KEY) or {}).get("roles") or {}).items():
+        if isinstance(names, list):
+            yield from (((FACTS_KEY, "roles", role, i), name) for i, name in enumerate(names))
+        else:
+            yield (FACTS_KEY, "roles", role), names
+
+
+def put(data: Any, place: Place, new: Any) -> None:
+    """Put something in a place of a config."""
+    for step in place[:-1]:
+        data = data[step]
+    data[place[-1]] = new
+
+
+def _input_places(data: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, Any]]:
+    if data.get("base_model"):
+        yield (*above, "base_model"), data["base_model"]
+    for key in ("models", "sources"):
+        for i, part in enumerate(data.get(key) or ()):
+            yield (*above, key, i, "model"), part["model"]
+    for i, part in enumerate(data.get("slices") or ()):
+        yield from _input_places(part, (*above, "slices", i))
+    for name, module in (data.get("modules") or {}).items():
+        yield from _input_places(module, (*above, "modules", name))
 
 
 def _inputs(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -235,7 +308,8 @@ def _facts(data: Mapping[str, Any], where: str) -> Facts:
 def _check(data: object, where: str) -> None:
     """Refuse what mergekit would ignore or trip over late."""
     if not isinstance(data, Mapping):
-        msg = f"{where}: expected a mergekit config (keys and values), got {type(data).__name__}"
+        got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
+        msg = f"{where}: expected a mergekit config (keys and values), got {got}"
         raise RecipeError(msg, hint="slack-ties config LANG  (writes one)")
     _check_keys(where, data, TOP_KEYS | {FACTS_KEY, "name"})
     if not data.get("merge_method"):
@@ -285,6 +359,16 @@ def _check_parts(where: str, data: Mapping[str, Any]) -> None:
             if part.get("base_model"):
                 _check_reference(f"{place}.base_model", part["base_model"])
             _check_parts(place, part)
+        if name == "models":
+            _check_twice(where, parts)
+
+
+def _check_twice(where: str, parts: list[Mapping[str, Any]]) -> None:
+    names = [reference(part["model"]) for part in parts if "model" in part]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"{where}: models lists {name!r} twice"
+            raise RecipeError(msg, hint="list it once, with the sum of the weights")
 
 
 def _check_reference(place: str, value: object) -> None:
@@ -307,11 +391,29 @@ def _check_reference(place: str, value: object) -> None:
 
 def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
     """Check the keys of the tokenizer section, which mergekit would ignore if misspelt."""
+    if data.get("tokenizer_source"):
+        _check_reference(f"{where}: tokenizer_source", data["tokenizer_source"])
+    template = data.get("chat_template")
+    if template is not None and not isinstance(template, str):
+        msg = f"{where}: chat_template: expected a text, got {template!r}"
+        raise RecipeError(msg)
     section = data.get("tokenizer")
     if section is None:
         return
     _check_keys(f"{where}: tokenizer", section, TOKENIZER_KEYS)
-    tokens = section.get("tokens") or {}
+    if data.get("tokenizer_source"):
+        msg = f"{where}: tokenizer and tokenizer_source, expected one of them"
+        raise RecipeError(msg)
+    if section.get("source"):
+        _check_reference(f"{where}: tokenizer.source", section["source"])
+    padding = section.get("pad_to_multiple_of")
+    if padding is not None and (not isinstance(padding, int) or padding < 1):
+        msg = f"{where}: tokenizer.pad_to_multiple_of: expected a number above 0, got {padding!r}"
+        raise RecipeError(msg)
+    _check_tokens(where, section.get("tokens") or {})
+
+
+def _check_tokens(where: str, tokens: object) -> None:
     if not isinstance(tokens, Mapping):
         msg = f"{where}: tokenizer.tokens: expected tokens and sources, got {tokens!r}"
         raise RecipeError(msg)
@@ -319,9 +421,11 @@ def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
         place = f"{where}: tokenizer.tokens.{token}"
         _check_keys(place, how, TOKEN_KEYS)
         source = how.get("source")
-        if isinstance(source, Mapping):
-            known = TOKEN_SOURCE_KEYS if "kind" in source else MODEL_KEYS | PATH_KEYS
-            _check_keys(f"{place}.source", source, known)
+        if isinstance(source, Mapping) and "kind" in source:
+            _check_keys(f"{place}.source", source, TOKEN_SOURCE_KEYS)
+            source = source.get("model")
+        if source:
+            _check_reference(f"{place}.source", source)
 
 
 def _check_keys(where: str, part: object, known: frozenset[str]) -> None:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,18 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from slack_ties.config import finished
 from slack_ties.errors import CatalogueError, HubError, RecipeError
-from slack_ties.hub import API_TIMEOUT, HUB_ID, hub_errors
+from slack_ties.hub import API_TIMEOUT, HUB_ID, hub_errors, split_reference
 from slack_ties.languages import Language, find_triple, unlisted_language
 from slack_ties.parameters import PARAMETERS
-from slack_ties.pin import REFERENCE_KEYS
-from slack_ties.recipe import FACTS_KEY, Recipe, parse_recipe, read_recipe, reference
+from slack_ties.recipe import (
+    FACTS_KEY,
+    Recipe,
+    parse_recipe,
+    places,
+    put,
+    read_recipe,
+    reference,
+)
 from slack_ties.record import CONFIG_FILE
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "Pulled",
     "adapt_recipe",
     "api_is_offline",
+    "check_not_here",
     "check_untrusted",
     "git_hash",
     "lint_recipe",
@@ -48,6 +56,8 @@ MOST_PADDING = 4096
 REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 TEMPLATE = re.compile(r"[\w.-]{1,64}")
 TAG = "slack-ties"
+# Characters that turn the direction of what follows them.
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Parameters of other methods, and why slack_ties has none of them.
 WITHOUT = {
     "int8_mask": "it only saves memory, which slack_ties does not need",
@@ -147,6 +157,9 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
     """
     api = api or HfApi()
     path, _, revision = repo_id.partition("@")
+    if "/" not in path:
+        msg = f"{repo_id!r} is no model of the Hub, expected OWNER/NAME"
+        raise HubError(msg, hint="slack-ties recipes search")
     what = f"recipe of {repo_id!r}"
     with hub_errors(what, api):
         if api_is_offline():
@@ -164,7 +177,8 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
             if CONFIG_FILE not in files:
                 msg = f"{repo_id!r} holds no {CONFIG_FILE}: it was not made by mergekit or us"
                 raise HubError(msg, hint="slack-ties recipes search")
-            stored = files[CONFIG_FILE].blob_id or ""
+            found = files[CONFIG_FILE]
+            stored = (found.lfs.sha256 if found.lfs else found.blob_id) or ""
             if (files[CONFIG_FILE].size or 0) > MOST_BYTES:
                 raise _refused(what, f"it has {files[CONFIG_FILE].size:,} bytes")
             # By name as well, so that the cache knows it when there is no network.
@@ -174,7 +188,7 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
     content = Path(file).read_bytes()
     if len(content) > MOST_BYTES:
         raise _refused(what, f"it has {len(content):,} bytes")
-    if len(stored) == 40 and git_hash(content) != stored:  # noqa: PLR2004 - git's sha1
+    if stored and stored not in (git_hash(content), hashlib.sha256(content).hexdigest()):
         msg = f"{what}: the file in the cache is not what the Hub has"
         raise HubError(msg, hint=f"hf download {path} {CONFIG_FILE} --force-download")
     try:
@@ -199,11 +213,9 @@ def check_untrusted(text: str, *, where: str) -> Recipe:
     what = f"recipe {where!r}"
     _check_yaml(text, what)
     recipe = parse_recipe(text, where=where)
-    for scalar in _scalars(recipe.data):
-        if any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in scalar):
-            raise _refused(what, f"control characters in {scalar[:40]!r}")
-    for name in _models(recipe.data):
-        _check_model(what, name)
+    for place, value in places(recipe.data):
+        if place[0] != FACTS_KEY:
+            _check_model(what, reference(value))
     template = recipe.data.get("chat_template")
     if template is not None and not (isinstance(template, str) and TEMPLATE.fullmatch(template)):
         raise _refused(what, "a chat template written out, which is a program")
@@ -224,6 +236,8 @@ def _check_yaml(text: str, what: str) -> None:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MOST_DEPTH:  # before it is read on: that takes ever longer
                 raise _refused(what, f"more than {MOST_DEPTH} brackets in one another")
+            if isinstance(event, yaml.ScalarEvent) and (bad := _hidden(event.value)):
+                raise _refused(what, f"control characters ({bad!r}) in {event.value[:40]!r}")
             if isinstance(event, yaml.AliasEvent):
                 raise _refused(what, "a YAML alias, which can make a small file huge")
             if tag := getattr(event, "tag", None):
@@ -273,6 +287,20 @@ def lint_recipe(path: Path) -> Recipe:
     return recipe
 
 
+def check_not_here(recipe: Recipe) -> None:
+    """Refuse to take a recipe's Hub ids for folders that happen to have their names.
+
+    Raises:
+        RecipeError: Names the model.
+
+    """
+    for name in recipe.models:
+        for path, revision in split_reference(name):
+            if not revision and Path(path).exists():
+                msg = f"{recipe.where} means {path!r} on the Hub, and here is a folder of that name"
+                raise RecipeError(msg, hint="run it from another folder")
+
+
 def to_slack_ties(recipe: Recipe) -> list[str]:
     """Return what would have to change to make a config of another method slack_ties."""
     if recipe.method == "slack_ties":
@@ -305,7 +333,12 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
 
 
 def adapt_recipe(
-    recipe: Recipe, *, language: str, ct: str, instead_of: str | None = None
+    recipe: Recipe,
+    *,
+    language: str,
+    ct: str,
+    instead_of: str | None = None,
+    language_name: str | None = None,
 ) -> Recipe:
     """Return the recipe for another language: its CT model and language facts replaced.
 
@@ -314,6 +347,7 @@ def adapt_recipe(
         language: A language of the catalogue, or an ISO 639 code.
         ct: The CT model of that language, of the same base.
         instead_of: The model of the recipe that it replaces; its CT model if not given.
+        language_name: In English, for a language outside the catalogue.
 
     Raises:
         CatalogueError: `language` is no language.
@@ -321,23 +355,29 @@ def adapt_recipe(
 
     """
     target = _language(language)
+    if language_name and not target.name:
+        target = replace(target, name=language_name)
     old = instead_of or ""
     if not old:
         cts = recipe.models_of("ct")
         if len(cts) != 1:
             found = f"{len(cts)} CT models" if cts else "no word of which model is the CT model"
             msg = f"{recipe.where}: {found}, expected one to replace"
-            raise RecipeError(msg, hint=f"--instead-of {recipe.models[-1]}  (for example)")
+            others = " or ".join(model for model in recipe.models if model != recipe.base)
+            raise RecipeError(msg, hint=f"say which one it is: --instead-of {others}")
         (old,) = cts
     if old not in recipe.models:
         msg = f"{recipe.where}: there is no model {old!r} to replace"
         raise RecipeError(msg, hint=f"its models: {', '.join(recipe.models)}")
-    data: dict[str, Any] = _with_model(deepcopy(dict(recipe.data)), old, ct)
-    section = data.get("tokenizer") or data.get("tokenizer_source")
-    if section is not None and ct in _models({"tokenizer": section, "tokenizer_source": section}):
-        # Whether the new model has tokens of its own, `plan` finds out.
-        data.pop("tokenizer", None)
-        data.pop("tokenizer_source", None)
+    data: dict[str, Any] = deepcopy(dict(recipe.data))
+    for place, value in places(recipe.data):
+        if reference(value) == old:
+            put(data, place, ct)
+            if place[0] in ("tokenizer", "tokenizer_source"):
+                # Whether the new model has tokens of its own, `plan` finds out.
+                data[place[0]] = None
+                break
+    data = {name: value for name, value in data.items() if value is not None}
     facts = dict(data.pop(FACTS_KEY, None) or {"recipe": 1})
     for name in ("versions", "options"):
         facts.pop(name, None)
@@ -345,10 +385,7 @@ def adapt_recipe(
     facts["language"] = {
         name: value for name, value in asdict(target).items() if value and name in known
     }
-    roles = {
-        role: _replace_names(names, old, ct) for role, names in (facts.get("roles") or {}).items()
-    }
-    facts["roles"] = roles or {"base": recipe.base, "ct": ct}
+    facts["roles"] = facts.get("roles") or {"base": recipe.base, "ct": ct}
     facts["licenses"] = {k: v for k, v in (facts.get("licenses") or {}).items() if k != old}
     data[FACTS_KEY] = {name: value for name, value in facts.items() if value}
     name = target.name or target.tag
@@ -387,26 +424,6 @@ def _check_model(what: str, name: str) -> None:
             raise _refused(what, f"the model {name[:100]!r}, expected a Hub id")
 
 
-def _models(value: Any, key: str = "") -> Iterator[str]:
-    """Yield every model that a config names, wherever it stands."""
-    if key in REFERENCE_KEYS and isinstance(value, str):
-        if key in ("source", "tokenizer_source") and value in ("base", "union"):
-            return
-        yield value
-    elif key in REFERENCE_KEYS and isinstance(value, Mapping) and {"path", "model"} & value.keys():
-        if "kind" in value:  # where a token's row comes from
-            yield reference(value.get("model"))
-        else:
-            yield reference(value)
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            if name != FACTS_KEY:
-                yield from _models(item, str(name))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _models(item)
-
-
 def _parameters(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield every `parameters` of a config."""
     if isinstance(value, Mapping):
@@ -420,38 +437,16 @@ def _parameters(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _parameters(item)
 
 
-def _scalars(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield str(name)
-            yield from _scalars(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _scalars(item)
-    else:
-        yield str(value)
-
-
-def _with_model(value: Any, old: str, new: str) -> Any:
-    """Return a config with one model replaced, wherever it is named."""
-    if isinstance(value, Mapping):
-        return {
-            name: new
-            if name in REFERENCE_KEYS and reference(item) == old
-            else item
-            if name == FACTS_KEY
-            else _with_model(item, old, new)
-            for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_with_model(item, old, new) for item in value]
-    return value
-
-
-def _replace_names(names: Any, old: str, new: str) -> Any:
-    if isinstance(names, list):
-        return [new if reference(name) == old else name for name in names]
-    return new if reference(names) == old else names
+def _hidden(text: str) -> str:
+    """Return a character that a terminal would obey, or that no file can hold; or nothing."""
+    return next(
+        (
+            c
+            for c in text
+            if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in BIDI
+        ),
+        "",
+    )
 
 
 def _language(name: str) -> Language:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from slack_ties.files import write_whole
 
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
 
+WORD = re.compile(r"[\w.+-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 RECORD_FILE = "slack_ties.json"
 CONFIG_FILE = "mergekit_config.yml"  # mergekit's own name for it
 RECORD_VERSION = 1  # raised when the meaning of a field changes
@@ -82,10 +85,28 @@ def read_record(folder: Path) -> MergeRecord:
             msg = f"{path}: expected record version {RECORD_VERSION}, got {data['record']!r}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
         parents = (Parent(**{**p, "commits": tuple(p["commits"])}) for p in data["parents"])
-        return MergeRecord(**{**data, "parents": tuple(parents)})
+        return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
     except FileNotFoundError:
         msg = f"{str(folder)!r} holds no {RECORD_FILE}: not a model that slack-ties merged"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path}: damaged: {error!r}"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (merges again)") from None
+
+
+def _checked(record: MergeRecord) -> MergeRecord:
+    """Refuse what would not be safe in a card or a shell: the file may come from anywhere."""
+    texts = [record.method, record.dtype]
+    texts += [text for p in record.parents for text in (p.model, p.role, p.license, *p.commits)]
+    words = [word for pair in record.versions.items() for word in pair]
+    words += list(record.options)
+    if not all(isinstance(text, str) for text in texts):
+        msg = "a field is no text"
+        raise TypeError(msg)
+    if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
+        msg = "a name or a version has characters that none has"
+        raise ValueError(msg)
+    if any(commit and not COMMIT.fullmatch(commit) for p in record.parents for commit in p.commits):
+        msg = "a commit is no commit"
+        raise ValueError(msg)
+    return record

@@ -12,6 +12,7 @@ from slack_ties.config import Choices, look_at_choices, make_config
 from slack_ties.errors import HubError, RecipeError
 from slack_ties.merge import check_output, merge_models
 from slack_ties.recipe import Recipe, read_recipe
+from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -68,7 +69,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
             made stays: a merged model in `out` is complete even if publishing fails.
 
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     recipe = _recipe(what, choices, api)
     check_output(out)
     steps = 4 if publish else 3
@@ -107,6 +108,9 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Recipe:
     """Return the recipe of a config file, of a published model, or of a language."""
     path = Path(what)
+    if "/" in str(what) and path.is_dir():
+        msg = f"{str(what)!r} is a folder, expected a language, a config or a Hub id"
+        raise RecipeError(msg, hint=f"slack-ties run {path / CONFIG_FILE}  (if it was merged)")
     is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
     if not is_file and "/" not in str(what):
         choices = look_at_choices(choices or Choices(), [str(what)], api)
@@ -118,6 +122,8 @@ def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Rec
         raise RecipeError(msg, hint="change them in the config, or run a language")
     if is_file or str(what).startswith((".", "/", "~")):
         return read_recipe(path)
-    from slack_ties.recipes import pull_recipe  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.recipes import check_not_here, pull_recipe  # noqa: PLC0415 - imports the client
 
-    return pull_recipe(str(what), api=api).recipe
+    recipe = pull_recipe(str(what), api=api).recipe
+    check_not_here(recipe)
+    return recipe

@@ -7,6 +7,7 @@ be downloaded; of those that differ every tensor is compared.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.checkpoint import read_headers
-from slack_ties.errors import CheckpointError, HubError, OutputError
+from slack_ties.errors import CheckpointError, HubError, OutputError, visible
 from slack_ties.hub import API_TIMEOUT, any_matches, hub_errors
 from slack_ties.merge import DEFAULTS, merge_models
 from slack_ties.recipe import Recipe, read_recipe
-from slack_ties.recipes import api_is_offline, git_hash, pull_recipe
+from slack_ties.recipes import api_is_offline, check_not_here, git_hash, pull_recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE
 
 if TYPE_CHECKING:
@@ -32,9 +33,14 @@ __all__ = ["Difference", "Verified", "checksum", "verify_model"]
 LOG = logging.getLogger("slack_ties")
 
 MOST_SHOWN = 20  # differing tensors; --json has all
-WEIGHTS = ("model*.safetensors",)
-# Not made by the merge, or with versions and dates in them.
-NOT_COMPARED = ("README.md", ".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "Notice*")
+WEIGHTS = ("*.safetensors",)
+# Texts and pictures beside the model: no part of what is loaded.
+NOT_COMPARED = (
+    *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
+    *("*.png", "*.jpg", "*.svg", "*.html", "report.json"),
+)
+# What the same merge writes otherwise with another version of transformers.
+VERSION_KEYS = ("transformers_version",)
 # Of a recipe's options those that are numbers or switches and cannot do harm. Whoever
 # wants --trust-remote-code says so himself.
 SAFE_OPTIONS = {
@@ -66,20 +72,20 @@ class Verified:
     model: str  # a Hub id, or a folder
     commit: str  # empty for a folder
     against: str  # the folder it was compared with; empty if that was made and is gone
-    tensors: int  # of the published model
+    tensors: int  # of both models
     compared: int  # of these, entry by entry; the others lie in files with the same checksum
     differences: tuple[Difference, ...]
-    files: tuple[str, ...]  # other files that differ
+    files: tuple[str, ...]  # other files of the model that differ, or that only one has
 
     @property
     def same(self) -> bool:
-        """Whether every tensor has the same bytes."""
-        return not self.differences
+        """Whether every tensor has the same bytes, and what is loaded with them is the same."""
+        return not self.differences and not self.files
 
     def as_text(self) -> str:
         """Return what a person reads."""
         name = f"{self.model} at {self.commit[:7]}" if self.commit else self.model
-        if self.same:
+        if not self.differences:
             lines = [f"{name}: all {self.tensors:,} tensors have the same bytes"]
         else:
             lines = [f"{name}: {len(self.differences):,} of {self.tensors:,} tensors differ"]
@@ -88,8 +94,8 @@ class Verified:
             if len(self.differences) > MOST_SHOWN:
                 lines.append(f"  ... and {len(self.differences) - MOST_SHOWN:,} more: --json")
         if self.files:
-            lines.append(f"Other files that differ: {', '.join(self.files)}")
-        return "\n".join(lines)
+            lines.append(f"Files that differ, and change what is loaded: {', '.join(self.files)}")
+        return "\n".join(map(visible, lines))
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,12 @@ def verify_model(  # noqa: PLR0913 - all by name
 
         api = api or HfApi()
         pulled = pull_recipe(str(what), api=api)
+        check_not_here(pulled.recipe)
         LOG.info("  recipe of %s at commit %s", pulled.repo_id, pulled.commit)
         published = _on_hub(pulled.repo_id, pulled.commit, api)
         recipe = pulled.recipe
     if against:
-        return _compare(published, Path(against), kept=True)
+        return _compare(published, Path(against).expanduser(), kept=True)
     if recipe is None:
         msg = f"there is no recipe in {str(what)!r}"
         raise OutputError(msg)
@@ -168,7 +175,7 @@ def verify_model(  # noqa: PLR0913 - all by name
 def _place(out: str | Path | None) -> Iterator[Path]:
     """Yield a folder for the model: the one that was asked for, or one that goes away."""
     if out is not None:
-        yield Path(out)
+        yield Path(out).expanduser()
         return
     # In the current folder, because temporary folders are often too small for a model.
     with tempfile.TemporaryDirectory(prefix=".verify-", dir=".") as folder:
@@ -197,6 +204,7 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> _Published:
             folder = api.snapshot_download(
                 repo_id, revision=commit, allow_patterns=allowed, local_files_only=True
             )
+            LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return _Published(repo_id, commit, _sums(Path(folder)), Path(folder))
         info = api.model_info(repo_id, revision=commit, files_metadata=True, timeout=API_TIMEOUT)
     sums = {
@@ -226,17 +234,29 @@ def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
         msg = f"there is no folder {str(made)!r} to compare with"
         raise OutputError(msg)
     here = read_headers(made, "rebuilt model")
+    named = [name for name in published.sums if not any_matches([name], NOT_COMPARED)]
     same = {
-        name: (made / name).is_file() and checksum(made / name, there) == there
-        for name, there in sorted(published.sums.items())
-        if not any_matches([name], NOT_COMPARED)
+        name: (made / name).is_file()
+        and checksum(made / name, published.sums[name]) == published.sums[name]
+        for name in sorted(named)
     }
     weights = [name for name in same if any_matches([name], WEIGHTS)]
     equal = [name for name in weights if same[name]]
     other = [name for name in weights if not same[name]]
-    files = tuple(name for name in same if name not in weights and not same[name])
+    files = [
+        name
+        for name in same
+        if name not in weights
+        and not same[name]
+        and not (
+            _leads_to(published, name, weights, set(here))
+            if name.endswith(".index.json")
+            else _says_the_same(published, name, made)
+        )
+    ]
     if not weights:
-        msg = f"{published.name!r} has no safetensors weights to compare"
+        here = " in the cache" if api_is_offline() else ""
+        msg = f"{published.name!r} has no safetensors weights to compare{here}"
         raise CheckpointError(msg)
     LOG.info("  %d of %d weight files have the same checksum", len(equal), len(weights))
     differences: list[Difference] = []
@@ -257,11 +277,41 @@ def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
         model=published.name,
         commit=published.commit,
         against=str(made) if kept else "",
-        tensors=len(seen),
+        tensors=len(seen | here.keys()),
         compared=compared,
         differences=tuple(differences),
-        files=files,
+        files=tuple(files),
     )
+
+
+def _says_the_same(published: _Published, name: str, made: Path) -> bool:
+    """Say whether two JSON files differ in nothing but the version that wrote them."""
+    if not name.endswith(".json") or not (made / name).is_file():
+        return False
+    pair = [_json(published.file(name)), _json(made / name)]
+    for data in pair:
+        for key in VERSION_KEYS if isinstance(data, dict) else ():
+            data.pop(key, None)
+    return pair[0] is not None and bool(pair[0] == pair[1])
+
+
+def _leads_to(published: _Published, name: str, weights: list[str], tensors: set[str]) -> bool:
+    """Say whether an index leads to every tensor, in files that are compared.
+
+    Files of another size have another index, and hold the same model.
+    """
+    index = _json(published.file(name))
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    return (
+        isinstance(places, dict) and tensors == set(places) and set(places.values()) <= {*weights}
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return None
 
 
 def _differences(

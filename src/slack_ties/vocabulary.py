@@ -198,7 +198,7 @@ def _adopt_ids(merged: Path, sft: Path, words: Vocabulary, theirs: Vocabulary) -
         """Return a token id, or a list of them, as the merged vocabulary has it."""
         if isinstance(value, list):
             return [row for item in value if (row := here(item)) is not None] or None
-        return words.tokens.get(tokens.get(value, ""))
+        return words.tokens.get(tokens.get(value, "")) if isinstance(value, int) else None
 
     def translated(data: Mapping[str, Any]) -> dict[str, Any]:
         ids = {key: here(data[key]) for key in IDS if data.get(key) is not None}
@@ -224,7 +224,8 @@ def _tokens(folder: Path) -> dict[str, int]:
         return dict(words.get_vocab(with_added_tokens=True))
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import
 
-    return dict(AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab())
+    loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return dict(loaded.get_vocab())
 
 
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -250,7 +251,7 @@ def _word(value: object) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
