@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slack_ties.checkpoint import Header, check_shapes, read_headers, stored_dtype
+from slack_ties.checkpoint import (
+    Header,
+    check_shapes,
+    read_headers,
+    read_headers_of_file,
+    stored_dtype,
+)
 from slack_ties.errors import CheckpointError
 from triple import Folders, llama, save_sharded_bin
 
@@ -185,3 +193,58 @@ def test_shapes_must_agree(triple: Folders, tmp_path: Path) -> None:
 def test_a_header_knows_its_size() -> None:
     """Matrices, scalars and empty tensors."""
     assert [Header(s, "float16").size for s in [(3, 4), (), (0, 5)]] == [12, 1, 0]
+
+
+def test_a_pickle_that_claims_much_memory(tmp_path: Path) -> None:
+    """A few bytes that ask for a note of number 268,435,455 take no gigabytes."""
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}r\xff\xff\xff\x0f.")
+
+    tracemalloc.start()
+    with path.open("rb") as file:
+        assert read_headers_of_file(file, path.name, "x") == {}
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [["a"], [None], [[1]], [1.5]])
+def test_a_shape_that_is_none(tmp_path: Path, shape: list[object]) -> None:
+    """The file is called damaged."""
+    header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+    with path.open("rb") as file, pytest.raises(CheckpointError, match="cannot be read"):
+        read_headers_of_file(file, path.name, "x")
+
+
+class Touch:
+    """What a pickle can do: touch a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember which."""
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Touch it."""
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
+    """Not even looked at with anything that could run it."""
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Touch(tmp_path / "ran"), 2))
+
+    with path.open("rb") as file, pytest.raises(CheckpointError, match="it asks for"):
+        read_headers_of_file(file, path.name, "x")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_config_of_many_brackets(model: Path) -> None:
+    """One line, no recursion."""
+    (model / "config.json").write_text("[" * 200_000)
+
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        read_headers(model)

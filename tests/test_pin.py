@@ -146,3 +146,95 @@ def test_pinned_is_parsed_as_the_same_config(names: list[str], *, flow: bool, fa
     assert [m["parameters"] for m in pinned.data["models"]] == [
         m["parameters"] for m in data["models"]
     ]
+
+
+PLAIN = """\
+# head
+merge_method: slack_ties
+base_model: a/base   # the base
+models:
+  - model: a/ct
+    parameters: {weight: 1}
+  - model: a/sft
+    parameters: {weight: 1, slack: 0.2}
+"""
+FACTS = "slack_ties:\n  recipe: 1\n  roles: {base: a/base, ct: a/ct, sft: a/sft}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        PLAIN + FACTS,
+        PLAIN.rstrip() + "  # no line end",
+        f"---\n{PLAIN}...\n",
+        f"---\n{PLAIN}{FACTS}...\n# after the end\n",
+        "".join(f"  {line}\n" for line in PLAIN.splitlines()),
+        "".join(f"  {line}\n" for line in (PLAIN + FACTS).splitlines()),
+        (PLAIN + FACTS).replace("\n", "\r\n"),
+        PLAIN + "slack_ties:\n",
+        PLAIN + "slack_ties: {}\n",
+        PLAIN + "slack_ties: {recipe: 1}\n",
+        PLAIN + FACTS.replace("  recipe: 1\n", "  recipe: 1\n  recipe: 1\n"),
+        PLAIN + FACTS.replace("  recipe: 1\n", "") + "  <<: {recipe: 1}\n",
+        PLAIN + "? slack_ties\n: {recipe: 1}\n",
+        PLAIN + FACTS.replace("  recipe: 1\n", "") + "  recipe: 1  # last\n# the end\n",
+        PLAIN.replace("a/base ", "&b a/base ") + FACTS.replace("a/base", "*b"),
+        PLAIN.replace("model: a/ct", "model: &c a/ct")
+        .replace("a/sft", "*c")
+        .replace("*c", "a/sft"),
+        PLAIN.replace("model: a/ct", "'model': \"a/ct\""),
+        PLAIN.replace("a/ct", "!!str a/ct"),
+        PLAIN.replace("  - model: a/ct\n", "  - model: # why\n      path: a/ct # which\n"),
+        PLAIN.replace("- model: a/ct\n", "- model: {model: {path: a/ct}, lora: {path: a/sft}}\n"),
+        PLAIN.replace(
+            "- model: a/ct\n", "- model: {model: a/ct, override_architecture: LlamaForCausalLM}\n"
+        ),
+        PLAIN
+        + "tokenizer: {source: a/ct, tokens: {model: {source: a/sft}, source: {source: a/ct}}}",
+        json.dumps(yaml.safe_load(PLAIN + FACTS + "  licenses: {a/base: mit}\n")),
+        json.dumps(
+            yaml.safe_load(PLAIN + FACTS + "  licenses: {a/base: mit}\n"), separators=(",", ":")
+        ),
+        PLAIN + FACTS + '  licenses: {"a/base":"mit"}\n',
+    ],
+)
+def test_any_layout(text: str) -> None:
+    """Every model is pinned, whatever stands around it; data are what they were otherwise."""
+    recipe = parse_recipe(text, where="x.yml")
+    commits = {
+        name: tuple(SHA[part.partition("@")[0]] for part in name.split("+"))
+        for name in recipe.models
+    }
+
+    pinned = pin_recipe(recipe, commits)
+
+    assert all("@" in part for name in pinned.models for part in name.split("+"))
+    assert pinned.facts.versions == used_versions()
+    assert len(pinned.models) == len(recipe.models)
+    unpinned = pinned.text
+    for name, sha in SHA.items():
+        unpinned = unpinned.replace(f"{name}@{sha}", name)
+    again = parse_recipe(unpinned, where="x.yml")
+    assert again.models == recipe.models
+    assert again.facts.roles == recipe.facts.roles
+    assert again.facts.licenses == recipe.facts.licenses
+    assert again.data.get("tokenizer") == recipe.data.get("tokenizer")
+    for comment in ("# head", "# the base"):
+        written_anew = any(odd in text for odd in ("&", "!!", "<<", "?", "recipe: 1\n  recipe"))
+        if comment in text and (comment == "# head" or not written_anew):
+            assert comment in pinned.text
+    assert ("\r\n" in pinned.text) == ("\r\n" in text)
+    assert parse_recipe(pinned.text, where="x.yml").data == pinned.data
+    section = add_section(parse_recipe(PLAIN, where="x.yml"), {"source": "union"})
+    assert section.data["tokenizer"] == {"source": "union"}
+
+
+def test_comments_of_a_pinned_config_stay() -> None:
+    """Also those that follow what is replaced, to the end of the file."""
+    text = PLAIN + FACTS + "  versions:\n    torch: 1.0  # old\n# note one\n\n# note two\n"
+
+    pinned = pin_recipe(parse_recipe(text, where="x.yml"), COMMITS)
+
+    assert pinned.text.endswith("# note one\n\n# note two\n")
+    assert pinned.facts.versions == used_versions()

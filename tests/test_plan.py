@@ -14,7 +14,8 @@ import torch
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_server import Server
 from slack_ties.config import Choices, make_config
@@ -249,6 +250,60 @@ def test_several_errors_are_all_said(copies: Folders) -> None:
     assert caught.value.hint == "1 more error: slack-ties plan bo.yml"
 
 
+def computed(folders: Folders) -> None:
+    """Let the base have what old versions saved and new ones compute."""
+    for path in folders.base.glob("model-00001*.safetensors"):
+        name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+        save_file({**load_file(path), name: torch.zeros(8)}, path, metadata={"format": "pt"})
+        index = json.loads((folders.base / "model.safetensors.index.json").read_text("utf-8"))
+        index["weight_map"][name] = path.name
+        (folders.base / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def null(folders: Folders) -> None:
+    """Let a config leave to the default what another states."""
+    edit(folders.base / "config.json", head_dim=None, num_key_value_heads=None)
+
+
+def old(folders: Folders) -> None:
+    """Save the CT model as PyTorch did before it wrote zip files."""
+    path = folders.ct / "pytorch_model.bin"
+    weights = torch.load(path, weights_only=True)
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+
+
+def odd_generation(folders: Folders) -> None:
+    """Let the SFT model's generation settings be nonsense."""
+    (folders.sft / "generation_config.json").write_text('{"eos_token_id": {}}')
+
+
+@pytest.mark.parametrize("change", [computed, null, old, odd_generation])
+def test_what_is_fine_is_fine(
+    copies: Folders, tmp_path: Path, change: Callable[[Folders], None]
+) -> None:
+    """Differences between real checkpoints that mean nothing: planned, and merged."""
+    change(copies)
+    options = MergeOptions(quiet=True, lazy_unpickle=change is not old)
+
+    assert plan_merge(recipe(copies), options=options).errors == ()
+    merge_models(recipe(copies), tmp_path / "out", options=options)
+
+
+def test_a_base_without_a_head(copies: Folders) -> None:
+    """One that ties its embeddings need not have the matrix that the others have."""
+    for path in copies.base.glob("model-*.safetensors"):
+        weights = {k: v for k, v in load_file(path).items() if k != "lm_head.weight"}
+        save_file(weights, path, metadata={"format": "pt"})
+    index = json.loads((copies.base / "model.safetensors.index.json").read_text("utf-8"))
+    del index["weight_map"]["lm_head.weight"]
+    (copies.base / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    plan = plan_merge(recipe(copies))
+
+    assert (plan.errors, plan.warnings) == ((), ())
+    assert plan.parameters == 139_584
+
+
 def rope(folders: Folders) -> None:
     """Change what a model was trained with, and no tensor."""
     edit(folders.ct / "config.json", max_position_embeddings=4096)
@@ -304,6 +359,104 @@ def test_a_vocabulary_that_was_extended(triple: Folders, tmp_path: Path) -> None
     assert mended.pinned().data["tokenizer"] == {"source": str(folders.ct)}
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("tokenizer: {source: elsewhere/words}", "'elsewhere/words' is none of the merged models"),
+        ("tokenizer_source: elsewhere/words", "tokenizer_source: 'elsewhere/words' is none"),
+        ("tokenizer: {source: base, tokens: {new: {}}}", "adds 'new' to the base's own tokenizer"),
+        ("tokenizer: {source: CT, tokens: {new: {source: SFT}}}", "has no token 'new'"),
+        ("chat_template: chatlm", "unknown template 'chatlm'. Did you mean 'chatml'?"),
+    ],
+)
+def test_a_section_that_mergekit_would_trip_over(
+    triple: Folders, section: str, message: str
+) -> None:
+    """Said before hours of work."""
+    section = section.replace("CT", str(triple.ct)).replace("SFT", str(triple.sft))
+
+    plan = plan_merge(parse_recipe(f"{section}\n{recipe(triple).text}", where="x.yml"))
+
+    assert message in only_error(plan)
+
+
+def test_a_token_beyond_the_embedding(copies: Folders, tmp_path: Path) -> None:
+    """Of the base it is stripped by mergekit; of another model it stops the merge."""
+    for folder, beyond in ((copies.base, True), (copies.sft, False)):
+        words = AutoTokenizer.from_pretrained(folder)
+        words.add_tokens(["<pad>"])
+        words.save_pretrained(folder)
+        if not beyond:
+            model = AutoModelForCausalLM.from_pretrained(folder)
+            model.resize_token_embeddings(513, mean_resizing=False)
+            model.save_pretrained(folder)
+    fine = f"tokenizer: {{source: {copies.sft}}}\n{recipe(copies).text}"
+    fine = parse_recipe(fine, where="x.yml")
+
+    assert plan_merge(fine).errors == ()
+    merge_models(fine, tmp_path / "out", options=QUIET)
+    words = AutoTokenizer.from_pretrained(copies.ct)
+    words.add_tokens(["<pad>"])
+    words.save_pretrained(copies.ct)
+    for source in ("union", copies.sft):
+        text = f"tokenizer: {{source: {source}}}\n{recipe(copies).text}"
+        assert "its tokenizer has '<pad>'" in only_error(
+            plan_merge(parse_recipe(text, where="x.yml"))
+        )
+
+
+def test_rows_that_are_rounded_up(triple: Folders, tmp_path: Path) -> None:
+    """The size of the result counts them."""
+    folders = replace(triple, ct=extend(tmp_path / "ct", triple.ct))
+    section = f"tokenizer: {{source: {folders.ct}, pad_to_multiple_of: 128}}"
+    padded = parse_recipe(f"{section}\n{recipe(folders).text}", where="x.yml")
+
+    plan = plan_merge(padded)
+
+    record = merge_models(padded, tmp_path / "out", options=QUIET)
+    assert plan.parameters == record.parameters == 139_584 + 2 * 128 * 64
+
+
+def test_a_method_without_a_base_is_compared_too(copies: Folders) -> None:
+    """With the first model."""
+    damage(copies, "another width")
+    text = f"""
+merge_method: linear
+models:
+  - {{model: {copies.sft}, parameters: {{weight: 1}}}}
+  - {{model: {copies.ct}, parameters: {{weight: 1}}}}
+"""
+    assert "hidden_size is 32, expected 64" in only_error(
+        plan_merge(parse_recipe(text, where="x.yml"))
+    )
+
+
+def test_what_a_terminal_would_obey_is_written_out(copies: Folders) -> None:
+    """Whatever a model's files say."""
+    edit(copies.ct / "config.json", architectures=["\x1b[31mEvil"])
+
+    plan = plan_merge(recipe(copies))
+
+    assert "\\x1b[31mEvil" in only_error(plan)
+    assert "\x1b" not in plan.as_text()
+
+
+def test_memory_is_counted(triple: Folders, tmp_path: Path) -> None:
+    """A file of the result, or all of it; rows as they were and aligned."""
+    text = recipe(triple).text
+
+    def memory(text: str, **chosen: object) -> int:
+        options = MergeOptions(quiet=True, **chosen)
+        return plan_merge(parse_recipe(text, where="x"), options=options).memory
+
+    small = memory(text, out_shard_size=100_000)
+    assert memory(text, out_shard_size=100_000, async_write=True) - small == 2 * 139_584 - 100_000
+    folders = replace(triple, ct=extend(tmp_path / "ct", triple.ct))
+    aligned = plan_pinned(recipe(folders), options=MergeOptions(quiet=True, out_shard_size=1000))
+    plain = memory(text, out_shard_size=1000)
+    assert aligned.memory - plain == 3 * 2 * 576 * 64 * 2 - 3 * 512 * 64 * 2
+
+
 def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
     """An adapter is looked into; one for another model is a warning, another kind an error."""
     adapter = get_peft_model(
@@ -317,6 +470,7 @@ def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
 
     assert (plan.errors, plan.warnings) == ((), ())
     assert plan.disk > 2 * 139_584  # the pair is made before it is merged
+    assert "similarity" not in plan.as_text().splitlines()[7]  # of the base to itself
     settings = tmp_path / "lora" / "adapter_config.json"
     edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")
     assert "says it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]

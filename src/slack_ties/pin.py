@@ -144,8 +144,13 @@ def _edited(
 def _with_facts(text: str, added: Mapping[str, Any]) -> str:
     """Write what is added under our key, in place of what is there of it."""
     ours = _find(_composed(text), FACTS_KEY)
-    if not isinstance(ours, yaml.MappingNode) or not ours.value:
-        return _added(text, {FACTS_KEY: {"recipe": RECIPE_VERSION, **added}})
+    facts = {FACTS_KEY: {"recipe": RECIPE_VERSION, **added}}
+    if ours is None:
+        return _added(text, facts)
+    if not ours.value:  # there, and empty
+        (key,) = (key for key, value in _composed(text).value if key.value == FACTS_KEY)
+        end = max(ours.end_mark.index, key.end_mark.index + 1)
+        return text[: key.start_mark.index] + one_line(facts)[1:-1] + text[end:]
     lines = {name: f"{name}: {one_line(value)}" for name, value in added.items()}
     for key, value in reversed(ours.value):
         if key.value in lines:

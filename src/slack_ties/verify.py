@@ -255,8 +255,8 @@ def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
         )
     ]
     if not weights:
-        here = " in the cache" if api_is_offline() else ""
-        msg = f"{published.name!r} has no safetensors weights to compare{here}"
+        where = " in the cache" if api_is_offline() else ""
+        msg = f"{published.name!r} has no safetensors weights to compare{where}"
         raise CheckpointError(msg)
     LOG.info("  %d of %d weight files have the same checksum", len(equal), len(weights))
     differences: list[Difference] = []
