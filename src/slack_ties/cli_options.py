@@ -93,6 +93,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer cl
     name = "numbers"
 
     def __init__(self, *, share: bool = False) -> None:
+        """Take any number, or shares from 0 to 1 alone."""
         self.share = share  # whether numbers are from 0 to 1
 
     def convert(
