@@ -25,7 +25,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
         (
             "memory",
             ["--size", "tiny"],
-            ["safetensors  ", "CT as .bin"]
+            ["| safetensors |", "CT as .bin"]
             if Path("/proc/self/status").is_file()
             else ["not measured"],
         ),
