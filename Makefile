@@ -19,14 +19,14 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
 	$(BIN)/interrogate src tests demo benchmarks hatch_build.py
-	$(BIN)/cog --check README.md merge_configs/README.md
+	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md
 
 format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.ready  ## Write --help and the table of configs into the READMEs
-	$(BIN)/cog -r README.md merge_configs/README.md
+	$(BIN)/cog -r README.md merge_configs/README.md docs/licenses.md
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
 	$(BIN)/slack-ties config --all --overwrite --quiet

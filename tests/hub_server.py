@@ -24,8 +24,23 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-# A part of the list in the Hub's documentation: those our tests and demo use.
-LICENSES = {"apache-2.0", "mit", "llama2", "llama3.1", "gemma", "cc-by-4.0", "other", "unknown"}
+# https://huggingface.co/docs/hub/repositories-licenses
+LICENSES = {
+    "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m",
+    "bigscience-bloom-rail-1.0", "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0",
+    "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "c-uda", "cc", "cc0-1.0",
+    "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
+    "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
+    "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0",
+    "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl",
+    "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "h-research", "intel-research",
+    "lppl-1.3c", "ms-pl", "apple-ascl", "apple-amlr", "mpl-2.0", "odc-by", "odbl", "openmdw-1.0",
+    "openmdw-1.1", "openrail++", "osl-3.0", "postgresql", "ofl-1.1", "ncsa", "unlicense", "zlib",
+    "pddl", "lgpl-lr", "deepfloyd-if-license", "fair-noncommercial-research-license", "llama2",
+    "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "grok2-community", "gemma",
+    "unknown", "other",
+}  # fmt: skip
 LFS_FILES = (".safetensors", ".bin", ".model")
 GIT_ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_FILES)
 
@@ -62,6 +77,7 @@ class Hub:
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopped: bool = False
     lose_next_commit_answer: bool = False
+    refuses: str = ""  # what it says of every card
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
         """Return a repository's state, if `token` may see it."""
@@ -193,6 +209,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self._create()
             case ("POST", "api", "validate-yaml"):
                 errors = check_card(self._read_json()["content"])
+                errors += [self.hub.refuses] if self.hub.refuses else []
                 body = {"errors": [{"message": e} for e in errors], "warnings": []}
                 if errors:
                     raise Refused(400, "Invalid metadata", **body)

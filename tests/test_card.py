@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from mergekit.options import MergeOptions
 
 from hub_server import check_card
 from slack_ties.card import make_card, write_card
 from slack_ties.config import Choices, make_config
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, RecipeError
 from slack_ties.languages import list_languages
+from slack_ties.licenses import Stated, resolve_license
 from slack_ties.merge import merge_models
-from slack_ties.recipe import parse_recipe
+from slack_ties.metadata import metadata_problems
+from slack_ties.own_text import PLACES, OwnText, read_own_text, sealed
+from slack_ties.recipe import parse_recipe, read_recipe
 from slack_ties.record import MergeRecord, Parent
+from triple import MIT
 
 if TYPE_CHECKING:
     from triple import Folders
@@ -33,11 +40,18 @@ RECORD = MergeRecord(
     parameters=12,
     parents=(
         Parent("me/base", role="base", commits=("a" * 40,), license="mit"),
-        Parent("me/ct@main", role="ct", commits=("b" * 40,), license="mit"),
+        Parent(
+            "me/ct@main",
+            role="ct",
+            commits=("b" * 40,),
+            license="mit",
+            datasets=("me/data", "me/more"),
+        ),
         Parent("./sft", role="sft", commits=("",), license="mit"),
     ),
     versions={"slack-ties": "1.2.3", "torch": "2.13.0+cpu"},
     options={"out_shard_size": 7},
+    files={"model.safetensors": "ab" * 32},
 )
 RECIPE = make_config("mn", Choices(base="me/base", ct="me/ct@main", sft="./sft"))
 
@@ -52,52 +66,163 @@ def merged(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_metadata() -> None:
-    """Every field follows from config and record."""
-    assert make_card(RECIPE, RECORD).data.to_dict() == {
+    """Every field follows from config, record and the parents' cards, in the Hub's order."""
+    card = make_card(RECIPE, RECORD)
+
+    assert card.data.to_dict() == {
         "language": ["mn", "en"],
         "license": "mit",
         "base_model": ["me/base", "me/ct"],
         "base_model_relation": "merge",
+        "datasets": ["me/data", "me/more"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["merge", "mergekit", "slack-ties", "mn-Mong"],
         "model_name": "Mongolian (traditional script), merged with slack_ties",
     }
+    assert str(card).startswith("---\nlanguage:\n- mn\n- en\nlicense: mit\nbase_model:\n")
+
+
+def test_the_language_no_is_no_truth_value() -> None:
+    """In the YAML of old, which the Hub and its client read, a bare no is false."""
+    recipe = read_recipe(ROOT / "merge_configs" / "no.yml")
+
+    card = str(make_card(recipe))
+
+    assert "language:\n- 'no'\n- en\n" in card
+    assert ModelCard(card).data.language == ["no", "en"]
 
 
 @pytest.mark.parametrize(
-    ("licenses", "given", "stated", "text"),
+    ("licenses", "stated", "data", "text"),
     [
-        (["mit", "mit", "mit"], None, "mit", "`mit`, which every parent states."),
-        (["mit", "", "mit"], None, None, "no licence is known of me/ct."),
-        (["mit", "apache-2.0", "mit"], None, None, "the parents state different licences"),
-        (["mit", "", "mit"], "llama2", "llama2", "`llama2`, as stated by whoever made"),
+        ("mit mit mit", None, {"license": "mit"}, "**mit**, which every parent states."),
+        ("mit - mit", None, {}, "**Not known**, and to be stated by whoever publishes"),
+        ("mit - mit", None, {}, "- me/ct states no licence."),
+        (
+            "mit - mit",
+            Stated("llama2"),
+            {"license": "llama2"},
+            "**llama2**, as stated by whoever made this model. me/ct states no licence.",
+        ),
+        (
+            "llama2 apache-2.0 llama2",
+            None,
+            {"license": "llama2"},
+            "- me/ct calls itself apache-2.0, but was made from me/base, whose licence llama2",
+        ),
+        (
+            "llama3.1 llama3.1 llama3.1",
+            None,
+            {"license": "llama3.1"},
+            "# Llama Mongolian (traditional script)\n\n**Built with Llama**\n\nA language model",
+        ),
+        (
+            "llama3.1 llama3.1 llama3.1",
+            None,
+            {"license": "llama3.1"},
+            "- To pass this model on needs a copy of it (`LICENSE`), the sentence in `Notice` and "
+            'the words "Built with Llama" (sections 1.b.i and 1.b.iii).',
+        ),
+        (
+            "qwen-research qwen-research qwen-research",
+            None,
+            {
+                "license": "other",
+                "license_name": "qwen-research",
+                "license_link": "https://huggingface.co/Qwen/Qwen2.5-3B/blob/main/LICENSE",
+            },
+            "**qwen-research**, which every parent states. **This model may not be used "
+            "commercially.**",
+        ),
+        (
+            "llama2 cc-by-nc-4.0 llama2",
+            None,
+            {
+                "license": "other",
+                "license_name": "llama2-and-cc-by-nc-4.0",
+                "license_link": "LICENSE",
+            },
+            "**llama2-and-cc-by-nc-4.0**: llama2 and cc-by-nc-4.0, both: the terms of llama2",
+        ),
+        (
+            "mit mit mit",
+            Stated("other", "mine", "https://me.example/license"),
+            {
+                "license": "other",
+                "license_name": "mine",
+                "license_link": "https://me.example/license",
+            },
+            "- Its text: https://me.example/license",
+        ),
     ],
 )
-def test_license(licenses: list[str], given: str | None, stated: str | None, text: str) -> None:
-    """Stated if all parents agree or the user says so; otherwise said to be unknown."""
-    parents = zip(RECORD.parents, licenses, strict=True)
+def test_license(licenses: str, stated: Stated | None, data: dict[str, str], text: str) -> None:
+    """In the metadata as the Hub takes it, in the text with the reason and what it asks for."""
+    names = (name.strip("-") for name in licenses.split())
+    parents = zip(RECORD.parents, names, strict=True)
     record = replace(RECORD, parents=tuple(replace(p, license=name) for p, name in parents))
 
-    card = make_card(RECIPE, record, license=given)
+    card = make_card(RECIPE, record, resolution=resolve_license(record.parents, stated))
 
-    assert card.data.to_dict().get("license") == stated
+    found = card.data.to_dict()
+    assert {key: found[key] for key in found if key.startswith("license")} == data
     assert text in card.text
+    assert "It is not legal advice." in card.text
+    assert check_card(str(card)) == metadata_problems(found) == []
 
 
 def test_text() -> None:
-    """Parents with roles and commits, the exact config, versions and options to repeat it."""
+    """Parents with roles, revisions and licences; the config, and all it takes to repeat it."""
     text = make_card(RECIPE, RECORD, repo_id="me/merged").text
 
-    assert f"| CT: continual pre-training | me/ct | `{'b' * 40}` | mit |" in text
+    hub = "https://huggingface.co"
+    assert (
+        f"| CT: continual pre-training | [`me/ct`]({hub}/me/ct) "
+        f"| [`bbbbbbb`]({hub}/me/ct/tree/{'b' * 40}) | mit |" in text
+    )
     assert "| SFT: instruction tuning | ./sft | local folder | mit |" in text
+    assert (
+        "`me/ct` was continually pre-trained on Mongolian (traditional script), ./sft was "
+        "instruction-tuned in English; the merge is to join what both learnt." in text
+    )
+    assert "**No evaluation of this model is known" in text
     assert f"```yaml\n{RECIPE.text}```" in text
     assert "pip install slack-ties==1.2.3 torch==2.13.0\n" in text
     assert "slack-ties run mergekit_config.yml --out OUT --out-shard-size 7\n" in text
+    assert "whoever repeats this needs the same folders" in text  # ./sft
+    assert f"| `model.safetensors` | `{'ab' * 32}` |" in text
     assert 'name = "me/merged"' in text
+    assert "12 parameters, stored as bfloat16" in text
+    assert f"Their cards name: [`me/data`]({hub}/datasets/me/data), [`me/more`]" in text
     assert "may differ from the paper's TIES-SV" in text
     assert text.count("@inproceedings") == 3
     assert "{%" not in text
+    assert "\n\n\n\n" not in text
+
+
+def test_of_another_method_and_of_nothing_known() -> None:
+    """What is not known is left out: no language, no roles, no claim."""
+    recipe = parse_recipe(
+        "merge_method: ties\nbase_model: a/b\nmodels: [{model: a/c, parameters: {weight: 1}}]\n",
+        where="x.yml",
+    )
+
+    card = make_card(recipe, folder=Path("merged"))
+
+    assert "language" not in card.data.to_dict()
+    assert card.text.startswith("\n# merged\n\nA language model made without training:")
+    assert "The merge method is mergekit's `ties`." in card.text
+    assert "pre-trained" not in card.text.partition("## Citation")[0]
+
+
+def test_tokens_of_the_ct_model() -> None:
+    """A vocabulary that was extended is a limit that a user has to know."""
+    recipe = read_recipe(ROOT / "merge_configs" / "hu.yml")
+
+    assert "- Tokens that only the CT model has were never seen in instruction" in str(
+        make_card(recipe)
+    )
 
 
 @pytest.mark.parametrize("key", [triple.key for triple in list_languages()])
@@ -111,7 +236,7 @@ def test_the_example_cards_are_what_is_written(key: str) -> None:
 
     assert card == (ROOT / "model_cards" / f"{key}.md").read_text("utf-8")
     assert "was not run" in card
-    assert check_card(card) == []
+    assert check_card(card) == metadata_problems(make_card(recipe).data.to_dict()) == []
 
 
 def test_a_merged_model_gets_a_card(merged: Path, tmp_path: Path) -> None:
@@ -164,17 +289,163 @@ def test_a_chat_template_is_used(
     exec(compile(code, "card", "exec"), {})  # noqa: S102 - the point
 
 
-def test_a_card_that_is_there_is_kept(merged: Path, tmp_path: Path) -> None:
-    """It may be somebody's work; --overwrite replaces it."""
+def test_no_tokenizer(merged: Path, tmp_path: Path) -> None:
+    """The example does not load one from where there is none."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    for path in out.glob("tokenizer*"):
+        path.unlink()
+
+    assert 'tokenizer = AutoTokenizer.from_pretrained("...")' in write_card(out).read_text("utf-8")
+    text = make_card(RECIPE, RECORD, folder=tmp_path).text
+    assert 'tokenizer = AutoTokenizer.from_pretrained("me/base")' in text
+
+
+TEXTS = {
+    "description": "# Not a comment\n\nབོད་ཡིག *yes* | no",
+    "in-language": "ئۇيغۇرچە",
+    "intended-use": "Reading.",
+    "contact": "me@example.org",
+    "more": "## Thanks\n\n- all",
+}
+
+
+def test_a_persons_own_text_stays(merged: Path, tmp_path: Path) -> None:
+    """Given as options or typed into the card, it is there when the card is made again."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    card = write_card(out, texts=TEXTS)
+    for text in TEXTS.values():
+        assert text in card.read_text("utf-8")
+    assert '<div lang="bo" dir="auto">' in card.read_text("utf-8")
+    assert "## Intended use\n\n<!-- your text" in card.read_text("utf-8")
+    typed = card.read_text("utf-8").replace("me@example.org", "me@example.org\n\nor by post")
+    typed = typed.replace("- slack-ties\n", "- slack-ties\n- mine\n").replace(
+        "library_name:", "thumbnail: x.png\nlibrary_name:"
+    )
+    card.write_text(typed, "utf-8")
+
+    write_card(out, texts={"intended-use": "Writing."}, repo_id="me/merged")
+
+    again = card.read_text("utf-8")
+    own = read_own_text(again)
+    assert own.places == {
+        **TEXTS,
+        "intended-use": "Writing.",
+        "contact": "me@example.org\n\nor by post",
+    }
+    assert own.metadata == {"thumbnail": "x.png"}
+    assert own.tags == ("merge", "mergekit", "slack-ties", "mine")
+    assert not own.edited
+    assert 'name = "me/merged"' in again
+    write_card(out)
+    assert card.read_text("utf-8") == again  # the Hub id stays, too
+
+
+@given(st.dictionaries(st.sampled_from(PLACES), st.text(max_size=200), max_size=3))
+def test_any_text_of_a_person_survives(texts: dict[str, str]) -> None:
+    """Made again and again, a card holds the same text and nothing else changes."""
+    own = OwnText({name: text.replace("\r", "").strip() for name, text in texts.items()})
+    if any("<!--" in text for text in own.places.values()):
+        return
+
+    first = sealed(str(make_card(RECIPE, RECORD, own=own)))
+    found = read_own_text(first)
+    second = sealed(str(make_card(RECIPE, RECORD, own=found)))
+
+    assert found.places == {name: text for name, text in own.places.items() if text}
+    assert not found.edited
+    assert second == first
+
+
+def test_a_card_that_was_edited_is_kept(merged: Path, tmp_path: Path) -> None:
+    """It is somebody's work; --overwrite replaces it, and keeps the old one beside it."""
     out = Path(shutil.copytree(merged, tmp_path / "out"))
     (out / "README.md").write_text("mine")
 
-    with pytest.raises(OutputError, match="is already there") as caught:
+    with pytest.raises(OutputError, match="was written or edited by hand") as caught:
+        write_card(out, license="mit")
+
+    assert caught.value.hint.startswith(f"slack-ties card {out} --license mit --overwrite")
+    assert (out / "README.md").read_text() == "mine"
+    assert "merged with slack-ties" in write_card(out, overwrite=True).read_text("utf-8")
+    assert (out / ".README.md.old").read_text() == "mine"
+    write_card(out)  # what was made here can be made again
+    assert (out / ".README.md.old").read_text() == "mine"
+
+
+def test_a_license_that_was_stated_stays(merged: Path, tmp_path: Path) -> None:
+    """Also by hand, in the metadata; another one can be stated later."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    card = write_card(out, license="cc-by-4.0")
+    assert "license: cc-by-4.0" in card.read_text("utf-8")
+    write_card(out)
+    assert "license: cc-by-4.0" in card.read_text("utf-8")
+    card.write_text(card.read_text("utf-8").replace("license: cc-by-4.0", "license: apache-2.0"))
+    write_card(out)
+    assert "**apache-2.0**, as stated by whoever made this model." in card.read_text("utf-8")
+
+    write_card(out, license="mit")
+
+    assert "**mit**, which every parent states." in card.read_text("utf-8")
+
+
+def test_a_license_that_the_hub_does_not_have(merged: Path, tmp_path: Path) -> None:
+    """Nothing is written."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+
+    with pytest.raises(RecipeError, match="'lama2' is no licence id of the Hub"):
+        write_card(out, license="lama2")
+
+    assert not (out / "README.md").exists()
+
+
+def test_the_files_of_the_license(merged: Path, tmp_path: Path) -> None:
+    """The base's text, and a Notice that says what was changed."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+
+    write_card(out)
+
+    assert (out / "LICENSE").read_text("utf-8") == MIT
+    assert (out / "Notice").read_text("utf-8").startswith("The weights of this model are changed")
+
+
+def test_results_of_an_evaluation(merged: Path, tmp_path: Path) -> None:
+    """As a table, and as a file for the Hub; they stay when the card is made again."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    (tmp_path / "belebele.yaml").write_text(
+        "- dataset: {id: facebook/belebele, task_id: bod_Tibt}\n  value: 31.5\n"
+        "  notes: '5-shot | <b>'\n  source: {url: https://me.example/logs}\n"
+    )
+
+    write_card(out, results=tmp_path / "belebele.yaml")
+    card = write_card(out).read_text("utf-8")
+
+    assert (out / ".eval_results" / "belebele.yaml").is_file()
+    assert (
+        "| [`facebook/belebele`](https://huggingface.co/datasets/facebook/belebele) | bod_Tibt "
+        r"| 31.5 | 5-shot \| \<b\>, [source](https://me.example/logs) |" in card
+    )
+    assert "No evaluation of this model is known" not in card
+
+
+def test_metadata_that_a_person_broke(merged: Path, tmp_path: Path) -> None:
+    """One line that says where, no traceback."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    card = write_card(out)
+    card.write_text(
+        card.read_text("utf-8").replace("library_name:", "model-index: 3\nlibrary_name:"), "utf-8"
+    )
+
+    with pytest.raises(OutputError, match="the metadata that were added to the card by hand"):
         write_card(out)
 
-    assert caught.value.hint.startswith(f"slack-ties card {out} --overwrite")
-    assert (out / "README.md").read_text() == "mine"
-    assert "merged with slack_ties" in write_card(out, overwrite=True).read_text("utf-8")
+
+def test_a_card_that_is_no_text(merged: Path, tmp_path: Path) -> None:
+    """Or a folder of its name."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    (out / "README.md").write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(OutputError, match="cannot be read"):
+        write_card(out, overwrite=True)
 
 
 def test_a_folder_of_somebody_else(triple: Folders) -> None:
@@ -195,11 +466,75 @@ def test_names_break_neither_metadata_nor_markdown() -> None:
 
     card = str(make_card(recipe, record, folder=Path('o"x')))
 
-    outside, config, _ = re.split("^`````.*$", card, maxsplit=2, flags=re.MULTILINE)
-    assert not re.search(r"(?<!\\)<(script|b|/td)>", outside)
+    outside, config, after = re.split("^`````.*$", card, maxsplit=2, flags=re.MULTILINE)
+    outside += after.partition("## Citation")[0]
+    assert not re.search(r"(?<!\\)<(script|b>|/td)", outside)
     assert "x" * 201 not in outside
     assert yaml.safe_load(card.split("---\n")[1])["language"] == ["bo", "en"]
     assert config.strip() == recipe.text.strip()
     assert 'name = "o\\"x"\n' in outside
     rows = [line for line in outside.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 5}  # files, parents
+
+
+hostile = st.text() | st.sampled_from(
+    [
+        "</div><script>x</script>",
+        "]: javascript:x",
+        "---\n",
+        "\n# x",
+        "`" * 9,
+        "{{ x }}",
+        "&lt;",
+        "no",
+    ]
+)
+
+
+@given(
+    language=st.fixed_dictionaries(
+        {"tag": hostile, "name": hostile, "endonym": hostile, "iso_639_1": hostile}
+    ),
+    family=hostile,
+    models=st.lists(hostile.filter(str.strip), min_size=3, max_size=3, unique=True),
+    licenses=st.lists(hostile, min_size=3, max_size=3),
+)
+def test_no_text_of_others_breaks_out(
+    language: dict[str, str], family: str, models: list[str], licenses: list[str]
+) -> None:
+    """Whatever a recipe says: the YAML is what was meant, and no tag gets into the HTML."""
+    base, ct, sft = models
+    data = {
+        "merge_method": "slack_ties",
+        "base_model": base,
+        "models": [{"model": name, "parameters": {"weight": 1}} for name in (ct, sft)],
+        "slack_ties": {
+            "recipe": 1,
+            "language": language,
+            "family": family,
+            "roles": {"base": base, "ct": ct, "sft": sft},
+            "licenses": dict(zip(models, licenses, strict=True)),
+            "sft_languages": ["en"],
+        },
+    }
+    recipe = parse_recipe(yaml.safe_dump(data), where="x.yml")
+
+    card = str(make_card(recipe))
+
+    front, body = re.match(r"---\n(.*?)\n---\n(.*)", card, re.DOTALL).groups()
+    meta = yaml.safe_load(front)
+    assert ModelCard(card).data.to_dict() == meta
+    assert set(meta["language"]) <= {language["iso_639_1"], "en"}
+    assert not [one for one in metadata_problems(meta) if not one.startswith("model_name")]
+    assert meta["base_model_relation"] == "merge"
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+    tags = set(re.findall(r"<(/?[a-zA-Z][\w-]*)", html))
+    assert {tag.strip("/") for tag in tags} <= ALLOWED
+    assert "javascript:" not in "".join(re.findall(r'(?:href|src)="([^"]*)"', html))
+
+
+# What the card itself has.
+ALLOWED = {
+    *("h1", "h2", "p", "strong", "em", "a", "code", "pre", "ul", "li", "br"),
+    *("table", "thead", "tbody", "tr", "th", "td", "details", "summary", "div"),
+}

@@ -205,6 +205,66 @@ def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:
     assert "slack-ties publish out" in card.stderr
 
 
+def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: Path) -> None:
+    """Each from its file; what is said, and what a script gets."""
+    invoke("run", "bo", *models(triple), "--out", "out")
+    for name in ("description", "in-language", "intended-use", "contact"):
+        (tmp_path / name).write_text(f"My {name}.")
+    (tmp_path / "r.yaml").write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
+    options = [
+        word
+        for name in ("description", "in-language", "intended-use", "contact")
+        for word in (f"--{name}", name)
+    ]
+
+    said = invoke("card", "out", *options, "--eval-results", "r.yaml", "--license", "cc-by-4.0")
+    data = json.loads(invoke("card", "out", "--quiet", "--json").stdout)
+
+    assert said.exit_code == 0, said.output
+    assert said.stdout == f"{Path('out') / 'README.md'}\n"
+    assert "Licence: cc-by-4.0, as stated by whoever made this model." in said.stderr
+    card = Path("out/README.md").read_text("utf-8")
+    for text in ("My description.", "My in-language.", "My intended-use.", "My contact.", "| 3 |"):
+        assert text in card
+    assert (data["license"], data["warnings"]) == ("cc-by-4.0", [])
+    assert [one["id"] for one in data["duties"]] == ["mit", "cc-by-4.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--license", "lama2"], "'lama2' is no licence id of the Hub. Did you mean 'llama2'?"),
+        (["--license", "other"], "the licence 'other' needs a name and a link"),
+        (["--description", "none.md"], "'none.md', a text for the card: No such file"),
+        (["--eval-results", "none.yaml"], "'none.yaml', results of an evaluation: No such file"),
+    ],
+)
+def test_a_card_that_cannot_be_written(
+    invoke: Invoke, triple: Folders, words: list[str], message: str
+) -> None:
+    """One line, and the card that is there stays."""
+    invoke("run", "bo", *models(triple), "--out", "out")
+    before = Path("out/README.md").read_bytes()
+
+    assert message in error_of(invoke("card", "out", *words))
+
+    assert Path("out/README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["card", "out", "--license", "mit", "--license-name", "x"],
+        ["card", "out", "--license-link", "LICENSE"],
+        ["card", "bo.yml", "--license", "mit"],
+        ["card", "bo.yml", "--description", "x.md"],
+    ],
+)
+def test_options_of_a_licence_that_do_not_go_together(invoke: Invoke, words: list[str]) -> None:
+    """A wrong command line."""
+    assert invoke(*words).exit_code == 2
+
+
 def test_quiet_and_json(invoke: Invoke, triple: Folders) -> None:
     """A script reads one JSON object and nothing else."""
     result = invoke("run", "bo", *models(triple), "--out", "out dir", "--quiet", "--json")
@@ -219,7 +279,7 @@ def test_a_card_of_a_config(invoke: Invoke) -> None:
     """An example card goes to the standard output."""
     invoke("config", "bo")
 
-    assert invoke("card", "merge_configs/bo.yml").stdout.startswith("---\nbase_model:")
+    assert invoke("card", "merge_configs/bo.yml").stdout.startswith("---\nlanguage:\n- bo\n")
 
 
 def test_plan(invoke: Invoke, triple: Folders) -> None:

@@ -259,4 +259,4 @@ def test_a_joint_merge_is_planned_and_run(triple: Folders, tmp_path: Path) -> No
     assert [parent.role for parent in record.parents] == ["base", "ct", "ct", "sft", "sft"]
     card = write_card(tmp_path / "out").read_text("utf-8")
     assert "language:\n- bo\n- ug\n- en\n" in card
-    assert "# Tibetan and Uyghur, merged with slack_ties" in card
+    assert "\n# Tibetan and Uyghur\n" in card

@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from hub_server import Refused, Server
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.hub import Snapshot, find_model, split_reference
+from slack_ties.parent_card import ParentCard
 
 
 @pytest.mark.parametrize(
@@ -33,24 +34,11 @@ def test_a_folder_is_never_taken_apart(tmp_path: Path) -> None:
     assert split_reference(str(folder)) == [(str(folder), None)]
 
 
-@pytest.mark.parametrize(
-    ("card", "expected"),
-    [
-        ("---\nlicense: llama2\n---\n", "llama2"),
-        ("---\nlanguage: bo\n---\n", ""),
-        ("no metadata", ""),
-        ("---\nlicense: [a]\n---\n", ""),
-        ("---\nlicense: '<b>mine</b>'\n---\n", ""),
-        ("---\nlicense: {\n---\n", ""),
-        (None, ""),
-    ],
-)
-def test_a_local_folder(tmp_path: Path, card: str | None, expected: str) -> None:
-    """It is what it is; its card's licence is an id or nothing."""
-    if card is not None:
-        (tmp_path / "README.md").write_text(card)
+def test_a_local_folder(tmp_path: Path) -> None:
+    """It is what it is, with what its card says."""
+    (tmp_path / "README.md").write_text("---\nlicense: llama2\n---\n")
 
-    assert find_model(str(tmp_path)) == Snapshot(tmp_path, license=expected)
+    assert find_model(str(tmp_path)) == Snapshot(tmp_path, card=ParentCard("llama2"))
 
 
 @pytest.mark.parametrize("path", ["./none", "/none", "a/b/c", "~/none", "../none", "C:\\none"])
@@ -78,6 +66,7 @@ def model(api: HfApi, tmp_path: Path) -> str:
         *("README.md", "config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"),
         *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
         *("model.safetensors.index.json", "pytorch_model.bin", "consolidated.safetensors"),
+        *("LICENSE.txt", "Notice", "USE_POLICY.md", "LICENSE.pdf"),
         *("training_args.bin", "evil.py", "onnx/model.json", "original/params.json"),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,10 +83,17 @@ def test_only_what_a_merge_reads_is_fetched(model: str, api: HfApi) -> None:
     assert {path.name for path in snapshot.path.rglob("*") if path.is_file()} == {
         *("README.md", "config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"),
         *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
-        "model.safetensors.index.json",
+        *("model.safetensors.index.json", "LICENSE.txt", "Notice", "USE_POLICY.md"),
     }
-    assert (snapshot.commit, snapshot.license) == (api.model_info(model).sha, "mit")
+    assert (snapshot.commit, snapshot.card.license) == (api.model_info(model).sha, "mit")
     assert snapshot.path.name == snapshot.commit
+
+
+def test_a_license_of_great_length_is_not_fetched(model: str, api: HfApi) -> None:
+    """Nobody's LICENSE has more than a megabyte."""
+    api.upload_file(path_or_fileobj=b"x" * 1_000_001, path_in_repo="COPYING", repo_id=model)
+
+    assert not (find_model(model, api=api).path / "COPYING").exists()
 
 
 def test_a_revision_is_honoured(model: str, api: HfApi) -> None:

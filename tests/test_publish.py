@@ -217,14 +217,126 @@ def test_a_damaged_model(model: Path, api: HfApi) -> None:
     assert list(api.list_models()) == []
 
 
-def test_a_card_that_the_hub_refuses(model: Path, api: HfApi) -> None:
-    """Its verdict is shown, and no weights are sent."""
-    (model / "README.md").write_text("---\nlicense: my-own\n---\n")
+def test_a_card_that_the_hub_refuses(model: Path, api: HfApi, hub: Server) -> None:
+    """Its verdict is shown, though the documented rules say nothing of it; nothing is made."""
+    card = model / "README.md"
+    card.write_text(card.read_text("utf-8").replace("library_name:", "- a\nlibrary_name:"), "utf-8")
+    with pytest.raises(OutputError, match="the metadata cannot be read"):
+        publish_model(model, "me/tibetan", api=api)
+    write_card(model, overwrite=True)
+    hub.hub.refuses = "the Hub has a rule of its own"
 
-    with pytest.raises(HubError, match='"license" must be one of'):
+    with pytest.raises(HubError, match="the Hub refuses the card: the Hub has a rule of its own"):
         publish_model(model, "me/tibetan", api=api)
 
-    assert on_hub(api, "me/tibetan") == set()
+    assert hub.hub.repos() == []
+
+
+LLAMA = "---\nlicense: llama3.1\n---\n"
+NOTICE = (
+    "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, "
+    "Inc. All Rights Reserved."
+)
+
+
+def merged_under(
+    licenses: dict[str, str], triple: Folders, tmp_path: Path, *, card: bool = True
+) -> Path:
+    """Merge copies of the triple whose cards state these licences; write the card."""
+    folders = {}
+    for role in ("base", "ct", "sft"):
+        folders[role] = shutil.copytree(getattr(triple, role), tmp_path / role)
+        (folders[role] / "README.md").write_text(licenses[role])
+        (folders[role] / "LICENSE").unlink(missing_ok=True)
+    choices = Choices(**{role: str(folder) for role, folder in folders.items()})
+    merge_models(make_config("bo", choices), tmp_path / "out", options=MergeOptions(quiet=True))
+    if card:
+        write_card(tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_a_name_that_a_parents_license_forbids(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Llama 3.1 merge goes out as Llama-..., with Notice, LICENSE and "Built with Llama"."""
+    out = merged_under(dict.fromkeys(("base", "ct", "sft"), LLAMA), triple, tmp_path)
+
+    with pytest.raises(HubError, match="has to begin with 'Llama'") as caught:
+        publish_model(out, "me/bo-model", api=api)
+
+    assert caught.value.hint == "publish it as me/Llama-bo-model"
+    assert hub.hub.requests == []  # nobody was asked
+
+    published = publish_model(out, "me/Llama-bo-model", api=api)
+
+    assert {"Notice", "LICENSE", "README.md"} <= on_hub(api, "me/Llama-bo-model")
+    folder = Path(api.snapshot_download("me/Llama-bo-model", revision=published.commit))
+    assert (folder / "Notice").read_text("utf-8").startswith(f"{NOTICE}\n")
+    assert "/llama3_1/LICENSE" in (folder / "LICENSE").read_text("utf-8")
+    assert "\n**Built with Llama**\n" in (folder / "README.md").read_text("utf-8")
+    assert "LICENSE only says where the text of the Llama 3.1 Community" in caplog.text
+
+
+def test_a_license_that_is_not_settled(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Publishing stops until somebody states one; then the card says so, and it goes out."""
+    cards = {"base": "---\nlicense: llama2\n---\n", "ct": "", "sft": "---\nlicense: llama2\n---\n"}
+    out = merged_under(cards, triple, tmp_path)
+
+    with pytest.raises(OutputError, match=r"ct states no licence; the terms of .*llama2") as caught:
+        publish_model(out, "me/tibetan", api=api)
+
+    assert caught.value.hint.endswith(f"slack-ties publish {out} me/tibetan --license llama2")
+    assert hub.hub.requests == []
+
+    publish_model(out, "me/tibetan", license="llama2", api=api)
+
+    card = Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8")
+    assert "**llama2**, as stated by whoever made this model." in card
+    assert api.model_info("me/tibetan").card_data.license == "llama2"
+
+
+def test_a_conflict_of_licenses(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """No licence is proposed where none would do."""
+    cards = {
+        "base": LLAMA,
+        "ct": "---\nlicense: cc-by-nc-sa-4.0\n---\n",
+        "sft": LLAMA,
+    }
+    out = merged_under(cards, triple, tmp_path)
+
+    with pytest.raises(OutputError, match="no one licence meets them") as caught:
+        publish_model(out, "me/Llama-x", api=api)
+
+    assert caught.value.hint.endswith("--license ID")
+
+
+def test_what_a_license_asks_for_has_to_be_there(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Notice, or the words in the card, deleted by hand: nothing is sent."""
+    out = merged_under(dict.fromkeys(("base", "ct", "sft"), LLAMA), triple, tmp_path)
+    (out / "Notice").unlink()
+    card = out / "README.md"
+    card.write_text(card.read_text("utf-8").replace("Built with Llama", "Built"), "utf-8")
+
+    with pytest.raises(OutputError, match=r"Notice; the words 'Built with Llama' in README.md"):
+        publish_model(out, "me/Llama-bo", api=api)
+
+    assert hub.hub.requests == []
+
+
+def test_results_go_with_it(model: Path, api: HfApi, tmp_path: Path) -> None:
+    """Though their folder begins with a dot, as the Hub wants it."""
+    (tmp_path / "r.yaml").write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
+    write_card(model, results=tmp_path / "r.yaml")
+    (model / ".eval_results" / "notes.txt").write_text("mine")
+
+    publish_model(model, "me/tibetan", api=api)
+
+    assert ".eval_results/r.yaml" in on_hub(api, "me/tibetan")
+    assert ".eval_results/notes.txt" not in on_hub(api, "me/tibetan")
 
 
 def test_damage_on_the_way_is_found(model: Path, api: HfApi, hub: Server) -> None:

@@ -41,6 +41,8 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
         api.upload_folder(repo_id=repo_id, folder_path=folder)
     for name, folder in (("base", triple.base), ("basque", triple.ct), ("chat", triple.sft)):
         shutil.copytree(folder, tmp_path / name)
+    for name in ("about.md", "about-bo.md"):
+        (tmp_path / name).write_text("བོད་ཡིག", "utf-8")
     scripts = Path(sys.executable).parent
     environment = {
         **os.environ,
@@ -90,9 +92,10 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
 
 
 def test_the_help_is_current() -> None:
-    """What --help says is what the README shows; `make docs` renews it."""
+    """What --help and the data say is what the pages show; `make docs` renews them."""
+    pages = ("README.md", "merge_configs/README.md", "docs/licenses.md")
     done = subprocess.run(
-        [sys.executable, "-m", "cogapp", "--check", "README.md", "merge_configs/README.md"],
+        [sys.executable, "-m", "cogapp", "--check", *pages],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -102,7 +105,9 @@ def test_the_help_is_current() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/method.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/licenses.md"]
+)
 def test_links_within_the_repository_lead_somewhere(name: str) -> None:
     """Relative links name files that are there."""
     page = ROOT / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mergekit.options import MergeOptions
 
 from hub_server import Refused, Server
 from slack_ties.config import Choices, write_configs
-from slack_ties.errors import HubError, OutputError, RecipeError
+from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -113,6 +114,39 @@ def test_permission_to_publish_is_asked_before_the_merge(
         )
 
     assert list(tmp_path.glob("**/*.safetensors")) == []
+
+
+@pytest.mark.parametrize(
+    ("license_", "repo_id", "message"),
+    [
+        (
+            "",
+            "me/tibetan",
+            "the licence of what bo.yml makes is not settled: .*ct states no licence",
+        ),
+        ("llama3.1", "me/tibetan", "has to begin with 'Llama'"),
+    ],
+)
+def test_licence_and_name_are_looked_at_before_the_merge(
+    triple: Folders, tmp_path: Path, api: HfApi, license_: str, message: str
+) -> None:
+    """Hours of work must not end at what the models' cards say."""
+    ct = shutil.copytree(triple.ct, tmp_path / "ct")
+    (ct / "README.md").write_text(f"---\nlicense: {license_}\n---\n" if license_ else "")
+    choices = Choices(base=str(triple.base), ct=str(ct), sft=str(triple.sft))
+
+    with pytest.raises(SlackTiesError, match=message):
+        run_all("bo", tmp_path / "out", choices=choices, publish="me/tibetan", api=api)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_licence_that_the_hub_does_not_have(choices: Choices, tmp_path: Path) -> None:
+    """Said first, though the card comes last."""
+    with pytest.raises(RecipeError, match="'lama2' is no licence id of the Hub"):
+        run_all("bo", tmp_path / "out", choices=choices, license="lama2")
+
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_folder_that_is_not_empty(choices: Choices, tmp_path: Path) -> None:

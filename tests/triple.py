@@ -21,6 +21,8 @@ CHAT = (
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 
+MIT = "MIT License\n\nCopyright (c) 2026 The makers of a small base model\n"
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -124,7 +126,10 @@ def save_sharded_bin(model: LlamaForCausalLM, folder: Path) -> Path:
 
 
 def make_triple(folder: Path) -> Folders:
-    """Make a triple: sharded bfloat16, a float16 .bin, and bfloat16 with a chat template."""
+    """Make a triple: sharded bfloat16, a float16 .bin, and bfloat16 with a chat template.
+
+    All are under the MIT licence, of which the base has the text.
+    """
     texts = [text for pair in names("bo") for text in pair]
     words = tokenizer(texts)
     base = llama()
@@ -136,6 +141,9 @@ def make_triple(folder: Path) -> Folders:
     sft.save_pretrained(folder / "sft")
     words.chat_template = CHAT
     words.save_pretrained(folder / "sft")
+    for name in ("base", "ct", "sft"):
+        (folder / name / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+    (folder / "base" / "LICENSE").write_text(MIT, "utf-8")
     return Folders(folder / "base", folder / "ct", folder / "sft")
 
 

@@ -26,7 +26,7 @@ from slack_ties.cli_options import (
     MergeCommand,
     allow_unrelated,
     as_json,
-    license_option,
+    license_options,
     private_option,
     quiet,
 )
@@ -34,6 +34,7 @@ from slack_ties.cli_options import choices as choice_options
 from slack_ties.config import Choices, look_at_choices, write_configs, write_recipes
 from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
 from slack_ties.languages import list_languages
+from slack_ties.licenses import Stated, suggest_name
 from slack_ties.recipe import read_recipe
 from slack_ties.record import CONFIG_FILE
 
@@ -359,8 +360,17 @@ def merge(  # noqa: PLR0913 - one per option
 @click.option(
     "--repo-id", metavar="OWNER/NAME", help="Where it will be published, for the example."
 )
-@license_option
-@click.option("--overwrite", is_flag=True, help="Replace a README.md that is there.")
+@license_options
+@click.option("--description", metavar="FILE", type=PATH, help="Your text about the model.")
+@click.option("--in-language", metavar="FILE", type=PATH, help="A paragraph in its language.")
+@click.option("--intended-use", metavar="FILE", type=PATH, help="What it is for, and not for.")
+@click.option("--contact", metavar="FILE", type=PATH, help="How to reach you.")
+@click.option(
+    "--eval-results", metavar="FILE", type=PATH, help="Results, in the Hub's .eval_results format."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep the old one."
+)
 @quiet
 @as_json
 @_command
@@ -368,58 +378,109 @@ def card(  # noqa: PLR0913 - one per option
     *,
     source: Path,
     repo_id: str | None,
-    license: str | None,  # noqa: A002 - the Hub's word for it
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    eval_results: Path | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
+    **texts: Path | None,
 ) -> None:
-    """Write the model card of the merged model OUT, as OUT/README.md.
+    """Write the model card of the merged model OUT: OUT/README.md, LICENSE and Notice.
+
+    Metadata, parents, licence, use, limits and how to repeat the merge follow from what is
+    known of it. Run it again whenever you like: your own texts stay, those given as files and
+    those typed between the comments of the card, and so do keys and tags that you add.
 
     Given a config (.yml) instead, it prints the card that its merge would get.
 
     \b
     Examples:
       slack-ties card tibetan
+      slack-ties card tibetan --description about.md --in-language about-bo.md
       slack-ties card tibetan --license llama2 --repo-id ME/Llama-2-7b-Tibetan
-      slack-ties card merge_configs/bo.yml > model_cards/bo.md
+      slack-ties card merge_configs/bo.yml > bo.md
     """
-    from slack_ties.card import make_card, write_card  # noqa: PLC0415 - imports the Hub client
+    _say(quiet=quiet)
+
+    from slack_ties.card import make_card, resolve_for, write_card  # noqa: PLC0415 - the Hub client
+    from slack_ties.own_text import read_text_file  # noqa: PLC0415
 
     if source.suffix in {".yml", ".yaml"}:
-        text = str(make_card(read_recipe(source), repo_id=repo_id, license=license))
-        sys.stdout.buffer.write(text.encode())
+        if license or eval_results or any(texts.values()):
+            msg = f"{source} is a config: of options only --repo-id goes with one"
+            raise click.UsageError(msg)
+        sys.stdout.buffer.write(str(make_card(read_recipe(source), repo_id=repo_id)).encode())
         return
-    path = write_card(source, repo_id=repo_id, license=license, overwrite=overwrite)
+    path = write_card(
+        source,
+        repo_id=repo_id,
+        license=license,
+        texts={
+            name.replace("_", "-"): read_text_file(file) for name, file in texts.items() if file
+        },
+        results=eval_results,
+        overwrite=overwrite,
+    )
+    found = resolve_for(source)
     if as_json:
-        _print_json({"card": str(path)})
+        _print_json(
+            {
+                "card": str(path),
+                "license": found.license.key if found.license else "",
+                "license_reasons": found.steps,
+                "license_problems": found.problems,
+                "warnings": found.warnings,
+                "duties": [asdict(one) for one in found.duties],
+            }
+        )
         return
     click.echo(path)
-    if not quiet:
-        click.echo(f"\nNext: read it, then: slack-ties publish {source} OWNER/NAME", err=True)
+    if quiet:
+        return
+    click.echo(f"\nLicence: {found.reason}", err=True)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    name = f"OWNER/{suggest_name('NAME', found.prefix)}"
+    again = f"slack-ties publish {shlex.quote(str(source))} {name}"
+    if not found.license:
+        again += f" --license {found.suggestion or 'ID'}"
+    click.echo(f"\nNext: read it, then: {again}", err=True)
 
 
 @cli.command(short_help="Send a merged model to the Hub.")
 @click.argument("out", type=PATH)
 @click.argument("repo_id", metavar="REPO_ID")
 @private_option
+@license_options
 @quiet
 @as_json
 @_command
-def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: bool) -> None:
+def publish(  # noqa: PLR0913 - one per option
+    *,
+    out: Path,
+    repo_id: str,
+    private: bool,
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Send the merged model OUT to the Hugging Face Hub as REPO_ID (OWNER/NAME).
 
-    It uses the token of `hf auth login`, or HF_TOKEN. All files go in one commit.
+    It uses the token of `hf auth login`, or HF_TOKEN. All files go in one commit. If the
+    model's licence does not follow from its parents', it asks for --license; and it refuses a
+    name that a parent's licence does not allow, and says which would do.
 
     \b
     Examples:
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan --private
+      slack-ties publish basque ME/Llama-3.1-8B-Basque --license llama3.1
     """
     _say(quiet=quiet)
 
     from slack_ties.publish import publish_model  # noqa: PLC0415 - imports the Hub client
 
-    published = publish_model(out, repo_id, private=private)
+    published = publish_model(out, repo_id, private=private, license=license)
     if as_json:
         _print_json(asdict(published))
         return
@@ -433,7 +494,7 @@ def publish(*, out: Path, repo_id: str, private: bool, quiet: bool, as_json: boo
 @click.option("--out", required=True, type=PATH, help="New folder for the result.")
 @click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
 @private_option
-@license_option
+@license_options
 @choice_options
 @allow_unrelated
 @quiet
@@ -445,7 +506,7 @@ def run(  # noqa: PLR0913 - one per option
     out: Path,
     publish: str | None,
     private: bool,
-    license: str | None,  # noqa: A002 - the Hub's word for it
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
     choices: Choices,
     allow_unrelated: bool,
     as_json: bool,
@@ -486,7 +547,7 @@ def run(  # noqa: PLR0913 - one per option
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
     again += result.record.flags() + (["--publish", publish] if publish else [])
     again += ["--private"] if private else []
-    again += ["--license", license] if license else []
+    again += license.flags() if license else []
     if as_json:
         _print_json({**asdict(result), "repeat": shlex.join(again)})
         return

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from slack_ties.config import RECOMMENDED, Choices
+from slack_ties.licenses import Stated
 from slack_ties.recipe import DTYPES
 
 __all__ = [
@@ -18,7 +19,7 @@ __all__ = [
     "allow_unrelated",
     "as_json",
     "choices",
-    "license_option",
+    "license_options",
     "parse_size",
     "private_option",
     "quiet",
@@ -202,11 +203,37 @@ def _one_or_by_role(
     return {key: number for mapping in mappings for key, number in mapping.items()} or None
 
 
+def license_options(function: F) -> F:
+    """Add the options that state a licence; they arrive as `license`, a `Stated` or None."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        named = [kwargs.pop(f"license_{name}") for name in ("name", "link")]
+        stated = kwargs.pop("license")
+        if any(named) and stated != "other":
+            msg = "--license-name and --license-link go with --license other"
+            raise click.UsageError(msg)
+        kwargs["license"] = Stated(stated, *(text or "" for text in named)) if stated else None
+        return function(*args, **kwargs)
+
+    options = [
+        click.option(
+            "--license",
+            metavar="ID",
+            help="The merged model's licence, as a Hub id such as llama2.  [by its parents']",
+        ),
+        click.option("--license-name", metavar="NAME", help="With --license other: its name."),
+        click.option(
+            "--license-link", metavar="URL", help="With --license other: its text, or LICENSE."
+        ),
+    ]
+    for option in reversed(options):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
-license_option = click.option(
-    "--license", metavar="ID", help="The merged model's licence, as a Hub id such as llama2."
-)
 private_option = click.option(
     "--private", is_flag=True, help="Make a new repository private.  [public]"
 )

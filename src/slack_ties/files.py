@@ -1,11 +1,14 @@
-"""Write a text file whole or not at all."""
+"""Write a text file whole or not at all, and tell files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["sha256", "write_whole"]
+
+BLOCK = 1 << 20  # bytes read at a time
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -24,3 +27,12 @@ def write_whole(path: Path, text: str) -> None:
         os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
     finally:
         new.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256, 64 hex digits, as the Hub shows it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

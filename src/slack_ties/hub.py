@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-from huggingface_hub import HfApi, HfFileSystem, metadata_load
+from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -31,18 +30,17 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from slack_ties.errors import CheckpointError, HubError, NotOnHubError
+from slack_ties.parent_card import LICENSE_FILES, MOST_CARD, ParentCard, read_parent_card
 
 __all__ = [
     "Look",
     "Snapshot",
     "any_matches",
-    "declared_parents",
     "descends",
     "find_model",
     "hub_errors",
     "look_at_model",
     "open_weights",
-    "own_license",
     "split_reference",
 ]
 
@@ -57,7 +55,10 @@ LOOKED_AT = (
     *("chat_template.json", "vocab.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"),
     "README.md",
 )
-TEXT_FILES = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md")
+TEXT_FILES = (
+    *("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md"),
+    *LICENSE_FILES,
+)
 # Weights, the better format first. Names as transformers and peft write them.
 WEIGHT_FILES = (
     ("model.safetensors", "model-*.safetensors"),
@@ -65,7 +66,6 @@ WEIGHT_FILES = (
     ("adapter_model.safetensors",),
     ("adapter_model.bin",),
 )
-LICENSE_ID = r"[a-z0-9.-]{1,64}"
 MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
@@ -92,7 +92,7 @@ class Snapshot:
 
     path: Path
     commit: str = ""  # of the Hub repository, 40 hex digits; empty for a local folder
-    license: str = ""  # as the model's card says; empty if it does not
+    card: ParentCard = field(default_factory=ParentCard)
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class Look:
     repo_id: str = ""  # on the Hub; another than `path` if the repository was renamed
     commit: str = ""  # of the Hub repository; empty for a local folder
     head: str = ""  # the commit that main is at, where `commit` is another and was asked for
-    license: str = ""
+    card: ParentCard = field(default_factory=ParentCard)
     gated: bool = False
-    parents: tuple[str, ...] = ()  # base_model, as its card says
     weights: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
     missing: tuple[str, ...] = ()  # of these, what has to be downloaded
 
@@ -154,12 +153,12 @@ def find_model(
     """
     folder = _local_folder(path, revision)
     if folder:
-        return Snapshot(folder, license=own_license(folder))
+        return Snapshot(folder, card=read_parent_card(folder))
     api = api or HfApi()
     what = f"model {path!r} (no folder of that name here)"
     with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
         try:
-            info = api.model_info(path, revision=revision, timeout=API_TIMEOUT)
+            info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
             if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
                 raise
@@ -172,6 +171,11 @@ def find_model(
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
         # and serves it when there is no network.
         wanted = _only(weights + (("*.py",) if code else ()))
+        wanted["ignore_patterns"] += [
+            file.rfilename
+            for file in info.siblings or ()
+            if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
+        ]
         found = api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
     return _snapshot(Path(str(found)))
 
@@ -218,8 +222,7 @@ def look_at_model(
         return Look(
             folder,
             path,
-            license=own_license(folder),
-            parents=declared_parents(folder),
+            card=read_parent_card(folder),
             weights=_one_format(sizes),
         )
     api = api or HfApi()
@@ -263,9 +266,8 @@ def look_at_model(
         repo_id=info.id,
         commit=commit,
         head="" if main == commit else main or "",
-        license=own_license(folder),
+        card=read_parent_card(folder),
         gated=bool(info.gated),
-        parents=declared_parents(folder),
         weights=weights,
         missing=tuple(name for name in weights if not (folder / name).is_file()),
     )
@@ -304,7 +306,7 @@ def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
     """
     api = api or HfApi()
     asked: set[str] = set()
-    named, wanted = set(look.parents), {base.path, base.repo_id}
+    named, wanted = set(look.card.made_from), {base.path, base.repo_id}
     for _ in range(MOST_GENERATIONS):
         if wanted & named:
             return True
@@ -349,7 +351,7 @@ def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
 
 def _snapshot(folder: Path) -> Snapshot:
     """Return a folder of the Hub cache, which is named after its commit."""
-    return Snapshot(folder, commit=folder.name, license=own_license(folder))
+    return Snapshot(folder, commit=folder.name, card=read_parent_card(folder))
 
 
 @contextmanager
@@ -432,25 +434,3 @@ def _cached(
         if any_matches([file.name for file in folder.iterdir()], weights):
             return _snapshot(folder)
     return None
-
-
-def own_license(folder: Path) -> str:
-    """Return the licence that a model's card declares, if it is a plain Hub licence id."""
-    declared = _card_metadata(folder).get("license")
-    # What a card says is somebody's text: an id or nothing.
-    return declared if isinstance(declared, str) and re.fullmatch(LICENSE_ID, declared) else ""
-
-
-def declared_parents(folder: Path) -> tuple[str, ...]:
-    """Return the Hub ids that a model's card calls its base_model."""
-    declared = _card_metadata(folder).get("base_model")
-    several = declared if isinstance(declared, list) else [declared]
-    return tuple(one for one in several if isinstance(one, str) and HUB_ID.fullmatch(one))
-
-
-def _card_metadata(folder: Path) -> dict[str, Any]:
-    card = folder / "README.md"
-    try:
-        return (metadata_load(card) or {}) if card.is_file() else {}
-    except (ValueError, OSError, RecursionError, yaml.YAMLError):
-        return {}

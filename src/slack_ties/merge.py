@@ -17,7 +17,8 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
 from importlib.metadata import version
@@ -28,6 +29,8 @@ from safetensors import SafetensorError
 
 from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
+from slack_ties.files import sha256
+from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
 from slack_ties.plan import nearest_folder, plan_merge, size
 from slack_ties.recipe import FACTS_KEY, Recipe, places, put, read_recipe, reference
@@ -151,6 +154,7 @@ def merge_models(  # noqa: PLR0913 - all by name
             parents=tuple(_parent(recipe, name, found) for name, found in snapshots.items()),
             versions={name: version(name) for name in PACKAGES},
             options=_traced(options),
+            files=_checksums(work, {header.file for header in merged.values()}),
         )
         write_record(record, work)
     return record
@@ -202,6 +206,14 @@ def _find_models(
             for path, revision in split_reference(name)
         ]
     return found
+
+
+def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files; they were written a moment ago, and are read from memory."""
+    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing does not hold Python's lock
+        listed = sorted(names)
+        sums = pool.map(sha256, (folder / name for name in listed))
+        return dict(zip(listed, sums, strict=True))
 
 
 def _widest(headers: Mapping[str, Header]) -> str:
@@ -379,9 +391,17 @@ def _unwritable(out: Path, error: Exception) -> OutputError:
 
 
 def _parent(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
-    stated = found[0].license or recipe.facts.licenses.get(name, "")
-    commits = tuple(part.commit for part in found)
-    return Parent(name, role=recipe.role(name), commits=commits, license=stated)
+    model, *adapters = found
+    return Parent(
+        name,
+        role=recipe.role(name),
+        commits=tuple(part.commit for part in found),
+        license=model.card.license or recipe.facts.licenses.get(name, ""),
+        adapter_license=adapters[0].card.license if adapters else "",
+        made_from=model.card.made_from,
+        datasets=tuple(dict.fromkeys(name for part in found for name in part.card.datasets)),
+        texts=license_files(model.path),
+    )
 
 
 def _how(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.ancestry import FAR, UNRELATED, Likeness, compare_weights
-from slack_ties.card import merged_license
 from slack_ties.checkpoint import (
     ENTRY_BYTES,
     PER_TOKEN,
@@ -37,6 +36,7 @@ from slack_ties.errors import (
     visible,
 )
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
+from slack_ties.licenses import resolve_license
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
@@ -83,6 +83,7 @@ class PlannedModel:
     download: int = 0  # of these, what is not on this disk
     tokens: int = 0  # in its tokenizer that the embedding has a row for; 0: no tokenizer
     license: str = ""
+    adapter_license: str = ""
     gated: bool = False
     parents: tuple[str, ...] = ()  # base_model, as its card says
     likeness: Likeness | None = None  # of its entries to the base's
@@ -101,7 +102,7 @@ class Plan:
     vocabulary: str = ""  # whose tokens the result has, for people
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; None if none is needed
     chat: str = ""  # where its chat template and special tokens come from
-    license: str = ""
+    license: str = ""  # of the merged model; empty if it does not follow from its models'
     license_reason: str = ""
     download: int = 0  # bytes
     disk: int = 0  # bytes, of the result and of what is made on the way
@@ -239,8 +240,18 @@ def plan_merge(
             "(--out-shard-size 500M)"
         )
     models = tuple(_model(draft, name) for name in recipe.models if name in draft.looks)
-    parents = tuple(Parent(m.model, m.role, m.commits, m.license) for m in models)
-    license_id, reason = merged_license(parents)
+    resolution = resolve_license(
+        Parent(
+            m.model,
+            m.role,
+            m.commits,
+            m.license,
+            adapter_license=m.adapter_license,
+            made_from=m.parents,
+        )
+        for m in models
+    )
+    draft.warnings += resolution.warnings
     return Plan(
         config=recipe.where,
         method=recipe.method,
@@ -251,8 +262,8 @@ def plan_merge(
         vocabulary=_vocabulary_text(draft, section),
         tokenizer=section.data if section else None,
         chat=_chat_text(draft),
-        license=license_id,
-        license_reason=reason,
+        license=resolution.license.key if resolution.license else "",
+        license_reason=resolution.reason,
         warnings=tuple(map(visible, draft.warnings)),
         errors=tuple(draft.errors),
         recipe=recipe,
@@ -356,9 +367,10 @@ def _model(draft: _Draft, name: str) -> PlannedModel:
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
         download=sum(part.download for part in (look, *adapters)),
         tokens=len(words.tokens) if words else 0,
-        license=look.license or draft.recipe.facts.licenses.get(name, ""),
+        license=look.card.license or draft.recipe.facts.licenses.get(name, ""),
+        adapter_license=adapters[0].card.license if adapters else "",
         gated=any(part.gated for part in draft.looks[name]),
-        parents=look.parents,
+        parents=look.card.made_from,
         likeness=draft.likeness.get(name),
     )
 
@@ -790,7 +802,7 @@ def _text(plan: Plan) -> list[str]:
         ("Result", f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""),
         ("Vocabulary", plan.vocabulary),
         ("Chat", plan.chat),
-        ("Licence", plan.license_reason if plan.models else ""),
+        ("Licence", _license_text(plan) if plan.models else ""),
         ("Download", _download_text(plan)),
         ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here" if plan.models else ""),
         (
@@ -824,6 +836,12 @@ def _model_text(model: PlannedModel) -> list[str]:
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
     role = {"ct": "CT", "sft": "SFT"}.get(model.role, model.role or "model")
     return [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
+
+
+def _license_text(plan: Plan) -> str:
+    if plan.license:
+        return plan.license_reason
+    return f"not settled, so publishing will ask for --license. {plan.license_reason}"
 
 
 def _download_text(plan: Plan) -> str:

@@ -15,6 +15,7 @@ from slack_ties.files import write_whole
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
 
 WORD = re.compile(r"[\w.+-]*")
+HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RECORD_FILE = "slack_ties.json"
 CONFIG_FILE = "mergekit_config.yml"  # mergekit's own name for it
@@ -29,13 +30,25 @@ class Parent:
     role: str = ""  # base, ct, sft or not known
     # Of the Hub repository, and of the LoRA adapter's if there is one; empty for local folders.
     commits: tuple[str, ...] = ()
-    license: str = ""  # as the model's own card or the config says; empty if neither does
+    # As the model's own card or the config says; empty if neither does. An id of the Hub's, or
+    # the name of another licence.
+    license: str = ""
+    adapter_license: str = ""
+    made_from: tuple[str, ...] = ()  # Hub ids, as its card says
+    datasets: tuple[str, ...] = ()  # likewise
+    texts: tuple[str, ...] = ()  # its files that hold licences and notices
+
+    @property
+    def names(self) -> list[str]:
+        """The model and its adapter: Hub ids without a revision, or folders."""
+        if len(self.commits) == 1 and not self.commits[0]:
+            return [self.model]  # a folder, whose path may have any character
+        return [part.partition("@")[0] for part in self.model.split("+")]
 
     @property
     def hub_ids(self) -> list[str]:
         """The ids on the Hub of the model and of its adapter; none for local folders."""
-        parts = [part.partition("@")[0] for part in self.model.split("+")]
-        return [path for path, commit in zip(parts, self.commits, strict=False) if commit]
+        return [path for path, commit in zip(self.names, self.commits, strict=False) if commit]
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class MergeRecord:
     parents: tuple[Parent, ...]
     versions: Mapping[str, str]  # of the packages that make the bytes
     options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's, where not its defaults
+    files: Mapping[str, str] = field(default_factory=dict)  # of weights -> their SHA-256
     record: int = RECORD_VERSION
 
     def flags(self) -> list[str]:
@@ -84,7 +98,7 @@ def read_record(folder: Path) -> MergeRecord:
         if data["record"] != RECORD_VERSION:
             msg = f"{path}: expected record version {RECORD_VERSION}, got {data['record']!r}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
-        parents = (Parent(**{**p, "commits": tuple(p["commits"])}) for p in data["parents"])
+        parents = (Parent(**_with_tuples(parent)) for parent in data["parents"])
         return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
     except FileNotFoundError:
         msg = f"{str(folder)!r} holds no {RECORD_FILE}: not a model that slack-ties merged"
@@ -94,17 +108,27 @@ def read_record(folder: Path) -> MergeRecord:
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (merges again)") from None
 
 
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as they were before JSON made lists of them."""
+    return {key: tuple(one) if isinstance(one, list) else one for key, one in fields.items()}
+
+
 def _checked(record: MergeRecord) -> MergeRecord:
     """Refuse what would not be safe in a card or a shell: the file may come from anywhere."""
     texts = [record.method, record.dtype]
     texts += [text for p in record.parents for text in (p.model, p.role, p.license, *p.commits)]
     words = [word for pair in record.versions.items() for word in pair]
-    words += list(record.options)
+    words += [*record.options, *record.files, *record.files.values()]
+    words += [name for p in record.parents for name in (p.adapter_license, *p.texts)]
+    ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]
     if not all(isinstance(text, str) for text in texts):
         msg = "a field is no text"
         raise TypeError(msg)
     if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
         msg = "a name or a version has characters that none has"
+        raise ValueError(msg)
+    if not all(isinstance(name, str) and HUB_ID.fullmatch(name) for name in ids):
+        msg = "an id of the Hub is none"
         raise ValueError(msg)
     if any(commit and not COMMIT.fullmatch(commit) for p in record.parents for commit in p.commits):
         msg = "a commit is no commit"

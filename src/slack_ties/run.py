@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.config import Choices, look_at_choices, make_config
 from slack_ties.errors import HubError, RecipeError
+from slack_ties.licenses import Stated
 from slack_ties.merge import check_output, merge_models
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -45,7 +46,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     quiet: bool = False,
     publish: str | None = None,
     private: bool = False,
-    license: str | None = None,  # noqa: A002 - the Hub's word for it
+    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     allow_unrelated: bool = False,
     api: HfApi | None = None,
 ) -> Result:
@@ -60,7 +61,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         quiet: Without `options`: show no progress.
         publish: The Hub id to publish to; nothing is published if not given.
         private: Make a new Hub repository private.
-        license: The merged model's licence for the card.
+        license: The merged model's licence, if it is not to follow from its parents'.
         allow_unrelated: Merge models though their weights have nothing in common.
         api: The Hub client; the default one if not given.
 
@@ -70,6 +71,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     """
     out = Path(out).expanduser()
+    stated = Stated(license) if isinstance(license, str) else license
+    stated = stated.check() if stated else None
     recipe = _recipe(what, choices, api)
     check_output(out)
     steps = 4 if publish else 3
@@ -82,15 +85,20 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     if publish:
         from huggingface_hub import HfApi  # noqa: PLC0415
 
-        from slack_ties.publish import check_publish, publish_model  # noqa: PLC0415
+        from slack_ties.publish import (  # noqa: PLC0415
+            check_license,
+            check_publish,
+            publish_model,
+        )
 
         api = api or HfApi()
         publish, _ = check_publish(publish, private=private, api=api)
+        check_license(recipe, publish, stated, api=api)
     LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
     record = merge_models(
         recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated, api=api
     )
-    card = write_card(out, repo_id=publish, license=license)
+    card = write_card(out, repo_id=publish, license=stated, api=api)
     LOG.info("[3/%d] card    %s", steps, card)
     if not publish:
         return Result(out, record, card)

@@ -6,7 +6,6 @@ be downloaded; of those that differ every tensor is compared.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
+from slack_ties.files import sha256
 from slack_ties.hub import API_TIMEOUT, any_matches, hub_errors
 from slack_ties.merge import DEFAULTS, merge_models
 from slack_ties.recipe import Recipe, read_recipe
@@ -222,11 +222,7 @@ def checksum(path: Path, like: str) -> str:
     """Return a file's sha256, or git's sha1 if `like` is one (40 digits)."""
     if len(like) == 40:  # noqa: PLR2004 - git's
         return git_hash(path.read_bytes())
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(path)
 
 
 def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:

@@ -1,0 +1,388 @@
+"""Which licence a merged model has, and what its parents' licences ask of whoever publishes it.
+
+`slack-ties plan`, `card` and `publish` call this. The rules are the licences' own, as
+`licenses.toml` reads them; where they leave a choice, the strictest of them is taken.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import HubError, RecipeError, nearest
+from slack_ties.languages import list_languages
+
+if TYPE_CHECKING:
+    from slack_ties.record import Parent
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "License",
+    "Resolution",
+    "Stated",
+    "check_repo_name",
+    "find_license",
+    "hub_licenses",
+    "list_licenses",
+    "resolve_license",
+    "suggest_name",
+]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub takes it
+LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1,300})", re.ASCII)
+UNNAMED = ("other", "unknown")  # ids that say nothing of the terms
+LONGEST_NAME = 96  # of a repository on the Hub
+
+
+@dataclass(frozen=True)
+class License:
+    """One licence; `licenses.toml` explains the fields."""
+
+    id: str
+    name: str
+    link: str
+    derivatives: str  # free, bound, same or none
+    source: str
+    noncommercial: bool = False
+    copy: bool = False
+    notice: str = ""
+    display: str = ""
+    prefix: str = ""
+    policy: str = ""
+    terms: tuple[str, ...] = ()
+    not_with: tuple[str, ...] = ()
+    rank: int = 0
+
+    @property
+    def binding(self) -> bool:
+        """Whether a model made from one under it cannot be under any terms."""
+        return self.derivatives != "free"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A licence as somebody stated it: for `other`, with the name and link that the Hub wants."""
+
+    id: str
+    name: str = ""
+    link: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is called here: its id, or its name where the Hub has no id for it."""
+        return self.name if self.id == "other" and self.name else self.id
+
+    def flags(self) -> list[str]:
+        """Return it as it is typed after a command."""
+        named = [("--license-name", self.name), ("--license-link", self.link)]
+        known = self.id == "other" and find_license(self.name)
+        if known:
+            return ["--license", self.name]
+        return ["--license", self.id, *(word for pair in named if pair[1] for word in pair)]
+
+    def check(self) -> Stated:
+        """Return it as the Hub takes it.
+
+        Raises:
+            RecipeError: It is no licence that the Hub takes.
+
+        """
+        found = find_license(self.id)
+        if found and self.id not in hub_licenses():
+            return Stated("other", self.id, self.link or found.link)
+        if self.id not in hub_licenses():
+            known = [*hub_licenses(), *_table()]
+            msg = f"{self.id!r} is no licence id of the Hub.{nearest(self.id, known)}"
+            hint = "a licence of another name: --license other --license-name NAME "
+            raise RecipeError(msg, hint=f"{hint}--license-link URL")
+        if self.id != "other":
+            if self.name or self.link:
+                msg = f"the licence {self.id!r} has its name and text on the Hub"
+                raise RecipeError(msg, hint="--license-name and --license-link go with other")
+            return self
+        if not NAME.fullmatch(self.name) or not LINK.fullmatch(self.link):
+            msg = f"the licence 'other' needs a name and a link, got {self.name!r}, {self.link!r}"
+            hint = "--license other --license-name my-license-1.0 --license-link URL "
+            raise RecipeError(msg, hint=f"{hint}(or LICENSE, a file of the folder)")
+        return self
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The licence of a merged model, and why."""
+
+    license: Stated | None  # None: it has to be stated by whoever made the model
+    steps: tuple[str, ...]  # the reason for each step, in sentences
+    problems: tuple[str, ...]  # what keeps it from being known
+    warnings: tuple[str, ...]  # parents that call themselves otherwise than they are
+    duties: tuple[License, ...]  # the licences whose conditions are to be met
+    chosen: bool = False  # whether it was stated, against what follows from the parents
+    suggestion: str = ""  # what would do if only those parents counted whose licence is known
+
+    @property
+    def reason(self) -> str:
+        """All of the reasons in one text."""
+        return " ".join(self.steps + (() if self.license else self.problems))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """license, license_name and license_link, as the Hub takes them."""
+        if not self.license:
+            return {}
+        named = {"license_name": self.license.name, "license_link": self.license.link}
+        return {"license": self.license.id, **{key: text for key, text in named.items() if text}}
+
+    @property
+    def display(self) -> tuple[str, ...]:
+        """The words that have to be displayed."""
+        return tuple(dict.fromkeys(one.display for one in self.duties if one.display))
+
+    @property
+    def prefix(self) -> str:
+        """The words that the model's name has to begin with; the longest, if there are several."""
+        return max((one.prefix for one in self.duties), key=len, default="")
+
+
+@dataclass(frozen=True)
+class _Party:
+    """Somebody whose work is in the merged model: a model or an adapter."""
+
+    name: str
+    license: str
+    origins: tuple[str, ...]  # what it was made from, as far as it is said
+
+
+def find_license(name: str) -> License | None:
+    """Return what is known of a licence, by its id on the Hub or its license_name."""
+    return _table().get(name)
+
+
+def list_licenses() -> tuple[License, ...]:
+    """Return all licences whose terms are known here, in the order of `licenses.toml`."""
+    return tuple(_table().values())
+
+
+def hub_licenses() -> tuple[str, ...]:
+    """Return the licence ids that the Hub takes."""
+    return tuple(_data()["hub"])
+
+
+def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> Resolution:
+    """Return the licence of a model merged from `parents`.
+
+    Args:
+        parents: With the licences that their cards state, or the config.
+        stated: What whoever made the model states. It is followed, whatever the parents say;
+            their conditions stay among the duties.
+
+    """
+    parties = list(_parties(parents))
+    warnings: list[str] = []
+    problems: list[str] = []
+    found: dict[str, list[str]] = {}  # licence -> whose
+    for party in parties:
+        _take(party, parties, found, problems, warnings)
+    terms = [one for name in found if (one := find_license(name))]
+    license_id, step = _combined(terms, found, stated=not warnings) if terms else ("", "")
+    suggestion = license_id
+    if problems:
+        license_id = ""
+    elif terms and not license_id:
+        problems.append(step)
+    steps = [step] if license_id else []
+    license_ = _as_stated(license_id) if license_id else None
+    chosen = bool(stated and (license_ is None or stated.key != license_.key))
+    if stated and chosen:
+        by_parents = f"By the parents' licences it would be {license_id}." if license_id else ""
+        steps = [f"{stated.key}, as stated by whoever made this model.", by_parents, *problems]
+        license_ = stated
+        if (own := find_license(stated.key)) and own not in terms:
+            terms.append(own)
+    return Resolution(
+        license_,
+        tuple(filter(None, steps)),
+        tuple(problems),
+        tuple(warnings),
+        tuple(terms),
+        chosen,
+        suggestion,
+    )
+
+
+def check_repo_name(repo_id: str, resolution: Resolution) -> None:
+    """Refuse a repository name that a parent's licence does not allow.
+
+    Raises:
+        HubError: Names the rule, and a name that would do.
+
+    """
+    owner, _, name = repo_id.rpartition("/")
+    for one in resolution.duties:
+        if one.prefix and not _begins(name, one.prefix):
+            msg = f"{repo_id!r}: the name of a model made from one under the {one.name} has to "
+            msg += f"begin with {one.prefix!r} ({one.source})"
+            better = "/".join(filter(None, [owner, suggest_name(name, resolution.prefix)]))
+            raise HubError(msg, hint=f"publish it as {better}")
+
+
+def suggest_name(name: str, prefix: str) -> str:
+    """Return a repository name like `name` that begins with `prefix`: Llama-bo for bo."""
+    if not prefix or _begins(name, prefix):
+        return name
+    first = prefix.replace(" ", "-")
+    word = re.escape(prefix.partition(" ")[0])
+    rest = re.sub(rf"^{word}[-_.]*|[-_.]+{word}$", "", name, flags=re.IGNORECASE)
+    return f"{first}-{rest}"[:LONGEST_NAME].rstrip("-._")
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return bool(re.match("[-_. ]?".join(map(re.escape, prefix.split())), name))
+
+
+def _parties(parents: Iterable[Parent]) -> Iterator[_Party]:
+    parents = list(parents)
+    bases = tuple(parent.names[0] for parent in parents if parent.role == "base")
+    for parent in parents:
+        of_base = parent.role == "base"
+        stated = (parent.license, parent.adapter_license)
+        for i, (name, license_) in enumerate(zip(parent.names, stated, strict=False)):
+            origins = (*(() if of_base and not i else bases), *parent.made_from)
+            yield _Party(name, license_ or _catalogue().get(name, ""), origins)
+
+
+def _take(
+    party: _Party,
+    parties: list[_Party],
+    found: dict[str, list[str]],
+    problems: list[str],
+    warnings: list[str],
+) -> None:
+    """Enter the licence that holds for one party, or what keeps it from being known."""
+    own = find_license(party.license)
+    # Whatever it says of itself, the terms of what it was made from may stay with it.
+    known = _catalogue() | {one.name: one.license for one in parties}
+    origin, above = next(
+        (
+            (name, one)
+            for name in party.origins
+            if name != party.name and (one := find_license(known.get(name, ""))) and one.binding
+        ),
+        ("", None),
+    )
+    if not party.license or party.license in UNNAMED:
+        what = "states no licence" if not party.license else f"states only {party.license}"
+        hint = f"; the terms of {origin} ({above.id}) stay with it in any case" if above else ""
+        problems.append(f"{party.name} {what}{hint}.")
+    elif own is None:
+        problems.append(
+            f"{party.name} is under {party.license}, whose terms are not known here: read them."
+        )
+    elif above and not own.binding:
+        warnings.append(
+            f"{party.name} calls itself {own.id}, but was made from {origin}, "
+            f"whose licence {above.id} stays with everything made from it ({above.name}, "
+            f"{above.source}): its terms are followed"
+        )
+        found.setdefault(above.id, []).append(party.name)
+        return
+    if own:
+        found.setdefault(own.id, []).append(party.name)
+
+
+def _combined(
+    terms: list[License], found: Mapping[str, list[str]], *, stated: bool
+) -> tuple[str, str]:
+    """Return the one licence that meets all terms and why; or nothing and why there is none."""
+    none = [one for one in terms if one.derivatives == "none"]
+    if none:
+        whose = _and(found[none[0].id])
+        return "", f"{whose}: {none[0].id} lets nobody share what is made from it."
+    if len(terms) == 1:
+        all_ = "which every parent states" if stated else "the licence of all that it was made from"
+        return terms[0].id, f"{terms[0].id}, {all_}."
+    binding = [one for one in terms if one.binding]
+    free = sorted((one for one in terms if not one.binding), key=lambda one: -one.rank)
+    if len(binding) > 1:
+        return _bound_together(binding)
+    return _bound_by(binding[0] if binding else None, free, found)
+
+
+def _bound_by(
+    one: License | None, free: list[License], found: Mapping[str, list[str]]
+) -> tuple[str, str]:
+    """Return a licence beside which the others ask for no more than notices."""
+    others = _and([other.id for other in (free if one else free[1:])])
+    allow = f"{others} {'allow' if ' and ' in others else 'allows'} other terms for it."
+    if one is None:
+        return free[0].id, f"{free[0].id}, which asks for most among the parents' licences; {allow}"
+    if bad := [other.id for other in free if other.id in one.not_with]:
+        return "", f"{one.id} and {bad[0]} cannot both be met in one work."
+    stays = "which whatever is made from it has to have" if one.derivatives == "same" else ""
+    stays = stays or "whose terms stay with whatever is made from it"
+    whose = _and(found[one.id])
+    return one.id, f"{one.id}, the licence of {whose}, {stays} ({one.source}); {allow}"
+
+
+def _bound_together(binding: list[License]) -> tuple[str, str]:
+    """Return what meets several licences whose terms all stay with the model."""
+    ids = _and([one.id for one in binding])
+    commons = [one for one in binding if one.id.startswith("cc-by-nc-")]
+    others = [one for one in binding if one not in commons]
+    alike = [one for one in commons if one.derivatives == "same"]
+    if not others and len(alike) <= 1:
+        # Attribution and no commercial use are parts of each; sharing alike decides.
+        one = alike[0] if alike else max(commons, key=lambda one: one.id)
+        return one.id, f"{one.id}, which contains the terms of {ids}."
+    if [one.derivatives for one in others] == ["bound"] and not alike and len(commons) == 1:
+        (first,) = others
+        return f"{first.id}-and-{commons[0].id}", (
+            f"{ids}, both: the terms of {first.id} stay with the model ({first.source}), and so "
+            f"does the ban of commercial use of {commons[0].id} ({commons[0].source})."
+        )
+    return "", f"The terms of {ids} all stay with the model, and no one licence meets them."
+
+
+def _as_stated(license_id: str) -> Stated:
+    if license_id in hub_licenses():
+        return Stated(license_id)
+    found = find_license(license_id)
+    return Stated("other", license_id, found.link if found else "LICENSE")
+
+
+def _and(names: list[str]) -> str:
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+@cache
+def _data() -> dict[str, Any]:
+    text = files("slack_ties").joinpath("licenses.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+@cache
+def _table() -> dict[str, License]:
+    rows: dict[str, dict[str, Any]] = _data()["license"]
+    for row in rows.values():
+        row.update({key: tuple(one) for key, one in row.items() if isinstance(one, list)})
+    return {name: License(name, **row) for name, row in rows.items()}
+
+
+@cache
+def _catalogue() -> dict[str, str]:
+    """Return the licences of public models that the catalogue knows, by id."""
+    return {
+        source.id: source.license
+        for triple in list_languages()
+        for source in (triple.base, triple.ct, triple.sft)
+        if source.license
+    }

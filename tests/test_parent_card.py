@@ -1,0 +1,113 @@
+"""Of a parent's card only ids are taken: it is somebody's text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slack_ties.parent_card import MOST_CARD, ParentCard, license_files, read_parent_card
+
+
+def card_of(folder: Path, text: str | None) -> ParentCard:
+    """Return what is taken of a card with this text."""
+    if text is not None:
+        (folder / "README.md").write_text(text, "utf-8")
+    return read_parent_card(folder)
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("license: llama2", "llama2"),
+        ("license: [mit]", "mit"),
+        ("license: openrail++", "openrail++"),
+        ("license: other\nlicense_name: qwen-research\nlicense_link: x", "qwen-research"),
+        ("license: other\nlicense_name: Tongyi Qianwen", "tongyi-qianwen"),
+        ("license: other\nlicense_name: '**evil**'", "other"),
+        ("license: other", "other"),
+        ("license: unknown", "unknown"),
+        ("license: mit\nlicense_name: llama2", "mit"),
+        ("language: bo", ""),
+        ("license: [mit, llama2]", ""),
+        ("license: '<b>mine</b>'", ""),
+        ("license: " + "x" * 65, ""),
+        ("license: 3", ""),
+        ("license: {", ""),
+        ("license: {mit: 1}", ""),
+    ],
+)
+def test_the_license(tmp_path: Path, card: str, expected: str) -> None:
+    """An id of the Hub's, or the name of another licence."""
+    assert card_of(tmp_path, f"---\n{card}\n---\n").license == expected
+
+
+@pytest.mark.parametrize(
+    "card", [None, "no metadata", "---\n- a\n---\n", "---\n: : :\n---\n", "\0"]
+)
+def test_a_card_that_says_nothing(tmp_path: Path, card: str | None) -> None:
+    """None, or one that no machine can read."""
+    assert card_of(tmp_path, card) == ParentCard()
+
+
+def test_a_card_of_great_length_is_not_read(tmp_path: Path) -> None:
+    """It could take minutes."""
+    assert card_of(tmp_path, f"---\nlicense: mit\n---\n{'x' * MOST_CARD}") == ParentCard()
+
+
+def test_ids(tmp_path: Path) -> None:
+    """What it was made from and its data, as ids of the Hub: others are left out, and many."""
+    found = card_of(
+        tmp_path,
+        """---
+base_model: meta-llama/Llama-2-7b-hf
+datasets:
+- pkupie/mc2_corpus
+- wikipedia
+- pkupie/mc2_corpus
+- ../../etc/passwd
+- ../passwd
+- "a/b/c"
+- "[x](javascript:alert(1))"
+- 3
+- [a]
+---
+""",
+    )
+    many = "".join(f"- a/{i}\n" for i in range(1000))
+
+    assert found.made_from == ("meta-llama/Llama-2-7b-hf",)
+    assert found.datasets == ("pkupie/mc2_corpus", "wikipedia")
+    assert len(card_of(tmp_path, f"---\ndatasets:\n{many}---\n").datasets) == 50
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["license", "license_name", "datasets", "base_model"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s, max_size=3)
+        ),
+    )
+)
+def test_nothing_else_comes_through(tmp_path: Path, data: dict[str, object]) -> None:
+    """Whatever stands there, what is taken are words without markup or white space."""
+    (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump(data)}---\n", "utf-8")
+
+    found = read_parent_card(tmp_path)
+
+    for text in (found.license, *found.made_from, *found.datasets):
+        assert not set(text) & set(" \n\t`*[]()<>|\"'\\")
+        assert len(text) <= 200
+
+
+def test_texts_of_licenses(tmp_path: Path) -> None:
+    """By the names that repositories use; nothing of a folder that is not there."""
+    for name in ("LICENSE.txt", "Notice", "USE_POLICY.md", "LICENSE.exe", "README.md"):
+        (tmp_path / name).write_text("x")
+
+    assert license_files(tmp_path) == ("LICENSE.txt", "Notice", "USE_POLICY.md")
+    assert license_files(tmp_path / "none") == ()
