@@ -26,6 +26,15 @@ FOLDER = ROOT / ".demo"
 TOKEN = "hf_demo"  # noqa: S105 - of the demo's own Hub
 LANGUAGE = "bo"
 REPO = "demo/tiny-llama-tibetan"
+# Of the models that are merged: from these the merged model's card and licence follow.
+CARD = """\
+---
+license: apache-2.0
+base_model: demo/base
+---
+
+The {role} model of the demo.
+"""
 STEPS = {"base": 400, "ct": 500, "sft": 200}
 
 
@@ -45,7 +54,7 @@ def main() -> None:
         run(
             *("slack-ties", "run", LANGUAGE, "--out", str((FOLDER / "tibetan").relative_to(ROOT))),
             *("--base", "demo/base", "--ct", "demo/ct", "--sft", "demo/sft"),
-            *("--license", "apache-2.0", "--publish", REPO),
+            *("--publish", REPO),
         )
         say("3. Make the published model again from its recipe, and compare every tensor")
         run("slack-ties", "verify", REPO, "--quiet")
@@ -95,6 +104,8 @@ def make_models() -> None:
     api = HfApi()
     for role, folder in folders.items():
         words.save_pretrained(folder)
+        (folder / "README.md").write_text(CARD.format(role=role), "utf-8")
+        shutil.copy(ROOT / "LICENSE", folder)
         api.create_repo(f"demo/{role}", private=False)
         api.upload_folder(repo_id=f"demo/{role}", folder_path=folder)
         print(f"  demo/{role}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
