@@ -117,14 +117,10 @@ def test_permission_to_publish_is_asked_before_the_merge(
 
 
 @pytest.mark.parametrize(
-    ("license_", "repo_id", "message"),
+    ("license_", "message"),
     [
-        (
-            "",
-            "me/tibetan",
-            "the licence of what bo.yml makes is not settled: .*ct states no licence",
-        ),
-        ("llama3.1", "me/tibetan", "has to begin with 'Llama'"),
+        ("", "the licence of what bo.yml makes is not settled: .*ct states no licence"),
+        ("llama3.1", "has to begin with 'Llama'"),
     ],
 )
 def test_licence_and_name_are_looked_at_before_the_merge(
