@@ -310,7 +310,7 @@ def _combined(
         all_ = "which every parent states" if stated else "the licence of all that it was made from"
         return terms[0].id, f"{terms[0].id}, {all_}."
     binding = [one for one in terms if one.binding]
-    free = sorted((one for one in terms if not one.binding), key=lambda one: -one.rank)
+    free = sorted((one for one in terms if not one.binding), key=lambda one: (-one.rank, one.id))
     if len(binding) > 1:
         return _bound_together(binding)
     return _bound_by(binding[0] if binding else None, free, found)
