@@ -364,7 +364,7 @@ def test_a_card_that_was_edited_is_kept(merged: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="was written or edited by hand") as caught:
         write_card(out, license="mit")
 
-    assert caught.value.hint.startswith(f"slack-ties card {out} --license mit --overwrite")
+    assert f"or: slack-ties card {out} --license mit --overwrite" in caught.value.hint
     assert (out / "README.md").read_text() == "mine"
     assert "merged with slack-ties" in write_card(out, overwrite=True).read_text("utf-8")
     assert (out / ".README.md.old").read_text() == "mine"

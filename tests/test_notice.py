@@ -188,7 +188,7 @@ def test_what_is_missing_is_named(out: Path) -> None:
         "LICENSE",
         "the words 'Built with Llama' in README.md",
     ]
-    assert missing_duties(out, stated)[-1] == "LICENSE, which the card names as the licence's text"
+    assert missing_duties(out, stated)[0] == "LICENSE"  # the text that the card promises
     write_notices(out, record, found)
     (out / "README.md").write_text("**Built with Llama**")
     assert missing_duties(out, found) == []

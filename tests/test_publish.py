@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from slack_ties.card import write_card
 from slack_ties.config import Choices, make_config
 from slack_ties.errors import HubError, OutputError
+from slack_ties.licenses import Stated
 from slack_ties.merge import merge_models
 from slack_ties.publish import check_publish, publish_model
 
@@ -310,6 +311,21 @@ def test_a_conflict_of_licenses(triple: Folders, tmp_path: Path, api: HfApi) -> 
         publish_model(out, "me/Llama-x", api=api)
 
     assert caught.value.hint.endswith("--license ID")
+
+
+def test_a_license_of_ones_own_needs_its_text(model: Path, api: HfApi, hub: Server) -> None:
+    """The card says that it is in LICENSE: it has to be."""
+    (model / "LICENSE").unlink()
+    write_card(model, license=Stated("other", "mine", "LICENSE"))
+    assert not (model / "LICENSE").exists()
+
+    with pytest.raises(OutputError, match="lacks what its licence needs: LICENSE") as caught:
+        publish_model(model, "me/tibetan", api=api)
+
+    assert caught.value.hint == f"put the text of your licence into {model / 'LICENSE'}"
+    assert hub.hub.requests == []
+    (model / "LICENSE").write_text("mine")
+    assert "LICENSE" in publish_model(model, "me/tibetan", api=api).files
 
 
 def test_what_a_license_asks_for_has_to_be_there(

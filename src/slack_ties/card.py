@@ -23,7 +23,7 @@ from slack_ties.hub import HUB_ID, split_reference
 from slack_ties.languages import TAG
 from slack_ties.licenses import License, Resolution, Stated, find_license, resolve_license
 from slack_ties.metadata import LANGUAGE, MODEL_ID
-from slack_ties.notice import is_pointer, license_file, write_notices
+from slack_ties.notice import license_file, write_notices
 from slack_ties.own_text import PLACES, OwnText, place, read_own_text, sealed
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
@@ -85,7 +85,8 @@ def write_card(  # noqa: PLR0913 - all by name
     if own.edited and not overwrite:
         msg = f"{path} was written or edited by hand, outside of the places for your own text"
         flags = f" {shlex.join(stated.flags())}" if stated else ""
-        hint = f"slack-ties card {out}{flags} --overwrite  (keeps the old one as {OLD_CARD})"
+        hint = "move it between the comments `your text: more` and `end of your text`, or: "
+        hint += f"slack-ties card {out}{flags} --overwrite  (keeps the old one as {OLD_CARD})"
         raise OutputError(msg, hint=hint)
     resolution = resolve_license(record.parents, stated or own.license)
     own = OwnText({**own.places, **(texts or {})}, own.metadata, own.tags, own.datasets)
@@ -178,7 +179,7 @@ def make_card(  # noqa: PLR0913 - all by name
             on_hub=all(all(parent.commits) for parent in parents),
             files=sorted(record.files.items()) if record else [],
             limits=_limits(recipe, parents, evaluated=bool(results)),
-            license=_license(folder, resolution),
+            license=_license(resolution),
         )
     except (ValueError, TypeError) as error:
         msg = f"the metadata that were added to the card by hand: {error}"
@@ -374,7 +375,7 @@ def _limits(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool) -> li
     return limits
 
 
-def _license(folder: Path | None, resolution: Resolution) -> dict[str, Any]:
+def _license(resolution: Resolution) -> dict[str, Any]:
     """Return the section on the licence: which and why, what is odd, what each one asks for."""
     lines = [_plain(f"{warning}.", 1000) for warning in resolution.warnings]
     if resolution.license:
@@ -393,7 +394,7 @@ def _license(folder: Path | None, resolution: Resolution) -> dict[str, Any]:
             "name": one.name,
             "link": one.link,
             "lines": [
-                *_asked(one, folder, resolution),
+                *_asked(one, resolution),
                 *map(_plain_sentence, one.terms),
                 *([f"Its [use policy]({one.policy}) is part of it."] if one.policy else []),
             ],
@@ -403,13 +404,11 @@ def _license(folder: Path | None, resolution: Resolution) -> dict[str, Any]:
     return {"reason": reason, "lines": lines, "duties": [one for one in duties if one["lines"]]}
 
 
-def _asked(one: License, folder: Path | None, resolution: Resolution) -> list[str]:
+def _asked(one: License, resolution: Resolution) -> list[str]:
     """Say what a licence asks for of whoever passes the model on."""
     asked = []
     if one.copy:
-        file = license_file(one, resolution)
-        pointer = folder is not None and is_pointer(folder / file)
-        asked.append(f"a copy of it (`{file}`{', which so far says where it is' * pointer})")
+        asked.append(f"a copy of it (`{license_file(one, resolution)}`)")
     asked += ["the sentence in `Notice`"] if one.notice else []
     asked += [f'the words "{one.display}"'] if one.display else []
     return [f"To pass this model on needs {_and(asked)} ({one.source})."] if asked else []

@@ -41,6 +41,8 @@ from slack_ties.record import CONFIG_FILE
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
+    from slack_ties.licenses import Resolution
+
 __all__ = ["main"]
 
 LOG = logging.getLogger("slack_ties")
@@ -437,14 +439,18 @@ def card(  # noqa: PLR0913 - one per option
     click.echo(path)
     if quiet:
         return
-    click.echo(f"\nLicence: {found.reason}", err=True)
+    settled = "" if found.license else "not settled. "
+    click.echo(f"\nLicence: {settled}{found.reason}", err=True)
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    click.echo(f"\nNext: read it, then: {_how_to_publish(source, found)}", err=True)
+
+
+def _how_to_publish(out: Path, found: Resolution) -> str:
+    """Return the command that publishes a model, with what its licence asks for."""
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
-    again = f"slack-ties publish {shlex.quote(str(source))} {name}"
-    if not found.license:
-        again += f" --license {found.suggestion or 'ID'}"
-    click.echo(f"\nNext: read it, then: {again}", err=True)
+    flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
+    return f"slack-ties publish {shlex.quote(str(out))} {name}{flag}"
 
 
 @cli.command(short_help="Send a merged model to the Hub.")
@@ -559,7 +565,9 @@ def run(  # noqa: PLR0913 - one per option
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
     click.echo(f"Repeat it: {shlex.join(again)}")
     if not publish and not quiet:
-        click.echo(f"\nNext: slack-ties publish {shlex.quote(str(out))} OWNER/NAME", err=True)
+        from slack_ties.card import resolve_for  # noqa: PLC0415 - heavy, and here already
+
+        click.echo(f"\nNext: {_how_to_publish(out, resolve_for(out))}", err=True)
 
 
 @cli.group(cls=_Group, short_help="Find, fetch and adapt recipes of others.")

@@ -102,8 +102,8 @@ def missing_duties(folder: Path, resolution: Resolution) -> list[str]:
     ]
     link = resolution.license.link if resolution.license else ""
     if link.startswith(LICENSE_FILE) and not (folder / link).is_file():
-        missing.append(f"{link}, which the card names as the licence's text")
-    return missing
+        missing.insert(0, link)
+    return list(dict.fromkeys(missing))
 
 
 def _texts(

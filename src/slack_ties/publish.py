@@ -221,8 +221,11 @@ def _check_card(folder: Path, repo_id: str) -> None:
     _check_resolution(resolution, repr(str(folder)), publish)
     check_repo_name(repo_id, resolution)
     if missing := missing_duties(folder, resolution):
-        msg = f"{str(folder)!r} lacks what its parents' licences ask for: {'; '.join(missing)}"
-        raise OutputError(msg, hint=again)
+        own = resolution.license and resolution.license.link in missing
+        what = "its licence needs" if own else "its parents' licences ask for"
+        msg = f"{str(folder)!r} lacks what {what}: {'; '.join(missing)}"
+        hint = f"put the text of your licence into {folder / missing[0]}" if own else again
+        raise OutputError(msg, hint=hint)
     check_metadata(card)
     for warning in resolution.warnings:
         LOG.warning("  %s", warning)
