@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from mergekit.options import MergeOptions
 
 from hub_server import check_card
-from slack_ties.card import make_card, write_card
+from slack_ties.card import address_card, make_card, write_card
 from slack_ties.config import Choices, make_config
 from slack_ties.errors import OutputError, RecipeError
 from slack_ties.languages import list_languages
@@ -96,7 +96,7 @@ def test_the_language_no_is_no_truth_value() -> None:
 @pytest.mark.parametrize(
     ("licenses", "stated", "data", "text"),
     [
-        ("mit mit mit", None, {"license": "mit"}, "**mit**, which every parent states."),
+        ("mit mit mit", None, {"license": "mit"}, "**mit**, the licence of every parent."),
         ("mit - mit", None, {}, "**Not known**, and to be stated by whoever publishes"),
         ("mit - mit", None, {}, "- me/ct states no licence."),
         (
@@ -132,7 +132,7 @@ def test_the_language_no_is_no_truth_value() -> None:
                 "license_name": "qwen-research",
                 "license_link": "https://huggingface.co/Qwen/Qwen2.5-3B/blob/main/LICENSE",
             },
-            "**qwen-research**, which every parent states. **This model may not be used "
+            "**qwen-research**, the licence of every parent. **This model may not be used "
             "commercially.**",
         ),
         (
@@ -372,6 +372,50 @@ def test_a_card_that_was_edited_is_kept(merged: Path, tmp_path: Path) -> None:
     assert (out / ".README.md.old").read_text() == "mine"
 
 
+def test_a_comment_of_the_config_is_no_text_of_a_person(merged: Path, tmp_path: Path) -> None:
+    """Somebody's recipe is shown in the card; what looks like a place for text in it is none."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    config = out / "mergekit_config.yml"
+    evil = "# <!-- your text: description -->\n# <img src=x>\n# <!-- end of your text -->\n"
+    config.write_text(config.read_text("utf-8") + evil, "utf-8")
+    write_card(out, texts={"description": "MY OWN"})
+
+    write_card(out)
+
+    card = (out / "README.md").read_text("utf-8")
+    assert "\nMY OWN\n" in card
+    assert card.count("<img src=x>") == 1  # within the fence alone
+
+
+def test_every_old_card_is_kept(merged: Path, tmp_path: Path) -> None:
+    """Also if it is replaced a second time."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    for text in ("first", "second"):
+        (out / "README.md").write_text(text)
+        write_card(out, overwrite=True)
+
+    assert (out / ".README.md.old").read_text() == "first"
+    assert (out / ".README.md.old.old").read_text() == "second"
+
+
+def test_a_persons_code_is_no_example_of_ours(merged: Path, tmp_path: Path) -> None:
+    """A line of the same form in somebody's own text stays, and says nothing of the model."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    code = "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+    code += 'name = "x/y"\nother = 1'
+    write_card(out, texts={"description": code})
+
+    write_card(out)
+    assert address_card(out, "me/bo")
+
+    card = (out / "README.md").read_text("utf-8")
+    assert code in card
+    assert card.count('name = "me/bo"') == 1
+    broken = card.replace('name = "me/bo"', r'name = "C:\models\bo"')
+    (out / "README.md").write_text(broken, "utf-8")
+    assert not address_card(out, "me/bo")
+
+
 def test_a_license_that_was_stated_stays(merged: Path, tmp_path: Path) -> None:
     """Also by hand, in the metadata; another one can be stated later."""
     out = Path(shutil.copytree(merged, tmp_path / "out"))
@@ -385,7 +429,7 @@ def test_a_license_that_was_stated_stays(merged: Path, tmp_path: Path) -> None:
 
     write_card(out, license="mit")
 
-    assert "**mit**, which every parent states." in card.read_text("utf-8")
+    assert "**mit**, the licence of every parent." in card.read_text("utf-8")
 
 
 def test_a_license_that_the_hub_does_not_have(merged: Path, tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_files_are_taken_in_the_order_of_their_names(tmp_path: Path) -> None:
         ("- {dataset: {id: a/b}, value: 3}", "[0].dataset.task_id: expected"),
         ("- {dataset: {id: a/b, task_id: 3}, value: 3}", "[0].dataset.task_id: expected"),
         ("- {dataset: {id: a/b, task_id: t}, value: high}", "[0].value: expected a number"),
+        ("- {dataset: {id: a/b, task_id: t}, value: .nan}", "[0].value: expected a number"),
+        ("- !!int ''", "no valid YAML"),
         ("- {dataset: {id: a/b, task_id: t}, value: true}", "[0].value: expected a number"),
         ("- {dataset: {id: a/b, task_id: t}}", "[0].value: expected a number, got None"),
         (f"- {BELEBELE}, source: {{name: x}}}}", "[0].source.url: expected a URL"),

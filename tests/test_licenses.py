@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +55,24 @@ BOTH = {"LICENSE", "Notice"}
 TABLE = [
     # One licence throughout.
     ((L2, "pkupie/Llama-2-7b-bod", FLAN), "llama2 llama2 llama2",
-     "llama2", "every parent states", "", BOTH),
+     "llama2", "of every parent", "", BOTH),
     ((L2, "tartuNLP/Llama-2-7b-Ukrainian", CHAT2), "llama2 llama2 llama2",
-     "llama2", "every parent states", "", BOTH),
+     "llama2", "of every parent", "", BOTH),
     ((L2, "sambanovasystems/SambaLingo-Hungarian-Base", CHAT2), "llama2 llama2 llama2",
-     "llama2", "every parent states", "", BOTH),
+     "llama2", "of every parent", "", BOTH),
     ((L3, "AI-Sweden-Models/Llama-3-8B", CHAT3), "llama3 llama3 llama3",
-     "llama3", "every parent states", "", BOTH),
+     "llama3", "of every parent", "", BOTH),
     ((L31, "proxectonos/Llama-3.1-Carballo", CHAT31), "llama3.1 llama3.1 llama3.1",
-     "llama3.1", "every parent states", "", BOTH),
+     "llama3.1", "of every parent", "", BOTH),
     ((L31, "ilsp/Llama-Krikri-8B-Base", CHAT31), "llama3.1 llama3.1 llama3.1",
-     "llama3.1", "every parent states", "", BOTH),
+     "llama3.1", "of every parent", "", BOTH),
     ((GEMMA, "cjvt/GaMS-2B", "google/gemma-2-2b-it"), "gemma gemma gemma",
-     "gemma", "every parent states", "", BOTH),
+     "gemma", "of every parent", "", BOTH),
     ((Q15, "pkupie/Qwen2.5-1.5B-bo-cpt", f"{Q15}-Instruct"), "apache-2.0 apache-2.0 apache-2.0",
-     "apache-2.0", "every parent states", "", BOTH),
+     "apache-2.0", "of every parent", "", BOTH),
     ((Q3, "pkupie/Qwen2.5-3B-bo-cpt", f"{Q3}-Instruct"),
      "qwen-research qwen-research qwen-research",
-     "qwen-research", "every parent states", "", BOTH),
+     "qwen-research", "of every parent", "", BOTH),
     # A licence that is not stated: whoever merges has to ask, and state one.
     ((L2, "pkupie/Llama-2-7b-ori", FLAN), "llama2 - llama2",
      "", "pkupie/Llama-2-7b-ori states no licence; the terms of meta-llama/Llama-2-7b-hf (llama2)",
@@ -245,6 +246,48 @@ def test_what_is_stated_is_followed_and_said() -> None:
     assert [one.id for one in laxer.duties] == ["llama2", "mit"]
     same = resolve_license(triple("llama2", "llama2", "llama2", names=NAMES), Stated("llama2"))
     assert not same.chosen
+
+
+@pytest.mark.parametrize("own", ["cc-by-nc-4.0", "mit", ""])
+def test_what_a_parent_was_made_from_binds_whatever_it_says(own: str) -> None:
+    """Terms that stay with a model stay with what is made from that, merged here or not."""
+    parents = [
+        Parent("a/base", "base", (COMMIT,), "mit"),
+        Parent("a/ct", "ct", (COMMIT,), own, made_from=(L3, L2)),
+    ]
+
+    for one in (parents, [parents[0], replace(parents[1], made_from=(L2, L3))]):
+        found = resolve_license(one, Stated("mit"))
+
+        assert {"llama2", "llama3"} <= {duty.id for duty in found.duties}
+        assert resolve_license(one).license is None  # two licences that both want to be the one
+
+
+def test_ids_of_the_hub_ignore_case() -> None:
+    """As a card may name what its model was made from."""
+    parents = [Parent("a/b", "base", (COMMIT,), "mit", made_from=(L3.lower(),))]
+
+    assert resolve_license(parents).license == Stated("llama3")
+
+
+def test_the_longest_name_that_is_asked_for() -> None:
+    """Llama 3 and a later Llama: what begins with one begins with the other too."""
+    found = resolve_license(triple("llama3", "llama3.1", "llama3.1", names=NAMES), Stated("mit"))
+
+    assert found.prefix == "Llama 3"
+
+
+def test_what_is_suggested_is_accepted() -> None:
+    """Several licences at once, by the name that the resolver gives them."""
+    parents = triple("llama2", "cc-by-nc-4.0", "", names=NAMES)
+    found = resolve_license(parents)
+    assert (found.license, found.suggestion) == (None, "llama2-and-cc-by-nc-4.0")
+
+    stated = Stated(found.suggestion).check()
+
+    assert stated == Stated("other", "llama2-and-cc-by-nc-4.0", "LICENSE")
+    assert resolve_license(parents, stated).license == stated
+    assert [one.id for one in resolve_license(parents, stated).duties] == ["llama2", "cc-by-nc-4.0"]
 
 
 KNOWN = [one.id for one in list_licenses()]

@@ -101,8 +101,9 @@ def test_no_parent_has_the_text(out: Path) -> None:
     assert texts(out)["LICENSE"] == (
         "Llama 3.1 Community License Agreement\n"
         "https://github.com/meta-llama/llama-models/blob/main/models/llama3_1/LICENSE\n\n"
-        "This file only says where the text of the licence is. No model that was merged came "
-        "with it.\nThe licence asks to pass on a copy: put the text in the place of this.\n"
+        "This file only says where the text of the licence is. It could not be taken from "
+        "the models that were merged.\n"
+        "The licence asks to pass on a copy: put the text in the place of this.\n"
     )
     assert texts(out)["Notice"].startswith(f"{NOTICE}\n")
 
@@ -117,7 +118,10 @@ def test_a_text_that_cannot_be_had(out: Path, caplog: pytest.LogCaptureFixture) 
     said = [record.message for record in caplog.records if record.name == "slack_ties"]
     assert len(said) == 1  # NOTICE is not asked for any more
     assert "LICENSE of 'a/base': " in said[0]
-    assert said[0].endswith("LICENSE will only say where the text is")
+    assert said[0].endswith("it is not passed on")
+    assert f"the notice of {record.parents[0].names[0]} in Notice" in missing_duties(
+        out, found, record
+    )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"x" * 1_000_001, b""])
@@ -143,6 +147,119 @@ def test_what_a_person_put_there_stays(out: Path) -> None:
     assert texts(out)["Notice"].startswith(f"With thanks to my village.\n\n{NOTICE}\n")
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["Copyright \u00a9 Universit\u00e4t\n".encode("latin-1"), "mine\n".encode("utf-16")],
+)
+def test_what_cannot_be_read_is_not_replaced(out: Path, content: bytes) -> None:
+    """A Notice of an editor that does not write UTF-8 is nobody's to throw away."""
+    (out / "Notice").write_bytes(content)
+    record, found = merge_of("llama3.1", "llama3.1")
+
+    with pytest.raises(OutputError, match="cannot be read as UTF-8 text"):
+        write_notices(out, record, found)
+
+    assert (out / "Notice").read_bytes() == content
+
+
+def test_long_notices_of_parents_are_kept(base: Path, out: Path) -> None:
+    """What was written here can be read again, however long it is; and added to."""
+    (base / "NOTICE").write_text("long\n" * 190_000)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=("NOTICE",))
+    write_notices(out, record, found)
+    notice = out / "Notice"
+    notice.write_text(notice.read_text("utf-8") + "mine" * 100_000, "utf-8")
+
+    assert write_notices(out, record, found) == []
+    assert missing_duties(out, found, record) == [
+        "the words 'Built with Llama' in README.md",
+    ]
+
+
+def test_links_out_of_a_parents_folder_are_not_followed(base: Path, out: Path) -> None:
+    """A clone of a stranger's repository may hold links to anything here."""
+    secret = base.parent / "id_rsa"
+    secret.write_text("-----BEGIN PRIVATE KEY-----")
+    for name in ("LICENSE.txt", "NOTICE"):
+        (base / name).unlink()
+        (base / name).symlink_to(secret)
+    names = ("LICENSE.txt", "NOTICE")
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=names)
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert not [text for text in texts(out).values() if "PRIVATE KEY" in text]
+
+
+def test_the_text_of_another_license_goes(base: Path, out: Path) -> None:
+    """It was put there by us, for another licence than is stated now; a person's stays."""
+    record, found = merge_of(
+        "apache-2.0", "mit", model=str(base), commits=("",), texts=("LICENSE.txt",)
+    )
+    write_notices(out, record, found)
+    assert texts(out)["LICENSE"].startswith("LLAMA 3.1")
+    other = resolve_license(record.parents, Stated("cc-by-4.0"))
+
+    write_notices(out, record, other)
+
+    assert is_pointer(out / "LICENSE")
+    assert "creativecommons.org" in texts(out)["LICENSE"]
+    write_notices(out, record, resolve_license(record.parents, Stated("other", "mine", "LICENSE")))
+    assert "LICENSE" not in texts(out)
+    (out / "LICENSE").write_text("by hand")
+    write_notices(out, record, other)
+    assert texts(out)["LICENSE"] == "by hand"
+
+
+def test_a_text_of_another_license_is_not_taken(base: Path, out: Path) -> None:
+    """Neither as the text of the one that is asked for, nor as its policy of use."""
+    names = ("LICENSE.txt", "USE_POLICY.md")
+    record, found = merge_of("mit", "llama3.1", model=str(base), commits=("",), texts=names)
+    assert found.license == Stated("llama3.1")
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert "USE_POLICY.md" not in texts(out)
+
+
+def test_a_text_below_the_pointer_stays(out: Path) -> None:
+    """Pasted where the pointer says that it belongs."""
+    record, found = merge_of("apache-2.0", "apache-2.0")
+    write_notices(out, record, found)
+    pasted = texts(out)["LICENSE"] + "Apache License, the text\n"
+    (out / "LICENSE").write_text(pasted)
+
+    write_notices(out, record, found)
+
+    assert texts(out)["LICENSE"] == pasted
+    assert not is_pointer(out / "LICENSE")
+
+
+def test_an_adapters_texts(base: Path, out: Path, tmp_path: Path, api: HfApi) -> None:
+    """A model and its adapter each have their licence; both texts are looked for."""
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    (lora / "LICENSE").write_text("Apache, the text")
+    for name, folder in (("me/base", base), ("me/lora", lora)):
+        api.create_repo(name, private=False)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    commits = tuple(api.model_info(name).sha for name in ("me/base", "me/lora"))
+    record, found = merge_of(
+        "mit",
+        model="me/base+me/lora",
+        commits=commits,
+        adapter_license="apache-2.0",
+        adapter_texts=("LICENSE",),
+    )
+
+    write_notices(out, record, found, api=api)
+
+    assert texts(out)["LICENSE"] == "Apache, the text"
+    assert f"- me/lora at commit {commits[1]} (apache-2.0)" in texts(out)["Notice"]
+
+
 def test_a_pointer_gives_way_to_the_text(base: Path, out: Path) -> None:
     """When the text can be had later, it takes its place."""
     record, found = merge_of("llama3.1", "llama3.1")
@@ -164,7 +281,7 @@ def test_two_licenses_that_both_hold(out: Path) -> None:
 
     assert set(texts(out)) == {"LICENSE", "LICENSE-llama2", "Notice"}
     assert "https://creativecommons.org/licenses/by-nc/4.0/legalcode" in texts(out)["LICENSE"]
-    assert "llama2 and cc-by-nc-4.0, both" in texts(out)["LICENSE"]
+    assert "under the terms of all of these at once" in texts(out)["LICENSE"]
     assert not is_pointer(out / "LICENSE")
     assert is_pointer(out / "LICENSE-llama2")
 

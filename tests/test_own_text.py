@@ -50,6 +50,13 @@ def test_any_text_is_found_again(name: str, text: str) -> None:
         ("\n---\n\n#", "\n---\nMy introduction.\n#"),
         ("sha256:", "sha1:"),
         ("language:", "language"),
+        ("tags:", "# a comment\ntags:"),
+        ("# Tibetan\n", f"# Tibetan\n\n{place('training', 'mine')}\n"),
+        (f"{place('more', '')}\n", f"{place('more', 'one')}\n{place('more', 'two')}\n"),
+        ("license: mit", "license: [mit, llama2]"),
+        ("<!-- end of your text -->\n\n## in-language", "## in-language"),
+        ("- bo", "- {1: a, b: c}"),
+        ("- bo", "- &a [*a]"),
     ],
 )
 def test_an_edit_elsewhere_is_noticed(old: str, new: str) -> None:

@@ -95,7 +95,7 @@ def test_a_good_local_triple(triple: Folders, tmp_path: Path) -> None:
         "Vocabulary: the same 512 tokens in all models",
         f"Chat:       template and special tokens of {triple.sft}",
         "Download:   nothing: all models are folders here",
-        "Licence:    mit, which every parent states.",
+        "Licence:    mit, the licence of every parent.",
     ):
         assert said in text
     data = json.loads(json.dumps(plan.as_json()))

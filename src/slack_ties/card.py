@@ -24,7 +24,14 @@ from slack_ties.languages import TAG
 from slack_ties.licenses import License, Resolution, Stated, find_license, resolve_license
 from slack_ties.metadata import LANGUAGE, MODEL_ID
 from slack_ties.notice import license_file, write_notices
-from slack_ties.own_text import PLACES, OwnText, place, read_own_text, sealed
+from slack_ties.own_text import (
+    PLACES,
+    OwnText,
+    find_load_line,
+    place,
+    read_own_text,
+    sealed,
+)
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
 
@@ -38,8 +45,6 @@ OLD_CARD = ".README.md.old"  # no part of what is published
 HUB = "https://huggingface.co"  # where the models of a card are looked for by its readers
 ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
 RIGHT_TO_LEFT = {"Arab", "Hebr", "Syrc", "Thaa", "Nkoo", "Adlm", "Rohg"}  # ISO 15924
-# The load line of the card's example, with the folder or the Hub id that it loads.
-LOAD = re.compile(r'^name = ("(?:[^"\\]|\\.)*")$', re.MULTILINE)
 
 
 def write_card(  # noqa: PLR0913 - all by name
@@ -93,7 +98,7 @@ def write_card(  # noqa: PLR0913 - all by name
     if results:
         add_results(Path(results), out)
     write_notices(out, record, resolution, api=api)
-    loaded = LOAD.search(old or "")
+    loaded = find_load_line(old or "")
     if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
         repo_id = name
     card = make_card(
@@ -108,7 +113,10 @@ def write_card(  # noqa: PLR0913 - all by name
     text = sealed(str(card))
     try:
         if old is not None and read_own_text(old).edited:
-            (out / OLD_CARD).write_bytes(path.read_bytes())
+            kept = out / OLD_CARD
+            while kept.exists() and kept.read_bytes() != path.read_bytes():  # older ones stay
+                kept = kept.with_name(f"{kept.name}.old")
+            kept.write_bytes(path.read_bytes())
         write_whole(path, text)
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}"
@@ -140,6 +148,7 @@ def make_card(  # noqa: PLR0913 - all by name
     title = _title(recipe, language, folder, resolution)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", recipe.text + "``")))
     where = repo_id or (folder.name if folder else "OUT")
+    where = where.encode(errors="replace").decode()  # a folder may have a name that is no text
     first = facts.language
     script = first.get("script") or first.get("tag", "").partition("-")[2]
     data = _metadata(recipe, parents, record, resolution, own)
@@ -170,7 +179,7 @@ def make_card(  # noqa: PLR0913 - all by name
             parameters=f"{record.parameters:,}" if record else "",
             dtype=record.dtype if record else "",
             fence=fence,
-            config=recipe.text.rstrip("\n"),
+            config=recipe.text.rstrip("\n").replace("<!--", "<! --"),  # no place for a text
             config_name=shlex.quote(recipe.where),
             versions=" ".join(f"{k}=={v.partition('+')[0]}" for k, v in record.versions.items())
             if record
@@ -200,7 +209,7 @@ def address_card(folder: Path, repo_id: str) -> bool:
     """
     path = folder / CARD_FILE
     text = path.read_bytes().decode()
-    found = LOAD.search(text)
+    found = find_load_line(text)
     if not found or "/" in json.loads(found[1]):
         return False
     line = f"name = {json.dumps(repo_id, ensure_ascii=False)}"

@@ -6,6 +6,7 @@ are somebody's, and shown as such.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def add_results(file: Path, folder: Path) -> Path:
 
     """
     entries = read_results(file)
-    name = re.sub(r"[^\w-]+", "-", file.stem, flags=re.ASCII).strip("-") or "results"
+    name = re.sub(r"[^\w-]+", "-", file.stem).strip("-") or "results"
     path = folder / RESULTS_FOLDER / f"{name}.yaml"
     text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
     try:
@@ -69,14 +70,15 @@ def read_results(file: Path) -> list[EvalResultEntry]:
 
     """
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise _wrong(file, f"it has more than {MOST_BYTES:,} bytes")
-        data = yaml.safe_load(file.read_bytes().decode())
+        content = file.read_bytes() if file.stat().st_size <= MOST_BYTES else None
+        data = yaml.safe_load(content.decode()) if content is not None else None
     except OSError as error:
         raise _wrong(file, error.strerror or str(error)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise whatever they like
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _wrong(file, f"no valid YAML: {first}") from None
+    if content is None:
+        raise _wrong(file, f"it has more than {MOST_BYTES:,} bytes")
     if not isinstance(data, list) or not data:
         raise _wrong(file, f"expected {EXAMPLE}")
     for i, item in enumerate(data):
@@ -99,12 +101,14 @@ def _check(file: Path, place: str, item: Any) -> None:
         for key in keys or ():
             if key not in known:
                 raise _wrong(file, f"{where}: unknown key {key!r}, known: {', '.join(known)}")
-    if "date" in item:
+    if item.get("date") is None:
+        item.pop("date", None)
+    else:
         item["date"] = str(item["date"])
     dataset, source, value = item["dataset"], item.get("source") or {}, item.get("value")
     others = [item.get("notes"), dataset.get("revision"), item.get("verifyToken"), *source.values()]
     task = dataset.get("task_id")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = type(value) in (int, float) and math.isfinite(value or 0)
     for right, what in (
         (ID.fullmatch(str(dataset.get("id"))), "dataset.id: expected a dataset's id on the Hub"),
         (isinstance(task, str) and task.strip(), "dataset.task_id: expected the name of a task"),

@@ -39,6 +39,7 @@ __all__ = [
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub takes it
 LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1,300})", re.ASCII)
+JOINED = "-and-"  # between the names of licences that hold at once
 UNNAMED = ("other", "unknown")  # ids that say nothing of the terms
 LONGEST_NAME = 96  # of a repository on the Hub
 
@@ -97,6 +98,8 @@ class Stated:
 
         """
         found = find_license(self.id)
+        if not found and parts_of(self.id):  # several at once, as resolve_license names them
+            return Stated("other", self.id, self.link or "LICENSE")
         if found and self.id not in hub_licenses():
             return Stated("other", self.id, self.link or found.link)
         if self.id not in hub_licenses():
@@ -104,6 +107,9 @@ class Stated:
             msg = f"{self.id!r} is no licence id of the Hub.{nearest(self.id, known)}"
             hint = "a licence of another name: --license other --license-name NAME "
             raise RecipeError(msg, hint=f"{hint}--license-link URL")
+        if self.id == "unknown":
+            msg = "the licence 'unknown' is none"
+            raise RecipeError(msg, hint="state the one that holds")
         if self.id != "other":
             if self.name or self.link:
                 msg = f"the licence {self.id!r} has its name and text on the Hub"
@@ -153,17 +159,25 @@ class Resolution:
 
 
 @dataclass(frozen=True)
-class _Party:
+class Party:
     """Somebody whose work is in the merged model: a model or an adapter."""
 
     name: str
-    license: str
+    license: str  # as its card, the config or the catalogue says; empty if none does
     origins: tuple[str, ...]  # what it was made from, as far as it is said
+    commit: str = ""  # on the Hub; empty for a folder
+    texts: tuple[str, ...] = ()  # its files that hold licences and notices
 
 
 def find_license(name: str) -> License | None:
     """Return what is known of a licence, by its id on the Hub or its license_name."""
     return _table().get(name)
+
+
+def parts_of(name: str) -> list[License]:
+    """Return the licences of which a name is made, as llama2-and-cc-by-nc-4.0 is of two."""
+    parts = [find_license(one) for one in name.split(JOINED)]
+    return [one for one in parts if one] if all(parts) else []
 
 
 def list_licenses() -> tuple[License, ...]:
@@ -185,14 +199,15 @@ def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> 
             their conditions stay among the duties.
 
     """
-    parties = list(_parties(parents))
+    parties = list(list_parties(parents))
     warnings: list[str] = []
     problems: list[str] = []
     found: dict[str, list[str]] = {}  # licence -> whose
     for party in parties:
         _take(party, parties, found, problems, warnings)
     terms = [one for name in found if (one := find_license(name))]
-    license_id, step = _combined(terms, found, stated=not warnings) if terms else ("", "")
+    all_state = all(party.license == name for party in parties for name in found)
+    license_id, step = _combined(terms, found, stated=all_state) if terms else ("", "")
     suggestion = license_id
     if problems:
         license_id = ""
@@ -205,8 +220,7 @@ def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> 
         by_parents = f"By the parents' licences it would be {license_id}." if license_id else ""
         steps = [f"{stated.key}, as stated by whoever made this model.", by_parents, *problems]
         license_ = stated
-        if (own := find_license(stated.key)) and own not in terms:
-            terms.append(own)
+        terms += [one for one in parts_of(stated.key) if one not in terms]
     return Resolution(
         license_,
         tuple(filter(None, steps)),
@@ -248,54 +262,60 @@ def _begins(name: str, prefix: str) -> bool:
     return bool(re.match("[-_. ]?".join(map(re.escape, prefix.split())), name))
 
 
-def _parties(parents: Iterable[Parent]) -> Iterator[_Party]:
+def list_parties(parents: Iterable[Parent]) -> Iterator[Party]:
+    """Yield the models of a merge and their adapters, each with the licence that it is under."""
     parents = list(parents)
     bases = tuple(parent.names[0] for parent in parents if parent.role == "base")
     for parent in parents:
         of_base = parent.role == "base"
         stated = (parent.license, parent.adapter_license)
+        texts = (parent.texts, parent.adapter_texts)
         for i, (name, license_) in enumerate(zip(parent.names, stated, strict=False)):
             origins = (*(() if of_base and not i else bases), *parent.made_from)
-            yield _Party(name, license_ or _catalogue().get(name, ""), origins)
+            commit = parent.commits[i] if i < len(parent.commits) else ""
+            yield Party(name, license_ or _catalogue().get(name, ""), origins, commit, texts[i])
 
 
 def _take(
-    party: _Party,
-    parties: list[_Party],
+    party: Party,
+    parties: list[Party],
     found: dict[str, list[str]],
     problems: list[str],
     warnings: list[str],
 ) -> None:
-    """Enter the licence that holds for one party, or what keeps it from being known."""
+    """Enter the licences that hold for one party, or what keeps them from being known."""
     own = find_license(party.license)
     # Whatever it says of itself, the terms of what it was made from may stay with it.
-    known = _catalogue() | {one.name: one.license for one in parties}
-    origin, above = next(
-        (
-            (name, one)
-            for name in party.origins
-            if name != party.name and (one := find_license(known.get(name, ""))) and one.binding
-        ),
-        ("", None),
-    )
+    known = {name.lower(): license_ for name, license_ in _catalogue().items()}
+    known |= {one.name.lower(): one.license for one in parties}  # the Hub's ids ignore case
+    above = {
+        one.id: (name, one)
+        for name in reversed(party.origins)
+        if name.lower() != party.name.lower()
+        if (one := find_license(known.get(name.lower(), ""))) and one.binding
+    }
     if not party.license or party.license in UNNAMED:
         what = "states no licence" if not party.license else f"states only {party.license}"
-        hint = f"; the terms of {origin} ({above.id}) stay with it in any case" if above else ""
+        stays = [f"the terms of {name} ({one.id}) stay" for name, one in above.values()]
+        hint = f"; {_and(stays)} with it in any case" if above else ""
         problems.append(f"{party.name} {what}{hint}.")
     elif own is None:
         problems.append(
             f"{party.name} is under {party.license}, whose terms are not known here: read them."
         )
     elif above and not own.binding:
-        warnings.append(
-            f"{party.name} calls itself {own.id}, but was made from {origin}, "
-            f"whose licence {above.id} stays with everything made from it ({above.name}, "
-            f"{above.source}): its terms are followed"
+        warnings.extend(
+            f"{party.name} calls itself {own.id}, but was made from {name}, "
+            f"whose licence {one.id} stays with everything made from it ({one.name}, "
+            f"{one.source}): its terms are followed"
+            for name, one in above.values()
         )
-        found.setdefault(above.id, []).append(party.name)
-        return
-    if own:
-        found.setdefault(own.id, []).append(party.name)
+        own = None
+    for name, one in [*(value for value in above.values()), (party.name, own)]:
+        if one:
+            whose = found.setdefault(one.id, [])
+            holder = party.name if one is own or name in {p.name for p in parties} else name
+            whose += [holder] * (holder not in whose)
 
 
 def _combined(
@@ -307,8 +327,8 @@ def _combined(
         whose = _and(found[none[0].id])
         return "", f"{whose}: {none[0].id} lets nobody share what is made from it."
     if len(terms) == 1:
-        all_ = "which every parent states" if stated else "the licence of all that it was made from"
-        return terms[0].id, f"{terms[0].id}, {all_}."
+        whose = "every parent" if stated else "all that it was made from"
+        return terms[0].id, f"{terms[0].id}, the licence of {whose}."
     binding = [one for one in terms if one.binding]
     free = sorted((one for one in terms if not one.binding), key=lambda one: (-one.rank, one.id))
     if len(binding) > 1:
@@ -344,7 +364,7 @@ def _bound_together(binding: list[License]) -> tuple[str, str]:
         return one.id, f"{one.id}, which contains the terms of {ids}."
     if [one.derivatives for one in others] == ["bound"] and not alike and len(commons) == 1:
         (first,) = others
-        return f"{first.id}-and-{commons[0].id}", (
+        return f"{first.id}{JOINED}{commons[0].id}", (
             f"{ids}, both: the terms of {first.id} stay with the model ({first.source}), and so "
             f"does the ban of commercial use of {commons[0].id} ({commons[0].source})."
         )

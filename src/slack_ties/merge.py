@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.files import sha256
+from slack_ties.licenses import NAME
 from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
 from slack_ties.plan import nearest_folder, plan_merge, size
@@ -396,12 +397,19 @@ def _parent(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
         name,
         role=recipe.role(name),
         commits=tuple(part.commit for part in found),
-        license=model.card.license or recipe.facts.licenses.get(name, ""),
+        license=model.card.license or _license_of(recipe, name),
         adapter_license=adapters[0].card.license if adapters else "",
-        made_from=model.card.made_from,
+        made_from=tuple(dict.fromkeys(name for part in found for name in part.card.made_from)),
         datasets=tuple(dict.fromkeys(name for part in found for name in part.card.datasets)),
         texts=license_files(model.path),
+        adapter_texts=license_files(adapters[0].path) if adapters else (),
     )
+
+
+def _license_of(recipe: Recipe, name: str) -> str:
+    """Return the licence that the config states for a model, if it is the name of one."""
+    stated = recipe.facts.licenses.get(name, "")
+    return stated if NAME.fullmatch(stated) else ""
 
 
 def _how(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:

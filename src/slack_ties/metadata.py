@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import metadata_load
-
 from slack_ties.errors import OutputError
+from slack_ties.front_matter import front_matter
 from slack_ties.licenses import LINK, hub_licenses
 
 __all__ = ["check_metadata", "metadata_problems"]
@@ -41,12 +39,11 @@ def check_metadata(card: Path) -> None:
     """
     hint = f"mend the lines between the two --- of {card}, or: slack-ties card {card.parent}"
     try:
-        data = metadata_load(card)
-    except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{card}: the metadata cannot be read: {first}"
+        data = front_matter(card.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        msg = f"{card}: the metadata cannot be read: {error}"
         raise OutputError(msg, hint=hint) from None
-    if problems := metadata_problems(data or {}):
+    if problems := metadata_problems(data):
         msg = f"{card}: {'; '.join(problems)}"
         raise OutputError(msg, hint=hint)
 

@@ -14,12 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slack_ties.errors import OutputError
+from slack_ties.front_matter import FRONT, front_matter
 from slack_ties.licenses import Stated
 
-__all__ = ["PLACES", "OwnText", "place", "read_own_text", "read_text_file", "sealed"]
+__all__ = [
+    "PLACES",
+    "OwnText",
+    "find_load_line",
+    "place",
+    "read_own_text",
+    "read_text_file",
+    "sealed",
+]
 
 # The places of a card for a person's own text, in their order.
 PLACES = ("description", "in-language", "intended-use", "contact", "more")
@@ -32,14 +39,17 @@ OURS = (
 ADDED_TO = ("license", "license_name", "license_link", "tags", "datasets")
 MOST_TEXT = 100_000  # characters of one text
 
-FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 BLOCK = re.compile(
     r"<!-- your text: (?P<name>[\w-]+)[^\n]*-->\n(?P<text>.*?)<!-- end of your text -->\n?",
     re.DOTALL,
 )
 SEAL = re.compile(r"<!-- slack-ties made [^\n]*sha256:([0-9a-f]{64}) -->\n?")
 # The line of the example that says what to load; it changes when the model is published.
-LOAD_LINE = re.compile(r'^(name = )"(?:[^"\\]|\\.)*"$', re.MULTILINE)
+LOAD = re.compile(
+    r"(?<=^from transformers import AutoModelForCausalLM, AutoTokenizer\n\n)"
+    r'name = ("(?:[^"\\\n]|\\.)*")$',
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -69,20 +79,22 @@ def read_own_text(card: str) -> OwnText:
     data = _metadata(card)
     seal = SEAL.search(card)
     stated = None
+    if isinstance(data.get("license"), list) and len(data["license"]) == 1:
+        data["license"] = data["license"][0]
     if isinstance(data.get("license"), str):
         named = (str(data.get(key) or "") for key in ("license_name", "license_link"))
         stated = Stated(data["license"], *named)
     return OwnText(
         places={
-            match["name"]: match["text"].strip()
-            for match in BLOCK.finditer(card)
-            if match["name"] in PLACES and match["text"].strip()
+            match["name"]: match["text"].strip() for match in _blocks(card) if match["text"].strip()
         },
         metadata={key: value for key, value in data.items() if key not in OURS},
         tags=_texts(data.get("tags")),
         datasets=_texts(data.get("datasets")),
         license=stated,
-        edited=not seal or seal[1] != _checksum(card),
+        edited=not seal
+        or seal[1] != _checksum(card)
+        or not isinstance(data.get("license", ""), str),
     )
 
 
@@ -91,6 +103,21 @@ def sealed(card: str) -> str:
     card = SEAL.sub("", card).rstrip("\n") + "\n"
     what = "slack-ties made this card, but for the texts between comments such as above"
     return f"{card}\n<!-- {what}; sha256:{_checksum(card)} -->\n"
+
+
+def find_load_line(card: str) -> re.Match[str] | None:
+    """Return the line of the example that says what to load; group 1 is a JSON text.
+
+    Lines like it in a person's own text are passed over.
+    """
+    for block in _blocks(card):
+        blank = " " * (block.end() - block.start())
+        card = card[: block.start()] + blank + card[block.end() :]
+    match = LOAD.search(card)
+    try:
+        return match if match and isinstance(json.loads(match[1]), str) else None
+    except ValueError:  # a backslash that JSON does not know, typed by hand
+        return None
 
 
 def read_text_file(path: Path) -> str:
@@ -120,12 +147,10 @@ def read_text_file(path: Path) -> str:
 
 
 def _metadata(card: str) -> dict[str, Any]:
-    match = FRONT.match(card)
     try:
-        data = yaml.safe_load(match[1]) if match else None
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return front_matter(card)
+    except ValueError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _checksum(card: str) -> str:
@@ -133,10 +158,27 @@ def _checksum(card: str) -> str:
     ours = {
         key: value for key, value in _metadata(card).items() if key in OURS and key not in ADDED_TO
     }
-    body = LOAD_LINE.sub(r'\1""', BLOCK.sub("", SEAL.sub("", FRONT.sub("", card))))
-    lines = [" ".join(line.split()) for line in body.splitlines()]
-    text = json.dumps([ours, [line for line in lines if line]], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    front = FRONT.match(card)
+    comments = [line for line in (front[1] if front else "").splitlines() if line[:1] == "#"]
+    body = card[front.end() :] if front else card
+    for match in reversed(_blocks(body)):
+        body = body[: match.start()] + body[match.end() :]
+    body = LOAD.sub('name = ""', SEAL.sub("", body))
+    lines = [" ".join(line.split()) for line in [*comments, *body.splitlines()]]
+    try:
+        text = json.dumps([ours, [line for line in lines if line]], sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys of several kinds, a list in itself
+        return ""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _blocks(card: str) -> list[re.Match[str]]:
+    """Return the places of a card: the first of each name, and none that is not ours."""
+    found: dict[str, re.Match[str]] = {}
+    for match in BLOCK.finditer(card):
+        if match["name"] in PLACES and "<!-- your text:" not in match["text"]:
+            found.setdefault(match["name"], match)
+    return list(found.values())
 
 
 def _texts(value: object) -> tuple[str, ...]:

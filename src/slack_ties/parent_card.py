@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import metadata_load
-
+from slack_ties.front_matter import front_matter
 from slack_ties.licenses import NAME, UNNAMED
 
 __all__ = ["LICENSE_FILES", "MOST_CARD", "ParentCard", "license_files", "read_parent_card"]
@@ -43,10 +41,8 @@ def read_parent_card(folder: Path) -> ParentCard:
     try:
         if not card.is_file() or card.stat().st_size > MOST_CARD:
             return ParentCard()
-        data: object = metadata_load(card)
-    except (ValueError, OSError, RecursionError, yaml.YAMLError):
-        return ParentCard()
-    if not isinstance(data, dict):
+        data = front_matter(card.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
         return ParentCard()
     return ParentCard(
         license=_license(data),
@@ -65,8 +61,9 @@ def license_files(folder: Path) -> tuple[str, ...]:
 
 def _license(data: dict[str, Any]) -> str:
     declared = data.get("license")
-    if isinstance(declared, list) and len(declared) == 1:
-        (declared,) = declared
+    if isinstance(declared, list):  # of several nobody can tell which holds for what
+        declared = "-or-".join(map(str, declared[:9]))
+    declared = declared.lower() if isinstance(declared, str) else declared
     if declared in UNNAMED and isinstance(data.get("license_name"), str):
         name = "-".join(data["license_name"].lower().split())
         declared = name if NAME.fullmatch(name) else declared

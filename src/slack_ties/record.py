@@ -15,6 +15,7 @@ from slack_ties.files import write_whole
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
 
 WORD = re.compile(r"[\w.+-]*")
+OPTION = re.compile(r"[\w.:/+-]*")
 HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 RECORD_FILE = "slack_ties.json"
@@ -37,6 +38,7 @@ class Parent:
     made_from: tuple[str, ...] = ()  # Hub ids, as its card says
     datasets: tuple[str, ...] = ()  # likewise
     texts: tuple[str, ...] = ()  # its files that hold licences and notices
+    adapter_texts: tuple[str, ...] = ()  # likewise
 
     @property
     def names(self) -> list[str]:
@@ -119,13 +121,24 @@ def _checked(record: MergeRecord) -> MergeRecord:
     texts += [text for p in record.parents for text in (p.model, p.role, p.license, *p.commits)]
     words = [word for pair in record.versions.items() for word in pair]
     words += [*record.options, *record.files, *record.files.values()]
-    words += [name for p in record.parents for name in (p.adapter_license, *p.texts)]
+    words += [record.method, record.dtype, *(p.role for p in record.parents)]
+    words += [p.license for p in record.parents]
+    words += [
+        name for p in record.parents for name in (p.adapter_license, *p.texts, *p.adapter_texts)
+    ]
+    values = [value for value in record.options.values() if isinstance(value, str)]
     ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]
-    if not all(isinstance(text, str) for text in texts):
+    ids += [name for p in record.parents for name in p.hub_ids if isinstance(p.model, str)]
+    if not all(isinstance(text, str) for text in texts) or type(record.parameters) is not int:
         msg = "a field is no text"
         raise TypeError(msg)
     if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
         msg = "a name or a version has characters that none has"
+        raise ValueError(msg)
+    if not all(OPTION.fullmatch(value) for value in values) or any(
+        isinstance(value, (list, dict)) for value in record.options.values()
+    ):
+        msg = "an option has characters that none has"
         raise ValueError(msg)
     if not all(isinstance(name, str) and HUB_ID.fullmatch(name) for name in ids):
         msg = "an id of the Hub is none"
