@@ -16,6 +16,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,14 +57,56 @@ class Token:
 class Refused(Exception):  # noqa: N818 - an answer, not an error
     """An answer other than 200."""
 
-    def __init__(self, status: int, message: str, code: str = "", **body: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str = "",
+        headers: dict[str, str] | None = None,
+        **body: Any,
+    ) -> None:
         """Answer `status` with a JSON body, and the Hub's X-Error-Code header if given."""
         super().__init__(message)
         self.status, self.message, self.code, self.body = status, message, code, body
+        self.headers = headers or {}
 
 
 class Lost(Exception):  # noqa: N818 - no answer at all
     """The connection breaks after the work is done."""
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong with requests of one kind.
+
+    `how` is a status (500, 429, 401, ...) that is answered instead of doing the work, or
+    dropped_before, dropped_after (the work is done), stalled.
+    """
+
+    kind: str  # see KINDS
+    how: str
+    times: float = 1  # how often; inf for ever
+    after: str = ""  # only once there was a request of this kind
+
+
+# What a request is, by its method and path.
+KINDS = {
+    "whoami": r"GET /api/whoami-v2",
+    "create": r"POST /api/repos/create",
+    "validate": r"POST /api/validate-yaml",
+    "info": r"GET /api/models/[^/]+/[^/]+(/revision/[^/]+)?",
+    "auth": r"GET /api/models/.*/auth-check/write",
+    "preupload": r"POST /api/models/.*/preupload/.*",
+    "batch": r"POST /.*/info/lfs/objects/batch",
+    "put": r"PUT /lfs/[0-9a-f]+",
+    "part": r"PUT /lfs/[0-9a-f]+/[0-9]+",
+    "complete": r"POST /lfs/[0-9a-f]+/complete",
+    "verify": r"POST /lfs/[0-9a-f]+/verify",
+    "commit": r"POST /api/models/.*/commit/.*",
+    "tree": r"GET /api/models/.*/tree/.*",
+    "request": r"POST /api/models/[^/]+/[^/]+/discussions",
+    "file": r"GET /[^/]+/[^/]+/resolve/.*",
+}
 
 
 @dataclass
@@ -75,8 +118,12 @@ class Hub:
     requests: list[str] = field(default_factory=list)  # "GET /path", for tests
     sent: dict[str, int] = field(default_factory=dict)  # bytes of each file that was asked for
     lock: threading.RLock = field(default_factory=threading.RLock)
+    received: dict[str, int] = field(default_factory=dict)  # bytes of each upload, by its hash
     stopped: bool = False
-    lose_next_commit_answer: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    watcher: Callable[[str], None] | None = None  # called before each request is answered
+    part_size: int = 0  # bytes from which an upload comes in parts of this size; 0: never
+    wake: threading.Event = field(default_factory=threading.Event)  # ends all stalls
     refuses: str = ""  # what it says of every card
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
@@ -97,11 +144,30 @@ class Hub:
         new.replace(path)
 
     def revision(self, state: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return the commit that a revision names: main or a commit's id."""
+        """Return the commit that a revision names: a branch, a tag or a commit's id."""
+        name = state["refs"].get(name) or state["tags"].get(name) or name
         for commit in reversed(state["commits"]):
-            if name in ("main", commit["id"]):
+            if commit["id"] == name:
                 return dict(commit)
         raise Refused(404, f"Invalid rev id: {name}", "RevisionNotFound")
+
+    def history(self, state: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        """Return the commits that lead to a revision, the newest first."""
+        found = [self.revision(state, name)]
+        while found[-1]["parent"]:
+            found.append(self.revision(state, found[-1]["parent"]))
+        return found
+
+    def fault(self, request: str) -> str:
+        """Return what goes wrong with a request now, if anything."""
+        for fault in self.faults:
+            armed = not fault.after or any(
+                re.fullmatch(KINDS[fault.after], one) for one in self.requests
+            )
+            if armed and fault.times > 0 and re.fullmatch(KINDS[fault.kind], request):
+                fault.times -= 1
+                return fault.how
+        return ""
 
     def blob(self, oid: str) -> Path:
         """Return where the file with this hash is kept."""
@@ -112,13 +178,18 @@ class Hub:
         self.blob(oid).parent.mkdir(parents=True, exist_ok=True)
         self.blob(oid).write_bytes(content)
 
-    def commit(self, state: dict[str, Any], title: str, files: dict[str, Any]) -> str:
-        """Add a commit that holds exactly `files`; return its id."""
-        parent = state["commits"][-1]["id"] if state["commits"] else ""
+    def commit(
+        self, state: dict[str, Any], title: str, files: dict[str, Any], ref: str = "main"
+    ) -> str:
+        """Add a commit that holds exactly `files` to a branch; return its id."""
+        parent = state["refs"].get(ref, "")
         facts = json.dumps([parent, title, files, time.time_ns()]).encode()
         oid = hashlib.sha1(facts).hexdigest()  # noqa: S324 - as git does
         date = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-        state["commits"].append({"id": oid, "title": title, "date": date, "files": files})
+        state["commits"].append(
+            {"id": oid, "title": title, "date": date, "files": files, "parent": parent}
+        )
+        state["refs"][ref] = oid
         return oid
 
     def repos(self) -> list[str]:
@@ -185,20 +256,51 @@ class Handler(BaseHTTPRequestHandler):
             return
         url = urlsplit(self.path)
         self.query = parse_qs(url.query)
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.hub.requests.append(f"{self.command} {url.path}")
+        self._read_body(url.path)
+        request = f"{self.command} {url.path}"
+        with self.hub.lock:
+            self.hub.requests.append(request)
+            fault = self.hub.fault(request)
+        if self.hub.watcher:
+            self.hub.watcher(request)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         try:
+            self._go_wrong(fault)
             with self.hub.lock:
-                self._json(self._route(parts))
+                answer = self._route(parts)
+            if fault == "dropped_after":
+                raise Lost  # noqa: TRY301 - as a route would
+            self._json(answer)
         except Lost:
             self.close_connection = True
         except Refused as refused:
             body = {"error": refused.message, **refused.body}
-            headers = {"X-Error-Message": refused.message}
+            headers = {"X-Error-Message": refused.message, **refused.headers}
             if refused.code:
                 headers["X-Error-Code"] = refused.code
             self._json(body, refused.status, headers)
+
+    def _read_body(self, path: str) -> None:
+        """Read what is sent; count the bytes of uploads also if the rest never comes."""
+        left = int(self.headers.get("Content-Length") or 0)
+        blocks = []
+        while left and (block := self.rfile.read1(min(left, 1 << 16))):
+            blocks.append(block)
+            left -= len(block)
+            if path.startswith("/lfs/") and self.command == "PUT":
+                oid = path.split("/")[2]
+                with self.hub.lock:
+                    self.hub.received[oid] = self.hub.received.get(oid, 0) + len(block)
+        self.body = b"".join(blocks)
+
+    def _go_wrong(self, fault: str) -> None:
+        if fault == "stalled":
+            self.hub.wake.wait(600)
+        if fault in {"stalled", "dropped_before"}:
+            raise Lost
+        if fault.isdigit():
+            wait = {"Retry-After": "1"} if fault == "429" else {}
+            raise Refused(int(fault), f"fault {fault}", headers=wait)
 
     def _route(self, parts: list[str]) -> Any:
         method = self.command
@@ -224,14 +326,34 @@ class Handler(BaseHTTPRequestHandler):
                 return self._tree(f"{owner}/{name}", rev, "/".join(path))
             case ("POST", "api", "models", owner, name, "paths-info", rev):
                 return self._paths_info(f"{owner}/{name}", rev)
-            case ("POST", "api", "models", owner, name, "preupload", _):
-                return self._preupload(f"{owner}/{name}")
-            case ("POST", "api", "models", owner, name, "commit", _):
-                return self._commit(f"{owner}/{name}")
+            case ("GET", "api", "models", owner, name, "auth-check", "write"):
+                self.hub.repo(f"{owner}/{name}", self._token())
+                self._writer(owner)
+                return {}
+            case ("GET", "api", "models", owner, name, "refs"):
+                return self._refs(f"{owner}/{name}")
+            case ("GET", "api", "models", owner, name, "commits", rev):
+                return self._commits(f"{owner}/{name}", rev)
+            case ("POST", "api", "models", owner, name, ("branch" | "tag") as what, which):
+                return self._name_commit(f"{owner}/{name}", what, which)
+            case ("GET" | "POST", "api", "models", owner, name, "discussions", *number):
+                return self._discussions(f"{owner}/{name}", "".join(number))
+            case (_, "api", "collections", *slug):
+                return self._collections("/".join(slug))
+            case ("POST", "api", "models", owner, name, "preupload", rev):
+                return self._preupload(f"{owner}/{name}", rev)
+            case ("POST", "api", "models", owner, name, "commit", rev):
+                return self._commit(f"{owner}/{name}", rev)
             case ("POST", owner, name, "info", "lfs", "objects", "batch"):
                 return self._lfs_batch(f"{owner}/{name.removesuffix('.git')}")
-            case ("PUT", "lfs", oid):
-                return self._lfs_put(oid)
+            case ("PUT", "lfs", oid, *part):
+                return self._lfs_put(oid, "".join(part))
+            case ("POST", "lfs", oid, "complete"):
+                return self._lfs_complete(oid)
+            case ("POST", "lfs", oid, "verify"):
+                if not self.hub.blob(oid).is_file():
+                    raise Refused(404, f"no object {oid}")
+                return {}
             case ("GET" | "HEAD", owner, name, "resolve", rev, *path):
                 return self._resolve(f"{owner}/{name}", rev, "/".join(path))
         raise Refused(404, f"no such route: {method} {self.path}")
@@ -277,7 +399,13 @@ class Handler(BaseHTTPRequestHandler):
         repo_id = f"{owner}/{asked['name']}"
         if repo_id in self.hub.repos():
             raise Refused(409, "You already created this model repo", url=self._url(repo_id))
-        state: dict[str, Any] = {"private": asked.get("visibility") == "private", "commits": []}
+        state: dict[str, Any] = {
+            "private": asked.get("visibility") == "private",
+            "commits": [],
+            "refs": {},
+            "tags": {},
+            "discussions": [],
+        }
         content = GIT_ATTRIBUTES.encode()
         self.hub.store(content, git_oid(content))
         entry = {"oid": git_oid(content), "size": len(content), "lfs": ""}
@@ -375,11 +503,127 @@ class Handler(BaseHTTPRequestHandler):
             entry["lfs"] = {"oid": file["lfs"], "size": file["size"], "pointerSize": 134}
         return entry
 
+    def _refs(self, repo_id: str) -> dict[str, Any]:
+        state = self.hub.repo(repo_id, self._token())
+
+        def listed(names: dict[str, str], prefix: str) -> list[dict[str, str]]:
+            return [
+                {"name": name, "ref": f"{prefix}{name}", "targetCommit": commit}
+                for name, commit in names.items()
+                if not name.startswith("refs/pr/")
+            ]
+
+        return {
+            "branches": listed(state["refs"], "refs/heads/"),
+            "tags": listed(state["tags"], "refs/tags/"),
+            "converts": [],
+        }
+
+    def _commits(self, repo_id: str, rev: str) -> list[dict[str, Any]]:
+        owner = {"user": repo_id.partition("/")[0]}
+        return [
+            {**one, "message": "", "authors": [owner], "files": None}
+            for one in self.hub.history(self.hub.repo(repo_id, self._token()), rev)
+        ]
+
     # Writing
 
-    def _preupload(self, repo_id: str) -> dict[str, Any]:
+    def _name_commit(self, repo_id: str, what: str, name: str) -> dict[str, Any]:
+        """Make a branch (named in the path) or a tag (on the revision in the path)."""
         self._writer(repo_id.partition("/")[0])
-        files = self.hub.revision(self.hub.repo(repo_id, self._token()), "main")["files"]
+        state, asked = self.hub.repo(repo_id, self._token()), self._read_json()
+        names = state["refs"] if what == "branch" else state["tags"]
+        start = (asked.get("startingPoint") or "main") if what == "branch" else name
+        name = name if what == "branch" else asked["tag"]
+        if name in names:
+            raise Refused(409, f"Reference already exists: {name}")
+        names[name] = self.hub.revision(state, start)["id"]
+        self.hub.save(repo_id, state)
+        return {}
+
+    def _discussions(self, repo_id: str, number: str) -> dict[str, Any]:
+        token = self._token()
+        state = self.hub.repo(repo_id, token)
+        if number:
+            return self._discussion(repo_id, state["discussions"][int(number) - 1])
+        if self.command == "GET":
+            author = self.query.get("author", [""])[0]
+            found = [one for one in state["discussions"] if author in ("", one["author"])]
+            found = [self._discussion(repo_id, one) for one in found]
+            return {"count": len(found), "start": 0, "discussions": found}
+        if token is None or token.role != "write":
+            raise Refused(403, "You don't have the rights to open a discussion")
+        num = len(state["discussions"]) + 1
+        made = {"num": num, "title": self._read_json()["title"], "author": token.user}
+        state["discussions"].append({**made, "status": "draft"})
+        state["refs"][f"refs/pr/{num}"] = state["refs"]["main"]
+        self.hub.save(repo_id, state)
+        return self._discussion(repo_id, state["discussions"][-1])
+
+    @staticmethod
+    def _discussion(repo_id: str, one: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **one,
+            "author": {"name": one["author"]},
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "isPullRequest": True,
+            "repo": {"name": repo_id, "type": "model"},
+            "events": [],
+            "changes": {"base": "refs/heads/main"},
+            "filesWithConflicts": [],
+        }
+
+    def _collections(self, slug: str) -> dict[str, Any]:
+        """Make a collection, add to it, or show it."""
+        path = self.hub.root / "collections.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        if not slug:
+            asked = self._read_json()
+            owner = asked["namespace"]
+            self._writer(owner)
+            name = re.sub(r"\W+", "-", asked["title"].lower())
+            slug = f"{owner}/{name}-{git_oid(name.encode())[:24]}"
+            if slug in known:
+                raise Refused(409, "it exists", slug=slug)
+            known[slug] = {**asked, "items": []}
+        elif slug.endswith("/items"):
+            slug = slug.removesuffix("/items")
+            if slug not in known:
+                raise Refused(404, "no such collection")
+            self._writer(slug.partition("/")[0])
+            item = self._read_json()["item"]["id"]
+            if item in known[slug]["items"]:
+                raise Refused(409, "it is in there")
+            known[slug]["items"].append(item)
+        elif slug not in known:
+            raise Refused(404, "no such collection")
+        path.write_text(json.dumps(known))
+        return {
+            "slug": slug,
+            "title": known[slug]["title"],
+            "owner": {"name": slug.partition("/")[0]},
+            "items": [
+                {"_id": str(i), "id": item, "type": "model", "position": i}
+                for i, item in enumerate(known[slug]["items"])
+            ],
+            "lastUpdated": "2026-01-01T00:00:00.000Z",
+            "position": 0,
+            "private": known[slug]["private"],
+            "theme": "blue",
+            "upvotes": 0,
+        }
+
+    def _proposer(self, repo_id: str, rev: str) -> None:
+        """Let anybody with a token that may write change a pull request."""
+        token = self._token()
+        if rev.startswith("refs/pr/") and token and token.role == "write":
+            self.hub.repo(repo_id, token)
+            return
+        self._writer(repo_id.partition("/")[0])
+
+    def _preupload(self, repo_id: str, rev: str) -> dict[str, Any]:
+        self._proposer(repo_id, rev)
+        files = self.hub.revision(self.hub.repo(repo_id, self._token()), rev)["files"]
         answer = []
         for file in self._read_json()["files"]:
             lfs = file["path"].endswith(LFS_FILES) and file["size"] > 0
@@ -395,25 +639,48 @@ class Handler(BaseHTTPRequestHandler):
         return {"files": answer}
 
     def _lfs_batch(self, repo_id: str) -> dict[str, Any]:
-        self._writer(repo_id.partition("/")[0])
+        asked = self._read_json()
+        self._proposer(repo_id, asked.get("ref", {}).get("name", "main"))
         objects = []
-        for wanted in self._read_json()["objects"]:
-            answer = {"oid": wanted["oid"], "size": wanted["size"]}
-            if not self.hub.blob(wanted["oid"]).is_file():
-                answer["actions"] = {"upload": {"href": self._url(f"lfs/{wanted['oid']}")}}
+        for wanted in asked["objects"]:
+            oid, size = wanted["oid"], wanted["size"]
+            answer = {"oid": oid, "size": size}
+            if not self.hub.blob(oid).is_file():
+                upload: dict[str, Any] = {"href": self._url(f"lfs/{oid}")}
+                if self.hub.part_size and size > self.hub.part_size:
+                    count = -(-size // self.hub.part_size)
+                    parts = {f"{i:05d}": self._url(f"lfs/{oid}/{i}") for i in range(1, count + 1)}
+                    upload["href"] += "/complete"
+                    upload["header"] = {"chunk_size": str(self.hub.part_size), **parts}
+                verify = {"href": self._url(f"lfs/{oid}/verify")}
+                answer["actions"] = {"upload": upload, "verify": verify}
             objects.append(answer)
         return {"transfer": "basic", "objects": objects}
 
-    def _lfs_put(self, oid: str) -> dict[str, Any]:
-        if hashlib.sha256(self.body).hexdigest() != oid:
+    def _lfs_put(self, oid: str, part: str) -> Any:
+        if len(self.body) != int(self.headers["Content-Length"]):
+            raise Lost
+        if part:
+            self.hub.store(self.body, f"{oid}.{part}")
+            return Refused(200, "", headers={"ETag": f'"{part}"'})
+        return self._lfs_keep(oid, self.body)
+
+    def _lfs_complete(self, oid: str) -> dict[str, Any]:
+        parts = self._read_json()["parts"]
+        return self._lfs_keep(
+            oid, b"".join(self.hub.blob(f"{oid}.{p['partNumber']}").read_bytes() for p in parts)
+        )
+
+    def _lfs_keep(self, oid: str, content: bytes) -> dict[str, Any]:
+        if hashlib.sha256(content).hexdigest() != oid:
             raise Refused(400, "the content does not have the announced sha256")
-        self.hub.store(self.body, oid)
+        self.hub.store(content, oid)
         return {}
 
-    def _commit(self, repo_id: str) -> dict[str, Any]:
-        self._writer(repo_id.partition("/")[0])
+    def _commit(self, repo_id: str, rev: str) -> dict[str, Any]:
+        self._proposer(repo_id, rev)
         state = self.hub.repo(repo_id, self._token())
-        head = self.hub.revision(state, "main")
+        head = self.hub.revision(state, rev)
         files = dict(head["files"])
         title = ""
         for line in self.body.splitlines():
@@ -440,11 +707,8 @@ class Handler(BaseHTTPRequestHandler):
                     files.pop(value["path"])
                 case key:
                     raise Refused(400, f"unknown operation {key}")
-        oid = self.hub.commit(state, title, files)
+        oid = self.hub.commit(state, title, files, rev)
         self.hub.save(repo_id, state)
-        if self.hub.lose_next_commit_answer:
-            self.hub.lose_next_commit_answer = False
-            raise Lost
         return {
             "success": True,
             "commitOid": oid,
@@ -479,6 +743,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _json(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         headers = headers or {}
+        if isinstance(body, Refused):  # no refusal: an answer with headers
+            body, headers = {}, body.headers
         if isinstance(body, Path):
             content, headers = body.read_bytes(), self.file_headers
             wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -513,6 +779,7 @@ class Server(ThreadingHTTPServer):
     def stop(self) -> None:
         """Be unreachable from now on, also for connections that are open."""
         self.hub.stopped = True
+        self.hub.wake.set()
         self.shutdown()
         self.server_close()
 

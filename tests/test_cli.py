@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 
-from hub_server import Server
+from hub_server import Server, Token
 from slack_ties.cli import cli
 from slack_ties.languages import list_languages
 from triple import Folders
@@ -161,7 +161,7 @@ def test_config_of_all(invoke: Invoke) -> None:
         ["config", "bo", "--dtype", "int8"],
         ["config", "bo", "--slack", "2"],
         ["config", "bo", "ug", "--ct", "x"],
-        ["run", "bo", "--out", "x", "--private"],
+        ["run", "bo", "--out", "x", "--public"],
         ["merge", "x.yml"],
         ["merge", "x.yml", "out", "--no-such-option"],
         ["merge", "x.yml", "out", "--out-shard-size", "2GB"],
@@ -417,7 +417,7 @@ def test_from_a_language_to_the_hub(triple: Folders, tmp_path: Path, hub: Server
     )
 
     assert done.returncode == 0, done.stderr
-    commit = hub.hub.repo("me/tibetan", None)["commits"][-1]
+    commit = hub.hub.repo("me/tibetan", Token("me"))["commits"][-1]
     assert f"Published: {hub.url}/me/tibetan at commit {commit['id']}\n" in done.stdout
     again = "slack-ties run out/mergekit_config.yml --out out-again --publish me/tibetan\n"
     assert f"Repeat it: {again}" in done.stdout

@@ -147,7 +147,7 @@ def test_a_fault_of_the_hub(api: HfApi, hub: Server) -> None:
     with pytest.raises(HubError, match=r"answered 503: .*Busy") as caught:
         find_model("me/other", api=api)
 
-    assert caught.value.hint == "try again later"
+    assert caught.value.hint == "try again later; if it stays, ask those who run that Hub"
 
 
 def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -> None:

@@ -11,12 +11,15 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
+from hub_server import Fault, Token
 from slack_ties.card import write_card
 from slack_ties.config import Choices, make_config
+from slack_ties.destination import Destination, check_publish
 from slack_ties.errors import HubError, OutputError
 from slack_ties.licenses import Stated
 from slack_ties.merge import merge_models
-from slack_ties.publish import check_publish, publish_model
+from slack_ties.publish import plan_publish, publish_model
+from slack_ties.recipe import read_recipe
 
 if TYPE_CHECKING:
     from hub_server import Server
@@ -46,7 +49,7 @@ def on_hub(api: HfApi, repo_id: str) -> set[str]:
 
 def test_all_files_go_in_one_commit(model: Path, api: HfApi, tmp_path: Path) -> None:
     """The files are there, byte for byte, and transformers loads them."""
-    published = publish_model(model, "me/tibetan", api=api)
+    published = publish_model(model, Destination("me/tibetan", public=True), api=api)
 
     assert published.url == f"{api.endpoint}/me/tibetan"
     assert set(published.files) == {path.name for path in model.iterdir()}
@@ -68,26 +71,94 @@ def test_it_is_found_by_its_tag(model: Path, api: HfApi) -> None:
 
 
 def test_a_name_alone_is_ones_own(model: Path, api: HfApi) -> None:
-    """The owner is who the token belongs to; private if asked."""
-    published = publish_model(model, "tibetan", private=True, api=api)
+    """The owner is who the token belongs to; a repository is private unless one says so."""
+    published = publish_model(model, "tibetan", api=api)
 
     assert published.repo_id == "me/tibetan"
     assert api.model_info("me/tibetan").private
 
 
-def test_publishing_again_replaces_and_removes(model: Path, api: HfApi) -> None:
-    """Old weights go in the same commit; what somebody added on the Hub stays."""
-    (model / "model-00002-of-00002.safetensors").write_bytes(b"old")
-    first = publish_model(model, "me/tibetan", api=api)
-    (model / "model-00002-of-00002.safetensors").unlink()
-    api.upload_file(path_or_fileobj=b"by hand", path_in_repo="LICENSE", repo_id="me/tibetan")
-    (model / "README.md").write_text("---\nlicense: mit\n---\nnew")
+def test_publishing_again_replaces_and_removes(model: Path, tmp_path: Path, api: HfApi) -> None:
+    """Old shards and their index go in the same commit; what somebody added there stays."""
+    sharded = tmp_path / "sharded"
+    options = MergeOptions(quiet=True, out_shard_size=100_000)
+    merge_models(read_recipe(model / "mergekit_config.yml"), sharded, options=options)
+    write_card(sharded)
+    first = publish_model(sharded, "me/tibetan", api=api)
+    api.upload_file(path_or_fileobj=b"by hand", path_in_repo="notes.txt", repo_id="me/tibetan")
 
-    second = publish_model(model, "me/tibetan", api=api)
+    second = publish_model(model, Destination("me/tibetan", update=True), api=api)
 
-    assert first.commit != second.commit
-    assert on_hub(api, "me/tibetan") == {*second.files, "LICENSE"}
-    assert "model-00002-of-00002.safetensors" in first.files
+    assert on_hub(api, "me/tibetan") == {*second.files, "notes.txt"}
+    assert len([name for name in first.files if name.startswith("model-0000")]) > 1
+    titles = [one.title for one in api.list_repo_commits("me/tibetan")]
+    assert titles[:2] == ["Merge with slack-ties", "Upload notes.txt with huggingface_hub"]
+
+
+def test_another_recipe_is_not_replaced_by_accident(
+    triple: Folders, model: Path, tmp_path: Path, api: HfApi
+) -> None:
+    """Only with --update; nothing is sent before."""
+    other = tmp_path / "other"
+    choices = Choices(str(triple.base), str(triple.ct), str(triple.sft), slack=0.5)
+    merge_models(make_config("bo", choices), other, options=MergeOptions(quiet=True))
+    write_card(other)
+    first = publish_model(other, "me/tibetan", api=api)
+
+    with pytest.raises(HubError, match="holds the merge of another recipe") as caught:
+        publish_model(model, "me/tibetan", api=api)
+
+    assert caught.value.hint == "choose another name, or replace it: --update"
+    assert api.model_info("me/tibetan").sha == first.commit
+    second = publish_model(model, Destination("me/tibetan", update=True), api=api)
+    assert api.model_info("me/tibetan").sha == second.commit != first.commit
+
+
+def test_weights_of_somebody_else_are_neither_deleted_nor_mixed(model: Path, api: HfApi) -> None:
+    """Beside them nobody could tell which ones are loaded."""
+    api.create_repo("me/tibetan", private=True)
+    name = "pytorch_model.bin"
+    api.upload_file(path_or_fileobj=b"x", path_in_repo=name, repo_id="me/tibetan")
+
+    with pytest.raises(HubError, match="holds weights that slack-ties did not put") as caught:
+        publish_model(model, Destination("me/tibetan", update=True), api=api)
+
+    assert caught.value.hint.endswith("hf repo-files delete me/tibetan pytorch_model.bin")
+    assert on_hub(api, "me/tibetan") == {name}
+
+
+def test_a_card_that_was_edited_on_the_hub_is_kept(model: Path, api: HfApi) -> None:
+    """Whoever edits it in the browser does not lose that by publishing again."""
+    publish_model(model, "me/tibetan", api=api)
+    card = model / "README.md"
+    ours = card.read_text("utf-8")
+    place = "<!-- your text: contact (it stays when the card is made again) -->\n"
+    assert place in ours
+    theirs = ours.replace(place, f"{place}Write to me.\n")
+    api.upload_file(path_or_fileobj=theirs.encode(), path_in_repo=card.name, repo_id="me/tibetan")
+
+    with pytest.raises(HubError, match=r"README\.md of 'me/tibetan' was changed there") as caught:
+        publish_model(model, "me/tibetan", api=api)
+
+    assert caught.value.hint.startswith("hf download me/tibetan README.md --local-dir there")
+    card.write_text(theirs, "utf-8")
+    publish_model(model, "me/tibetan", api=api)
+    card.write_text(ours, "utf-8")
+    publish_model(model, Destination("me/tibetan", update=True), api=api)
+    assert Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8") == ours
+
+
+def test_a_pointer_does_not_replace_a_license(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """Somebody put the text of the licence there: ours only says where to find it."""
+    out = merged_under(dict.fromkeys(("base", "ct", "sft"), LLAMA), triple, tmp_path)
+    publish_model(out, "me/Llama-bo", api=api)
+    api.upload_file(path_or_fileobj=b"the text", path_in_repo="LICENSE", repo_id="me/Llama-bo")
+    (out / "Notice").write_text("other\n" + (out / "Notice").read_text("utf-8"), "utf-8")
+
+    published = publish_model(out, "me/Llama-bo", api=api)
+
+    assert "LICENSE" not in published.files
+    assert Path(api.hf_hub_download("me/Llama-bo", "LICENSE")).read_text() == "the text"
 
 
 def test_the_card_loads_the_model_from_where_it_went(model: Path, api: HfApi) -> None:
@@ -131,11 +202,15 @@ def test_somebody_elses_files_are_left_alone(model: Path, api: HfApi) -> None:
 
 
 def test_a_public_repository_does_not_get_a_private_model(model: Path, api: HfApi) -> None:
-    """Whoever asks for private must not end up public."""
-    publish_model(model, "me/tibetan", api=api)
+    """Whoever does not say public must not end up so; nor is a repository made public."""
+    publish_model(model, Destination("me/open", public=True), api=api)
+    publish_model(model, "me/closed", api=api)
 
-    with pytest.raises(HubError, match="is there already and public"):
-        publish_model(model, "me/tibetan", private=True, api=api)
+    with pytest.raises(HubError, match="is there already and public, expected a private") as caught:
+        publish_model(model, "me/open", api=api)
+    assert caught.value.hint == "choose another name, or say --public"
+    with pytest.raises(HubError, match="is there already and private, expected a public one"):
+        publish_model(model, Destination("me/closed", public=True), api=api)
 
 
 # Who may
@@ -343,6 +418,18 @@ def test_what_a_license_asks_for_has_to_be_there(
     assert hub.hub.requests == []
 
 
+def test_a_card_that_states_no_license(model: Path, api: HfApi, hub: Server) -> None:
+    """Deleted by hand: it would go out without one."""
+    card = model / "README.md"
+    card.write_text(card.read_text("utf-8").replace("license: mit\n", ""), "utf-8")
+
+    with pytest.raises(OutputError, match="states no licence, expected mit") as caught:
+        publish_model(model, "me/tibetan", api=api)
+
+    assert caught.value.hint == f"slack-ties card {model}"
+    assert hub.hub.requests == []
+
+
 def test_results_go_with_it(model: Path, api: HfApi, tmp_path: Path) -> None:
     """Though their folder begins with a dot, as the Hub wants it."""
     (tmp_path / "r.yaml").write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
@@ -359,10 +446,10 @@ def test_damage_on_the_way_is_found(model: Path, api: HfApi, hub: Server) -> Non
     """A Hub that ends up with another file than it was sent is noticed."""
     commit = hub.hub.commit
 
-    def damaged(state: dict, title: str, files: dict) -> str:
+    def damaged(state: dict, title: str, files: dict, ref: str = "main") -> str:
         if "README.md" in files:
             files["README.md"]["oid"] = files[".gitattributes"]["oid"]
-        return commit(state, title, files)
+        return commit(state, title, files, ref)
 
     hub.hub.commit = damaged
 
@@ -372,7 +459,7 @@ def test_damage_on_the_way_is_found(model: Path, api: HfApi, hub: Server) -> Non
 
 def test_a_lost_answer_is_not_a_failure(model: Path, api: HfApi, hub: Server) -> None:
     """The connection breaks after the commit: what is there is looked at before failing."""
-    hub.hub.lose_next_commit_answer = True
+    hub.hub.faults.append(Fault("commit", "dropped_after"))
 
     published = publish_model(model, "me/tibetan", api=api)
 
@@ -382,5 +469,104 @@ def test_a_lost_answer_is_not_a_failure(model: Path, api: HfApi, hub: Server) ->
 
 def test_checking_writes_nothing(hub: Server, api: HfApi) -> None:
     """It can be asked before a long merge."""
-    assert check_publish("tibetan", private=False, api=api) == ("me/tibetan", None)
+    target = check_publish(Destination("tibetan"), api=api)
+    assert (target.to.repo_id, target.branch, target.private) == ("me/tibetan", None, True)
     assert all(request.startswith("GET") for request in hub.hub.requests)
+
+
+# What would be done
+
+
+def test_a_dry_run_touches_nothing(model: Path, api: HfApi, hub: Server) -> None:
+    """It says what would be sent, removed and kept; nothing is made, here or there."""
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+
+    plan = plan_publish(model, "tibetan", api=api)
+
+    assert (plan.repo_id, plan.new, plan.private) == ("me/tibetan", True, True)
+    assert set(plan.send) == set(before)
+    assert plan.send["model.safetensors"] == len(before["model.safetensors"])
+    assert "A new private repository me/tibetan would be made" in plan.as_text()
+    assert hub.hub.repos() == []
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+    publish_model(model, "me/tibetan", api=api)
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="me/tibetan")
+    (model / "tokenizer_config.json").write_text("{}")
+    requests = len(hub.hub.requests)
+    plan = plan_publish(model, "me/tibetan", api=api)
+
+    assert list(plan.send) == ["tokenizer_config.json"]
+    assert set(plan.same) == set(before) - {"tokenizer_config.json"}
+    assert plan.keep == (".gitattributes", "notes.txt")
+    writing = [one for one in hub.hub.requests[requests:] if one.startswith(("POST", "PUT"))]
+    assert writing == ["POST /api/validate-yaml"]  # which checks the card, and keeps nothing
+
+
+# Elsewhere than main
+
+
+def test_a_branch(model: Path, api: HfApi) -> None:
+    """It is made from main, which stays as it is."""
+    with pytest.raises(HubError, match="no such repository, which --revision needs"):
+        publish_model(model, Destination("me/tibetan", branch="next"), api=api)
+    first = publish_model(model, "me/tibetan", api=api)
+    (model / "tokenizer_config.json").write_text("{}")
+
+    second = publish_model(model, Destination("me/tibetan", branch="next"), api=api)
+
+    assert second.branch == "next"
+    assert api.model_info("me/tibetan").sha == first.commit
+    assert api.model_info("me/tibetan", revision="next").sha == second.commit
+
+
+def test_a_pull_request_is_opened_once(model: Path, hub: Server, api: HfApi) -> None:
+    """Repeated it goes on with the same one, also in somebody else's repository."""
+    publish_model(model, Destination("me/tibetan", public=True), api=api)
+    (model / "tokenizer_config.json").write_text("{}")
+    hub.hub.tokens["hf_other"] = Token("other")
+    theirs = HfApi(endpoint=hub.url, token="hf_other")
+    to = Destination("me/tibetan", pull_request=True)
+    hub.hub.faults.append(Fault("request", "dropped_after"))
+
+    first = publish_model(model, to, api=theirs)
+    again = publish_model(model, to, api=theirs)
+    (model / "tokenizer_config.json").write_text("{ }")
+    second = publish_model(model, to, api=theirs)
+
+    assert first == again
+    assert first.url == second.url == f"{hub.url}/me/tibetan/discussions/1"
+    assert first.branch == "refs/pr/1"
+    assert first.commit != second.commit
+    assert len(list(api.get_repo_discussions("me/tibetan"))) == 1
+    assert len(api.list_repo_commits("me/tibetan")) == 2  # main has the first merge alone
+
+
+def test_a_tag(model: Path, api: HfApi) -> None:
+    """It is on the commit; one that is elsewhere is not moved."""
+    to = Destination("me/tibetan", tag="v1")
+    first = publish_model(model, to, api=api)
+    assert publish_model(model, to, api=api) == first
+    assert api.model_info("me/tibetan", revision="v1").sha == first.commit
+    (model / "tokenizer_config.json").write_text("{}")
+
+    with pytest.raises(HubError, match="has a tag 'v1' already, at"):
+        publish_model(model, to, api=api)
+
+    assert api.model_info("me/tibetan").sha == first.commit
+
+
+def test_a_collection(model: Path, api: HfApi, caplog: pytest.LogCaptureFixture) -> None:
+    """Models of several languages in one; it is made by its first model."""
+    first = publish_model(model, Destination("me/bo", collection="Our languages"), api=api)
+    second = publish_model(model, Destination("me/ug", collection="Our languages"), api=api)
+    publish_model(model, Destination("me/ug", collection="Our languages"), api=api)
+
+    assert first.collection == second.collection
+    slug = first.collection.partition("/collections/")[2]
+    found = api.get_collection(slug)
+    assert [one.item_id for one in found.items] == ["me/bo", "me/ug"]
+    assert found.private
+    publish_model(model, Destination("me/bo", collection=slug), api=api)
+    publish_model(model, Destination("me/bo", collection=f"me/none-{'0' * 24}"), api=api)
+    assert "has no collection" in caplog.text

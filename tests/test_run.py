@@ -49,7 +49,6 @@ def test_from_a_config_to_the_hub(choices: Choices, tmp_path: Path, api: HfApi) 
         tmp_path / "out",
         options=QUIET,
         publish="tibetan",
-        private=True,
         license="mit",
         api=api,
     )

@@ -26,13 +26,16 @@ from slack_ties.cli_options import (
     MergeCommand,
     allow_unrelated,
     as_json,
+    collection_option,
     license_options,
-    private_option,
+    public_option,
     quiet,
+    timeout_option,
+    update_option,
 )
 from slack_ties.cli_options import choices as choice_options
 from slack_ties.config import Choices, look_at_choices, write_configs, write_recipes
-from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
+from slack_ties.errors import HubError, NotOnHubError, SlackTiesError, masked
 from slack_ties.languages import list_languages
 from slack_ties.licenses import Stated, suggest_name
 from slack_ties.recipe import read_recipe
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
     from slack_ties.licenses import Resolution
+    from slack_ties.publish import Published
 
 __all__ = ["main"]
 
@@ -76,6 +80,7 @@ def _command(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except SlackTiesError as error:
+            LOG.debug("Where it was raised:", exc_info=True)
             click.echo(f"Error: {error}", err=True)
             if error.hint:
                 click.echo(f"Next: {error.hint}", err=True)
@@ -456,8 +461,19 @@ def _how_to_publish(out: Path, found: Resolution) -> str:
 @cli.command(short_help="Send a merged model to the Hub.")
 @click.argument("out", type=PATH)
 @click.argument("repo_id", metavar="REPO_ID")
-@private_option
+@public_option
 @license_options
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@update_option
+@click.option("--revision", default="", metavar="BRANCH", help="Publish to this branch.  [main]")
+@click.option("--pr", is_flag=True, help="Open a pull request, or go on with an open one.")
+@click.option("--tag", default="", metavar="NAME", help="Tag the commit.")
+@collection_option
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Send these files too; may be repeated."
+)
+@timeout_option
+@click.option("--debug", is_flag=True, help="Show every request, and where an error was raised.")
 @quiet
 @as_json
 @_command
@@ -465,41 +481,84 @@ def publish(  # noqa: PLR0913 - one per option
     *,
     out: Path,
     repo_id: str,
-    private: bool,
+    public: bool,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
+    dry_run: bool,
+    update: bool,
+    revision: str,
+    pr: bool,
+    tag: str,
+    collection: str,
+    include: tuple[str, ...],
+    timeout: float,
+    debug: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Send the merged model OUT to the Hugging Face Hub as REPO_ID (OWNER/NAME).
 
-    It uses the token of `hf auth login`, or HF_TOKEN. All files go in one commit. If the
-    model's licence does not follow from its parents', it asks for --license; and it refuses a
-    name that a parent's licence does not allow, and says which would do.
+    It uses the token of `hf auth login`, or HF_TOKEN. A new repository is private unless you
+    say --public. All files go in one commit: until then the Hub shows what it showed before.
+    If anything stops it, type the same command again: it goes on from what was sent.
+
+    If the model's licence does not follow from its parents', it asks for --license; and it
+    refuses a name that a parent's licence does not allow, and says which would do.
 
     \b
     Examples:
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan --dry-run
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan
-      slack-ties publish tibetan ME/Llama-2-7b-Tibetan --private
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan --public --tag v1
+      slack-ties publish tibetan SOMEBODY/Llama-2-7b-Tibetan --pr
       slack-ties publish basque ME/Llama-3.1-8B-Basque --license llama3.1
     """
-    _say(quiet=quiet)
+    _say(quiet=quiet, debug=debug)
 
-    from slack_ties.publish import publish_model  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.patience import Patience  # noqa: PLC0415
+    from slack_ties.publish import plan_publish, publish_model  # noqa: PLC0415
 
-    published = publish_model(out, repo_id, private=private, license=license)
+    to = Destination(repo_id, public, update, revision, pr, tag, collection)
+    patience = Patience(timeout, 10 * timeout)
+    if dry_run:
+        planned = plan_publish(out, to, license=license, include=include, patience=patience)
+        if as_json:
+            _print_json(asdict(planned))
+        else:
+            click.echo(planned.as_text())
+        return
+    published = publish_model(out, to, license=license, include=include, patience=patience)
     if as_json:
         _print_json(asdict(published))
         return
     click.echo(f"{published.url} at commit {published.commit}")
+    if published.collection:
+        click.echo(f"Collection: {published.collection}")
     if not quiet:
-        click.echo(f"\nNext: slack-ties verify {published.repo_id}", err=True)
+        click.echo(_what_now(published), err=True)
+
+
+def _what_now(published: Published) -> str:
+    """Return how a published model is loaded, verified and reused."""
+    name, revision = shlex.quote(published.repo_id), published.branch
+    at = "" if revision == "main" else f", revision={revision!r}"
+    load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"
+    here = name if revision == "main" else shlex.quote(f"{published.repo_id}@{published.commit}")
+    return (
+        f"\nLoad it:   {load}\n"
+        f"Check it:  slack-ties verify {here}\n"
+        f"Reuse it:  slack-ties recipes pull {here}"
+    )
 
 
 @cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
 @click.argument("what", metavar="LANG|CONFIG|REPO_ID")
 @click.option("--out", required=True, type=PATH, help="New folder for the result.")
 @click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
-@private_option
+@public_option
+@update_option
+@collection_option
+@timeout_option
 @license_options
 @choice_options
 @allow_unrelated
@@ -511,7 +570,10 @@ def run(  # noqa: PLR0913 - one per option
     what: str,
     out: Path,
     publish: str | None,
-    private: bool,
+    public: bool,
+    update: bool,
+    collection: str,
+    timeout: float,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
     choices: Choices,
     allow_unrelated: bool,
@@ -532,27 +594,30 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
-    if private and not publish:
-        msg = "--private goes with --publish"
+    if (public or update or collection) and not publish:
+        msg = "--public, --update and --collection go with --publish"
         raise click.UsageError(msg)
     quiet = _prepare(merge_options, quiet=quiet)
 
+    from slack_ties.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.patience import Patience  # noqa: PLC0415
     from slack_ties.run import run_all  # noqa: PLC0415 - heavy
 
+    to = Destination(publish, public, update, collection=collection) if publish else None
     result = run_all(
         what,
         out,
         choices=choices,
         options=merge_options,
         quiet=quiet,
-        publish=publish,
-        private=private,
+        publish=to,
         license=license,
+        patience=Patience(timeout, 10 * timeout),
         allow_unrelated=allow_unrelated,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
     again += result.record.flags() + (["--publish", publish] if publish else [])
-    again += ["--private"] if private else []
+    again += to.flags() if to else []
     again += license.flags() if license else []
     if as_json:
         _print_json({**asdict(result), "repeat": shlex.join(again)})
@@ -783,13 +848,25 @@ def _show_and_exit(ctx: click.Context) -> None:
     ctx.exit()
 
 
-def _say(*, quiet: bool) -> None:
+class _Masked(logging.Formatter):
+    """Messages and tracebacks without tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line as it is printed."""
+        return masked(super().format(record))
+
+
+def _say(*, quiet: bool, debug: bool = False) -> None:
     """Send progress to stderr; results alone go to stdout."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Masked("%(message)s"))
     LOG.handlers[:] = [handler]
-    LOG.setLevel(logging.WARNING if quiet else logging.INFO)
+    LOG.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
     LOG.propagate = False
+    if debug:
+        client = logging.getLogger("huggingface_hub")
+        client.handlers[:], client.propagate = [handler], False
+        client.setLevel(logging.DEBUG)
     if quiet:
         from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
 

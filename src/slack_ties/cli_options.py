@@ -19,10 +19,13 @@ __all__ = [
     "allow_unrelated",
     "as_json",
     "choices",
+    "collection_option",
     "license_options",
     "parse_size",
-    "private_option",
+    "public_option",
     "quiet",
+    "timeout_option",
+    "update_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -234,8 +237,25 @@ def license_options(function: F) -> F:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
-private_option = click.option(
-    "--private", is_flag=True, help="Make a new repository private.  [public]"
+public_option = click.option(
+    "--public/--private",
+    default=False,
+    show_default="private",
+    help="Who may see the repository. One that is there is not changed in this.",
+)
+update_option = click.option(
+    "--update", is_flag=True, help="Replace what is there, if it is not of the same recipe."
+)
+collection_option = click.option(
+    "--collection", default="", metavar="TITLE|SLUG", help="Add the model to a collection."
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the Hub may be silent; ten times that for a commit.",
 )
 
 

@@ -11,6 +11,8 @@ SlackTiesError
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "CatalogueError",
     "CheckpointError",
@@ -19,9 +21,12 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "SlackTiesError",
+    "masked",
     "nearest",
     "visible",
 ]
+
+TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\bhf_[A-Za-z0-9]{20,}")
 
 
 class SlackTiesError(Exception):
@@ -40,7 +45,7 @@ class SlackTiesError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         """Keep both texts to one line each: they are printed as such."""
-        super().__init__(visible(" ".join(message.split())))
+        super().__init__(visible(masked(" ".join(message.split()))))
         self.hint = visible(" ".join(hint.split()))
 
 
@@ -66,6 +71,14 @@ class HubError(SlackTiesError):
 
 class NotOnHubError(HubError):
     """The Hub has no such repository or revision, or none that the present token may see."""
+
+
+def masked(text: str) -> str:
+    """Return a text without the tokens of a Hub that may be in it.
+
+    A token that is none, with a space in it say, is quoted by the HTTP library in its error.
+    """
+    return TOKEN.sub("[token]", text)
 
 
 def visible(text: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["sha256", "write_whole"]
+__all__ = ["git_hash", "sha256", "write_whole"]
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -36,3 +36,8 @@ def sha256(path: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def git_hash(content: bytes) -> str:
+    """Return git's hash of a file, by which the Hub names small ones."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

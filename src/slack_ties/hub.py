@@ -6,6 +6,7 @@ tokenizer, and the card for its licence.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,10 @@ __all__ = [
     "any_matches",
     "descends",
     "find_model",
+    "first_line",
+    "hub_error",
     "hub_errors",
+    "is_server_fault",
     "look_at_model",
     "open_weights",
     "split_reference",
@@ -77,6 +81,7 @@ LOG = logging.getLogger("slack_ties")
 # httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
 # a connection is refused or breaks.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
 
 
 class _Silent(tqdm):
@@ -160,7 +165,7 @@ def find_model(
         try:
             info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
-            if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
+            if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
                 raise
             cached = _cached(path, revision, api, cache_dir=cache)
             if cached is None:
@@ -234,7 +239,7 @@ def look_at_model(
             if COMMIT.fullmatch(revision or ""):
                 main = api.model_info(path, timeout=API_TIMEOUT).sha
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
-            if isinstance(error, HfHubHTTPError) and not _is_server_fault(error):
+            if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
                 raise
             return _look_in_cache(path, revision, api, cache, error)
         texts = [
@@ -357,36 +362,45 @@ def _snapshot(folder: Path) -> Snapshot:
 @contextmanager
 def hub_errors(what: str, api: HfApi) -> Iterator[None]:
     """Turn whatever the Hub client raises into one HubError about `what`."""
-    login = "hf auth login  (or set HF_TOKEN)"
     try:
         yield
-    except GatedRepoError:
+    except CLIENT_ERRORS as error:
+        raise hub_error(what, api, error) from None
+
+
+def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C901, PLR0911 - one per kind
+    """Return what the Hub client raised as an error about `what`, with what to do next."""
+    login = "hf auth login  (or set HF_TOKEN)"
+    if isinstance(error, GatedRepoError):
         msg = f"{what}: access is gated, and the present token has none"
-        raise HubError(
-            msg, hint="ask for access on the model's Hub page, then: hf auth login"
-        ) from None
-    except RepositoryNotFoundError:
+        return HubError(msg, hint="ask for access on the model's Hub page, then: hf auth login")
+    if isinstance(error, RepositoryNotFoundError):
         msg = f"{what}: not found on {api.endpoint}, or private and the present token cannot see it"
-        raise NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}") from None
-    except LocalEntryNotFoundError as error:
-        raise _unreachable(what, api, error) from None
-    except (RevisionNotFoundError, EntryNotFoundError) as error:
+        return NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}")
+    if isinstance(error, LocalEntryNotFoundError):
+        return _unreachable(what, api, error)
+    if isinstance(error, (RevisionNotFoundError, EntryNotFoundError)):
         missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
         msg = f"{what}: {api.endpoint} has no such {missing}"
-        raise NotOnHubError(msg, hint="look at the model's files and commits on the Hub") from None
-    except HfHubHTTPError as error:
-        raise _refused(what, api, error) from None
-    except HFValidationError as error:
-        msg = f"{what}: {_first_line(error)}"
-        raise HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME") from None
-    except OfflineModeIsEnabled:
+        return NotOnHubError(msg, hint="look at the model's files and commits on the Hub")
+    if isinstance(error, HfHubHTTPError):
+        return _refused(what, api, error)
+    if isinstance(error, HFValidationError):
+        msg = f"{what}: {first_line(error)}"
+        return HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME")
+    if isinstance(error, OfflineModeIsEnabled):
         msg = f"{what}: HF_HUB_OFFLINE is set, and this needs the Hub"
-        raise HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders") from None
-    except (TransportError, ConnectionError) as error:
-        raise _unreachable(what, api, error) from None
-    except (OSError, RuntimeError) as error:  # the cache's disk, or a transfer given up
-        msg = f"{what}: {_first_line(error)}"
-        raise HubError(msg, hint="run the same command again: what is complete is kept") from None
+        return HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders")
+    if isinstance(error, (TransportError, ConnectionError)):
+        return _unreachable(what, api, error)
+    if isinstance(error, json.JSONDecodeError):
+        msg = f"{what}: {api.endpoint} answers with something else than a Hub does"
+        return HubError(msg, hint="is HF_ENDPOINT right, or does a proxy or login page answer?")
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, CLIENT_ERRORS):
+        return hub_error(what, api, error.__cause__)  # of an upload, which names the file before
+    # the cache's disk, or a transfer given up
+    msg = f"{what}: {first_line(error)}"
+    return HubError(msg, hint="run the same command again: what is complete is kept")
 
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
@@ -395,21 +409,25 @@ def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
         return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=LOGIN)
     if status == 403:  # noqa: PLR2004 - HTTP
         return HubError(f"{what}: the present token is not allowed to do this", hint=LOGIN)
-    said = error.server_message or _first_line(error)
-    hint = "try again later" if _is_server_fault(error) else ""
+    said = error.server_message or first_line(error)
+    hint = "try again later; if it stays, ask those who run that Hub"
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
 
 
 def _unreachable(what: str, api: HfApi, error: Exception) -> HubError:
-    msg = f"{what}: cannot reach {api.endpoint}: {_first_line(error)}"
+    if "Timeout" in type(error).__name__:
+        msg = f"{what}: {api.endpoint} did not answer in time"
+        return HubError(msg, hint="try again later, or wait longer with --timeout SECONDS")
+    msg = f"{what}: cannot reach {api.endpoint}: {first_line(error)}"
     return HubError(msg, hint="check the network (merging local folders needs none)")
 
 
-def _is_server_fault(error: HfHubHTTPError) -> bool:
+def is_server_fault(error: HfHubHTTPError) -> bool:
+    """Say whether the Hub is to blame or busy, so that asking again may help."""
     return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of a message: the client's go on with request ids and links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

@@ -22,6 +22,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from slack_ties.config import finished
 from slack_ties.errors import CatalogueError, HubError, RecipeError
+from slack_ties.files import git_hash
 from slack_ties.hub import API_TIMEOUT, HUB_ID, hub_errors, split_reference
 from slack_ties.languages import Language, find_triple, unlisted_language
 from slack_ties.parameters import PARAMETERS
@@ -43,7 +44,6 @@ __all__ = [
     "api_is_offline",
     "check_not_here",
     "check_untrusted",
-    "git_hash",
     "lint_recipe",
     "pull_recipe",
     "search_recipes",
@@ -393,11 +393,6 @@ def adapt_recipe(
     return finished(
         data, f"{target.tag}.yml", ", ".join(filter(None, [title, recipe.facts.family]))
     )
-
-
-def git_hash(content: bytes) -> str:
-    """Return git's hash of a file, by which the Hub names small ones."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def api_is_offline() -> bool:

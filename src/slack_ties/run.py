@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
 
+    from slack_ties.destination import Destination
+    from slack_ties.patience import Patience
     from slack_ties.publish import Published
     from slack_ties.record import MergeRecord
 
@@ -44,10 +47,10 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     choices: Choices | None = None,
     options: MergeOptions | None = None,
     quiet: bool = False,
-    publish: str | None = None,
-    private: bool = False,
+    publish: str | Destination | None = None,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     allow_unrelated: bool = False,
+    patience: Patience | None = None,
     api: HfApi | None = None,
 ) -> Result:
     """Merge a language or a config into the folder `out`, write its card, and publish it.
@@ -59,10 +62,10 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         choices: For a language: models and parameters other than the catalogue's.
         options: mergekit's own, for example the device; as for `merge_models` if not given.
         quiet: Without `options`: show no progress.
-        publish: The Hub id to publish to; nothing is published if not given.
-        private: Make a new Hub repository private.
+        publish: Where on the Hub to publish it; nothing is published if not given.
         license: The merged model's licence, if it is not to follow from its parents'.
         allow_unrelated: Merge models though their weights have nothing in common.
+        patience: How long to wait for the Hub when publishing.
         api: The Hub client; the default one if not given.
 
     Raises:
@@ -82,32 +85,34 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
 
+    to: Destination | None = None
     if publish:
         from huggingface_hub import HfApi  # noqa: PLC0415
 
-        from slack_ties.publish import (  # noqa: PLC0415
-            check_license,
-            check_publish,
-            publish_model,
-        )
+        from slack_ties.card_check import check_license  # noqa: PLC0415
+        from slack_ties.destination import Destination, check_publish  # noqa: PLC0415
+        from slack_ties.patience import Patience  # noqa: PLC0415
+        from slack_ties.publish import publish_model  # noqa: PLC0415
 
-        api = api or HfApi()
-        publish, _ = check_publish(publish, private=private, api=api)
-        check_license(recipe, publish, stated, api=api)
+        api, patience = api or HfApi(), patience or Patience()
+        to = Destination(publish) if isinstance(publish, str) else publish
+        with patience.applied():
+            to = check_publish(to, patience=patience, api=api).to
+        check_license(recipe, to.repo_id, stated, api=api)
     LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
     record = merge_models(
         recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated, api=api
     )
-    card = write_card(out, repo_id=publish, license=stated, api=api)
+    card = write_card(out, repo_id=to.repo_id if to else None, license=stated, api=api)
     LOG.info("[3/%d] card    %s", steps, card)
-    if not publish:
+    if not to:
         return Result(out, record, card)
-    LOG.info("[4/%d] publish %s", steps, publish)
+    LOG.info("[4/%d] publish %s", steps, to.repo_id)
     try:
-        published = publish_model(out, publish, private=private, api=api)
+        published = publish_model(out, to, patience=patience, api=api)
     except HubError as error:
         msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
-        again = f"slack-ties publish {out} {publish}"
+        again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
         hint = f"{error.hint}; then: {again}" if error.hint else again
         raise HubError(msg, hint=hint) from None
     return Result(out, record, card, published)

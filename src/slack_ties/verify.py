@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
-from slack_ties.files import sha256
+from slack_ties.files import git_hash, sha256
 from slack_ties.hub import API_TIMEOUT, any_matches, hub_errors
 from slack_ties.merge import DEFAULTS, merge_models
 from slack_ties.recipe import Recipe, read_recipe
-from slack_ties.recipes import api_is_offline, check_not_here, git_hash, pull_recipe
+from slack_ties.recipes import api_is_offline, check_not_here, pull_recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE
 
 if TYPE_CHECKING:

@@ -1,0 +1,246 @@
+"""Whatever goes wrong on the way, the Hub shows the old model or the new one, and we say which.
+
+Each case is the command in a process of its own against a Hub of its own, in which requests
+of one kind go wrong in one way. They wait for each other's time-outs side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+
+from hub_server import Fault, Hub, Server, Token
+from slack_ties.card import write_card
+from slack_ties.config import Choices, make_config
+from slack_ties.destination import Destination
+from slack_ties.merge import merge_models
+from slack_ties.publish import publish_model
+
+if TYPE_CHECKING:
+    from triple import Folders
+
+TOKEN = "hf_" + "Abc123" * 6
+REPO = "me/tibetan"
+TIMEOUT = 1.0  # seconds
+
+# With the model of another merge there already; `made` is for a repository that is not there.
+KINDS = ("whoami", "info", "auth", "validate", "preupload", "batch", "put", "part", "complete")
+KINDS = (*KINDS, "verify", "commit", "tree", "tree after the commit", "create", "file")
+ONCE = ("500", "429", "dropped_before", "dropped_after")
+FOR_EVER = ("500", "dropped_before", "stalled", "401", "403", "412")
+CASES = [(kind, how, 1) for kind in KINDS for how in ONCE]
+CASES += [(kind, how, math.inf) for kind in KINDS for how in FOR_EVER]
+# What a case says, beside the kinds' own words.
+SAYS = {
+    "500": "answered 500",
+    "dropped_before": "cannot reach",
+    "stalled": "did not answer in time",
+    "401": "does not accept the present token",
+    "403": "not allowed to do this",
+    "412": "412",
+}
+
+
+@dataclass
+class Outcome:
+    """What a case left behind."""
+
+    code: int
+    output: str
+    root: Path  # of its Hub
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def prepared(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An earlier merge on a Hub, in shards, and a later one here, with other weights."""
+    root = tmp_path_factory.mktemp("faults")
+    folders = (str(triple.base), str(triple.ct), str(triple.sft))
+    shards = MergeOptions(quiet=True, out_shard_size=100_000)
+    merge_models(make_config("bo", Choices(*folders)), root / "old", options=shards)
+    config = make_config("bo", Choices(*folders, slack=0.5))
+    merge_models(config, root / "new", options=MergeOptions(quiet=True))
+    for name in ("old", "new"):
+        write_card(root / name)
+    with serving(root / "hub") as server:
+        publish_model(root / "old", REPO, api=HfApi(endpoint=server.url, token=TOKEN))
+    return root
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[Server]:
+    """Yield a Hub on loopback with this folder."""
+    with Server(Hub(root, {TOKEN: Token("me")})) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.stop()
+        thread.join()
+
+
+def run(case: tuple[str, str, float], prepared: Path, folder: Path) -> Outcome:
+    """Publish the later merge over the earlier one, with one thing going wrong."""
+    kind, how, times = case
+    root = shutil.copytree(prepared / "hub", folder / "hub")
+    model = shutil.copytree(prepared / "new", folder / "new")
+    with serving(root) as server:
+        if kind in {"part", "complete"}:
+            server.hub.part_size = 100_000
+        if kind == "create":
+            shutil.rmtree(root / "models")
+        kind, _, after = kind.partition(" after the ")
+        server.hub.faults.append(Fault(kind, how, times, after))
+        command = [sys.executable, "-m", "slack_ties", "publish", str(model), REPO]
+        done = subprocess.run(
+            [*command, "--update", "--timeout", str(TIMEOUT), "--debug"],
+            env={
+                **os.environ,
+                "HF_ENDPOINT": server.url,
+                "HF_TOKEN": TOKEN,
+                "HF_HOME": str(folder / "home"),
+                "HF_DEBUG": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=600,
+        )
+    return Outcome(done.returncode, done.stdout, root, model)
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, str, float], Future[Outcome]]]:
+    """Start all cases; those that wait longest first."""
+    slow = sorted(CASES, key=lambda case: (case[2], case[1] == "stalled"), reverse=True)
+    with ThreadPoolExecutor(16) as pool:
+        yield {
+            case: pool.submit(run, case, prepared, tmp_path_factory.mktemp("case")) for case in slow
+        }
+
+
+def on_main(outcome: Outcome, prepared: Path) -> tuple[str, int]:
+    """Return which model main holds, and how many merges were committed to it."""
+    hub = Hub(outcome.root)
+    if REPO not in hub.repos():
+        return "nothing", 0
+    state: dict[str, Any] = hub.repo(REPO, Token("me"))
+    files = {
+        name: hub.blob(file["lfs"] or file["oid"]).read_bytes()
+        for name, file in hub.revision(state, "main")["files"].items()
+        if name != ".gitattributes"
+    }
+    merges = [one for one in hub.history(state, "main") if one["title"].startswith("Merge")]
+    for name, folder in {"old": prepared / "old", "new": outcome.model}.items():
+        if files == {path.name: path.read_bytes() for path in folder.iterdir()}:
+            return name, len(merges)
+    return (f"a mixture: {sorted(files)}" if files else "nothing"), len(merges)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_whatever_goes_wrong(
+    case: tuple[str, str, float],
+    outcomes: dict[tuple[str, str, float], Future[Outcome]],
+    prepared: Path,
+) -> None:
+    """What fails once is tried again; what fails for ever ends, with the truth about main."""
+    kind, how, times = case
+    outcome = outcomes[case].result()
+    before, after = ("nothing", 0) if kind == "create" else ("old", 1), on_main(outcome, prepared)
+    done = ("new", before[1] + 1)
+    said = outcome.output
+
+    assert "Traceback" not in said.partition("Where it was raised:")[0]
+    assert TOKEN not in said
+    if times == 1:
+        assert (outcome.code, after) == (0, done), said
+    elif kind == "tree after the commit":
+        assert (outcome.code, after) == (1, done), said
+        assert f"'{REPO}' is published at commit" in said
+        assert "So what arrived was not compared" in said
+    else:
+        assert (outcome.code, after) == (1, before), said
+        assert "is published" not in said
+    if outcome.code:
+        assert re.search(r"^Error: .*" + re.escape(SAYS[how]), said, re.MULTILINE), said
+        assert re.search(r"^Next: ", said, re.MULTILINE)
+    if kind in {"put", "part", "complete", "verify", "commit", "batch", "preupload"} and times > 1:
+        assert re.search(f"main of {REPO} is unchanged, at [0-9a-f]{{7}}$", said, re.MULTILINE)
+
+    with serving(outcome.root) as server:
+        api = HfApi(endpoint=server.url, token=TOKEN)
+        again = publish_model(outcome.model, Destination(REPO, update=True), api=api)
+        assert api.model_info(REPO).sha == again.commit
+    assert on_main(outcome, prepared) == done
+
+
+def kill_at(count: int, prepared: Path, folder: Path) -> tuple[Outcome, list[str]]:
+    """Publish a model in shards, and kill the command when it makes its request `count`."""
+    model = shutil.copytree(prepared / "old", folder / "old")
+    root = folder / "hub"
+    with serving(root) as server:
+        command = [sys.executable, "-m", "slack_ties", "publish", str(model), REPO]
+        process = subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                "HF_ENDPOINT": server.url,
+                "HF_TOKEN": TOKEN,
+                "HF_HOME": str(folder / "home"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+        def watch(_: str) -> None:
+            if len(server.hub.requests) == count:
+                process.kill()
+
+        server.hub.watcher = watch
+        output, _ = process.communicate(timeout=300)
+        return Outcome(process.returncode, output, root, model), server.hub.requests
+
+
+def test_killed_at_ten_points(prepared: Path, tmp_path: Path) -> None:
+    """Main is empty or complete; the same command again completes it, and sends nothing twice."""
+    _, all_requests = kill_at(0, prepared, tmp_path / "whole")
+    points = random.Random(5).sample(range(2, len(all_requests)), 10)  # noqa: S311 - no secret
+    with ThreadPoolExecutor(4) as pool:
+        killed = list(
+            pool.map(lambda count: kill_at(count, prepared, tmp_path / str(count)), points)
+        )
+
+    resumed = 0
+    for outcome, _ in killed:
+        assert outcome.code != 0, outcome.output
+        assert on_main(outcome, prepared) in {("nothing", 0), ("old", 1)}
+        with serving(outcome.root) as server:
+            there = {path.name for path in (outcome.root / "objects").glob("?" * 64)}
+            api = HfApi(endpoint=server.url, token=TOKEN)
+            published = publish_model(outcome.model, REPO, api=api)
+            assert api.model_info(REPO).sha == published.commit
+            assert not there & set(server.hub.received)
+            resumed += bool(there) and bool(server.hub.received)
+        assert on_main(outcome, prepared) == ("old", 1)
+    assert resumed  # one at least was killed between two shards

@@ -1,0 +1,130 @@
+"""What would be sent: a whole model, and nothing that is none or that is secret."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mergekit.options import MergeOptions
+
+from slack_ties.config import Choices, make_config
+from slack_ties.errors import OutputError
+from slack_ties.manifest import check_weights, read_manifest
+from slack_ties.merge import merge_models
+from slack_ties.record import read_record
+
+if TYPE_CHECKING:
+    from triple import Folders
+
+
+@pytest.fixture(scope="module")
+def original(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A merged model in shards; not to be changed."""
+    out = tmp_path_factory.mktemp("manifest") / "out"
+    choices = Choices(str(triple.base), str(triple.ct), str(triple.sft))
+    options = MergeOptions(quiet=True, out_shard_size=100_000)
+    merge_models(make_config("bo", choices), out, options=options)
+    return out
+
+
+@pytest.fixture
+def model(original: Path, tmp_path: Path) -> Path:
+    """The same, for one test alone."""
+    return Path(shutil.copytree(original, tmp_path / "model"))
+
+
+def test_every_file_with_its_size(model: Path) -> None:
+    """All of them, but hidden ones."""
+    (model / ".DS_Store").write_text("x")
+
+    files = read_manifest(model, read_record(model))
+
+    assert {name: file.size for name, file in files.items()} == {
+        path.name: path.stat().st_size for path in model.iterdir() if path.name[0] != "."
+    }
+    check_weights(files, read_record(model))
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "optimizer.pt", "id_rsa", "run.py", "logs/a.json", "x.ipynb", "config.py"]
+)
+def test_what_is_no_part_of_a_model(model: Path, name: str) -> None:
+    """Refused by name, unless it is asked for."""
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_text("x")
+
+    with pytest.raises(OutputError, match="holds what is no part of a model") as caught:
+        read_manifest(model, read_record(model))
+
+    assert caught.value.hint.endswith(f"--include {name}")
+    assert name in read_manifest(model, read_record(model), include=[name])
+
+
+def test_pictures_and_code_that_belong_to_it(model: Path) -> None:
+    """Pictures of the card; code only if the config says that the model cannot do without."""
+    (model / "images").mkdir()
+    (model / "images" / "kept.png").write_bytes(b"x")
+    (model / "modeling_x.py").write_text("x")
+    config = model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {}}))
+
+    assert {"images/kept.png", "modeling_x.py"} <= set(read_manifest(model, read_record(model)))
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_" + "aB3" * 12,
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        "AKIA" + "A1" * 8,
+        "ghp_" + "a1" * 18,
+        "sk-ant-" + "a1" * 30,
+    ],
+)
+def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
+    """The file is named and the kind, never the secret."""
+    (model / "tokenizer_config.json").write_text(json.dumps({"x": secret}))
+
+    with pytest.raises(OutputError, match=r"tokenizer_config\.json seems to hold an? ") as caught:
+        read_manifest(model, read_record(model))
+
+    assert secret not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_model_that_is_not_whole(model: Path) -> None:
+    """A shard that is gone, a config that says nothing, a tokenizer cut short."""
+    record = read_record(model)
+    with pytest.raises(OutputError, match="holds 139,584 parameters, expected the 7"):
+        read_manifest(model, replace(record, parameters=7))
+    config, tokenizer = (model / name for name in ("config.json", "tokenizer.json"))
+    shard = model / "model-00002-of-00004.safetensors"
+    for path, message in (
+        (tokenizer, r"tokenizer\.json cannot be read"),
+        (config, r"config\.json"),
+        (shard, "model-00002"),
+    ):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(OutputError, match=message) as caught:
+            read_manifest(model, record)
+        assert caught.value.hint == f"merge again: {model / 'mergekit_config.yml'}"
+        path.write_bytes(content)
+    shard.unlink()
+    with pytest.raises(OutputError, match="model-00002"):
+        read_manifest(model, record)
+
+
+def test_weights_that_were_changed(model: Path) -> None:
+    """One bit, which no header shows: by the checksum of the merge."""
+    shard = model / "model-00001-of-00004.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    record = read_record(model)
+
+    with pytest.raises(OutputError, match=r"model-00001-of-00004\.safetensors is not what was"):
+        check_weights(read_manifest(model, record), record)
