@@ -11,7 +11,7 @@ import operator
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "model_config",
     "read_headers",
     "read_headers_of_file",
+    "safetensors_header",
     "stored_dtype",
 ]
 
@@ -69,11 +70,18 @@ class Header:
         return prod(self.shape)
 
 
-def read_headers(folder: Path, name: str = "") -> dict[str, Header]:
+def read_headers(
+    folder: Path, name: str = "", *, without_data: Collection[str] = ()
+) -> dict[str, Header]:
     """Return the header of every tensor of the model in `folder`, called `name` in errors.
 
     Reads safetensors and PyTorch .bin files, whole or sharded; the latter through
     PyTorch's restricted unpickler, which runs no code of the file.
+
+    Args:
+        folder: Of the model.
+        name: What to call it in errors.
+        without_data: Names of safetensors files that hold a header and need hold no more.
 
     Raises:
         CheckpointError: There are no weights, or a file is missing or damaged.
@@ -95,7 +103,11 @@ def read_headers(folder: Path, name: str = "") -> dict[str, Header]:
             if not shard.is_file():
                 msg = f"model {name!r}: {shard.name} is missing, named in {index.name}"
                 raise CheckpointError(msg, hint=AGAIN)
-            headers |= read(shard, name)
+            if shard.name in without_data:
+                with shard.open("rb") as file:
+                    headers |= read_headers_of_file(file, shard.name, name)
+            else:
+                headers |= read(shard, name)
         if not headers:
             msg = f"model {name!r}: its {weights} holds no tensors, expected weights"
             raise CheckpointError(msg, hint=AGAIN)
@@ -323,6 +335,23 @@ def _safetensors_places(file: IO[bytes]) -> tuple[dict[str, Any], int]:
     places = json.loads(file.read(length))
     places.pop("__metadata__", None)
     return places, 8 + length
+
+
+def safetensors_header(path: Path) -> tuple[bytes, dict[str, int]]:
+    """Return what stands before the data in a safetensors file, and the bytes of each tensor.
+
+    Raises:
+        CheckpointError: The file is damaged.
+
+    """
+    try:
+        with path.open("rb") as file:
+            places, start = _safetensors_places(file)
+            file.seek(0)
+            offsets = {name: info["data_offsets"] for name, info in places.items()}
+            return file.read(start), {name: end - first for name, (first, end) in offsets.items()}
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _damaged(path.name, path.name, error) from None
 
 
 class _Stored(NamedTuple):

@@ -17,7 +17,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from huggingface_hub.lfs import UploadInfo
 
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub import API_TIMEOUT, CLIENT_ERRORS, TransportError, hub_error
 from slack_ties.plan import size
 
@@ -31,6 +31,7 @@ LOG = logging.getLogger("slack_ties")
 
 MESSAGE = "Merge with slack-ties"
 LARGE = 10_000_000  # bytes from which a file is sent by itself, before the commit
+AGAIN = "run the same command again: it merges and sends them once more"
 MOST_COMMITS = 20  # of somebody else's on top of ours, after a lost answer
 CHANGED = 412  # HTTP: the branch is not at the commit that was named
 
@@ -111,7 +112,11 @@ def commit_files(
             if commit:
                 LOG.info("  the answer to the commit was lost, but it is there")
                 return commit
-            if isinstance(error, BadRequestError) and "pointed to a file" in str(error) and left:
+            lost = isinstance(error, BadRequestError) and "pointed to a file" in str(error)
+            if lost and (gone := [file.name for file in files if not file.path]):
+                msg = f"{what}: {api.endpoint} has lost what was sent of {', '.join(gone)}"
+                raise LostOnHubError(msg, hint=AGAIN) from None
+            if lost and left:
                 LOG.warning("  the Hub has lost a file that was sent: sending them again")
                 operations = _upload(files, branch, api=api)
                 continue

@@ -6,7 +6,8 @@ SlackTiesError
 ├── CheckpointError   a model that is missing, damaged or does not fit the others
 ├── OutputError       a place that cannot be written to
 └── HubError          the Hub cannot be reached or refuses
-    └── NotOnHubError     it has no such repository, or none that the present token may see
+    ├── NotOnHubError     it has no such repository, or none that the present token may see
+    └── LostOnHubError    it has lost what was sent to it, and this disk has it no more
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "CatalogueError",
     "CheckpointError",
     "HubError",
+    "LostOnHubError",
     "NotOnHubError",
     "OutputError",
     "RecipeError",
@@ -71,6 +73,10 @@ class HubError(SlackTiesError):
 
 class NotOnHubError(HubError):
     """The Hub has no such repository or revision, or none that the present token may see."""
+
+
+class LostOnHubError(HubError):
+    """The Hub has lost the content of files that were sent to it and are not here any more."""
 
 
 def masked(text: str) -> str:

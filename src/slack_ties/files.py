@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["git_hash", "sha256", "write_whole"]
+__all__ = ["git_hash", "sha256", "sha256_of", "write_whole"]
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -36,6 +36,11 @@ def sha256(path: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_of(text: str) -> str:
+    """Return a text's SHA-256, as UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def git_hash(content: bytes) -> str:

@@ -73,7 +73,11 @@ class SentFile:
 
 
 def read_manifest(
-    folder: Path, record: MergeRecord, *, include: Iterable[str] = ()
+    folder: Path,
+    record: MergeRecord,
+    *,
+    include: Iterable[str] = (),
+    sent: Mapping[str, SentFile] | None = None,
 ) -> dict[str, SentFile]:
     """Return the files of `folder` that would be sent, by name.
 
@@ -83,6 +87,7 @@ def read_manifest(
         folder: Made by `merge_models`.
         record: Of that merge.
         include: Patterns of files to send that are no part of a model.
+        sent: Weight files that the Hub has; `folder` has their headers.
 
     Raises:
         OutputError: A weight, config or tokenizer file is missing or damaged; or there is
@@ -90,8 +95,9 @@ def read_manifest(
 
     """
     again = f"merge again: {folder / CONFIG_FILE}"
+    sent = sent or {}
     try:
-        headers = read_headers(folder, "merged model")
+        headers = read_headers(folder, "merged model", without_data=sent.keys())
     except CheckpointError as error:
         raise OutputError(str(error), hint=again) from None
     parameters = sum(header.size for header in headers.values())
@@ -116,7 +122,8 @@ def read_manifest(
             msg = f"{folder / name} seems to hold {found}"
             hint = "take it out; if it ever was published, revoke it first"
             raise OutputError(msg, hint=hint)
-    return {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
+    files = {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
+    return files | dict(sent)
 
 
 def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
