@@ -19,14 +19,12 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(name, None)
 
-import threading
-
 import pytest
 import torch
 from huggingface_hub import HfApi
 from hypothesis import settings
 
-from hub_server import Hub, Server, Token
+from hub_server import Server, Token, serving
 from triple import Folders, make_triple
 
 # Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
@@ -55,12 +53,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(tmp_path: Path) -> Iterator[Server]:
     """A Hub on loopback with an empty disk, a writer `me` and a reader `you`."""
     tokens = {TOKEN: Token("me"), READ_TOKEN: Token("you", "read")}
-    with Server(Hub(tmp_path / "hub", tokens)) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with serving(tmp_path / "hub", tokens) as server:
         yield server
-        server.stop()
-        thread.join()
 
 
 @pytest.fixture

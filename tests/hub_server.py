@@ -16,7 +16,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -787,6 +788,17 @@ class Server(ThreadingHTTPServer):
     def url(self) -> str:
         """What HF_ENDPOINT must be."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def serving(root: Path, tokens: dict[str, Token]) -> Iterator[Server]:
+    """Yield a Hub on loopback with this folder, in a thread."""
+    with Server(Hub(root, tokens)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.stop()
+        thread.join()
 
 
 def main() -> None:

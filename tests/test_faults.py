@@ -13,10 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +23,7 @@ import pytest
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
-from hub_server import Fault, Hub, Server, Token
+from hub_server import Fault, Hub, Token, serving
 from slack_ties.card import write_card
 from slack_ties.config import Choices, make_config
 from slack_ties.destination import Destination
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from triple import Folders
 
 TOKEN = "hf_" + "Abc123" * 6
+TOKENS = {TOKEN: Token("me")}
 REPO = "me/tibetan"
 TIMEOUT = 1.0  # seconds
 
@@ -78,20 +77,9 @@ def prepared(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     merge_models(config, root / "new", options=MergeOptions(quiet=True))
     for name in ("old", "new"):
         write_card(root / name)
-    with serving(root / "hub") as server:
+    with serving(root / "hub", TOKENS) as server:
         publish_model(root / "old", REPO, api=HfApi(endpoint=server.url, token=TOKEN))
     return root
-
-
-@contextmanager
-def serving(root: Path) -> Iterator[Server]:
-    """Yield a Hub on loopback with this folder."""
-    with Server(Hub(root, {TOKEN: Token("me")})) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.stop()
-        thread.join()
 
 
 def run(case: tuple[str, str, float], prepared: Path, folder: Path) -> Outcome:
@@ -99,7 +87,7 @@ def run(case: tuple[str, str, float], prepared: Path, folder: Path) -> Outcome:
     kind, how, times = case
     root = shutil.copytree(prepared / "hub", folder / "hub")
     model = shutil.copytree(prepared / "new", folder / "new")
-    with serving(root) as server:
+    with serving(root, TOKENS) as server:
         if kind in {"part", "complete"}:
             server.hub.part_size = 100_000
         if kind == "create":
@@ -186,7 +174,7 @@ def test_whatever_goes_wrong(
     if kind in {"put", "part", "complete", "verify", "commit", "batch", "preupload"} and times > 1:
         assert re.search(f"main of {REPO} is unchanged, at [0-9a-f]{{7}}$", said, re.MULTILINE)
 
-    with serving(outcome.root) as server:
+    with serving(outcome.root, TOKENS) as server:
         api = HfApi(endpoint=server.url, token=TOKEN)
         again = publish_model(outcome.model, Destination(REPO, update=True), api=api)
         assert api.model_info(REPO).sha == again.commit
@@ -197,7 +185,7 @@ def kill_at(count: int, prepared: Path, folder: Path) -> tuple[Outcome, list[str
     """Publish a model in shards, and kill the command when it makes its request `count`."""
     model = shutil.copytree(prepared / "old", folder / "old")
     root = folder / "hub"
-    with serving(root) as server:
+    with serving(root, TOKENS) as server:
         command = [sys.executable, "-m", "slack_ties", "publish", str(model), REPO]
         process = subprocess.Popen(
             command,
@@ -235,7 +223,7 @@ def test_killed_at_ten_points(prepared: Path, tmp_path: Path) -> None:
     for outcome, _ in killed:
         assert outcome.code != 0, outcome.output
         assert on_main(outcome, prepared) in {("nothing", 0), ("old", 1)}
-        with serving(outcome.root) as server:
+        with serving(outcome.root, TOKENS) as server:
             there = {path.name for path in (outcome.root / "objects").glob("?" * 64)}
             api = HfApi(endpoint=server.url, token=TOKEN)
             published = publish_model(outcome.model, REPO, api=api)

@@ -555,6 +555,11 @@ def _what_now(published: Published) -> str:
 @click.argument("what", metavar="LANG|CONFIG|REPO_ID")
 @click.option("--out", required=True, type=PATH, help="New folder for the result.")
 @click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="Keep no weights here: send each file when it is merged, then delete it.",
+)
 @public_option
 @update_option
 @collection_option
@@ -570,6 +575,7 @@ def run(  # noqa: PLR0913 - one per option
     what: str,
     out: Path,
     publish: str | None,
+    stream: bool,
     public: bool,
     update: bool,
     collection: str,
@@ -590,12 +596,13 @@ def run(  # noqa: PLR0913 - one per option
     Examples:
       slack-ties run bo --out tibetan
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan --stream
       slack-ties run merge_configs/bo.yml --out tibetan --cuda
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
-    if (public or update or collection) and not publish:
-        msg = "--public, --update and --collection go with --publish"
+    if (public or update or collection or stream) and not publish:
+        msg = "--stream, --public, --update and --collection go with --publish"
         raise click.UsageError(msg)
     quiet = _prepare(merge_options, quiet=quiet)
 
@@ -611,13 +618,14 @@ def run(  # noqa: PLR0913 - one per option
         options=merge_options,
         quiet=quiet,
         publish=to,
+        stream=stream,
         license=license,
         patience=Patience(timeout, 10 * timeout),
         allow_unrelated=allow_unrelated,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
     again += result.record.flags() + (["--publish", publish] if publish else [])
-    again += to.flags() if to else []
+    again += (to.flags() if to else []) + ["--stream"] * stream
     again += license.flags() if license else []
     if as_json:
         _print_json({**asdict(result), "repeat": shlex.join(again)})
@@ -628,6 +636,9 @@ def run(  # noqa: PLR0913 - one per option
     click.echo(f"Card:      {result.card}")
     if result.published:
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
+    if result.published and stream:
+        get = shlex.join(["hf", "download", result.published.repo_id, "--local-dir", str(out)])
+        click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
     click.echo(f"Repeat it: {shlex.join(again)}")
     if not publish and not quiet:
         from slack_ties.card import resolve_for  # noqa: PLC0415 - heavy, and here already

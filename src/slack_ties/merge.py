@@ -19,7 +19,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 
 from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.files import sha256
+from slack_ties.files import sha256, sha256_of
 from slack_ties.licenses import NAME
 from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
     from slack_ties.hub import Snapshot
+    from slack_ties.manifest import SentFile
+    from slack_ties.shard_writer import Receiver
+    from slack_ties.stream import Ahead, Stream
 
 __all__ = ["DEFAULTS", "check_output", "merge_models"]
 
@@ -72,6 +75,8 @@ MORE = "more with: slack-ties merge CONFIG OUT -vv"
 TOKENIZERS = ("tokenizer*", "vocab.*")
 # No space, file-size limit, quota. safetensors gives the number in its message alone.
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Methods that merge a tensor to the same bytes whichever were merged before it.
+WITHOUT_CHANCE = {"slack_ties", "ties", "task_arithmetic", "linear", "slerp", "passthrough"}
 NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 
 
@@ -82,6 +87,8 @@ def merge_models(  # noqa: PLR0913 - all by name
     options: MergeOptions | None = None,
     quiet: bool = False,
     allow_unrelated: bool = False,
+    ahead: Ahead | None = None,
+    stream: Stream | None = None,
     api: HfApi | None = None,
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
@@ -96,6 +103,9 @@ def merge_models(  # noqa: PLR0913 - all by name
             given.
         quiet: Without `options`: show no progress.
         allow_unrelated: Merge models though their weights have nothing in common.
+        ahead: Sends weight files to the Hub while others are merged.
+        stream: Sends them and keeps none: the result is in its folder then, without weights,
+            and `out` is not made.
         api: The Hub client; the default one if not given.
 
     Returns:
@@ -114,14 +124,22 @@ def merge_models(  # noqa: PLR0913 - all by name
     check_output(out)
     out = out.resolve()  # what a link leads to is what takes the result
     if options:
-        _check_device(options)
+        _check_options(options, streamed=bool(stream))
     for name in recipe.models:
         LOG.info("  %-5s %s", recipe.role(name) or "model", name)
-    plan = plan_merge(recipe, out=out, options=options, api=api, allow_unrelated=allow_unrelated)
+    plan = plan_merge(
+        recipe,
+        out=out,
+        options=options,
+        api=api,
+        allow_unrelated=allow_unrelated,
+        streamed=bool(stream),
+    )
     plan.check()
     for warning in plan.warnings:
         LOG.warning("  %s", warning)
-    LOG.info("  the merged model takes %s of the %s free here", *map(size, plan.space))
+    what = "what is not sent yet takes up to" if stream else "the merged model takes"
+    LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = plan.pinned(_traced(options) if options else {})
     snapshots = _find_models(recipe, api, options)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
@@ -138,9 +156,12 @@ def merge_models(  # noqa: PLR0913 - all by name
         # transformers would make an empty one up.
         LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
         options = options.model_copy(update={"copy_tokenizer": False})
-    with _work_folder(out) as work:
-        _run(recipe, work, options, snapshots, out=out)
-        merged = read_headers(work, "merged model")
+    sent: Mapping[str, SentFile] = {}
+    with _place(out, stream, recipe, options, snapshots) as work:
+        _run(recipe, work, options, snapshots, out=out, receiver=stream or ahead)
+        if stream:
+            sent = stream.send_rest()
+        merged = read_headers(work, "merged model", without_data=sent.keys())
         if options.copy_tokenizer:
             if not _has_tokenizer(work):  # mergekit logs it and goes on
                 msg = f"the tokenizer of {recipe.models[0]!r} cannot be copied: is it damaged?"
@@ -155,7 +176,8 @@ def merge_models(  # noqa: PLR0913 - all by name
             parents=tuple(_parent(recipe, name, found) for name, found in snapshots.items()),
             versions={name: version(name) for name in PACKAGES},
             options=_traced(options),
-            files=_checksums(work, {header.file for header in merged.values()}),
+            files={name: file.sha256 for name, file in sent.items()}
+            or _checksums(work, {header.file for header in merged.values()}),
         )
         write_record(record, work)
     return record
@@ -228,9 +250,13 @@ def _aligns_vocabulary(recipe: Recipe, options: MergeOptions | None) -> bool:
     return bool(told or (options and options.unsafe_truncate_embeddings))
 
 
-def _check_device(options: MergeOptions) -> None:
-    """Refuse a device that is not here, before models are fetched for it."""
+def _check_options(options: MergeOptions, *, streamed: bool) -> None:
+    """Refuse a device that is not here, and files that are not streamed, before any work."""
     import torch  # noqa: PLC0415 - whoever made `options` has imported it
+
+    if streamed and not options.safe_serialization:
+        msg = "--stream sends safetensors files, --no-safe-serialization makes others"
+        raise SlackTiesError(msg, hint="leave --no-safe-serialization out")
 
     try:
         torch.empty(0, device=options.device)
@@ -260,6 +286,34 @@ def _has_tokenizer(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
+def _place(
+    out: Path,
+    stream: Stream | None,
+    recipe: Recipe,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
+) -> AbstractContextManager[Path]:
+    """Return where to merge: beside the output, or where a stream goes on."""
+    if not stream:
+        return _work_folder(out)
+    # Whatever changes the bytes; of local folders, whose files may be replaced, what shows it.
+    local = [
+        [file.name, file.stat().st_size, file.stat().st_mtime_ns]
+        for found in snapshots.values()
+        for part in found
+        if not part.commit
+        for file in sorted(part.path.glob("*"))
+        if file.suffix in {".safetensors", ".bin"}
+    ]
+    facts = {
+        "recipe": sha256_of(recipe.text),
+        "versions": {name: version(name) for name in PACKAGES},
+        "options": _traced(options),
+        "models": local,
+    }
+    return stream.working(facts, resumes=recipe.method in WITHOUT_CHANCE)
+
+
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out` that becomes `out` at the end, or goes away."""
@@ -284,13 +338,14 @@ def _work_folder(out: Path) -> Iterator[Path]:
         raise OutputError(msg, hint=f"it is kept as {str(work)!r}: rename it") from None
 
 
-def _run(
+def _run(  # noqa: PLR0913 - one thing to do, and where
     recipe: Recipe,
     work: Path,
     options: MergeOptions,
     snapshots: Mapping[str, list[Snapshot]],
     *,
     out: Path,
+    receiver: Receiver | None,
 ) -> None:
     """Let mergekit merge into `work`, on local folders alone; errors speak of `out`."""
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
@@ -313,7 +368,10 @@ def _run(
                 options = options.model_copy(update={"lora_merge_cache": lora})
             merge_config = MergeConfiguration.model_validate(_localized(data, local))
             try:
-                with redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr):
+                with (
+                    redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
+                    _handed_over(receiver),
+                ):
                     run_merge(merge_config, str(work), options)
             finally:
                 LoaderCache().loaders.clear()  # before the adapters' files go
@@ -333,6 +391,14 @@ def _run(
         lazy = isinstance(error, pickle.UnpicklingError) and options.lazy_unpickle
         hint = "add --no-lazy-unpickle: PyTorch's own loader knows more types" if lazy else MORE
         raise CheckpointError(msg, hint=hint) from None
+
+
+def _handed_over(receiver: Receiver | None) -> AbstractContextManager[None]:
+    if receiver is None:
+        return nullcontext()
+    from slack_ties.shard_writer import handed_over  # noqa: PLC0415 - imports mergekit
+
+    return handed_over(receiver)
 
 
 class _WithoutBars(io.TextIOBase):

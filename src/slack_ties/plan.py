@@ -185,13 +185,14 @@ class _Draft:
         return self.recipe.base or self.recipe.models[0]
 
 
-def plan_merge(
+def plan_merge(  # noqa: PLR0913 - all by name
     config: str | Path | Recipe,
     *,
     out: str | Path | None = None,
     options: MergeOptions | None = None,
     api: HfApi | None = None,
     allow_unrelated: bool = False,
+    streamed: bool = False,
 ) -> Plan:
     """Return what the merge of `config` would do, and everything that is wrong with it.
 
@@ -202,6 +203,7 @@ def plan_merge(
         options: mergekit's own.
         api: The Hub client; the default one if not given.
         allow_unrelated: Only warn of models whose weights have nothing in common.
+        streamed: Weight files leave this disk as they are written.
 
     Raises:
         RecipeError: The config cannot be read, or says something that cannot be done. What
@@ -225,7 +227,7 @@ def plan_merge(
         _compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
     dtype = _result_dtype(draft)
     parameters = _result_size(draft, section)
-    cost = _cost(draft, section, dtype, parameters, options)
+    cost = _cost(draft, section, dtype, parameters, options, streamed=streamed)
     free = _free(out)
     if cost["disk"] > free["disk_free"]:
         there = str(nearest_folder(Path(out or "OUT")))
@@ -716,12 +718,14 @@ def _result_rows(draft: _Draft, section: Section | None) -> int:
     return -(-rows // multiple) * multiple
 
 
-def _cost(
+def _cost(  # noqa: PLR0913 - what cost depends on
     draft: _Draft,
     section: Section | None,
     dtype: str,
     parameters: int,
     options: MergeOptions | None,
+    *,
+    streamed: bool,
 ) -> dict[str, int]:
     """Return what the merge needs, in bytes."""
     width = ENTRY_BYTES.get(dtype, 2)
@@ -737,6 +741,9 @@ def _cost(
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
     buffered = result if options and options.async_write else min(shard, result)
     pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
+    # One file is written while the one before it is sent; a file may be as large as a tensor.
+    most = 2 * max(shard, max(largest.values(), default=0))
+    stored = min(result, most) if streamed else result
     # A repository that stands twice, alone and under an adapter, is downloaded once.
     once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
     download = sum(look.download for look in once.values())
@@ -750,7 +757,7 @@ def _cost(
     return {
         "device_memory": working,
         "download": download,
-        "disk": result + sum(pairs),  # a model with its adapter is made before it is merged
+        "disk": stored + sum(pairs),  # a model with its adapter is made before it is merged
         "memory": max(memory, PROCESS + max(pairs, default=0)),
     }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.config import Choices, look_at_choices, make_config
-from slack_ties.errors import HubError, RecipeError
+from slack_ties.errors import HubError, LostOnHubError, RecipeError
 from slack_ties.licenses import Stated
 from slack_ties.merge import check_output, merge_models
 from slack_ties.recipe import Recipe, read_recipe
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from slack_ties.patience import Patience
     from slack_ties.publish import Published
     from slack_ties.record import MergeRecord
+    from slack_ties.stream import Stream
 
 __all__ = ["Result", "run_all"]
 
@@ -48,6 +51,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     options: MergeOptions | None = None,
     quiet: bool = False,
     publish: str | Destination | None = None,
+    stream: bool = False,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     allow_unrelated: bool = False,
     patience: Patience | None = None,
@@ -63,6 +67,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         options: mergekit's own, for example the device; as for `merge_models` if not given.
         quiet: Without `options`: show no progress.
         publish: Where on the Hub to publish it; nothing is published if not given.
+        stream: With `publish`: weight files leave this disk as soon as the Hub has them, and
+            `out` holds everything else in the end. Interrupted, the same call goes on.
         license: The merged model's licence, if it is not to follow from its parents'.
         allow_unrelated: Merge models though their weights have nothing in common.
         patience: How long to wait for the Hub when publishing.
@@ -71,8 +77,12 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     Raises:
         SlackTiesError: A stage failed; its message says what and where. What earlier stages
             made stays: a merged model in `out` is complete even if publishing fails.
+        ValueError: `stream` without `publish`.
 
     """
+    if stream and not publish:
+        msg = "stream goes with publish"
+        raise ValueError(msg)
     out = Path(out).expanduser()
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
@@ -85,37 +95,79 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
 
-    to: Destination | None = None
-    if publish:
-        from huggingface_hub import HfApi  # noqa: PLC0415
-
-        from slack_ties.card_check import check_license  # noqa: PLC0415
-        from slack_ties.destination import Destination, check_publish  # noqa: PLC0415
-        from slack_ties.patience import Patience  # noqa: PLC0415
-        from slack_ties.publish import publish_model  # noqa: PLC0415
-
-        api, patience = api or HfApi(), patience or Patience()
-        to = Destination(publish) if isinstance(publish, str) else publish
-        with patience.applied():
-            to = check_publish(to, patience=patience, api=api).to
-        check_license(recipe, to.repo_id, stated, api=api)
-    LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
-    record = merge_models(
-        recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated, api=api
+    merge = partial(
+        merge_models, recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated
     )
-    card = write_card(out, repo_id=to.repo_id if to else None, license=stated, api=api)
-    LOG.info("[3/%d] card    %s", steps, card)
-    if not to:
+    if not publish:
+        LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
+        record = merge(api=api)
+        card = write_card(out, license=stated, api=api)
+        LOG.info("[3/%d] card    %s", steps, card)
         return Result(out, record, card)
-    LOG.info("[4/%d] publish %s", steps, to.repo_id)
-    try:
-        published = publish_model(out, to, patience=patience, api=api)
-    except HubError as error:
-        msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
-        again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
-        hint = f"{error.hint}; then: {again}" if error.hint else again
-        raise HubError(msg, hint=hint) from None
+
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    from slack_ties.card_check import check_license  # noqa: PLC0415
+    from slack_ties.destination import Destination, check_publish  # noqa: PLC0415
+    from slack_ties.patience import Patience  # noqa: PLC0415
+    from slack_ties.publish import publish_model  # noqa: PLC0415
+    from slack_ties.stream import Ahead, Stream  # noqa: PLC0415
+
+    api, patience = api or HfApi(), patience or Patience()
+    with patience.applied():
+        to = Destination(publish) if isinstance(publish, str) else publish
+        target = check_publish(to, patience=patience, api=api)
+        to = target.to
+        check_license(recipe, to.repo_id, stated, api=api)
+        made = partial(write_card, repo_id=to.repo_id, license=stated, api=api)
+        LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, to.repo_id if stream else out)
+        if stream:
+            return _stream(Stream(out, target, patience=patience, api=api), merge, made)
+        with Ahead(out, target, patience=patience, api=api) as ahead:
+            record = merge(ahead=ahead, api=api)
+            card = made(out)
+            LOG.info("[3/%d] card    %s", steps, card)
+        LOG.info("[4/%d] publish %s", steps, to.repo_id)
+        try:
+            published = publish_model(out, to, patience=patience, api=api)
+        except HubError as error:
+            msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
+            again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
+            hint = f"{error.hint}; then: {again}" if error.hint else again
+            raise HubError(msg, hint=hint) from None
     return Result(out, record, card, published)
+
+
+def _stream(
+    stream: Stream, merge: Callable[..., MergeRecord], make_card: Callable[[Path], Path]
+) -> Result:
+    """Merge, and publish from the stream's folder; then it becomes the output."""
+    from slack_ties.publish import publish_model  # noqa: PLC0415 - imports the Hub client
+
+    try:
+        record = merge(stream=stream, api=stream.api)
+        card = make_card(stream.work)
+        LOG.info("[3/4] card")
+        LOG.info("[4/4] publish %s", stream.target.to.repo_id)
+        published = publish_model(
+            stream.work,
+            stream.target.to,
+            sent=stream.sent,
+            patience=stream.patience,
+            api=stream.api,
+        )
+    except LostOnHubError:
+        stream.forget()
+        raise
+    except HubError as error:
+        again = "run the same command again: it goes on from what the Hub has by now"
+        hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
+        raise type(error)(str(error), hint=hint) from None
+    except KeyboardInterrupt:
+        LOG.warning("  stopped: the same command goes on from what the Hub has by now")
+        raise
+    stream.finish()
+    return Result(stream.out, record, stream.out / card.name, published)
 
 
 def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Recipe:

@@ -1,0 +1,119 @@
+"""Have mergekit hand over each weight file once it is written, and leave out what is done.
+
+This is the one place that steps into a run of mergekit's: for its duration the planner is one
+that plans the same work with another writer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import mergekit.merge
+from mergekit.io.tasks import FinalizeModel, SaveTensor, TensorWriterTask
+from mergekit.io.tensor_writer import TensorWriter
+
+if TYPE_CHECKING:
+    import torch
+    from mergekit.graph import Task
+
+__all__ = ["Done", "Receiver", "handed_over"]
+
+
+class Done(Protocol):
+    """A weight file of an earlier run, which need not be written again."""
+
+    @property
+    def file(self) -> str:
+        """Its name, as the writer calls it."""
+
+    @property
+    def tensors(self) -> dict[str, int]:
+        """The names of its tensors, and the bytes of each."""
+
+
+class Receiver(Protocol):
+    """What takes the weight files."""
+
+    @property
+    def done(self) -> Sequence[Done]:
+        """Those of an earlier run, in order, of which each has a file to be renamed."""
+
+    def take(self, path: Path) -> None:
+        """Take a file that was written whole; the merge goes on when this returns."""
+
+    def settle(self) -> None:
+        """Be done with all files: they are renamed next."""
+
+
+class _Writer(TensorWriter):
+    """mergekit's writer, which tells of each file."""
+
+    def __init__(self, receiver: Receiver, task: TensorWriterTask) -> None:
+        super().__init__(
+            task.out_path,
+            max_shard_size=task.max_shard_size,
+            safe_serialization=task.safe_serialization,
+        )
+        self.receiver, self.turn = receiver, threading.Lock()
+        for done in receiver.done:
+            self.shards_written += 1
+            self.total_size += sum(done.tensors.values())
+            self.weight_map |= dict.fromkeys(done.tensors, done.file)
+
+    def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:  # noqa: FBT001, FBT002 - mergekit's
+        """Write a tensor; if a file became full by that, hand it over."""
+        with self.turn:
+            before = self.shards_written
+            super().save_tensor(name, tensor, clone)
+            if self.shards_written > before:
+                self.receiver.take(Path(self.out_path, next(reversed(self.weight_map.values()))))
+
+    def finalize(self) -> None:
+        """Write what is left, name all files as transformers does, and write their index."""
+        self.receiver.settle()
+        super().finalize()
+
+
+@contextmanager
+def handed_over(receiver: Receiver) -> Iterator[None]:
+    """Within the block mergekit's merges hand their weight files to `receiver`.
+
+    They are written one after the other, --async-write or not. Tensors of files that are done
+    already are not merged.
+    """
+    planner: Any = mergekit.merge.MergePlanner
+    done = {name for one in receiver.done for name in one.tensors}
+
+    class Handing(TensorWriterTask):
+        """Makes our writer in place of mergekit's."""
+
+        def execute(self, **_: Any) -> TensorWriter:
+            return _Writer(receiver, self)
+
+    class Planner(planner):
+        """Plans the same work with it."""
+
+        def plan_to_disk(self, out_path: str) -> list[Task[Any]]:
+            tasks = super().plan_to_disk(out_path)
+            (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
+            writer = Handing(**dict(last.writer_task))
+            saved = {
+                task: task.model_copy(update={"writer_task": writer})
+                for task in last.tensor_save_tasks
+                if not (isinstance(task, SaveTensor) and task.tensor_name in done)
+            }
+            new = {"tensor_save_tasks": tuple(saved.values()), "writer_task": writer}
+            others = [
+                task for task in tasks if task is not last and not isinstance(task, SaveTensor)
+            ]
+            return [*saved.values(), last.model_copy(update=new), *others]
+
+    mergekit.merge.MergePlanner = Planner
+    try:
+        yield
+    finally:
+        mergekit.merge.MergePlanner = planner

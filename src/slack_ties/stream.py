@@ -1,0 +1,336 @@
+"""Send each weight file of a merge to the Hub while the next one is merged.
+
+Streamed, a file goes from this disk as soon as the Hub has it: only its header stays, by which
+an interrupted run knows what need not be merged again. Otherwise files stay, and sending them
+only begins earlier.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from slack_ties.branch import make_branch
+from slack_ties.checkpoint import safetensors_header
+from slack_ties.commit import Branch, upload_files
+from slack_ties.errors import HubError, OutputError, SlackTiesError
+from slack_ties.files import write_whole
+from slack_ties.manifest import SentFile
+from slack_ties.patience import Patience
+from slack_ties.plan import size
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from slack_ties.destination import Target
+
+__all__ = ["Ahead", "SentShard", "Stream"]
+
+LOG = logging.getLogger("slack_ties")
+
+STATE_FILE, STATE_VERSION = "stream.json", 1
+MODEL_FOLDER = "model"  # in which the merge works: made anew by each run
+SHA256 = re.compile(r"[0-9a-f]{64}")
+SHARD = re.compile(r"model-[0-9]+\.safetensors")
+
+
+@dataclass(frozen=True)
+class SentShard:
+    """A weight file of which the Hub has the content, and this disk the header."""
+
+    file: str  # as mergekit calls it while it merges
+    sha256: str
+    size: int  # bytes
+    tensors: dict[str, int] = field(default_factory=dict)  # name -> bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what was not written by us."""
+        if not (SHARD.fullmatch(self.file) and SHA256.fullmatch(self.sha256) and self.size > 0):
+            msg = f"no weight file: {self.file!r}"
+            raise ValueError(msg)
+
+
+class _Sender:
+    """Sends files one after the other, beside the merge."""
+
+    def __init__(self, target: Target, *, patience: Patience, api: HfApi) -> None:
+        self.target, self.patience, self.api = target, patience, api
+        self.branch: Branch | None = None
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+        self.given_up = False  # a file that is being sent then would take long to wait for
+
+    def send(self, file: SentFile) -> None:
+        """Send one file; what the Hub has of it already is not sent again.
+
+        Raises:
+            HubError: The Hub refuses, or cannot be reached.
+
+        """
+        if self.branch is None:
+            self.branch = make_branch(self.target, {}, patience=self.patience, api=self.api)
+        if self.given_up:
+            return
+        LOG.info("  sending %s, %s", file.name, size(file.size))
+        upload_files([file], self.branch, api=self.api)
+
+    def start(self, work: Any, *arguments: Any) -> None:
+        """Call `work` in a thread, which does not keep Python from ending."""
+
+        def run() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                self.error = error
+
+        self.thread = threading.Thread(target=run, name="slack-ties sends", daemon=True)
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Wait until nothing is being sent.
+
+        Raises:
+            BaseException: What went wrong with it.
+
+        """
+        while self.thread and self.thread.is_alive():
+            self.thread.join(0.5)  # so that Ctrl-C is heard on Windows too
+        self.thread = None
+        if self.error:
+            error, self.error = self.error, None
+            raise error
+
+
+class Stream:
+    """Weight files on their way to the Hub, of which none stays here. A `Receiver`.
+
+    Beside the output folder lies one of its own, with what is known of the files that were
+    sent; the merge works in it, and it becomes the output folder when all is committed.
+    """
+
+    def __init__(
+        self, out: Path, target: Target, *, patience: Patience | None = None, api: HfApi
+    ) -> None:
+        """Prepare for the merge that goes to `out`, and to `target` on the Hub."""
+        if target.to.pull_request:
+            msg = f"publishing to {target.to.repo_id!r}: what is streamed is no pull request"
+            raise HubError(msg, hint="merge first, then: slack-ties publish OUT REPO_ID --pr")
+        self.out, self.target, self.api = out, target, api
+        self.patience = patience or Patience()
+        self.folder = out.absolute().parent / f".{out.name}.stream"
+        self.work = self.folder / MODEL_FOLDER
+        self.sender = _Sender(target, patience=self.patience, api=api)
+        self.facts: dict[str, Any] = {}
+        self.done: list[SentShard] = []
+        self.sent: dict[str, SentFile] = {}  # by their final names, when all are
+
+    @contextmanager
+    def working(self, facts: Mapping[str, Any], *, resumes: bool) -> Iterator[Path]:
+        """Yield the folder to merge into; whatever happens, what was sent is remembered.
+
+        Args:
+            facts: What the merged bytes depend on; JSON.
+            resumes: Whether the same tensor is merged to the same bytes if others are not
+                merged before it.
+
+        Raises:
+            OutputError: The folder is of another merge.
+
+        """
+        self.facts = json.loads(json.dumps({**facts, "repo_id": self.target.to.repo_id}))
+        self._read_state()
+        if self.done and not resumes:
+            LOG.warning("  this method draws random numbers: all is merged again from the start")
+            self.done = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_state()
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        for shard in self.done:
+            shutil.copyfile(self._header(shard), self.work / shard.file)
+        if self.done:
+            there = size(sum(shard.size for shard in self.done))
+            LOG.info("  going on: the Hub has %d files already, %s", len(self.done), there)
+        try:
+            yield self.work
+        except BaseException:
+            self.sender.given_up = True
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise
+
+    def take(self, path: Path) -> None:
+        """Send a file; wait before that until the one before it is gone from here."""
+        self.sender.wait()
+        self.sender.start(self._send, path)
+
+    def settle(self) -> None:
+        """Wait until the last file is gone."""
+        self.sender.wait()
+
+    def send_rest(self) -> dict[str, SentFile]:
+        """Send what the merge wrote last; return all weight files by their final names."""
+        paths = sorted(self.work.glob("model*.safetensors"))
+        for number, path in enumerate(paths[len(self.done) :], len(self.done) + 1):
+            self.take(path.rename(self.work / f"model-{number}.safetensors"))
+            self.settle()
+            (self.work / f"model-{number}.safetensors").rename(path)
+        self.sent = {
+            path.name: SentFile(path.name, shard.size, known=shard.sha256)
+            for path, shard in zip(paths, self.done, strict=True)
+        }
+        return self.sent
+
+    def forget(self) -> None:
+        """Take it that the Hub has nothing any more: the next run merges all of it again."""
+        self.done = []
+        self._write_state()
+
+    def finish(self) -> None:
+        """Put the folder, without weights, in the place of the output.
+
+        Raises:
+            OutputError: Something came into its place.
+
+        """
+        for shard in self.work.glob("model*.safetensors"):
+            shard.unlink()  # a header alone
+        try:
+            if self.out.is_dir():
+                self.out.rmdir()  # empty, as was checked; refuses otherwise
+            self.work.rename(self.out)
+        except OSError as error:
+            msg = f"all is published, but cannot take the place of {str(self.out)!r}: {error}"
+            raise OutputError(msg, hint=f"it is kept as {str(self.work)!r}: rename it") from None
+        shutil.rmtree(self.folder)
+
+    def _send(self, path: Path) -> None:
+        """Send one file, remember it, and leave its header alone."""
+        file = SentFile(path.name, path.stat().st_size, path)
+        header, tensors = safetensors_header(path)
+        self.sender.send(file)
+        if self.sender.given_up:
+            return
+        shard = SentShard(path.name, file.sha256, file.size, tensors)
+        self._header(shard).write_bytes(header)
+        self.done.append(shard)
+        self._write_state()
+        os.truncate(path, len(header))
+
+    def _header(self, shard: SentShard) -> Path:
+        return self.folder / f"{shard.file}.header"
+
+    def _write_state(self) -> None:
+        state = {
+            "version": STATE_VERSION,
+            "facts": self.facts,
+            "done": [asdict(shard) for shard in self.done],
+        }
+        write_whole(self.folder / STATE_FILE, json.dumps(state, indent=2))
+
+    def _read_state(self) -> None:
+        """Find what an earlier run sent.
+
+        Raises:
+            OutputError: It was another merge's.
+
+        """
+        path = self.folder / STATE_FILE
+        if not self.folder.exists():
+            return
+        hint = f"delete {str(self.folder)!r} to begin anew, or choose another --out"
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            known = state["facts"] if state["version"] == STATE_VERSION else {}
+            done = [SentShard(**shard) for shard in state["done"]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            msg = f"{path}, of an earlier run, cannot be read: {error}"
+            raise OutputError(msg, hint=hint) from None
+        if known != self.facts:
+            changed = [key for key in self.facts if known.get(key) != self.facts[key]]
+            msg = (
+                f"{str(self.folder)!r} is of an earlier run with --stream to the same place, with "
+            )
+            msg += f"another {' and '.join(changed) or 'state'}"
+            raise OutputError(msg, hint=hint)
+        missing = [shard.file for shard in done if not self._header(shard).is_file()]
+        self.done = [] if missing else done
+
+
+class Ahead:
+    """Weight files that are sent while the merge goes on, and stay here. A `Receiver`.
+
+    It only saves time: what goes wrong is said, and left to the publishing after the merge.
+    """
+
+    done: tuple[SentShard, ...] = ()
+
+    def __init__(
+        self, out: Path, target: Target, *, patience: Patience | None = None, api: HfApi
+    ) -> None:
+        """Prepare for the merge that goes to `out`, and to `target` on the Hub."""
+        self.sender = _Sender(target, patience=patience or Patience(), api=api)
+        # The merge moves its files while they are sent; these are the same under other names.
+        self.links = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}.sent.partial"
+        self.waiting: list[Path] = []
+        self.stopped = target.to.pull_request  # which is named after what is not known yet
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Send no other file; wait for the one that is being sent, unless the merge failed."""
+        self.stopped = True
+        self.sender.given_up = kind is not None
+        try:
+            if kind is None:
+                self.sender.wait()
+        finally:
+            shutil.rmtree(self.links, ignore_errors=True)
+
+    def take(self, path: Path) -> None:
+        """Send a file when the ones before it are sent."""
+        if self.stopped:
+            return
+        try:
+            self.links.mkdir(parents=True, exist_ok=True)
+            link = self.links / path.name
+            os.link(path, link)
+        except OSError:  # this file system has no links
+            self.stopped = True
+            return
+        with self.lock:
+            self.waiting.append(link)
+        if not (self.sender.thread and self.sender.thread.is_alive()):
+            self.sender.start(self._send_waiting)
+
+    def settle(self) -> None:
+        """Let files be renamed at once: they are sent by their other names."""
+
+    def _send_waiting(self) -> None:
+        while True:
+            with self.lock:
+                if not self.waiting:
+                    return
+                link = self.waiting.pop(0)
+            try:
+                self.sender.send(SentFile(link.name, link.stat().st_size, link))
+            except (SlackTiesError, OSError) as error:
+                LOG.warning("  nothing more is sent before the merge is complete: %s", error)
+                self.stopped = True
+            link.unlink(missing_ok=True)
+            if self.stopped:
+                return

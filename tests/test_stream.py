@@ -1,0 +1,408 @@
+"""Weights that leave this disk while they are merged: nothing lost, nothing sent twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+
+from hub_server import Fault, Hub, Server, Token, serving
+from slack_ties.config import Choices, make_config
+from slack_ties.destination import Destination, check_publish
+from slack_ties.errors import HubError, LostOnHubError, OutputError, SlackTiesError
+from slack_ties.merge import merge_models
+from slack_ties.patience import Patience
+from slack_ties.run import run_all
+from slack_ties.stream import Stream
+from triple import Folders
+
+TOKEN = "hf_" + "Abc123" * 6
+TOKENS = {TOKEN: Token("me")}
+REPO = "me/tibetan"
+SHARD = 100_000  # bytes; the merged model has four files of at most that
+QUICK = Patience(timeout=1, commit=1, tries=2, first_wait=0.01)
+
+
+@pytest.fixture(scope="module")
+def whole(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model merged on this disk; not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    merge_models(make_config("bo", chosen(triple)), out, options=options())
+    return out
+
+
+def chosen(triple: Folders) -> Choices:
+    """Return the models to merge."""
+    return Choices(str(triple.base), str(triple.ct), str(triple.sft))
+
+
+def options(**changes: Any) -> MergeOptions:
+    """Return mergekit's options for small files."""
+    return MergeOptions(
+        **{"quiet": True, "out_shard_size": SHARD, "lazy_unpickle": True, **changes}
+    )
+
+
+def stream_it(triple: Folders, out: Path, api: HfApi, **changes: Any) -> Any:
+    """Merge, streaming."""
+    arguments = {"options": options(), "choices": chosen(triple), "publish": REPO, **changes}
+    return run_all("bo", out, stream=True, api=api, **{"patience": QUICK, **arguments})
+
+
+def on_main(root: Path) -> dict[str, bytes]:
+    """Return the files of the model on a Hub's main, without the Hub's own."""
+    hub = Hub(root)
+    if REPO not in hub.repos():
+        return {}
+    files = hub.revision(hub.repo(REPO, Token("me")), "main")["files"]
+    return {
+        name: hub.blob(file["lfs"] or file["oid"]).read_bytes()
+        for name, file in files.items()
+        if name != ".gitattributes"
+    }
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """Return the weight files of a folder and their index."""
+    return {path.name: path.read_bytes() for path in folder.glob("model*")}
+
+
+def disk_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_same_model_and_no_weights_here(
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """The Hub has, in one commit, what a merge on this disk makes; here is all but the weights."""
+    out = tmp_path / "out"
+    peak = 0
+
+    def watch(_: str) -> None:
+        nonlocal peak
+        peak = max(peak, disk_of(tmp_path / ".out.stream"))
+
+    hub.hub.watcher = watch
+    result = stream_it(triple, out, api)
+
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+    assert len(weights(whole)) == 5
+    here = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert here == {
+        name: content for name, content in published.items() if ".safetensors" not in name[-12:]
+    }
+    assert result.folder == out
+    assert result.published.commit == api.model_info(REPO).sha
+    assert not list(tmp_path.glob(".out*"))
+    largest = sorted(len(content) for content in weights(whole).values())[-2:]
+    metadata = sum(len(content) for content in here.values()) + 50_000  # and headers, the state
+    assert max(largest) < peak < sum(largest) + metadata
+
+
+def test_files_are_sent_while_others_are_merged(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Not one after the merge: the third file is not there yet when the first is sent."""
+    seen: list[set[str]] = []
+
+    def watch(request: str) -> None:
+        if request.startswith("PUT"):
+            there = (tmp_path / ".out.stream" / "model").glob("model-*.safetensors")
+            seen.append({path.name for path in there})
+
+    hub.hub.watcher = watch
+    stream_it(triple, tmp_path / "out", api)
+
+    assert "model-3.safetensors" not in seen[0]
+    assert len(seen) == 4
+
+
+@dataclass
+class Killed:
+    """What a run that was killed left behind."""
+
+    code: int
+    output: str
+    folder: Path
+    requests: list[str]
+
+
+def kill_at(count: int, triple: Folders, folder: Path) -> Killed:
+    """Stream in a process of its own, and kill it when it makes its request `count`."""
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    command = [sys.executable, "-m", "slack_ties", "run", "bo", *map(str, models)]
+    command += ["--out", str(folder / "out"), "--publish", REPO, "--stream"]
+    folder.mkdir()
+    with serving(folder / "hub", TOKENS) as server:
+        process = subprocess.Popen(
+            [*command, "--out-shard-size", str(SHARD)],
+            env={
+                **os.environ,
+                "HF_ENDPOINT": server.url,
+                "HF_TOKEN": TOKEN,
+                "HF_HOME": str(folder / "home"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+
+        def watch(_: str) -> None:
+            if len(server.hub.requests) == count:
+                process.kill()
+
+        server.hub.watcher = watch
+        output, _ = process.communicate(timeout=300)
+        return Killed(process.returncode, output, folder, server.hub.requests)
+
+
+def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> None:
+    """Main is empty or complete; the same command again completes it, and sends nothing twice."""
+    complete = kill_at(0, triple, tmp_path / "whole")
+    assert complete.code == 0, complete.output
+    assert TOKEN not in complete.output
+    uploads = [i for i, r in enumerate(complete.requests, 1) if r.startswith("PUT")]
+    last = len(complete.requests)
+    draw = random.Random(6)  # noqa: S311 - no secret
+    points = {*draw.sample(range(uploads[0], uploads[-1]), 6), *draw.sample(range(9, last + 1), 4)}
+    with ThreadPoolExecutor(3) as pool:
+        killed = list(pool.map(lambda n: kill_at(n, triple, tmp_path / str(n)), sorted(points)))
+
+    resumed = 0
+    for one in killed:
+        assert one.code != 0, one.output
+        assert not (one.folder / "out").exists()
+        assert set(on_main(one.folder / "hub")) in (set(), set(on_main(tmp_path / "whole" / "hub")))
+        state = one.folder / ".out.stream" / "stream.json"
+        known = len(json.loads(state.read_text())["done"]) if state.is_file() else 0
+        with serving(one.folder / "hub", TOKENS) as server:
+            there = {path.name for path in (one.folder / "hub" / "objects").glob("?" * 64)}
+            api = HfApi(endpoint=server.url, token=TOKEN)
+            stream_it(triple, one.folder / "out", api)
+            assert not there & set(server.hub.received)
+            assert len(api.list_repo_commits(REPO)) == 2  # the Hub's own, and ours
+        resumed += known > 0
+        published = on_main(one.folder / "hub")
+        assert {name: published[name] for name in weights(whole)} == weights(whole)
+        assert not list(one.folder.glob(".out*"))
+    assert resumed >= 3
+
+
+def test_what_is_done_is_not_merged_again(
+    triple: Folders,
+    whole: Path,
+    tmp_path: Path,
+    api: HfApi,
+    *,
+    hub: Server,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A run goes on behind the last file that was sent, and the result is the same."""
+    hub.hub.faults.append(Fault("put", "403", math.inf))
+    with pytest.raises(HubError, match="sending model-1") as caught:
+        stream_it(triple, tmp_path / "out", api)
+    assert "the same command again: it goes on" in caught.value.hint
+    hub.hub.faults[:] = [Fault("put", "500", 0)]
+
+    class Stopped(Exception):  # noqa: N818 - no error of ours
+        """Somebody pulls the plug."""
+
+    def stop(request: str) -> None:
+        if request.startswith("PUT") and len(hub.hub.received) == 3:
+            hub.hub.faults.append(Fault("put", "403", math.inf))
+
+    hub.hub.watcher = stop
+    with pytest.raises(HubError):
+        stream_it(triple, tmp_path / "out", api)
+    hub.hub.watcher, hub.hub.faults[:] = None, []
+    caplog.clear()
+    caplog.set_level("INFO", logger="slack_ties")
+
+    stream_it(triple, tmp_path / "out", api)
+
+    said = [record.getMessage() for record in caplog.records]
+    going = [line for line in said if line.startswith("  going on: the Hub has ")]
+    assert len(going) == 1
+    sent = [line.split()[1].rstrip(",") for line in said if line.startswith("  sending model-")]
+    count = int(going[0].split()[5])
+    assert count >= 1
+    assert sent == [f"model-{n}.safetensors" for n in range(count + 1, 5)]
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+
+
+def interrupted(triple: Folders, out: Path, api: HfApi, hub: Server) -> None:
+    """Leave a run behind of which all was sent, and nothing committed."""
+    hub.hub.faults.append(Fault("commit", "403", math.inf))
+    with pytest.raises(HubError, match="not allowed"):
+        stream_it(triple, out, api)
+    hub.hub.faults.clear()
+
+
+def test_another_recipe_in_the_same_place(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """What was sent is not a part of it: the folder is named, and nothing is deleted."""
+    interrupted(triple, tmp_path / "out", api, hub)
+
+    with pytest.raises(OutputError, match=r"\.out\.stream.* with another recipe$") as caught:
+        stream_it(triple, tmp_path / "out", api, choices=replace(chosen(triple), slack=0.5))
+
+    assert caught.value.hint.startswith(f"delete '{tmp_path / '.out.stream'}' to begin anew")
+    assert (tmp_path / ".out.stream" / "stream.json").is_file()
+    with pytest.raises(OutputError, match="with another repo_id"):
+        stream_it(triple, tmp_path / "out", api, publish="me/other")
+    with pytest.raises(OutputError, match="with another recipe and options"):
+        stream_it(triple, tmp_path / "out", api, options=options(out_shard_size=50_000))
+
+
+def test_a_model_that_was_replaced_meanwhile(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Other weights under the same name are another merge."""
+    mine = Folders(*(Path(shutil.copytree(x, tmp_path / x.name)) for x in vars(triple).values()))
+    interrupted(mine, tmp_path / "out", api, hub)
+    os.utime(next(mine.sft.glob("*.safetensors")), ns=(0, 1))
+
+    with pytest.raises(OutputError, match="with another models"):
+        stream_it(mine, tmp_path / "out", api)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 1, "done": [{"file": "../x"}]}'])
+def test_a_damaged_state(triple: Folders, tmp_path: Path, api: HfApi, content: str) -> None:
+    """Nothing in it is believed."""
+    (tmp_path / ".out.stream").mkdir()
+    (tmp_path / ".out.stream" / "stream.json").write_text(content)
+
+    with pytest.raises(OutputError, match="of an earlier run, cannot be read") as caught:
+        stream_it(triple, tmp_path / "out", api)
+
+    assert "delete" in caught.value.hint
+
+
+def test_the_hub_lost_what_was_sent(
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """It is said, and the same command merges and sends it again."""
+    interrupted(triple, tmp_path / "out", api, hub)
+    (tmp_path / "hub" / "objects" / max(hub.hub.received)).unlink()
+
+    with pytest.raises(LostOnHubError, match="has lost what was sent of model-00001") as caught:
+        stream_it(triple, tmp_path / "out", api)
+    assert caught.value.hint.startswith("run the same command again")
+    stream_it(triple, tmp_path / "out", api)
+
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+
+
+def test_a_method_that_draws_random_numbers_begins_anew(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """What it makes of a tensor depends on those before it."""
+    text = make_config("bo", chosen(triple)).text.replace("slack_ties\n", "dare_ties\n")
+    config = tmp_path / "dare.yml"
+    config.write_text(text.replace("    slack: 0.2\n", ""))
+    seeded = options(random_seed=3)
+    hub.hub.faults.append(Fault("commit", "403", math.inf))
+    with pytest.raises(HubError):
+        run_all(
+            config, tmp_path / "out", publish=REPO, stream=True, options=seeded, api=api,
+            patience=QUICK,
+        )  # fmt: skip
+    hub.hub.faults.clear()
+    state = tmp_path / ".out.stream" / "stream.json"
+    assert len(json.loads(state.read_text())["done"]) == 4
+
+    run_all(
+        config, tmp_path / "out", publish=REPO, stream=True, options=seeded, api=api, patience=QUICK
+    )
+
+    merge_models(config, tmp_path / "here", options=seeded)
+    published = on_main(tmp_path / "hub")
+    assert {n: published[n] for n in weights(tmp_path / "here")} == weights(tmp_path / "here")
+
+
+def test_what_cannot_be_streamed(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """Said before anything is merged or made."""
+    with pytest.raises(SlackTiesError, match="--no-safe-serialization"):
+        stream_it(triple, tmp_path / "out", api, options=options(safe_serialization=False))
+    with pytest.raises(ValueError, match="goes with publish"):
+        stream_it(triple, tmp_path / "out", api, publish=None)
+    api.create_repo(REPO, private=True)
+    target = check_publish(Destination(REPO, pull_request=True), api=api)
+    with pytest.raises(HubError, match="no pull request"):
+        Stream(tmp_path / "out", target, api=api)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_sent_ahead(triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server) -> None:
+    """Without streaming, files are sent during the merge too, and none of them twice."""
+    out = tmp_path / "out"
+    run_all("bo", out, choices=chosen(triple), options=options(), publish=REPO, api=api)
+
+    kinds = [request.partition("/")[0] for request in hub.hub.requests]
+    merged = hub.hub.requests.index("GET /api/whoami-v2", 5)  # asked again before publishing
+    assert "PUT " in kinds[:merged]
+    assert kinds.count("PUT ") == 4
+    assert weights(out) == weights(whole)
+    published = on_main(tmp_path / "hub")
+    assert published == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert dict(hub.hub.received.items()) == {
+        path.name: path.stat().st_size for path in (tmp_path / "hub" / "objects").glob("?" * 64)
+    }
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_sending_ahead_may_fail(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server, caplog: Any
+) -> None:
+    """The merge goes on, and publishing sends what is missing."""
+    hub.hub.faults.append(Fault("batch", "403", 1))
+
+    run_all(
+        "bo", tmp_path / "out", choices=chosen(triple), options=options(), publish=REPO, api=api
+    )
+
+    said = [record.getMessage() for record in caplog.records]
+    assert any("nothing more is sent before the merge is complete" in line for line in said)
+    assert set(weights(tmp_path / "out")) <= set(on_main(tmp_path / "hub"))
+
+
+def test_a_merge_that_fails_makes_no_commit(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """Whatever was sent of it."""
+    broken = Path(shutil.copytree(triple.sft, tmp_path / "sft"))
+    path = broken / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2:] = b"\xff\x7f"  # not a number, in the last tensor
+    path.write_bytes(content)
+    choices = replace(chosen(triple), sft=str(broken))
+    for stream in (False, True):
+        with pytest.raises(SlackTiesError, match="NaN"):
+            run_all(
+                "bo", tmp_path / "out", choices=choices, options=options(), publish=REPO,
+                stream=stream, api=api,
+            )  # fmt: skip
+
+    for thread in threading.enumerate():
+        if thread.name == "slack-ties sends":
+            thread.join()
+    assert on_main(tmp_path / "hub") == {}
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.glob(".out*")] == [".out.stream"]
