@@ -1,8 +1,8 @@
 """A Hugging Face Hub on loopback: real HTTP, the Hub's routes, state on disk.
 
 As small as it can be while the real huggingface_hub client publishes to it and loads from
-it. Large files take the classic LFS way, so clients need HF_HUB_DISABLE_XET=1. Run by
-itself it serves a folder:
+it. Large files are taken the classic LFS way, and by Xet (xet_server.py). Run by itself it
+serves a folder:
 
     python tests/hub_server.py FOLDER --token demo=hf_demo
 """
@@ -105,6 +105,9 @@ KINDS = {
     "verify": r"POST /lfs/[0-9a-f]+/verify",
     "commit": r"POST /api/models/.*/commit/.*",
     "tree": r"GET /api/models/.*/tree/.*",
+    "xet token": r"GET /api/models/.*/xet-write-token/.*",
+    "xorb": r"POST /cas/v1/xorbs/.*",
+    "shard": r"POST /cas/v1/shards",
     "request": r"POST /api/models/[^/]+/[^/]+/discussions",
     "file": r"GET /[^/]+/[^/]+/resolve/.*",
 }
@@ -288,8 +291,9 @@ class Handler(BaseHTTPRequestHandler):
         while left and (block := self.rfile.read1(min(left, 1 << 16))):
             blocks.append(block)
             left -= len(block)
-            if path.startswith("/lfs/") and self.command == "PUT":
-                oid = path.split("/")[2]
+            upload = path.startswith("/lfs/") and self.command == "PUT"
+            if upload or path.startswith("/cas/v1/xorbs/"):
+                oid = path.split("/")[2 if upload else 5]
                 with self.hub.lock:
                     self.hub.received[oid] = self.hub.received.get(oid, 0) + len(block)
         self.body = b"".join(blocks)
@@ -347,6 +351,17 @@ class Handler(BaseHTTPRequestHandler):
                 return self._commit(f"{owner}/{name}", rev)
             case ("POST", owner, name, "info", "lfs", "objects", "batch"):
                 return self._lfs_batch(f"{owner}/{name.removesuffix('.git')}")
+            case ("GET", "api", "models", owner, name, "xet-write-token", rev):
+                self._proposer(f"{owner}/{name}", rev)
+                expires = int(time.time()) + 3600
+                return {"casUrl": self._url("cas"), "accessToken": "xet", "exp": expires}
+            case ("POST", "cas", "v1", "xorbs", _, xorb):
+                self.hub.store(self.body, f"xorbs/{xorb}")
+                return {"was_inserted": True}
+            case ("POST", "cas", "v1", "shards"):
+                return self._shard()
+            case ("POST", "v1", "telemetry"):
+                return {}
             case ("PUT", "lfs", oid, *part):
                 return self._lfs_put(oid, "".join(part))
             case ("POST", "lfs", oid, "complete"):
@@ -657,6 +672,13 @@ class Handler(BaseHTTPRequestHandler):
                 answer["actions"] = {"upload": upload, "verify": verify}
             objects.append(answer)
         return {"transfer": "basic", "objects": objects}
+
+    def _shard(self) -> dict[str, Any]:
+        from xet_server import files  # noqa: PLC0415 - the demo has no lz4
+
+        for oid, content in files(self.body, self.hub.blob("xorbs")):
+            self.hub.store(content, oid)
+        return {"result": 1}
 
     def _lfs_put(self, oid: str, part: str) -> Any:
         if len(self.body) != int(self.headers["Content-Length"]):

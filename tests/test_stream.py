@@ -9,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,21 +141,24 @@ class Killed:
     requests: list[str]
 
 
-def kill_at(count: int, triple: Folders, folder: Path) -> Killed:
+def kill_at(count: int, triple: Folders, folder: Path, *, xet: bool = False) -> Killed:
     """Stream in a process of its own, and kill it when it makes its request `count`."""
     models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
     command = [sys.executable, "-m", "slack_ties", "run", "bo", *map(str, models)]
     command += ["--out", str(folder / "out"), "--publish", REPO, "--stream"]
     folder.mkdir()
     with serving(folder / "hub", TOKENS) as server:
+        env = {
+            **os.environ,
+            "HF_ENDPOINT": server.url,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(folder / "home"),
+        }
+        if xet:
+            del env["HF_HUB_DISABLE_XET"]
         process = subprocess.Popen(
             [*command, "--out-shard-size", str(SHARD)],
-            env={
-                **os.environ,
-                "HF_ENDPOINT": server.url,
-                "HF_TOKEN": TOKEN,
-                "HF_HOME": str(folder / "home"),
-            },
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -202,6 +204,28 @@ def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> N
         assert {name: published[name] for name in weights(whole)} == weights(whole)
         assert not list(one.folder.glob(".out*"))
     assert resumed >= 3
+
+
+def test_by_xet(triple: Folders, whole: Path, tmp_path: Path) -> None:
+    """The way that most people's files go: the same model, and the same after a kill."""
+    complete = kill_at(0, triple, tmp_path / "whole", xet=True)
+    assert complete.code == 0, complete.output
+    assert not any("/lfs/" in request for request in complete.requests)
+    published = on_main(tmp_path / "whole" / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+    shards = [i for i, r in enumerate(complete.requests, 1) if r == "POST /cas/v1/shards"]
+    assert len(shards) == 4
+
+    killed = kill_at(shards[2], triple, tmp_path / "killed", xet=True)
+
+    assert killed.code != 0
+    assert on_main(tmp_path / "killed" / "hub") == {}
+    with serving(tmp_path / "killed" / "hub", TOKENS) as server:
+        there = {path.name for path in (tmp_path / "killed" / "hub" / "objects").glob("?" * 64)}
+        assert len(there) >= 2
+        stream_it(triple, tmp_path / "killed" / "out", HfApi(endpoint=server.url, token=TOKEN))
+        assert not there & set(server.hub.received)
+    assert on_main(tmp_path / "killed" / "hub") == published
 
 
 def test_what_is_done_is_not_merged_again(
@@ -400,9 +424,6 @@ def test_a_merge_that_fails_makes_no_commit(triple: Folders, tmp_path: Path, api
                 stream=stream, api=api,
             )  # fmt: skip
 
-    for thread in threading.enumerate():
-        if thread.name == "slack-ties sends":
-            thread.join()
     assert on_main(tmp_path / "hub") == {}
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.glob(".out*")] == [".out.stream"]

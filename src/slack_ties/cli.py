@@ -519,7 +519,7 @@ def publish(  # noqa: PLR0913 - one per option
     from slack_ties.publish import plan_publish, publish_model  # noqa: PLC0415
 
     to = Destination(repo_id, public, update, revision, pr, tag, collection)
-    patience = Patience(timeout, 10 * timeout)
+    patience = Patience.of(timeout)
     if dry_run:
         planned = plan_publish(out, to, license=license, include=include, patience=patience)
         if as_json:
@@ -620,7 +620,7 @@ def run(  # noqa: PLR0913 - one per option
         publish=to,
         stream=stream,
         license=license,
-        patience=Patience(timeout, 10 * timeout),
+        patience=Patience.of(timeout),
         allow_unrelated=allow_unrelated,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile
@@ -20,6 +21,7 @@ from huggingface_hub.lfs import UploadInfo
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub import API_TIMEOUT, CLIENT_ERRORS, TransportError, hub_error
 from slack_ties.plan import size
+from slack_ties.xet import watched
 
 if TYPE_CHECKING:
     from slack_ties.manifest import SentFile
@@ -61,7 +63,7 @@ def list_files(repo_id: str, revision: str, *, api: HfApi) -> dict[str, RepoFile
 
 
 def upload_files(
-    files: Sequence[SentFile], branch: Branch, *, api: HfApi
+    files: Sequence[SentFile], branch: Branch, *, patience: Patience, api: HfApi
 ) -> list[CommitOperationAdd]:
     """Send the content of large files that the Hub does not have yet.
 
@@ -70,8 +72,9 @@ def upload_files(
 
     """
     operations = [_addition(file) for file in files]
+    upload = partial(api.preupload_lfs_files, branch.repo_id, operations, free_memory=False)
     try:
-        api.preupload_lfs_files(branch.repo_id, operations, revision=branch.name, free_memory=False)
+        watched(partial(upload, revision=branch.name), patience)
     except CLIENT_ERRORS as error:
         names = files[0].name if len(files) == 1 else f"{len(files)} files"
         what = f"sending {names} to {branch.repo_id!r}"
@@ -94,7 +97,7 @@ def commit_files(
 
     """
     files = list(files)
-    operations = _upload(files, branch, api=api)
+    operations = _upload(files, branch, patience=patience, api=api)
     what = f"publishing to {branch.repo_id!r}"
     wait = patience.first_wait
     for left in range(patience.tries - 1, -1, -1):
@@ -118,7 +121,7 @@ def commit_files(
                 raise LostOnHubError(msg, hint=AGAIN) from None
             if lost and left:
                 LOG.warning("  the Hub has lost a file that was sent: sending them again")
-                operations = _upload(files, branch, api=api)
+                operations = _upload(files, branch, patience=patience, api=api)
                 continue
             pause = patience.pause(error, wait) if isinstance(error, TransportError) else None
             if pause is None or not left:
@@ -129,14 +132,17 @@ def commit_files(
     raise AssertionError  # the loop ends by return or raise
 
 
-def _upload(files: Sequence[SentFile], branch: Branch, *, api: HfApi) -> list[CommitOperationAdd]:
+def _upload(
+    files: Sequence[SentFile], branch: Branch, *, patience: Patience, api: HfApi
+) -> list[CommitOperationAdd]:
     """Send the contents, each large file by itself so that it is finished by itself."""
     large = [file for file in files if file.size >= LARGE and file.path]
     operations = []
     for i, file in enumerate(large, 1):
         LOG.info("  %s, %s (%d of %d)", file.name, size(file.size), i, len(large))
-        operations += upload_files([file], branch, api=api)
-    return operations + upload_files([f for f in files if f not in large], branch, api=api)
+        operations += upload_files([file], branch, patience=patience, api=api)
+    rest = [file for file in files if file not in large]
+    return operations + upload_files(rest, branch, patience=patience, api=api)
 
 
 def _landed(  # noqa: PLR0913 - all by name

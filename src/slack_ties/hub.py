@@ -74,6 +74,9 @@ MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was 
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
 
+# As hf_xet says it, in errors of Python's own types.
+XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ([\w -]+)\)")
+
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 
 LOG = logging.getLogger("slack_ties")
@@ -391,6 +394,8 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
     if isinstance(error, OfflineModeIsEnabled):
         msg = f"{what}: HF_HUB_OFFLINE is set, and this needs the Hub"
         return HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders")
+    if status := XET_STATUS.search(str(error)):
+        return _refused_with(what, api, int(status[1]), status[2])
     if isinstance(error, (TransportError, ConnectionError)):
         return _unreachable(what, api, error)
     if isinstance(error, json.JSONDecodeError):
@@ -404,12 +409,15 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
 
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
-    status = error.response.status_code
+    said = error.server_message or first_line(error)
+    return _refused_with(what, api, error.response.status_code, said)
+
+
+def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
     if status == 401:  # noqa: PLR2004 - HTTP
         return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=LOGIN)
     if status == 403:  # noqa: PLR2004 - HTTP
         return HubError(f"{what}: the present token is not allowed to do this", hint=LOGIN)
-    said = error.server_message or first_line(error)
     hint = "try again later; if it stays, ask those who run that Hub"
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
 

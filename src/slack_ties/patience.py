@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 
 from slack_ties.hub import TransportError, is_server_fault
+from slack_ties.xet import told
 
 __all__ = ["Patience"]
 
@@ -43,6 +44,16 @@ class Patience:
     first_wait: float = 1.0  # seconds; each wait is twice the one before it
     longest_wait: float = 300.0  # seconds that a Retry-After is followed for
 
+    @classmethod
+    def of(cls, timeout: float) -> Patience:
+        """Return the patience of somebody who waits so many seconds for a sign of life."""
+        return cls(timeout, commit=10 * timeout, first_wait=min(cls.first_wait, timeout / 20))
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds before the last try, if the Hub does not say how many."""
+        return float(self.first_wait * 2 ** (self.tries - 1))
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the Hub client these timeouts, as long as the block runs."""
@@ -57,7 +68,8 @@ class Patience:
 
         set_client_factory(factory)
         try:
-            yield
+            with told(self):
+                yield
         finally:
             set_client_factory(inner)
 

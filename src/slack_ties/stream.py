@@ -15,7 +15,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class _Sender:
         self.branch: Branch | None = None
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
-        self.given_up = False  # a file that is being sent then would take long to wait for
+        self.given_up = False
 
     def send(self, file: SentFile) -> None:
         """Send one file; what the Hub has of it already is not sent again.
@@ -84,7 +84,7 @@ class _Sender:
         if self.given_up:
             return
         LOG.info("  sending %s, %s", file.name, size(file.size))
-        upload_files([file], self.branch, api=self.api)
+        upload_files([file], self.branch, patience=self.patience, api=self.api)
 
     def start(self, work: Any, *arguments: Any) -> None:
         """Call `work` in a thread, which does not keep Python from ending."""
@@ -97,6 +97,16 @@ class _Sender:
 
         self.thread = threading.Thread(target=run, name="slack-ties sends", daemon=True)
         self.thread.start()
+
+    def end(self, error: BaseException) -> None:
+        """After an error of the merge's, wait for the file that is being sent; Ctrl-C does not."""
+        if not isinstance(error, Exception):
+            self.given_up = True
+            return
+        if self.thread and self.thread.is_alive():
+            LOG.warning("  the merge failed; waiting for the file that is being sent")
+        with suppress(Exception):  # the merge's own error is the one to tell
+            self.wait()
 
     def wait(self) -> None:
         """Wait until nothing is being sent.
@@ -165,8 +175,8 @@ class Stream:
             LOG.info("  going on: the Hub has %d files already, %s", len(self.done), there)
         try:
             yield self.work
-        except BaseException:
-            self.sender.given_up = True
+        except BaseException as error:
+            self.sender.end(error)
             shutil.rmtree(self.work, ignore_errors=True)
             raise
 
@@ -291,12 +301,13 @@ class Ahead:
         """Begin."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Send no other file; wait for the one that is being sent, unless the merge failed."""
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Send no other file; wait for the one that is being sent."""
         self.stopped = True
-        self.sender.given_up = kind is not None
         try:
-            if kind is None:
+            if error:
+                self.sender.end(error)
+            else:
                 self.sender.wait()
         finally:
             shutil.rmtree(self.links, ignore_errors=True)

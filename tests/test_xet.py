@@ -1,0 +1,87 @@
+"""hf_xet is told how long to wait, and is not waited for without end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub.utils import _xet_progress_reporting as reporting
+from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
+
+from slack_ties.patience import Patience
+from slack_ties.xet import SilenceTimeoutError, told, watched
+
+QUICK = Patience(timeout=0.5, commit=1.5, tries=2, first_wait=0.01)
+
+
+def report(done: int, sent: int) -> SimpleNamespace:
+    """Return what hf_xet reports of ten bytes, ten of which go over the line."""
+    return SimpleNamespace(
+        total_bytes=10,
+        total_bytes_completed=done,
+        total_transfer_bytes=10,
+        total_transfer_bytes_completed=sent,
+    )
+
+
+def test_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the block, and never against what the user says."""
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "9")
+
+    with told(Patience(timeout=7, tries=3, first_wait=0.5)):
+        inside = {key: value for key, value in os.environ.items() if "HF_XET_CLIENT" in key}
+
+    assert inside == {
+        "HF_XET_CLIENT_CONNECT_TIMEOUT": "7s",
+        "HF_XET_CLIENT_READ_TIMEOUT": "3600s",
+        "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "9",
+        "HF_XET_CLIENT_RETRY_BASE_DELAY": "500ms",
+    }
+    assert "HF_XET_CLIENT_CONNECT_TIMEOUT" not in os.environ
+
+
+def test_what_a_call_returns_or_raises() -> None:
+    """It is as if nobody watched, and afterwards nobody does."""
+    before = reporting.XetUploadProgressReporter
+
+    assert watched(lambda: 3, QUICK) == 3
+    with pytest.raises(KeyError):
+        watched(lambda: {}["x"], QUICK)
+
+    assert reporting.XetUploadProgressReporter is before
+    assert are_progress_bars_disabled()
+
+
+@pytest.mark.parametrize("sent", [0, 9])
+def test_silence_ends_it(sent: int) -> None:
+    """An upload in which nothing moves; others may take as long as they need."""
+    ended = threading.Event()
+
+    def upload() -> None:
+        reporter = reporting.XetUploadProgressReporter()
+        for done in range(sent):
+            reporter.update_progress(report(done, done), {})
+            ended.wait(0.2)  # longer in all than the time-out
+        ended.wait(60)
+
+    with pytest.raises(SilenceTimeoutError, match=r"nothing was sent or answered for [01] s"):
+        watched(upload, QUICK)
+    ended.set()
+
+
+def test_the_hubs_own_work_may_take_longer() -> None:
+    """When all is sent, the Hub has as long as for a commit."""
+    ended = threading.Event()
+
+    def upload(seconds: float) -> bool:
+        reporter = reporting.XetUploadProgressReporter()
+        reporter.update_progress(report(10, 10), {})
+        ended.wait(seconds)
+        return True
+
+    assert watched(lambda: upload(1.0), QUICK)
+    with pytest.raises(SilenceTimeoutError):
+        watched(lambda: upload(60), QUICK)
+    ended.set()
