@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["git_hash", "sha256", "sha256_of", "write_whole"]
+__all__ = ["checksum", "git_hash", "sha256", "sha256_of", "write_whole"]
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -41,6 +41,13 @@ def sha256(path: Path) -> str:
 def sha256_of(text: str) -> str:
     """Return a text's SHA-256, as UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def checksum(path: Path, like: str) -> str:
+    """Return a file's SHA-256, or git's SHA-1 if `like` is one (40 digits)."""
+    if len(like) == 40:  # noqa: PLR2004 - git's
+        return git_hash(path.read_bytes())
+    return sha256(path)
 
 
 def git_hash(content: bytes) -> str:

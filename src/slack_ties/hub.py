@@ -31,6 +31,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from slack_ties.errors import CheckpointError, HubError, NotOnHubError
+from slack_ties.intact import check_download, stated_sums
 from slack_ties.parent_card import LICENSE_FILES, MOST_CARD, ParentCard, read_parent_card
 
 __all__ = [
@@ -173,6 +174,7 @@ def find_model(
             cached = _cached(path, revision, api, cache_dir=cache)
             if cached is None:
                 raise
+            check_download(path, cached.path)
             return cached  # `look_at_model` has said so
         names = [sibling.rfilename for sibling in info.siblings or ()]
         weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
@@ -184,8 +186,11 @@ def find_model(
             for file in info.siblings or ()
             if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
         ]
-        found = api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
-    return _snapshot(Path(str(found)))
+        found = Path(str(api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)))
+        # What main is at may have changed since.
+        sums = stated_sums(info) if found.name == info.sha else None
+        check_download(path, found, sums, cache=cache, api=api)
+    return _snapshot(found)
 
 
 def _local_folder(path: str, revision: str | None = None) -> Path | None:

@@ -92,12 +92,14 @@ def handed_over(receiver: Receiver) -> Iterator[None]:
         """Makes our writer in place of mergekit's."""
 
         def execute(self, **_: Any) -> TensorWriter:
+            """Return it."""
             return _Writer(receiver, self)
 
     class Planner(planner):
         """Plans the same work with it."""
 
         def plan_to_disk(self, out_path: str) -> list[Task[Any]]:
+            """Return mergekit's tasks, with our writer and without what is done."""
             tasks = super().plan_to_disk(out_path)
             (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
             writer = Handing(**dict(last.writer_task))

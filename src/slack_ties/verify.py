@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
-from slack_ties.files import git_hash, sha256
+from slack_ties.files import checksum
 from slack_ties.hub import API_TIMEOUT, any_matches, hub_errors
+from slack_ties.intact import stated_sums
 from slack_ties.merge import DEFAULTS, merge_models
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.recipes import api_is_offline, check_not_here, pull_recipe
@@ -207,22 +208,11 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> _Published:
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return _Published(repo_id, commit, _sums(Path(folder)), Path(folder))
         info = api.model_info(repo_id, revision=commit, files_metadata=True, timeout=API_TIMEOUT)
-    sums = {
-        one.rfilename: (one.lfs.sha256 if one.lfs else one.blob_id) or ""
-        for one in info.siblings or ()
-    }
-    return _Published(repo_id, commit, sums, api=api)
+    return _Published(repo_id, commit, stated_sums(info), api=api)
 
 
 def _sums(folder: Path) -> dict[str, str]:
     return {path.name: checksum(path, "") for path in sorted(folder.iterdir()) if path.is_file()}
-
-
-def checksum(path: Path, like: str) -> str:
-    """Return a file's sha256, or git's sha1 if `like` is one (40 digits)."""
-    if len(like) == 40:  # noqa: PLR2004 - git's
-        return git_hash(path.read_bytes())
-    return sha256(path)
 
 
 def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
