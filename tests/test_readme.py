@@ -34,6 +34,7 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
     for token, repo_id, folder in (
         ("a", "meta-llama/Llama-2-7b-hf", triple.base),
         ("b", "pkupie/Llama-2-7b-bod", triple.ct),
+        ("b", "pkupie/Llama-2-7b-uig", triple.ct),
         ("b", "pkupie/Llama-2-7b-FLAN-step884", triple.sft),
     ):
         api = HfApi(endpoint=hub.url, token=token)
@@ -72,7 +73,10 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
 
     for name in ("tibetan", "tibetan-again", "tibetan-by-mergekit", "tibetan-in-python"):
         assert list((tmp_path / name).glob("model*.safetensors"))
-    assert len(hub.hub.repo("ME/Llama-2-7b-Tibetan", None)["commits"]) == 2
+    # The Hub's own, the model, and the card that was written anew.
+    assert len(hub.hub.repo("ME/Llama-2-7b-Tibetan", None)["commits"]) == 3
+    assert len(hub.hub.repo("ME/Llama-2-7b-Uyghur", tokens["c"])["commits"]) == 2
+    assert not list((tmp_path / "uyghur").glob("model*.safetensors"))
 
 
 def test_the_yaml_example_is_the_config_of_tibetan() -> None:

@@ -27,12 +27,15 @@ else:
 
 __all__ = [
     "License",
+    "Party",
     "Resolution",
     "Stated",
     "check_repo_name",
     "find_license",
     "hub_licenses",
     "list_licenses",
+    "list_parties",
+    "parts_of",
     "resolve_license",
     "suggest_name",
 ]

@@ -88,7 +88,7 @@ class Patience:
                 pause = self.pause(error, wait)
                 if pause is None:
                     raise
-                LOG.warning("  %s; trying again in %.0f s (%d left)", reason(error), pause, left)
+                LOG.warning("  %s; trying again in %.0f s (%d left)", _reason(error), pause, left)
                 if stopped and stopped.wait(pause):
                     raise
                 if not stopped:
@@ -120,7 +120,7 @@ class Patience:
             times["read"] = max(self.commit, self.timeout)
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return in a few words what went wrong on the way to the Hub."""
     if isinstance(error, HfHubHTTPError):
         return f"the Hub answered {error.response.status_code}"

@@ -110,7 +110,7 @@ def publish_model(  # noqa: PLR0913 - all by name
         with hub_errors(f"publishing to {target.to.repo_id!r}", api):
             patience.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
         try:
-            return send(plan, files, target, patience=patience, api=api)
+            return _send(plan, files, target, patience=patience, api=api)
         except KeyboardInterrupt:
             LOG.warning("  stopped: the same command goes on from what the Hub has by now")
             raise
@@ -147,7 +147,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
     return plan
 
 
-def send(
+def _send(
     plan: Planned,
     files: Mapping[str, SentFile],
     target: Target,
