@@ -34,6 +34,7 @@ LOG = logging.getLogger("slack_ties")
 MESSAGE = "Merge with slack-ties"
 LARGE = 10_000_000  # bytes from which a file is sent by itself, before the commit
 AGAIN = "run the same command again: it merges and sends them once more"
+AT_ONCE = 2.0  # seconds in which the Hub only says that it has a file: no measure of the line
 MOST_COMMITS = 20  # of somebody else's on top of ours, after a lost answer
 CHANGED = 412  # HTTP: the branch is not at the commit that was named
 
@@ -138,11 +139,24 @@ def _upload(
     """Send the contents, each large file by itself so that it is finished by itself."""
     large = [file for file in files if file.size >= LARGE and file.path]
     operations = []
+    left, sent, took = sum(file.size for file in large), 0, 0.0
     for i, file in enumerate(large, 1):
-        LOG.info("  %s, %s (%d of %d)", file.name, size(file.size), i, len(large))
+        about = f", about {_duration(left * took / sent)} left" if sent else ""
+        LOG.info("  %s, %s (%d of %d%s)", file.name, size(file.size), i, len(large), about)
+        began = time.monotonic()
         operations += upload_files([file], branch, patience=patience, api=api)
+        left -= file.size
+        if (seconds := time.monotonic() - began) > AT_ONCE:
+            sent, took = sent + file.size, took + seconds
     rest = [file for file in files if file not in large]
     return operations + upload_files(rest, branch, patience=patience, api=api)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"  # noqa: PLR2004
 
 
 def _landed(  # noqa: PLR0913 - all by name
