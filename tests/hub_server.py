@@ -81,7 +81,7 @@ class Fault:
     """Something that goes wrong with requests of one kind.
 
     `how` is a status (500, 429, 401, ...) that is answered instead of doing the work, or
-    dropped_before, dropped_after (the work is done), stalled.
+    dropped_before, dropped_after (the work is done), stalled, busy.
     """
 
     kind: str  # see KINDS
@@ -129,6 +129,7 @@ class Hub:
     part_size: int = 0  # bytes from which an upload comes in parts of this size; 0: never
     wake: threading.Event = field(default_factory=threading.Event)  # ends all stalls
     refuses: str = ""  # what it says of every card
+    regular: bool = False  # whether it takes every file as a small one
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
         """Return a repository's state, if `token` may see it."""
@@ -303,6 +304,8 @@ class Handler(BaseHTTPRequestHandler):
             self.hub.wake.wait(600)
         if fault in {"stalled", "dropped_before"}:
             raise Lost
+        if fault == "busy":
+            raise Refused(409, "Cannot create repo: another conflicting operation is in progress")
         if fault.isdigit():
             wait = {"Retry-After": "1"} if fault == "429" else {}
             raise Refused(int(fault), f"fault {fault}", headers=wait)
@@ -642,7 +645,7 @@ class Handler(BaseHTTPRequestHandler):
         files = self.hub.revision(self.hub.repo(repo_id, self._token()), rev)["files"]
         answer = []
         for file in self._read_json()["files"]:
-            lfs = file["path"].endswith(LFS_FILES) and file["size"] > 0
+            lfs = file["path"].endswith(LFS_FILES) and file["size"] > 0 and not self.hub.regular
             there = files.get(file["path"], {})
             answer.append(
                 {

@@ -11,8 +11,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +49,7 @@ FOR_EVER = ("500", "dropped_before", "stalled", "401", "403", "412")
 XET = ("xet token", "xorb", "shard")
 CASES = [(kind, how, 1) for kind in (*KINDS, *XET) for how in ONCE]
 CASES += [(kind, how, math.inf) for kind in (*KINDS, *XET) for how in FOR_EVER]
+CASES += [("create", "busy", 1), ("create", "busy", math.inf)]
 # What a case says, beside the kinds' own words.
 SAYS = {
     "500": "answered 500",
@@ -55,6 +58,7 @@ SAYS = {
     "401": "does not accept the present token",
     "403": "not allowed to do this",
     "412": "412",
+    "busy": "is busy with another operation on it",
 }
 
 
@@ -242,3 +246,35 @@ def test_killed_at_ten_points(prepared: Path, tmp_path: Path) -> None:
             resumed += bool(there) and bool(server.hub.received)
         assert on_main(outcome, prepared) == ("old", 1)
     assert resumed  # one at least was killed between two shards
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_heard_while_the_hub_is_silent(
+    prepared: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """At once, though several files wait for their answers in threads of the client's."""
+    model = shutil.copytree(prepared / "old", tmp_path / "old")
+    with serving(tmp_path / "hub", TOKENS) as server:
+        server.hub.faults.append(Fault("put", "stalled", math.inf))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slack_ties", "publish", str(model), REPO],
+            env={
+                **os.environ,
+                "HF_ENDPOINT": server.url,
+                "HF_TOKEN": TOKEN,
+                "HF_HOME": str(tmp_path / "home"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        waiting = threading.Event()
+        server.hub.watcher = lambda request: waiting.set() if request.startswith("PUT") else None
+        assert waiting.wait(60)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert "stopped: the same command goes on" in output

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from filelock import FileLock
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
+from safetensors.torch import save_file
 
 from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config import Choices, make_config
@@ -296,13 +299,14 @@ def test_another_recipe_in_the_same_place(
         stream_it(triple, tmp_path / "out", api, options=options(out_shard_size=50_000))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_model_that_was_replaced_meanwhile(
-    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+    triple: Folders, tmp_path: Path, api: HfApi, *, hub: Server, name: str
 ) -> None:
-    """Other weights under the same name are another merge."""
+    """Other files under the same name are another merge: weights or what tells how to read them."""
     mine = Folders(*(Path(shutil.copytree(x, tmp_path / x.name)) for x in vars(triple).values()))
     interrupted(mine, tmp_path / "out", api, hub)
-    os.utime(next(mine.sft.glob("*.safetensors")), ns=(0, 1))
+    os.utime(mine.sft / name, ns=(0, 1))
 
     with pytest.raises(OutputError, match="with another models"):
         stream_it(mine, tmp_path / "out", api)
@@ -329,11 +333,126 @@ def test_the_hub_lost_what_was_sent(
 
     with pytest.raises(LostOnHubError, match="has lost what was sent of model-00001") as caught:
         stream_it(triple, tmp_path / "out", api)
-    assert caught.value.hint.startswith("run the same command again")
+    assert caught.value.hint == "run the same command again: it merges and sends them once more"
     stream_it(triple, tmp_path / "out", api)
 
     published = on_main(tmp_path / "hub")
     assert {name: published[name] for name in weights(whole)} == weights(whole)
+
+
+def test_what_a_power_cut_leaves(
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """A header that was never written to the disk: from that file on all is merged again."""
+    interrupted(triple, tmp_path / "out", api, hub)
+    (tmp_path / ".out.stream" / "model-2.safetensors.header").write_bytes(b"")
+    (tmp_path / ".out.stream" / ".out.abc.lora.partial").mkdir()
+
+    stream_it(triple, tmp_path / "out", api)
+
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_two_at_once(triple: Folders, tmp_path: Path, api: HfApi, hub: Server) -> None:
+    """The second says so, and the first is not disturbed."""
+    interrupted(triple, tmp_path / "out", api, hub)
+    folder = tmp_path / ".out.stream"
+    before = (folder / "stream.json").read_bytes()
+
+    with FileLock(folder / "lock"), pytest.raises(OutputError, match="another run") as caught:
+        stream_it(triple, tmp_path / "out", api)
+
+    assert caught.value.hint == "wait for it, or choose another --out"
+    assert (folder / "stream.json").read_bytes() == before
+    stream_it(triple, tmp_path / "out", api)
+
+
+def test_a_file_that_something_else_cut_short(tmp_path: Path, api: HfApi) -> None:
+    """It is not sent: what is sent is taken for what was merged."""
+    stream = Stream(tmp_path / "out", check_publish(Destination(REPO), api=api), api=api)
+    with stream.working({}, resumes=True) as work:
+        save_file({"x": torch.ones(100)}, work / "model-1.safetensors")
+        os.truncate(work / "model-1.safetensors", 100)
+        stream.take(work / "model-1.safetensors")
+        with pytest.raises(OutputError, match="not as long as its header says"):
+            stream.settle()
+    stream.close()
+
+
+def test_a_repository_that_takes_no_large_files(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Nothing is deleted here that the Hub did not keep."""
+    hub.hub.regular = True
+
+    with pytest.raises(HubError, match="does not take model-1") as caught:
+        stream_it(triple, tmp_path / "out", api)
+
+    assert ".gitattributes" in caught.value.hint
+    state = json.loads((tmp_path / ".out.stream" / "stream.json").read_text())
+    assert state["done"] == []
+
+
+def test_killed_in_the_very_end(triple: Folders, tmp_path: Path, api: HfApi, hub: Server) -> None:
+    """Published and in its place, but for the folder of the stream: said, and cleared up."""
+    interrupted(triple, tmp_path / "out", api, hub)
+    left = tmp_path / "left"
+    shutil.copytree(tmp_path / ".out.stream", left)
+    shutil.rmtree(left / "model")  # by then it is the output
+    stream_it(triple, tmp_path / "out", api)
+    left.rename(tmp_path / ".out.stream")
+
+    with pytest.raises(OutputError, match="is complete and published"):
+        stream_it(triple, tmp_path / "out", api)
+
+    assert not list(tmp_path.glob(".out*"))
+    assert (tmp_path / "out" / "README.md").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_an_output_that_is_a_link(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """What it leads to takes the result, and the files that are on their way."""
+    disk = tmp_path / "disk" / "real"
+    disk.mkdir(parents=True)
+    (tmp_path / "out").symlink_to(disk)
+
+    result = stream_it(triple, tmp_path / "out", api)
+
+    assert result.folder == disk
+    assert (tmp_path / "out").is_symlink()
+    assert (disk / "README.md").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit as Linux does")
+def test_a_full_disk(triple: Folders, tmp_path: Path) -> None:
+    """One line and no traceback; what was sent is remembered."""
+    import resource  # noqa: PLC0415 - Linux has it
+
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    command = [sys.executable, "-m", "slack_ties", "run", "bo", *map(str, models)]
+    command += ["--out", str(tmp_path / "out"), "--publish", REPO, "--stream"]
+    with serving(tmp_path / "hub", TOKENS) as server:
+        done = subprocess.run(
+            command,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, 32_000)),
+            env={
+                **os.environ,
+                "HF_ENDPOINT": server.url,
+                "HF_TOKEN": TOKEN,
+                "HF_HOME": str(tmp_path / "home"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1, done.stderr
+    assert "Error: the disk is full or a file-size limit is reached" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Next: free some space" in done.stderr
 
 
 def test_a_method_that_draws_random_numbers_begins_anew(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.utils import _xet_progress_reporting as reporting
 from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
+from huggingface_hub.utils._xet import get_xet_session
 
 from slack_ties.patience import Patience
 from slack_ties.xet import SilenceTimeoutError, told, watched
@@ -57,17 +58,39 @@ def test_what_a_call_returns_or_raises() -> None:
 @pytest.mark.parametrize("sent", [0, 9])
 def test_silence_ends_it(sent: int) -> None:
     """An upload in which nothing moves; others may take as long as they need."""
-    ended = threading.Event()
+    ended, reported = threading.Event(), threading.Event()
 
     def upload() -> None:
         reporter = reporting.XetUploadProgressReporter()
         for done in range(sent):
             reporter.update_progress(report(done, done), {})
             ended.wait(0.2)  # longer in all than the time-out
+        reported.set()
         ended.wait(60)
 
-    with pytest.raises(SilenceTimeoutError, match=r"nothing was sent or answered for [01] s"):
+    before = get_xet_session()
+    with pytest.raises(SilenceTimeoutError, match=r"no progress for \d s"):
         watched(upload, QUICK)
+    assert reported.is_set()
+    assert get_xet_session() is not before  # what it was doing is aborted
+    ended.set()
+
+
+def test_a_block_may_be_sent_again() -> None:
+    """hf_xet counts no byte twice: so much silence as the block takes at the speed so far."""
+    ended = threading.Event()
+
+    def upload(seconds: float) -> bool:
+        reporter = reporting.XetUploadProgressReporter()
+        for done in (1, 2, 3, 4):
+            reporter.update_progress(report(done, done), {})
+            ended.wait(0.2)  # five bytes a second: two seconds for all ten
+        ended.wait(seconds)
+        return True
+
+    assert watched(lambda: upload(1.4), QUICK)
+    with pytest.raises(SilenceTimeoutError):
+        watched(lambda: upload(60), QUICK)
     ended.set()
 
 

@@ -14,6 +14,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -928,4 +929,17 @@ def main() -> None:
         # Endonyms must not fail on a console that cannot show them.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    cli(prog_name="slack-ties")
+    try:
+        cli(prog_name="slack-ties")
+    except SystemExit as stop:
+        _leave(stop)
+        raise
+
+
+def _leave(stop: SystemExit) -> None:
+    """End at once after an error or a stop: Python would wait for threads that wait for the Hub."""
+    others = [thread for thread in threading.enumerate() if thread != threading.main_thread()]
+    if stop.code and not all(thread.daemon for thread in others):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(stop.code if isinstance(stop.code, int) else 1)

@@ -21,13 +21,13 @@ from huggingface_hub.lfs import UploadInfo
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub import API_TIMEOUT, CLIENT_ERRORS, TransportError, hub_error
 from slack_ties.plan import size
-from slack_ties.xet import watched
+from slack_ties.xet import SilenceTimeoutError, watched
 
 if TYPE_CHECKING:
     from slack_ties.manifest import SentFile
     from slack_ties.patience import Patience
 
-__all__ = ["Branch", "commit_files", "list_files", "upload_files", "wrong_files"]
+__all__ = ["Branch", "SaidError", "commit_files", "list_files", "upload_files", "wrong_files"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -36,7 +36,10 @@ LARGE = 10_000_000  # bytes from which a file is sent by itself, before the comm
 AGAIN = "run the same command again: it merges and sends them once more"
 AT_ONCE = 2.0  # seconds in which the Hub only says that it has a file: no measure of the line
 MOST_COMMITS = 20  # of somebody else's on top of ours, after a lost answer
-CHANGED = 412  # HTTP: the branch is not at the commit that was named
+
+
+class SaidError(HubError):
+    """An error of which the message says what the branch holds now."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,14 @@ def upload_files(
     operations = [_addition(file) for file in files]
     upload = partial(api.preupload_lfs_files, branch.repo_id, operations, free_memory=False)
     try:
-        watched(partial(upload, revision=branch.name), patience)
+        for left in range(patience.tries - 1, -1, -1):
+            try:
+                watched(partial(upload, revision=branch.name), patience)
+                break
+            except SilenceTimeoutError as error:
+                if not left:
+                    raise
+                LOG.warning("  %s; trying again (%d left)", error, left)
     except CLIENT_ERRORS as error:
         names = files[0].name if len(files) == 1 else f"{len(files)} files"
         what = f"sending {names} to {branch.repo_id!r}"
@@ -195,14 +205,14 @@ def _landed(  # noqa: PLR0913 - all by name
             return ""  # a clear no
         why = hub_error(what, api, unseen)
         msg = f"{why}. The commit was sent, and whether {branch.label} has it is not known"
-        raise HubError(msg, hint="run the same command again: it finds out first") from None
+        raise SaidError(msg, hint="run the same command again: it finds out first") from None
     by = f" by {newer[0].authors[0]}" if newer and newer[0].authors else ""
     title = f", {newer[0].title!r}" if newer else ""
     msg = (
         f"{what}: meanwhile {branch.label} was changed{by}: it is at {(info.sha or '')[:7]}{title}"
     )
     msg += ". Nothing of this merge is in it"
-    raise HubError(msg, hint="look at that change, then run the same command again")
+    raise SaidError(msg, hint="look at that change, then run the same command again")
 
 
 def wrong_files(

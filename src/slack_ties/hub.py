@@ -35,6 +35,7 @@ from slack_ties.intact import check_download, stated_sums
 from slack_ties.parent_card import LICENSE_FILES, MOST_CARD, ParentCard, read_parent_card
 
 __all__ = [
+    "BusyError",
     "Look",
     "Snapshot",
     "any_matches",
@@ -85,6 +86,12 @@ LOG = logging.getLogger("slack_ties")
 # httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
 # a connection is refused or breaks.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+
+
+class BusyError(TransportError):  # type: ignore[misc, valid-type]
+    """The Hub is doing something else with a repository; the client would ask without end."""
+
+
 CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
 
 
@@ -174,7 +181,7 @@ def find_model(
             cached = _cached(path, revision, api, cache_dir=cache)
             if cached is None:
                 raise
-            check_download(path, cached.path)
+            check_download(path, cached.path, cache=cache)
             return cached  # `look_at_model` has said so
         names = [sibling.rfilename for sibling in info.siblings or ()]
         weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
@@ -189,7 +196,7 @@ def find_model(
         found = Path(str(api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)))
         # What main is at may have changed since.
         sums = stated_sums(info) if found.name == info.sha else None
-        check_download(path, found, sums, cache=cache, api=api)
+        check_download(path, found, _wanted(sums, wanted), cache=cache, api=api)
     return _snapshot(found)
 
 
@@ -357,6 +364,17 @@ def _only(weights: tuple[str, ...]) -> dict[str, Any]:
     return {"allow_patterns": [*TEXT_FILES, *weights], "ignore_patterns": ["*/*"]}
 
 
+def _wanted(sums: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the checksums of the files that are downloaded; others may be in the cache."""
+    if sums is None:
+        return None
+    return {
+        name: one
+        for name, one in sums.items()
+        if "/" not in name and any_matches([name], tuple(wanted["allow_patterns"]))
+    }
+
+
 def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
     """Say whether one of the file names fits one of the patterns."""
     return any(fnmatch(name, pattern) for name in names for pattern in patterns)
@@ -401,6 +419,9 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
         return HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders")
     if status := XET_STATUS.search(str(error)):
         return _refused_with(what, api, int(status[1]), status[2])
+    if isinstance(error, BusyError):
+        msg = f"{what}: {api.endpoint} is busy with another operation on it"
+        return HubError(msg, hint="try again in a minute")
     if isinstance(error, (TransportError, ConnectionError)):
         return _unreachable(what, api, error)
     if isinstance(error, json.JSONDecodeError):

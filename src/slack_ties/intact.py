@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +56,7 @@ def check_download(
         api: The Hub client.
 
     Raises:
-        CheckpointError: A file is damaged, and arrives so again or cannot be fetched.
+        CheckpointError: A file is damaged, and arrives so again, or nothing is to be fetched.
 
     """
     fetch = sums is not None
@@ -64,7 +65,7 @@ def check_download(
     damaged = _damaged(name, folder, wanted)
     if damaged and not fetch:
         msg = f"model {name!r}: {damaged[0]} is damaged in the cache: {folder / damaged[0]}"
-        raise CheckpointError(msg, hint=_again(name, damaged[0], folder))
+        raise CheckpointError(msg, hint=_again(name, damaged[0], folder, cache))
     for file in damaged:
         LOG.warning("  %s of %s is damaged in the cache: fetching it again", file, name)
         (api or HfApi()).hf_hub_download(
@@ -72,11 +73,12 @@ def check_download(
         )
     if still := _damaged(name, folder, {file: wanted[file] for file in damaged}):
         msg = f"model {name!r}: {still[0]} does not have the checksum that the Hub states"
-        raise CheckpointError(msg, hint=f"try again later: {_again(name, still[0], folder)}")
+        raise CheckpointError(msg, hint=f"try again later: {_again(name, still[0], folder, cache)}")
 
 
-def _again(name: str, file: str, folder: Path) -> str:
-    return f"hf download {name} {file} --revision {folder.name} --force-download"
+def _again(name: str, file: str, folder: Path, cache: str | None) -> str:
+    words = ["hf", "download", name, file, "--revision", folder.name, "--force-download"]
+    return shlex.join(words + (["--cache-dir", cache] if cache else []))
 
 
 def _sums_by_name(folder: Path) -> dict[str, str]:

@@ -286,24 +286,40 @@ def _has_tokenizer(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
+@contextmanager
 def _place(
     out: Path,
     stream: Stream | None,
     recipe: Recipe,
     options: MergeOptions,
     snapshots: Mapping[str, list[Snapshot]],
+) -> Iterator[Path]:
+    """Yield where to merge: beside the output, or where a stream goes on."""
+    try:
+        with (
+            _stream_folder(stream, recipe, options, snapshots)
+            if stream
+            else _work_folder(out) as work
+        ):
+            yield work
+    except OSError as error:
+        raise _unwritable(out, error) from None
+
+
+def _stream_folder(
+    stream: Stream,
+    recipe: Recipe,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
 ) -> AbstractContextManager[Path]:
-    """Return where to merge: beside the output, or where a stream goes on."""
-    if not stream:
-        return _work_folder(out)
-    # Whatever changes the bytes; of local folders, whose files may be replaced, what shows it.
+    # Whatever changes the bytes: of local folders, whose files may be replaced, what shows it.
     local = [
         [file.name, file.stat().st_size, file.stat().st_mtime_ns]
         for found in snapshots.values()
         for part in found
         if not part.commit
-        for file in sorted(part.path.glob("*"))
-        if file.suffix in {".safetensors", ".bin"}
+        for file in sorted(part.path.iterdir())
+        if file.is_file() and file.suffix != ".md"
     ]
     facts = {
         "recipe": sha256_of(recipe.text),
@@ -324,10 +340,8 @@ def _work_folder(out: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True)
         yield work
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _unwritable(out, error) from None
         raise
     try:
         if out.is_dir():

@@ -18,7 +18,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import _http
 
-from slack_ties.hub import TransportError, is_server_fault
+from slack_ties.hub import BusyError, TransportError, is_server_fault
 from slack_ties.xet import told
 
 __all__ = ["Patience"]
@@ -63,7 +63,10 @@ class Patience:
             client = inner()
             client.timeout = self.timeout
             hooks = client.event_hooks
-            client.event_hooks = {**hooks, "request": [*hooks["request"], self._time_out]}
+            client.event_hooks = {
+                "request": [*hooks["request"], self._time_out],
+                "response": [*hooks["response"], _end_conflicts],
+            }
             return client
 
         set_client_factory(factory)
@@ -120,8 +123,19 @@ class Patience:
             times["read"] = max(self.commit, self.timeout)
 
 
+def _end_conflicts(response: Any) -> None:
+    """End what the client would repeat without a pause or an end: making a repository."""
+    if response.status_code == 409 and response.request.url.path.endswith("/repos/create"):  # noqa: PLR2004
+        response.read()
+        if "conflicting operation" in response.text:
+            msg = "another operation on the repository is in progress"
+            raise BusyError(msg)
+
+
 def _reason(error: Exception) -> str:
     """Return in a few words what went wrong on the way to the Hub."""
+    if isinstance(error, BusyError):
+        return "the Hub is busy with that repository"
     if isinstance(error, HfHubHTTPError):
         return f"the Hub answered {error.response.status_code}"
     kinds = {"Timeout": "the Hub did not answer in time", "Protocol": "the connection broke"}

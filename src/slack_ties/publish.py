@@ -19,13 +19,13 @@ from slack_ties.announce import announce
 from slack_ties.branch import find_pull_request, make_branch
 from slack_ties.card import CARD_FILE, address_card, write_card
 from slack_ties.card_check import check_card, validate_card
-from slack_ties.commit import Branch, commit_files, list_files, wrong_files
+from slack_ties.commit import Branch, SaidError, commit_files, list_files, wrong_files
 from slack_ties.destination import (
     Destination,
     Target,
     check_publish,
 )
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub import (
     API_TIMEOUT,
     CLIENT_ERRORS,
@@ -111,7 +111,7 @@ def publish_model(  # noqa: PLR0913 - all by name
             patience.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
         try:
             return _send(plan, files, target, patience=patience, api=api)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             LOG.warning("  stopped: the same command goes on from what the Hub has by now")
             raise
 
@@ -201,7 +201,7 @@ def _warn_of_local(record: MergeRecord) -> None:
 
 def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> HubError:
     """Add to an error what is on the Hub now."""
-    if "is not known" in str(error) or "meanwhile" in str(error):
+    if isinstance(error, SaidError):
         return error
     try:
         info = api.model_info(branch.repo_id, revision=branch.name, timeout=API_TIMEOUT)
@@ -215,6 +215,8 @@ def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> 
             state = f"{branch.repo_id} was made and is still empty"
         else:
             state = f"{branch.label} of {branch.repo_id} is unchanged, at {branch.head[:7]}"
+    if isinstance(error, LostOnHubError):
+        return LostOnHubError(f"{error}. {state}", hint=error.hint)
     again = "run the same command again: what the Hub has by now is not sent twice"
     hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
     return type(error)(f"{error}. {state}", hint=hint)

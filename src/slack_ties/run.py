@@ -87,47 +87,74 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
     recipe = _recipe(what, choices, api)
-    check_output(out)
-    steps = 4 if publish else 3
+    _check_place(out, streamed=stream)
+    out = out.resolve() if out.is_symlink() else out  # what a link leads to takes the result
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     language = f" for {' and '.join(names)}" if names else ""
-    LOG.info("[1/%d] config  %s%s", steps, recipe.where, language)
-
-    from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
+    LOG.info("[1/%d] config  %s%s", 4 if publish else 3, recipe.where, language)
 
     merge = partial(
         merge_models, recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated
     )
     if not publish:
-        LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, out)
+        from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
+
+        LOG.info("[2/3] merge   %s -> %s", recipe.method, out)
         record = merge(api=api)
         card = write_card(out, license=stated, api=api)
-        LOG.info("[3/%d] card    %s", steps, card)
+        LOG.info("[3/3] card    %s", card)
         return Result(out, record, card)
 
-    from huggingface_hub import HfApi  # noqa: PLC0415
+    from slack_ties.destination import Destination  # noqa: PLC0415 - imports the Hub client
 
+    to = Destination(publish) if isinstance(publish, str) else publish
+    return _merge_and_publish(
+        recipe, out, to, merge, stream=stream, stated=stated, patience=patience, api=api
+    )
+
+
+def _check_place(out: Path, *, streamed: bool) -> None:
+    if streamed:
+        from slack_ties.stream import check_finished  # noqa: PLC0415 - imports the Hub client
+
+        check_finished(out)
+    check_output(out)
+
+
+def _merge_and_publish(  # noqa: PLR0913 - all by name
+    recipe: Recipe,
+    out: Path,
+    to: Destination,
+    merge: Callable[..., MergeRecord],
+    *,
+    stream: bool,
+    stated: Stated | None,
+    patience: Patience | None,
+    api: HfApi | None,
+) -> Result:
+    from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
+
+    from slack_ties.card import write_card  # noqa: PLC0415
     from slack_ties.card_check import check_license  # noqa: PLC0415
-    from slack_ties.destination import Destination, check_publish  # noqa: PLC0415
+    from slack_ties.destination import check_publish  # noqa: PLC0415
     from slack_ties.patience import Patience  # noqa: PLC0415
     from slack_ties.publish import publish_model  # noqa: PLC0415
     from slack_ties.stream import Ahead, Stream  # noqa: PLC0415
 
     api, patience = api or HfApi(), patience or Patience()
     with patience.applied():
-        to = Destination(publish) if isinstance(publish, str) else publish
         target = check_publish(to, patience=patience, api=api)
         to = target.to
         check_license(recipe, to.repo_id, stated, api=api)
         made = partial(write_card, repo_id=to.repo_id, license=stated, api=api)
-        LOG.info("[2/%d] merge   %s -> %s", steps, recipe.method, to.repo_id if stream else out)
+        LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)
         if stream:
             return _stream(Stream(out, target, patience=patience, api=api), merge, made)
         with Ahead(out, target, patience=patience, api=api) as ahead:
             record = merge(ahead=ahead, api=api)
             card = made(out)
-            LOG.info("[3/%d] card    %s", steps, card)
-        LOG.info("[4/%d] publish %s", steps, to.repo_id)
+            LOG.info("[3/4] card    %s", card)
+        LOG.info("[4/4] publish %s", to.repo_id)
         try:
             published = publish_model(out, to, patience=patience, api=api)
         except HubError as error:
@@ -163,9 +190,11 @@ def _stream(
         again = "run the same command again: it goes on from what the Hub has by now"
         hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
         raise type(error)(str(error), hint=hint) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         LOG.warning("  stopped: the same command goes on from what the Hub has by now")
         raise
+    finally:
+        stream.close()
     stream.finish()
     return Result(stream.out, record, stream.out / card.name, published)
 

@@ -17,15 +17,16 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import Self
+from filelock import FileLock, Timeout
 
 from slack_ties.branch import make_branch
 from slack_ties.checkpoint import safetensors_header
 from slack_ties.commit import Branch, upload_files
-from slack_ties.errors import HubError, OutputError, SlackTiesError
+from slack_ties.errors import CheckpointError, HubError, OutputError
 from slack_ties.files import write_whole
 from slack_ties.manifest import SentFile
 from slack_ties.patience import Patience
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 
     from slack_ties.destination import Target
 
-__all__ = ["Ahead", "SentShard", "Stream"]
+__all__ = ["Ahead", "SentShard", "Stream", "check_finished"]
 
 LOG = logging.getLogger("slack_ties")
 
-STATE_FILE, STATE_VERSION = "stream.json", 1
+STATE_FILE, STATE_VERSION, LOCK_FILE = "stream.json", 1, "lock"
 MODEL_FOLDER = "model"  # in which the merge works: made anew by each run
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARD = re.compile(r"model-[0-9]+\.safetensors")
@@ -60,6 +61,24 @@ class SentShard:
         if not (SHARD.fullmatch(self.file) and SHA256.fullmatch(self.sha256) and self.size > 0):
             msg = f"no weight file: {self.file!r}"
             raise ValueError(msg)
+
+
+def check_finished(out: Path) -> None:
+    """Refuse to stream what an earlier run has completed, and remove what that run left.
+
+    Raises:
+        OutputError: It is published already.
+
+    """
+    folder = _folder_for(out)
+    if (folder / STATE_FILE).is_file() and not (folder / MODEL_FOLDER).exists() and out.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        msg = f"{str(out)!r} is complete and published: an earlier run did it"
+        raise OutputError(msg, hint="choose another --out to do it again")
+
+
+def _folder_for(out: Path) -> Path:
+    return out.absolute().parent / f".{out.name}.stream"
 
 
 class _Sender:
@@ -84,7 +103,11 @@ class _Sender:
         if self.given_up:
             return
         LOG.info("  sending %s, %s", file.name, size(file.size))
-        upload_files([file], self.branch, patience=self.patience, api=self.api)
+        for sent in upload_files([file], self.branch, patience=self.patience, api=self.api):
+            # Private to the client; without them a file would seem sent that the Hub refuses.
+            if sent._should_ignore or sent._upload_mode != "lfs" or not sent._is_uploaded:  # noqa: SLF001
+                msg = f"{self.target.to.repo_id!r} does not take {file.name} as a large file"
+                raise HubError(msg, hint="look at .gitattributes and .gitignore there")
 
     def start(self, work: Any, *arguments: Any) -> None:
         """Call `work` in a thread, which does not keep Python from ending."""
@@ -100,13 +123,17 @@ class _Sender:
 
     def end(self, error: BaseException) -> None:
         """After an error of the merge's, wait for the file that is being sent; Ctrl-C does not."""
-        if not isinstance(error, Exception):
+        try:
+            if not isinstance(error, Exception):
+                return
+            if self.thread and self.thread.is_alive():
+                LOG.warning("  the merge failed; waiting for the file that is being sent")
+            with suppress(Exception):  # the merge's own error is the one to tell
+                self.wait()
+            if self.branch and self.target.branch is None:
+                LOG.warning("  %s was made, and is empty", self.branch.repo_id)
+        finally:
             self.given_up = True
-            return
-        if self.thread and self.thread.is_alive():
-            LOG.warning("  the merge failed; waiting for the file that is being sent")
-        with suppress(Exception):  # the merge's own error is the one to tell
-            self.wait()
 
     def wait(self) -> None:
         """Wait until nothing is being sent.
@@ -139,9 +166,11 @@ class Stream:
             raise HubError(msg, hint="merge first, then: slack-ties publish OUT REPO_ID --pr")
         self.out, self.target, self.api = out, target, api
         self.patience = patience or Patience()
-        self.folder = out.absolute().parent / f".{out.name}.stream"
+        self.folder = _folder_for(out)
         self.work = self.folder / MODEL_FOLDER
         self.sender = _Sender(target, patience=self.patience, api=api)
+        # The lock of a process that is killed is gone with it.
+        self.lock = FileLock(self.folder / LOCK_FILE, timeout=0)
         self.facts: dict[str, Any] = {}
         self.done: list[SentShard] = []
         self.sent: dict[str, SentFile] = {}  # by their final names, when all are
@@ -156,29 +185,46 @@ class Stream:
                 merged before it.
 
         Raises:
-            OutputError: The folder is of another merge.
+            OutputError: The folder is of another merge, or another run is at work in it.
 
         """
         self.facts = json.loads(json.dumps({**facts, "repo_id": self.target.to.repo_id}))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire()
+        except Timeout:
+            msg = f"another run with --stream is at work in {str(self.folder)!r}"
+            raise OutputError(msg, hint="wait for it, or choose another --out") from None
+        try:
+            self._begin(resumes=resumes)
+            yield self.work
+        except BaseException as error:
+            self.sender.end(error)
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.lock.release()
+            raise
+
+    def _begin(self, *, resumes: bool) -> None:
+        """Make the folder as it is before a merge: what is left to do, and nothing else."""
         self._read_state()
         if self.done and not resumes:
             LOG.warning("  this method draws random numbers: all is merged again from the start")
             self.done = []
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write_state()
-        shutil.rmtree(self.work, ignore_errors=True)
+        kept = {STATE_FILE, LOCK_FILE, *(self._header(shard).name for shard in self.done)}
+        for path in self.folder.iterdir():  # of a run that was killed: adapters, half a model
+            if path.name in kept:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
         self.work.mkdir()
         for shard in self.done:
             shutil.copyfile(self._header(shard), self.work / shard.file)
         if self.done:
             there = size(sum(shard.size for shard in self.done))
             LOG.info("  going on: the Hub has %d files already, %s", len(self.done), there)
-        try:
-            yield self.work
-        except BaseException as error:
-            self.sender.end(error)
-            shutil.rmtree(self.work, ignore_errors=True)
-            raise
 
     def take(self, path: Path) -> None:
         """Send a file; wait before that until the one before it is gone from here."""
@@ -223,12 +269,20 @@ class Stream:
         except OSError as error:
             msg = f"all is published, but cannot take the place of {str(self.out)!r}: {error}"
             raise OutputError(msg, hint=f"it is kept as {str(self.work)!r}: rename it") from None
-        shutil.rmtree(self.folder)
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let another run work in the folder."""
+        self.lock.release()
 
     def _send(self, path: Path) -> None:
         """Send one file, remember it, and leave its header alone."""
         file = SentFile(path.name, path.stat().st_size, path)
         header, tensors = safetensors_header(path)
+        if file.size != len(header) + sum(tensors.values()):
+            msg = f"{path} is not as long as its header says: something else has changed it"
+            raise OutputError(msg, hint="run the same command again")
         self.sender.send(file)
         if self.sender.given_up:
             return
@@ -257,7 +311,7 @@ class Stream:
 
         """
         path = self.folder / STATE_FILE
-        if not self.folder.exists():
+        if not path.exists():
             return
         hint = f"delete {str(self.folder)!r} to begin anew, or choose another --out"
         try:
@@ -274,8 +328,13 @@ class Stream:
             )
             msg += f"another {' and '.join(changed) or 'state'}"
             raise OutputError(msg, hint=hint)
-        missing = [shard.file for shard in done if not self._header(shard).is_file()]
-        self.done = [] if missing else done
+        self.done = list(takewhile(self._has_header, done))  # a power cut may leave them empty
+
+    def _has_header(self, shard: SentShard) -> bool:
+        try:
+            return safetensors_header(self._header(shard))[1] == shard.tensors
+        except CheckpointError:
+            return False
 
 
 class Ahead:
@@ -297,7 +356,7 @@ class Ahead:
         self.stopped = target.to.pull_request  # which is named after what is not known yet
         self.lock = threading.Lock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Ahead:  # noqa: PYI034 - Self is Python 3.11's
         """Begin."""
         return self
 
@@ -329,7 +388,9 @@ class Ahead:
             self.sender.start(self._send_waiting)
 
     def settle(self) -> None:
-        """Let files be renamed at once: they are sent by their other names."""
+        """Let files be renamed: they are sent by other names, which is not enough on Windows."""
+        if os.name == "nt":
+            self.sender.wait()
 
     def _send_waiting(self) -> None:
         while True:
@@ -339,7 +400,8 @@ class Ahead:
                 link = self.waiting.pop(0)
             try:
                 self.sender.send(SentFile(link.name, link.stat().st_size, link))
-            except (SlackTiesError, OSError) as error:
+            except Exception as error:
+                LOG.debug("sending ahead", exc_info=True)
                 LOG.warning("  nothing more is sent before the merge is complete: %s", error)
                 self.stopped = True
             link.unlink(missing_ok=True)

@@ -16,7 +16,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from huggingface_hub import utils
-from huggingface_hub.utils import _xet_progress_reporting as reporting
+
+try:
+    from huggingface_hub.utils import _xet_progress_reporting as reporting
+except ImportError:  # an older client without hf_xet
+    reporting = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from slack_ties.patience import Patience
@@ -28,11 +32,13 @@ T = TypeVar("T")
 CAN_WATCH = hasattr(reporting, "XetUploadProgressReporter")  # since huggingface_hub 2.0
 STEP = 0.2  # seconds between two looks
 ABORT = 3.0  # seconds to end after an abort
-PATIENT = "3600s"  # for one block, where progress is watched
+BLOCK, LONGEST_BLOCK = 64_000_000, 3600.0  # bytes that hf_xet sends at once; seconds for them
+PATIENT = f"{LONGEST_BLOCK:.0f}s"  # its own limit for one, where progress is watched
+ALMOST = 0.99
 
 
 class SilenceTimeoutError(ConnectionError):
-    """Nothing was sent and nothing was answered for too long."""
+    """There was no progress for too long."""
 
 
 @contextmanager
@@ -59,8 +65,8 @@ class _Watch:
 
     def __init__(self) -> None:
         self.began = False
-        self.at = time.monotonic()
-        self.seen: tuple[int, ...] = ()
+        self.at = self.start = time.monotonic()
+        self.seen: tuple[int, ...] = (0, 0, 0, 0)
         self.all_sent = False
 
     def look(self, report: Any) -> None:
@@ -69,7 +75,20 @@ class _Watch:
         seen = tuple(int(getattr(report, f"total_{name}", 0) or 0) for name in names)
         if seen != self.seen:
             self.seen, self.at = seen, time.monotonic()
-        self.all_sent = seen[0] == seen[1] and seen[2] == seen[3]
+        # The last bytes are counted with the answer.
+        self.all_sent = seen[1] >= ALMOST * seen[0] and seen[3] >= ALMOST * seen[2]
+
+    def limit(self, patience: Patience) -> float:
+        """Seconds that may be silent.
+
+        hf_xet does not count what it sends a second time, after an error: so that a whole block
+        may go again, at the speed so far.
+        """
+        if self.all_sent:
+            return max(patience.commit, patience.timeout) + patience.longest_pause
+        speed = self.seen[3] / max(self.at - self.start, STEP)
+        again = min(BLOCK, self.seen[2]) / speed if speed else 0.0
+        return patience.timeout + patience.longest_pause + min(again, LONGEST_BLOCK)
 
     @property
     def silence(self) -> float:
@@ -81,9 +100,8 @@ def watched(call: Callable[[], T], patience: Patience) -> T:
     """Return what `call` returns, which uploads files; end it if nothing moves any more.
 
     Raises:
-        SilenceTimeoutError: No byte went in either direction for `patience.timeout` seconds, or the
-            Hub worked on what it has for `patience.commit` seconds; and for a pause between two
-            tries.
+        SilenceTimeoutError: hf_xet reported no progress for longer than `_Watch.limit`: about
+            `patience.timeout` while it sends, `patience.commit` when all is sent.
         Exception: What `call` raises.
 
     """
@@ -103,14 +121,13 @@ def watched(call: Callable[[], T], patience: Patience) -> T:
         threading.Thread(target=work, name="slack-ties uploads", daemon=True).start()
         try:
             while not done.wait(STEP):
-                limit = patience.commit if watch.all_sent else patience.timeout
                 silence = watch.silence
-                if silence > max(limit, patience.timeout) + patience.longest_pause:
+                if silence > watch.limit(patience):
                     _abort()
                     done.wait(ABORT)
-                    msg = f"nothing was sent or answered for {silence:.0f} s"
+                    msg = f"no progress for {silence:.0f} s"
                     raise SilenceTimeoutError(msg)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             _abort()
             raise
     if "error" in outcome:
@@ -136,7 +153,8 @@ def _reporting_to(watch: _Watch) -> Iterator[None]:
         """Passes on what it is told."""
 
         def __init__(self) -> None:
-            watch.began, watch.at = True, time.monotonic()
+            watch.began = True
+            watch.at = watch.start = time.monotonic()
             self.bars = None if disabled() else bars()
 
         def update_progress(self, report: Any, items: Any) -> None:
