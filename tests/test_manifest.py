@@ -111,7 +111,10 @@ def test_a_model_that_is_not_whole(model: Path) -> None:
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(OutputError, match=message) as caught:
             read_manifest(model, record)
-        assert caught.value.hint == f"merge again: {model / 'mergekit_config.yml'}"
+        assert (
+            caught.value.hint
+            == f"merge again: slack-ties merge {model / 'mergekit_config.yml'} OUT"
+        )
         path.write_bytes(content)
     shard.unlink()
     with pytest.raises(OutputError, match="model-00002"):
@@ -128,3 +131,43 @@ def test_weights_that_were_changed(model: Path) -> None:
 
     with pytest.raises(OutputError, match=r"model-00001-of-00004\.safetensors is not what was"):
         check_weights(read_manifest(model, record), record)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_file_of_the_merge_that_is_gone(model: Path, name: str) -> None:
+    """Without it the model would load otherwise than it was merged, or not at all."""
+    (model / name).unlink()
+
+    with pytest.raises(OutputError, match=rf"{name} is missing: the merge made it"):
+        read_manifest(model, read_record(model))
+
+
+def test_a_recipe_that_was_edited(model: Path) -> None:
+    """It would lead others to another model."""
+    config = model / "mergekit_config.yml"
+    config.write_text(config.read_text("utf-8").replace("density: 0.5", "density: 0.6"), "utf-8")
+
+    with pytest.raises(OutputError, match="not what these weights were made by"):
+        read_manifest(model, read_record(model))
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers"])
+def test_a_config_of_another_size(model: Path, key: str) -> None:
+    """Nobody could load the weights by it."""
+    config = model / "config.json"
+    data = json.loads(config.read_text())
+    config.write_text(json.dumps({**data, key: 3}))
+
+    with pytest.raises(OutputError, match=rf"says {key} 3, the weights have {data[key]}"):
+        read_manifest(model, read_record(model))
+
+
+def test_a_model_without_weights(model: Path) -> None:
+    """As a stream leaves it: what can be done then is said."""
+    for path in model.glob("*.safetensors"):
+        path.unlink()
+
+    with pytest.raises(OutputError, match="has no weights; if they were streamed") as caught:
+        read_manifest(model, read_record(model))
+
+    assert "hf upload REPO_ID README.md README.md" in caught.value.hint

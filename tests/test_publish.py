@@ -208,7 +208,9 @@ def test_a_public_repository_does_not_get_a_private_model(model: Path, api: HfAp
 
     with pytest.raises(HubError, match="is there already and public, expected a private") as caught:
         publish_model(model, "me/open", api=api)
-    assert caught.value.hint == "choose another name, or say --public"
+    assert caught.value.hint == (
+        "say --public, or change it in the repository's settings on the Hub first"
+    )
     with pytest.raises(HubError, match="is there already and private, expected a public one"):
         publish_model(model, Destination("me/closed", public=True), api=api)
 
@@ -289,7 +291,7 @@ def test_a_damaged_model(model: Path, api: HfApi) -> None:
     with pytest.raises(OutputError, match=r"model\.safetensors cannot be read") as caught:
         publish_model(model, "me/tibetan", api=api)
 
-    assert caught.value.hint == f"merge again: {model / 'mergekit_config.yml'}"
+    assert caught.value.hint == f"merge again: slack-ties merge {model / 'mergekit_config.yml'} OUT"
     assert list(api.list_models()) == []
 
 
@@ -570,3 +572,13 @@ def test_a_collection(model: Path, api: HfApi, caplog: pytest.LogCaptureFixture)
     publish_model(model, Destination("me/bo", collection=slug), api=api)
     publish_model(model, Destination("me/bo", collection=f"me/none-{'0' * 24}"), api=api)
     assert "has no collection" in caplog.text
+
+
+def test_a_license_that_is_refused_changes_nothing_here(model: Path, api: HfApi) -> None:
+    """The card and the licence's files are written when it is known that they may be published."""
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+
+    with pytest.raises(HubError, match="present token is of"):
+        publish_model(model, "somebody/bo", license="apache-2.0", api=api)
+
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before

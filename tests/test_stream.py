@@ -546,3 +546,18 @@ def test_a_merge_that_fails_makes_no_commit(triple: Folders, tmp_path: Path, api
     assert on_main(tmp_path / "hub") == {}
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.glob(".out*")] == [".out.stream"]
+
+
+def test_another_recipe_there_is_seen_before_the_merge(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Nobody merges and sends for hours what is refused in the end."""
+    stream_it(triple, tmp_path / "first", api)
+    hub.hub.received.clear()
+
+    with pytest.raises(HubError, match="holds the merge of another recipe") as caught:
+        stream_it(triple, tmp_path / "out", api, choices=replace(chosen(triple), slack=0.5))
+
+    assert caught.value.hint == "choose another name, or replace it: --update"
+    assert hub.hub.received == {}
+    assert not list(tmp_path.glob(".out*"))

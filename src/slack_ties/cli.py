@@ -638,7 +638,8 @@ def run(  # noqa: PLR0913 - one per option
     if result.published:
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
     if result.published and stream:
-        get = shlex.join(["hf", "download", result.published.repo_id, "--local-dir", str(out)])
+        words = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
+        get = shlex.join([*words, "--local-dir", str(out)])
         click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
     click.echo(f"Repeat it: {shlex.join(again)}")
     if not publish and not quiet:

@@ -6,10 +6,14 @@ what cannot be published.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import yaml
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -21,9 +25,19 @@ from slack_ties.commit import Branch, list_files
 from slack_ties.errors import HubError, OutputError
 from slack_ties.hub import API_TIMEOUT, LOGIN, hub_errors
 from slack_ties.patience import Patience
-from slack_ties.record import RECORD_FILE, MergeRecord, read_record
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, read_record
 
-__all__ = ["NOT_OURS_TO_MIND", "Destination", "Target", "check_publish", "look_at_repo"]
+if TYPE_CHECKING:
+    from slack_ties.recipe import Recipe
+
+__all__ = [
+    "NOT_OURS_TO_MIND",
+    "Destination",
+    "Target",
+    "check_publish",
+    "check_recipe",
+    "look_at_repo",
+]
 
 # What the Hub itself puts into a new repository.
 NOT_OURS_TO_MIND = {".gitattributes"}
@@ -130,7 +144,8 @@ def _existing(target: Target, info: ModelInfo, patience: Patience, api: HfApi) -
         is_, wanted = ("private", "public") if to.public else ("public", "private")
         msg = f"{to.repo_id!r} is there already and {is_}, expected a {wanted} one"
         change = "leave --public out" if to.public else "say --public"
-        raise HubError(msg, hint=f"choose another name, or {change}")
+        hint = f"{change}, or change it in the repository's settings on the Hub first"
+        raise HubError(msg, hint=hint)
     return replace(
         target,
         branch=Branch(to.repo_id, name, head, files),
@@ -168,3 +183,35 @@ def _earlier(repo_id: str, head: str, patience: Patience, api: HfApi) -> MergeRe
         return read_record(Path(path).parent)
     except OutputError:
         return None
+
+
+def check_recipe(recipe: Recipe, target: Target, patience: Patience, api: HfApi) -> None:
+    """Refuse a merge of which it shows already that another recipe's result is there.
+
+    Raises:
+        HubError: Models or parameters differ from those there.
+
+    """
+    to, branch = target.to, target.branch
+    if not target.earlier or branch is None or to.update or to.pull_request:
+        return
+    if CONFIG_FILE not in branch.files:
+        return
+    with hub_errors(f"publishing to {to.repo_id!r}", api):
+        path = patience.ask(
+            lambda: api.hf_hub_download(to.repo_id, CONFIG_FILE, revision=branch.head)
+        )
+    try:
+        there = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return
+    if isinstance(there, dict) and _core(there) != _core(recipe.data):
+        msg = f"{to.repo_id!r} holds the merge of another recipe"
+        raise HubError(msg, hint="choose another name, or replace it: --update")
+
+
+def _core(data: Mapping[str, Any]) -> str:
+    """Return models and parameters, without the commits that a plan adds."""
+    names = ("merge_method", "base_model", "models", "slices", "modules", "parameters")
+    text = json.dumps({name: data.get(name) for name in names}, sort_keys=True, default=str)
+    return re.sub(r"@[0-9a-f]{40}", "", text)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.checkpoint import read_headers
+from slack_ties.checkpoint import PER_TOKEN, Header, read_headers
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation import RESULTS_FOLDER
 from slack_ties.files import git_hash, sha256
@@ -38,6 +38,7 @@ PARTS = (
     *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
 )
 CODE = "*.py"  # only of a model whose config says that it cannot do without
+LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 MOST_READ = 20_000_000  # bytes of a text that is looked through for secrets
 # What nobody means to publish, and how it begins.
 SECRETS = {
@@ -94,10 +95,15 @@ def read_manifest(
             something that is no part of a model, or that looks like a secret.
 
     """
-    again = f"merge again: {folder / CONFIG_FILE}"
+    again = f"merge again: slack-ties merge {shlex.quote(str(folder / CONFIG_FILE))} OUT"
     sent = sent or {}
+    if record.files and not any((folder / name).is_file() for name in record.files):
+        msg = f"{str(folder)!r} has no weights; if they were streamed, they are on the Hub alone"
+        hint = "send a card by itself: hf upload REPO_ID README.md README.md (in that folder), or "
+        hint += "get the weights: hf download REPO_ID --include '*.safetensors' --local-dir FOLDER"
+        raise OutputError(msg, hint=hint)
     try:
-        headers = read_headers(folder, "merged model", without_data=sent.keys())
+        headers = read_headers(folder, str(folder), without_data=sent.keys())
     except CheckpointError as error:
         raise OutputError(str(error), hint=again) from None
     parameters = sum(header.size for header in headers.values())
@@ -106,6 +112,8 @@ def read_manifest(
         msg += " that were merged"
         raise OutputError(msg, hint=again)
     _check_loads(folder, again)
+    _check_config(folder, headers, again)
+    _check_beside(folder, record, again)
     names = sorted(_names(folder))
     strays = [
         name
@@ -175,6 +183,37 @@ def _check_loads(folder: Path, again: str) -> None:
     except Exception as error:  # noqa: BLE001 - tokenizers raises no other type
         msg = f"{path} cannot be read: {error}"
         raise OutputError(msg, hint=again) from None
+
+
+def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
+    """Refuse a model that lacks a file it was merged with, or that would not be what was merged.
+
+    A person may change the others, such as generation settings.
+    """
+    for name, merged in record.beside.items():
+        path = folder / name
+        if not path.is_file():
+            msg = f"{path} is missing: the merge made it"
+            raise OutputError(msg, hint=again)
+        if name == CONFIG_FILE and sha256(path) != merged:
+            msg = f"{path} was changed after the merge: it is not what these weights were made by"
+            raise OutputError(msg, hint=f"put it back, or {again}")
+
+
+def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> None:
+    """Refuse a config of another size than the weights."""
+    config = _json(folder / "config.json")
+    rows = [one.shape for name, one in headers.items() if name.endswith(PER_TOKEN)]
+    layers = {int(match[1]) for name in headers if (match := LAYER.search(name))}
+    found = {
+        "vocab_size": rows[0][0] if rows else None,
+        "hidden_size": rows[0][1] if rows and len(rows[0]) > 1 else None,
+        "num_hidden_layers": len(layers) or None,
+    }
+    for key, size in found.items():
+        if size and isinstance(config.get(key), int) and config[key] != size:
+            msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"
+            raise OutputError(msg, hint=f"put it back, or {again}")
 
 
 def _json(path: Path) -> dict[str, object]:

@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
 from slack_ties.plan import nearest_folder, plan_merge, size
 from slack_ties.recipe import FACTS_KEY, Recipe, places, put, read_recipe, reference
-from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, write_record
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, Parent, write_record
 from slack_ties.vocabulary import adopt_chat
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def merge_models(  # noqa: PLR0913 - all by name
                 raise CheckpointError(msg, hint=hint)
             _adopt_chat(recipe, work, snapshots)
         (work / CONFIG_FILE).write_bytes(recipe.text.encode())
+        weights = {header.file for header in merged.values()}
         record = MergeRecord(
             method=recipe.method,
             dtype=_widest(merged),
@@ -176,8 +178,8 @@ def merge_models(  # noqa: PLR0913 - all by name
             parents=tuple(_parent(recipe, name, found) for name, found in snapshots.items()),
             versions={name: version(name) for name in PACKAGES},
             options=_traced(options),
-            files={name: file.sha256 for name, file in sent.items()}
-            or _checksums(work, {header.file for header in merged.values()}),
+            files={name: file.sha256 for name, file in sent.items()} or _checksums(work, weights),
+            beside=_checksums(work, {p.name for p in work.iterdir() if p.is_file()} - weights),
         )
         write_record(record, work)
     return record
@@ -192,6 +194,11 @@ def check_output(out: Path) -> None:
     """
     hint = "choose another folder, or empty this one yourself"
     if out.is_dir():
+        if (out / RECORD_FILE).is_file():
+            msg = f"output folder {str(out)!r} holds a finished merge"
+            name = shlex.quote(str(out))
+            hint = f"publish it: slack-ties card {name}; slack-ties publish {name} REPO_ID; "
+            raise OutputError(msg, hint=hint + "or choose another folder")
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)

@@ -97,11 +97,14 @@ def publish_model(  # noqa: PLR0913 - all by name
     record = read_record(folder)
     read_manifest(folder, record, include=include, sent=sent)
     _warn_of_local(record)
-    if license:
-        write_card(folder, license=license, api=api)
-    check_card(folder, to)
+    stated = Stated(license) if isinstance(license, str) else license
+    check_card(folder, to, stated)
     with patience.applied():
         target = check_publish(to, patience=patience, api=api)
+        if stated:  # only now: what is refused changes nothing here
+            LOG.info("  writing the card and the licence's files to state it")
+            write_card(folder, license=stated, api=api)
+            check_card(folder, to)
         if address_card(folder, target.to.repo_id):
             LOG.info("  the card's example now loads %s", target.to.repo_id)
         files = read_manifest(folder, record, include=include, sent=sent)

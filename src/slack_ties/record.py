@@ -64,6 +64,7 @@ class MergeRecord:
     versions: Mapping[str, str]  # of the packages that make the bytes
     options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's, where not its defaults
     files: Mapping[str, str] = field(default_factory=dict)  # of weights -> their SHA-256
+    beside: Mapping[str, str] = field(default_factory=dict)  # the same of config, tokenizer, ...
     record: int = RECORD_VERSION
 
     def flags(self) -> list[str]:
@@ -121,6 +122,7 @@ def _checked(record: MergeRecord) -> MergeRecord:
     texts += [text for p in record.parents for text in (p.model, p.role, p.license, *p.commits)]
     words = [word for pair in record.versions.items() for word in pair]
     words += [*record.options, *record.files, *record.files.values()]
+    words += [*record.beside, *record.beside.values()]
     words += [record.method, record.dtype, *(p.role for p in record.parents)]
     words += [p.license for p in record.parents]
     words += [

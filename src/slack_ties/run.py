@@ -136,7 +136,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
 
     from slack_ties.card import write_card  # noqa: PLC0415
     from slack_ties.card_check import check_license  # noqa: PLC0415
-    from slack_ties.destination import check_publish  # noqa: PLC0415
+    from slack_ties.destination import check_publish, check_recipe  # noqa: PLC0415
     from slack_ties.patience import Patience  # noqa: PLC0415
     from slack_ties.publish import publish_model  # noqa: PLC0415
     from slack_ties.stream import Ahead, Stream  # noqa: PLC0415
@@ -145,6 +145,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     with patience.applied():
         target = check_publish(to, patience=patience, api=api)
         to = target.to
+        check_recipe(recipe, target, patience, api)
         check_license(recipe, to.repo_id, stated, api=api)
         made = partial(write_card, repo_id=to.repo_id, license=stated, api=api)
         LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)

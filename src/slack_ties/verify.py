@@ -23,7 +23,7 @@ from slack_ties.intact import stated_sums
 from slack_ties.merge import DEFAULTS, merge_models
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.recipes import api_is_offline, check_not_here, pull_recipe
-from slack_ties.record import CONFIG_FILE, RECORD_FILE
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -240,6 +240,12 @@ def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
             else _says_the_same(published, name, made)
         )
     ]
+    if not api_is_offline() and (made / RECORD_FILE).is_file():
+        files += [
+            name
+            for name in read_record(made).beside
+            if name not in published.sums and not name.endswith(".index.json")
+        ]
     if not weights:
         where = " in the cache" if api_is_offline() else ""
         msg = f"{published.name!r} has no safetensors weights to compare{where}"
