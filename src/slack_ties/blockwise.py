@@ -11,10 +11,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
+from slack_ties.tally_blocks import Counter
 from slack_ties.threshold import kth_largest
+
+if TYPE_CHECKING:
+    from slack_ties.tally import Tally
 
 __all__ = ["Share", "merge_blocks"]
 
@@ -31,21 +36,24 @@ class Share:
     """What one model brings to a tensor of N entries.
 
     `kept` and `protected` count its largest magnitudes, 0 to N, and protected is at most kept.
-    Ties with the smallest of them belong to them; zeros do not.
+    Ties with the smallest of them belong to them; zeros do not. `marks` are more such numbers,
+    those of `tally.TOPS` and of `tally.GRID`, and only there for a tally.
     """
 
     weight: float
     kept: int
     protected: int
+    marks: tuple[int, ...] = ()
 
 
-def merge_blocks(  # noqa: PLR0913 - what the definition needs
+def merge_blocks(  # noqa: C901, PLR0913 - the rule in one place
     base: torch.Tensor,
     models: Sequence[torch.Tensor],
     shares: Sequence[Share],
     *,
     normalize: bool,
     lambda_: float,
+    tally: Tally | None = None,
     block: int | None = None,
 ) -> tuple[torch.Tensor, bool]:
     """Merge 1-D tensors of one size and device: the last two steps of `slack_ties_merge`.
@@ -64,10 +72,12 @@ def merge_blocks(  # noqa: PLR0913 - what the definition needs
     def magnitudes(model: torch.Tensor) -> Iterator[torch.Tensor]:
         return (delta(model, start).abs_() for start in starts)
 
-    thresholds = [
+    all_thresholds = [
         _thresholds(partial(magnitudes, model), share, base, work)
         for model, share in zip(models, shares, strict=True)
     ]
+    thresholds = [(found[0], found[1]) for found in all_thresholds]
+    counter = Counter(tally, shares, all_thresholds, base) if tally is not None else None
     out = torch.empty_like(base)
     finite = torch.ones((), dtype=torch.bool, device=base.device)
     for start in starts:
@@ -89,7 +99,11 @@ def merge_blocks(  # noqa: PLR0913 - what the definition needs
                 first_ballots += vote.masked_fill(~protected, 0)
                 any_protected |= protected
             votes.append(vote)
+            if counter:
+                counter.count_model(change, vote)
         positive = torch.where(any_protected, first_ballots, ballots) >= 0
+        if counter:
+            counter.count_election(ballots)
         total = torch.zeros_like(origin)
         divisor = torch.zeros_like(origin)
         for vote, share in zip(votes, shares, strict=True):
@@ -100,10 +114,14 @@ def merge_blocks(  # noqa: PLR0913 - what the definition needs
         if normalize:
             total /= divisor.masked_fill_(divisor == 0, 1)
         total *= lambda_
+        if counter:
+            counter.count_merged(total)
         # Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0.
         merged = torch.where(total == 0, origin, origin + total).to(base.dtype)
         finite &= merged.isfinite().all()
         out[start : start + block] = merged
+    if counter:
+        counter.finish(base.numel())
     return out, bool(finite)
 
 
@@ -117,11 +135,11 @@ def _thresholds(
     share: Share,
     base: torch.Tensor,
     work: torch.dtype,
-) -> tuple[Threshold, Threshold]:
-    """Return the smallest magnitude that is kept, and the smallest that is protected."""
+) -> list[Threshold]:
+    """Return the smallest magnitude that is kept, protected, and of each mark."""
     found: dict[int, Threshold] = {base.numel(): 0.0, 0: math.inf}  # all, and none
-    wanted = (share.kept, share.protected)
+    wanted = (share.kept, share.protected, *share.marks)
     ranks = sorted(set(wanted) - found.keys())
     if ranks:
         found |= dict(zip(ranks, kth_largest(magnitudes, ranks, work, base.device), strict=True))
-    return found[share.kept], found[share.protected]
+    return [found[rank] for rank in wanted]

@@ -29,9 +29,11 @@ from mergekit.merge_methods.base import MISSING, ParameterSpec
 from pydantic import BeforeValidator
 
 from slack_ties.blockwise import Share, merge_blocks
+from slack_ties.collect import collected
 from slack_ties.errors import CheckpointError
 from slack_ties.kernel import can_merge, merge_on_cpu
 from slack_ties.parameters import PARAMETERS, Parameter
+from slack_ties.tally import GRID, TOPS, Tally
 
 __all__ = ["SLACK_TIES", "Engine", "SlackTies", "slack_ties_merge"]
 
@@ -39,7 +41,7 @@ __all__ = ["SLACK_TIES", "Engine", "SlackTies", "slack_ties_merge"]
 class Engine(Protocol):
     """What merges 1-D tensors once it is known how many entries of each count."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - what the definition needs
         self,
         base: torch.Tensor,
         models: Sequence[torch.Tensor],
@@ -47,6 +49,7 @@ class Engine(Protocol):
         *,
         normalize: bool,
         lambda_: float,
+        tally: Tally | None = None,
     ) -> tuple[torch.Tensor, bool]:
         """Return the merged tensor, and whether all deltas and results are finite."""
 
@@ -67,6 +70,7 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
     lambda_: float = 1.0,
     names: Sequence[str] | None = None,
     engine: Engine | None = None,
+    tally: Tally | None = None,
 ) -> torch.Tensor:
     """Merge the tensors of several models into the tensor of their common base.
 
@@ -98,6 +102,7 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
         names: What to call each input in an error, base first.
         engine: What computes it, `merge_on_cpu` or `merge_blocks`: the faster one of those
             that can, if not given. The bytes are the same.
+        tally: Filled in with what a report says of this tensor.
 
     Raises:
         CheckpointError: An input, a delta or the result is infinite or not a number.
@@ -113,11 +118,16 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
     for w, d, s in zip(weight, density, slack, strict=True):
         kept = min(size, max(1, int(d * size))) if d > 0 else 0
         # Without weight there is no vote: its zeros must not be voters that come first.
-        shares.append(Share(w, kept, min(kept, int(s * size)) if w != 0 else 0))
+        most = kept if w != 0 else 0
+        marks = [*(max(1, int(top * size)) for top in TOPS)] if tally else []
+        marks += [min(most, int(other * size)) for other in GRID] if tally else []
+        shares.append(Share(w, kept, min(most, int(s * size)), tuple(marks)))
     if engine is None:
         engine = merge_on_cpu if can_merge(base, *models) else merge_blocks
     flat_base, *flat_models = (tensor.contiguous().view(-1) for tensor in (base, *models))
-    out, finite = engine(flat_base, flat_models, shares, normalize=normalize, lambda_=lambda_)
+    out, finite = engine(
+        flat_base, flat_models, shares, normalize=normalize, lambda_=lambda_, tally=tally
+    )
     if not finite:
         raise CheckpointError(_what_is_not_finite([base, *models], names))
     return out.view(base.shape)
@@ -191,14 +201,35 @@ class SlackTies(GroupMergeMethod):
         base, models = group.base, group.non_base
         assert base is not None  # noqa: S101 - the contract requires a base; for mypy
         what = group.metadata.name or "tensor"
-        return slack_ties_merge(
-            base.tensor,
-            [model.tensor for model in models],
-            **{name: parameters[name].values_for(models) for name in PER_MODEL},
-            normalize=parameters["normalize"],
-            lambda_=parameters["lambda"],
-            names=[f"{what} of {entry.id}" for entry in (base, *models)],
-        )
+        collector = collected()
+        folders = [_folders(model.id) for model in models] if collector else []
+        tally = collector.begin(folders) if collector else None
+        values = {name: parameters[name].values_for(models) for name in PER_MODEL}
+
+        def merge(values: dict[str, Any], tally: Tally | None) -> torch.Tensor:
+            return slack_ties_merge(
+                base.tensor,
+                [model.tensor for model in models],
+                **values,
+                normalize=parameters["normalize"],
+                lambda_=parameters["lambda"],
+                names=[f"{what} of {entry.id}" for entry in (base, *models)],
+                tally=tally,
+            )
+
+        merged = merge(values, tally)
+        if collector and tally:
+            collector.take(what, folders, tally)
+            for trial in collector.trials:
+                count = collector.begin(folders)
+                changed = {n: trial.change(n, v, count.varied) for n, v in values.items()}
+                collector.take_trial(trial, what, folders, count, merge(changed, count))
+        return merged
+
+
+def _folders(model: Any) -> tuple[str, ...]:
+    """Return where a model is, and its adapter: a ModelReference of mergekit's."""
+    return tuple(part.path for part in (model.model, model.lora) if part)
 
 
 SLACK_TIES = SlackTies()
