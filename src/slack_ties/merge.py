@@ -18,10 +18,11 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from copy import deepcopy
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from safetensors import SafetensorError
 
 from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
+from slack_ties.collect import Collector, Trial, collecting
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.files import sha256, sha256_of
 from slack_ties.licenses import NAME
@@ -37,18 +39,22 @@ from slack_ties.pin import PACKAGES
 from slack_ties.plan import nearest_folder, plan_merge, size
 from slack_ties.recipe import FACTS_KEY, Recipe, places, put, read_recipe, reference
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, Parent, write_record
+from slack_ties.report import as_slack_ties, check_reportable, describe, write_pages
 from slack_ties.vocabulary import adopt_chat
 
 if TYPE_CHECKING:
+    import torch
     from huggingface_hub import HfApi
+    from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
 
     from slack_ties.hub import Snapshot
     from slack_ties.manifest import SentFile
+    from slack_ties.report_file import Report
     from slack_ties.shard_writer import Receiver
     from slack_ties.stream import Ahead, Stream
 
-__all__ = ["DEFAULTS", "check_output", "merge_models"]
+__all__ = ["DEFAULTS", "check_output", "merge_in_memory", "merge_models"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -90,6 +96,7 @@ def merge_models(  # noqa: PLR0913 - all by name
     allow_unrelated: bool = False,
     ahead: Ahead | None = None,
     stream: Stream | None = None,
+    report: bool = False,
     api: HfApi | None = None,
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
@@ -107,6 +114,8 @@ def merge_models(  # noqa: PLR0913 - all by name
         ahead: Sends weight files to the Hub while others are merged.
         stream: Sends them and keeps none: the result is in its folder then, without weights,
             and `out` is not made.
+        report: Count what was kept and lost on the way, and put report.json and report.html
+            into `out`. For `slack_ties` alone.
         api: The Hub client; the default one if not given.
 
     Returns:
@@ -121,31 +130,19 @@ def merge_models(  # noqa: PLR0913 - all by name
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    if report:
+        check_reportable(recipe, merged=True, streamed=bool(stream))
     out = Path(out).expanduser()
     check_output(out)
     out = out.resolve()  # what a link leads to is what takes the result
-    if options:
-        _check_options(options, streamed=bool(stream))
-    for name in recipe.models:
-        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
-    plan = plan_merge(
+    recipe, snapshots, headers = _find_all(
         recipe,
-        out=out,
+        out,
         options=options,
         api=api,
         allow_unrelated=allow_unrelated,
         streamed=bool(stream),
     )
-    plan.check()
-    for warning in plan.warnings:
-        LOG.warning("  %s", warning)
-    what = "what is not sent yet takes up to" if stream else "the merged model takes"
-    LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
-    recipe = plan.pinned(_traced(options) if options else {})
-    snapshots = _find_models(recipe, api, options)
-    headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
-    if recipe.base and "models" in recipe.data:  # again: what was planned came from the Hub
-        check_shapes(headers, vocabulary_may_differ=_aligns_vocabulary(recipe, options))
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
@@ -158,8 +155,10 @@ def merge_models(  # noqa: PLR0913 - all by name
         LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
         options = options.model_copy(update={"copy_tokenizer": False})
     sent: Mapping[str, SentFile] = {}
+    collector = _collector(recipe, snapshots) if report else None
     with _place(out, stream, recipe, options, snapshots) as work:
-        _run(recipe, work, options, snapshots, out=out, receiver=stream or ahead)
+        with collecting(collector) if collector else nullcontext():
+            _run(recipe, work, options, snapshots, out=out, receiver=stream or ahead)
         if stream:
             sent = stream.send_rest()
         merged = read_headers(work, "merged model", without_data=sent.keys())
@@ -182,7 +181,120 @@ def merge_models(  # noqa: PLR0913 - all by name
             beside=_checksums(work, {p.name for p in work.iterdir() if p.is_file()} - weights),
         )
         write_record(record, work)
+        if collector:
+            write_pages(describe(recipe, collector), work)
     return record
+
+
+def merge_in_memory(  # noqa: PLR0913 - all by name
+    config: str | Path | Recipe,
+    near: Path,
+    *,
+    take: Callable[[str, torch.Tensor], None] | None = None,
+    trials: Sequence[Trial] = (),
+    options: MergeOptions | None = None,
+    quiet: bool = False,
+    allow_unrelated: bool = False,
+    api: HfApi | None = None,
+) -> Report:
+    """Merge in memory, a tensor at a time, write no model, and return the report of it.
+
+    Args:
+        config: A merge config of `slack_ties` or `ties`, or the path of one.
+        near: A folder in or beside which there is room, if models have adapters.
+        take: Called with the name of each merged tensor and the tensor.
+        trials: What else to make of the same tensors.
+        options: As for `merge_models`, as are the others.
+        quiet: Without `options`: show no progress.
+        allow_unrelated: Merge models though their weights have nothing in common.
+        api: The Hub client; the default one if not given.
+
+    Raises:
+        SlackTiesError: As for `merge_models`; or the method is another one.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    check_reportable(recipe)
+    recipe, snapshots, _ = _find_all(
+        recipe, None, options=options, api=api, allow_unrelated=allow_unrelated
+    )
+
+    from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
+
+    from slack_ties.walk import walk_tensors  # noqa: PLC0415
+
+    def walk(config: MergeConfiguration, options: MergeOptions) -> None:
+        for name, tensor in walk_tensors(config, options):
+            if take:
+                take(name, tensor)
+
+    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    there = near if near.is_dir() else nearest_folder(near)
+    collector = _collector(recipe, snapshots, trials)
+    with collecting(collector):
+        _run(
+            as_slack_ties(recipe),
+            there / "report",
+            options,
+            snapshots,
+            out=near,
+            run=walk,
+        )
+    return describe(recipe, collector)
+
+
+def _collector(
+    recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], trials: Sequence[Trial] = ()
+) -> Collector:
+    """Return what counts for a report: by the folders in which mergekit finds the models."""
+    folders = {
+        tuple(str(part.path) for part in found): name
+        for name, found in snapshots.items()
+        if name != recipe.base
+    }
+    return Collector(folders, recipe.models_of("sft"), trials)
+
+
+def _find_all(  # noqa: PLR0913 - all by name
+    recipe: Recipe,
+    out: Path | None,
+    *,
+    options: MergeOptions | None,
+    api: HfApi | None,
+    allow_unrelated: bool,
+    streamed: bool = False,
+) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
+    """Check all that can be, and return the pinned recipe, and its models on this disk.
+
+    Without `out` nothing is to be written, and no room is asked for.
+    """
+    if options:
+        _check_options(options, streamed=streamed)
+    for name in recipe.models:
+        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
+    plan = plan_merge(
+        recipe,
+        out=out,
+        options=options,
+        api=api,
+        allow_unrelated=allow_unrelated,
+        streamed=streamed,
+    )
+    if out is None:
+        errors = tuple(e for e in plan.errors if not isinstance(e, OutputError))
+        plan = replace(plan, errors=errors)
+    plan.check()
+    for warning in plan.warnings:
+        LOG.warning("  %s", warning)
+    if out is not None:
+        what = "what is not sent yet takes up to" if streamed else "the merged model takes"
+        LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
+    recipe = plan.pinned(_traced(options) if options else {})
+    snapshots = _find_models(recipe, api, options)
+    headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
+    if recipe.base and "models" in recipe.data:  # again: what was planned came from the Hub
+        check_shapes(headers, vocabulary_may_differ=_aligns_vocabulary(recipe, options))
+    return recipe, snapshots, headers
 
 
 def check_output(out: Path) -> None:
@@ -366,9 +478,13 @@ def _run(  # noqa: PLR0913 - one thing to do, and where
     snapshots: Mapping[str, list[Snapshot]],
     *,
     out: Path,
-    receiver: Receiver | None,
+    receiver: Receiver | None = None,
+    run: Callable[[MergeConfiguration, MergeOptions], None] | None = None,
 ) -> None:
-    """Let mergekit merge into `work`, on local folders alone; errors speak of `out`."""
+    """Let mergekit merge into `work`, on local folders alone; errors speak of `out`.
+
+    With `run` that is called in place of the merge.
+    """
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
     from mergekit.merge import run_merge  # noqa: PLC0415
@@ -393,7 +509,10 @@ def _run(  # noqa: PLR0913 - one thing to do, and where
                     redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
                     _handed_over(receiver),
                 ):
-                    run_merge(merge_config, str(work), options)
+                    if run:
+                        run(merge_config, options)
+                    else:
+                        run_merge(merge_config, str(work), options)
             finally:
                 LoaderCache().loaders.clear()  # before the adapters' files go
     except SlackTiesError as error:
