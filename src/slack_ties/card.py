@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from slack_ties.own_text import (
 )
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, Parent, read_record
+from slack_ties.report_card import Shown, show_report
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -109,6 +111,7 @@ def write_card(  # noqa: PLR0913 - all by name
         resolution=resolution,
         own=own,
         results=results_of(out),
+        shown=show_report(out),
     )
     text = sealed(str(card))
     try:
@@ -133,6 +136,7 @@ def make_card(  # noqa: PLR0913 - all by name
     resolution: Resolution | None = None,
     own: OwnText | None = None,
     results: Sequence[EvalResultEntry] = (),
+    shown: Sequence[Shown] = (),
 ) -> ModelCard:
     """Return the card of a merge; without `record`, an example card of one not yet run.
 
@@ -175,6 +179,7 @@ def make_card(  # noqa: PLR0913 - all by name
             in_language=f" in {language}" if language else "",
             sft_language="English" if "en" in facts.sft_languages else "the SFT model's language",
             results=[_result(entry) for entry in results],
+            shown=[replace(one, text=_plain(one.text, 600)) for one in shown],
             method=_plain(recipe.method),
             parameters=f"{record.parameters:,}" if record else "",
             dtype=record.dtype if record else "",

@@ -1,0 +1,92 @@
+"""Two merges side by side: settings and figures, from reports that are there or are made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slack_ties.compare import compare_merges
+from slack_ties.config import Choices, write_configs
+from slack_ties.errors import OutputError, RecipeError
+from slack_ties.figures import Figures
+from slack_ties.report import make_report
+from slack_ties.tally import CONFIG, RESCUED
+from triple import Folders
+
+
+@pytest.fixture
+def configs(triple: Folders, tmp_path: Path) -> tuple[Path, Path]:
+    """Two configs of a triple that differ in slack alone."""
+    paths = []
+    for slack in (0.0, 0.3):
+        choices = Choices(
+            base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft), slack=slack
+        )
+        paths += write_configs(["bo"], tmp_path / f"slack-{slack}", choices=choices)
+    return paths[0], paths[1]
+
+
+def test_marks_what_differs(configs: tuple[Path, Path]) -> None:
+    """Slack does, and what follows from it; density and the deltas do not."""
+    found = compare_merges(*configs, quiet=True)
+
+    differing = {row.name for row in found.rows if row.about == "the SFT model" and row.differs}
+    assert differing >= {"slack", "slack in effect", "lost", "entries rescued"}
+    assert not differing & {"model", "weight", "density", "delta norm", "lost, TIES"}
+    lines = found.as_text().splitlines()
+    assert [line for line in lines if line.startswith("* slack  ")]
+    assert max(map(len, lines)) < 80
+
+
+def test_figures_are_those_of_the_reports(configs: tuple[Path, Path], tmp_path: Path) -> None:
+    """From report.json where there is one; its models need not be there then."""
+    reports = [make_report(one, tmp_path / f"r{i}", quiet=True)[0] for i, one in enumerate(configs)]
+
+    found = compare_merges(tmp_path / "r0", tmp_path / "r1" / "report.json")
+
+    rows = {(row.about, row.name): row for row in found.rows}
+    for name, level in (("lost", CONFIG),):
+        row = rows["the SFT model", name]
+        assert (row.one, row.other) == tuple(Figures(r.total, 1).lost(level) for r in reports)
+    rescued = rows["the SFT model", "entries rescued"]
+    assert rescued.one == 0 < rescued.other == Figures(reports[1].total, 1).losses(RESCUED)
+
+
+def test_models_that_one_merge_lacks_are_dashes(
+    configs: tuple[Path, Path], triple: Folders, tmp_path: Path
+) -> None:
+    """Every row is there, with nothing on one side."""
+    alone = tmp_path / "alone.yml"
+    alone.write_text(
+        f"merge_method: slack_ties\nbase_model: {triple.base}\nmodels:\n"
+        f"- model: {triple.sft}\n  parameters: {{weight: 1.0, slack: 0.3}}\n"
+    )
+
+    found = compare_merges(configs[1], alone, quiet=True)
+
+    ct = [row for row in found.rows if row.about == "the CT model"]
+    assert ct
+    assert all(row.other is None for row in ct)
+
+
+def test_both_are_checked_before_the_first_is_read(
+    configs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A folder without anything, a config of another method."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OutputError, match="holds neither"):
+        compare_merges(configs[0], tmp_path / "empty")
+    other = tmp_path / "linear.yml"
+    other.write_text("merge_method: linear\nmodels:\n- model: a\n  parameters: {weight: 1}\n")
+    with pytest.raises(RecipeError, match="slack_ties and ties alone"):
+        compare_merges(configs[0], other)
+
+
+def test_a_report_of_somebody_that_is_damaged_is_an_error(tmp_path: Path) -> None:
+    """With what is wrong with it."""
+    (tmp_path / "report.json").write_text(json.dumps({"report": 1}))
+
+    with pytest.raises(OutputError, match="damaged"):
+        compare_merges(tmp_path, tmp_path)
