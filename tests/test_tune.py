@@ -1,0 +1,309 @@
+"""A search gives the same table however often it is stopped, and its best config keeps its word."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from slack_ties.collect import Trial
+from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
+from slack_ties.figures import Figures
+from slack_ties.merge import merge_models
+from slack_ties.recipe import read_recipe
+from slack_ties.report import make_report
+from slack_ties.study import Result, Study, key_of
+from slack_ties.tally import CONFIG, TOPS
+from slack_ties.tune import Search, tune_config
+from triple import Folders, extend
+
+TOP = TOPS.index(0.2)
+SEARCH = Search(slack=(0.0, 0.2), density=(0.3, 0.6))
+TIBETAN = "བོད་སྐད་དང་བོད་ཡིག "
+
+
+def make_config(folders: Folders, path: Path, **more: object) -> Path:
+    """Write a config of a triple, whose SFT model is told by its slack."""
+    data: dict[str, object] = {
+        "merge_method": "slack_ties",
+        "base_model": str(folders.base),
+        "models": [
+            {"model": str(folders.ct), "parameters": {"weight": 1.0, "density": 0.5}},
+            {
+                "model": str(folders.sft),
+                "parameters": {"weight": 1.0, "density": 0.5, "slack": 0.1},
+            },
+        ],
+        "parameters": {"normalize": False},
+        "out_dtype": "float32",
+        **more,
+    }
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture
+def config(triple: Folders, tmp_path: Path) -> Path:
+    """The config of the triple."""
+    return make_config(triple, tmp_path / "a.yml")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A text, longer than the model's context."""
+    path = tmp_path / "text.txt"
+    path.write_text(TIBETAN * 40, "utf-8")
+    return path
+
+
+def test_kept_is_what_reports_say(config: Path, tmp_path: Path) -> None:
+    """Each trial has the shares of a report of that config; the score is their harmonic mean."""
+    found = tune_config(config, search=SEARCH, quiet=True)
+
+    assert len(found.results) == 5
+    for number, result in enumerate(found.results):
+        data = yaml.safe_load(config.read_text())
+        for place, part in enumerate(data["models"]):
+            for name, value in result.values.items():
+                if name == "density" or place == 1:
+                    part["parameters"][name] = value
+        roles = {"ct": [data["models"][0]["model"]], "sft": [data["models"][1]["model"]]}
+        data["slack_ties"] = {"recipe": 1, "roles": roles}
+        one = tmp_path / f"one{number}.yml"
+        one.write_text(yaml.safe_dump(data))
+        report, _ = make_report(one, tmp_path / f"r{number}", quiet=True)
+        ct, sft = (Figures(report.total, t).top_kept(TOP, CONFIG) for t in (0, 1))
+        assert dict(result.parts) == {"ct": ct, "sft": sft}
+        assert result.score == pytest.approx(2 / (1 / ct + 1 / sft))
+    assert found.best.score == max(result.score for result in found.results)
+
+
+def test_perplexity_is_that_of_the_model_on_disk(config: Path, text: Path, tmp_path: Path) -> None:
+    """Merged, saved, loaded by transformers and run: the same number, for the config as it is."""
+    found = tune_config(
+        config, metric="perplexity", text=text, search=Search(slack=(0.0,)), quiet=True
+    )
+
+    merge_models(config, tmp_path / "out", quiet=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "out")(
+        text.read_text("utf-8"), return_tensors="pt", verbose=False
+    ).input_ids[0]
+    longest = model.config.max_position_embeddings
+    assert len(tokens) > 2 * longest
+    losses = []
+    with torch.no_grad():
+        for start in range(0, len(tokens) - 1, longest - 1):
+            piece = tokens[start : start + longest]
+            logits = model(piece[None]).logits[0].log_softmax(-1)
+            losses += [-float(logits[i, piece[i + 1]]) for i in range(len(piece) - 1)]
+    assert len(losses) == len(tokens) - 1
+    expected = math.exp(sum(losses) / len(losses))
+    assert found.results[0].score == pytest.approx(expected, rel=1e-5)
+    assert found.results[0].score != found.results[1].score
+
+
+@pytest.mark.parametrize("metric", ["kept", "perplexity"])
+def test_a_search_that_was_stopped_gives_the_same_table(
+    metric: str, config: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the third trial: the next run has two left to do, and the same results."""
+    how = {"metric": metric, "search": SEARCH, "quiet": True}
+    how |= {"text": text} if metric == "perplexity" else {}
+    whole = tune_config(config, study=tmp_path / "whole.json", **how)
+    add, done = Study.add, []
+
+    def stop(self: Study, result: Result) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        add(self, result)
+        done.append(result)
+
+    monkeypatch.setattr(Study, "add", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tune_config(config, study=tmp_path / "half.json", **how)
+    monkeypatch.setattr(Study, "add", add)
+    assert len(json.loads((tmp_path / "half.json").read_text())["trials"]) == 3
+    tried = []
+    monkeypatch.setattr(Trial, "__init__", _noting(Trial.__init__, tried))
+
+    again = tune_config(config, study=tmp_path / "half.json", **how)
+
+    assert len(tried) == 2
+    assert again.results == whole.results
+    assert again.as_text() == whole.as_text()
+    assert (tmp_path / "half.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def _noting(init: object, tried: list[object]) -> object:
+    def wrapped(self: Trial, *words: object, **named: object) -> None:
+        tried.append(words)
+        init(self, *words, **named)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("metric", ["kept", "perplexity"])
+def test_the_best_config_reproduces_its_score(metric: str, config: Path, text: Path) -> None:
+    """As it is, to the last digit; it names the SFT model also where its slack is 0."""
+    how = {"metric": metric, "quiet": True}
+    how |= {"text": text, "text_sft": text} if metric == "perplexity" else {}
+    found = tune_config(config, search=Search(slack=(0.0,), density=(0.2, 0.9)), **how)
+
+    best = read_recipe(found.config)
+    again = tune_config(found.config, search=Search(slack=(), density=(0.5,)), **how)
+
+    assert again.results[0].score == found.best.score
+    assert best.models_of("sft") == read_recipe(config).models_of("sft")
+    assert f"({found.best.score:.6g})" in best.text.partition("\n")[0]
+
+
+def test_weight_is_of_the_sft_model(config: Path) -> None:
+    """And density of all: the best config says so."""
+    search = Search(slack=(0.0,), density=(1.0,), weight=(40.0,))
+
+    found = tune_config(config, search=search, quiet=True)
+
+    result = found.results[1]
+    assert result.values == {"slack": 0.0, "density": 1.0, "weight": 40.0}
+    assert result.parts["sft"] == 1.0
+    assert found.results[1].parts["ct"] < found.results[0].parts["ct"]
+
+
+def test_optuna_goes_on_where_it_was(config: Path, tmp_path: Path) -> None:
+    """Five trials, then eight: the first five are the same, and are not merged again."""
+    how = {"study": tmp_path / "s.json", "quiet": True}
+    first = tune_config(config, search=Search(trials=5), **how)
+
+    second = tune_config(config, search=Search(trials=8), **how)
+
+    assert second.results[: len(first.results)] == first.results
+    assert len(second.results) > len(first.results)
+    assert second.best.score >= first.best.score
+
+
+def test_without_optuna_the_pip_command_is_said(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid needs nothing."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+
+    with pytest.raises(SlackTiesError, match="Optuna") as caught:
+        tune_config(config, search=Search(trials=3))
+
+    assert "pip install 'slack-ties[tune]'" in caught.value.hint
+
+
+def test_an_extended_vocabulary_is_scored_with_its_tokenizer(
+    triple: Folders, tmp_path: Path, text: Path
+) -> None:
+    """That of the model that the config names; the embedding has its rows."""
+    ct = extend(tmp_path / "ct", triple.ct)
+    config = make_config(
+        Folders(triple.base, ct, triple.sft), tmp_path / "a.yml", tokenizer={"source": str(ct)}
+    )
+
+    found = tune_config(
+        config, metric="perplexity", text=text, search=Search(slack=(0.2,)), quiet=True
+    )
+
+    assert all(math.isfinite(result.score) for result in found.results)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe", "not UTF-8"), (None, "cannot read")],
+)
+def test_bad_texts_are_refused_before_a_model_is_read(
+    content: bytes | None, said: str, tmp_path: Path
+) -> None:
+    """The models of this config are nowhere."""
+    config = make_config(
+        Folders(Path("no/base"), Path("no/ct"), Path("no/sft")), tmp_path / "a.yml"
+    )
+    text = tmp_path / "text.txt"
+    if content is not None:
+        text.write_bytes(content)
+
+    with pytest.raises(SlackTiesError, match=said):
+        tune_config(config, metric="perplexity", text=text)
+
+
+def test_what_cannot_be_tuned_is_refused(triple: Folders, tmp_path: Path, text: Path) -> None:
+    """No SFT model, a single model, another method, a text that is not used or missing."""
+    part = {"model": str(triple.ct), "parameters": {"weight": 1.0}}
+    other = {"model": str(triple.sft), "parameters": {"weight": 1.0}}
+    unknown = make_config(triple, tmp_path / "b.yml", models=[part, other])
+    with pytest.raises(RecipeError, match="which model is the SFT model") as caught:
+        tune_config(unknown)
+    assert "roles" in caught.value.hint
+    with pytest.raises(RecipeError, match="a single model"):
+        tune_config(make_config(triple, tmp_path / "c.yml", models=[other]))
+    linear = make_config(triple, tmp_path / "d.yml", merge_method="linear", parameters={})
+    with pytest.raises(RecipeError, match="alone"):
+        tune_config(linear)
+    config = make_config(triple, tmp_path / "e.yml")
+    with pytest.raises(SlackTiesError, match="goes with --metric perplexity"):
+        tune_config(config, text=text)
+    with pytest.raises(SlackTiesError, match="needs a text"):
+        tune_config(config, metric="perplexity")
+    with pytest.raises(SlackTiesError, match="slack must be"):
+        Search(slack=(1.5,))
+
+
+def test_a_model_without_delta_cannot_be_tuned(triple: Folders, tmp_path: Path) -> None:
+    """There is no share of nothing; the study holds nothing afterwards."""
+    same = tmp_path / "same"
+    same.mkdir()
+    for path in triple.base.iterdir():
+        (same / path.name).write_bytes(path.read_bytes())
+    config = make_config(Folders(triple.base, triple.ct, same), tmp_path / "a.yml")
+
+    with pytest.raises(SlackTiesError, match="does not differ from the base"):
+        tune_config(config, quiet=True)
+
+    assert not (tmp_path / "a-tuned.yml").exists()
+
+
+def test_nan_is_an_error_as_in_a_merge(triple: Folders, tmp_path: Path) -> None:
+    """It names model and tensor."""
+    model = AutoModelForCausalLM.from_pretrained(triple.sft)
+    with torch.no_grad():
+        model.model.norm.weight[3] = math.nan
+    model.save_pretrained(tmp_path / "bad")
+    config = make_config(Folders(triple.base, triple.ct, tmp_path / "bad"), tmp_path / "a.yml")
+
+    with pytest.raises(CheckpointError, match=r"model\.norm.*bad.*NaN"):
+        tune_config(config, quiet=True)
+
+
+def test_a_study_of_something_else_is_refused(config: Path, tmp_path: Path) -> None:
+    """Another config, another metric, a file that is none: nothing of it is overwritten."""
+    study = tmp_path / "s.json"
+    tune_config(config, search=Search(slack=(0.0,)), study=study, quiet=True)
+    before = study.read_bytes()
+    config.write_text(config.read_text() + "# changed\n")
+
+    with pytest.raises(OutputError, match="study of another config"):
+        tune_config(config, study=study)
+    assert study.read_bytes() == before
+    study.write_text("{")
+    with pytest.raises(OutputError, match="damaged"):
+        tune_config(config, study=study)
+
+
+def test_the_page_has_a_curve_and_the_table(config: Path) -> None:
+    """A line for each combination of the other values, the best one marked."""
+    found = tune_config(config, search=SEARCH, quiet=True)
+
+    page = found.page.read_text("utf-8")
+    assert page.count('<path class="line') == 4  # two lines, and their keys
+    assert page.count("<tr>") == 6
+    assert f"* {key_of(found.best.values)}" in page
+    assert "<script" not in page
