@@ -30,6 +30,11 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
             else ["not measured"],
         ),
         (
+            "report",
+            ["--size", "tiny", "--rounds", "1"],
+            ["slack-ties merge --report", "merge and count"],
+        ),
+        (
             "gpu",
             ["--rounds", "1"],
             ["copy", "slack_ties"] if torch.cuda.is_available() else ["not measured"],

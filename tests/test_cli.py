@@ -23,6 +23,7 @@ from triple import Folders
 
 COMMANDS = [
     *("languages", "config", "plan", "merge", "card", "publish", "run", "recipes", "verify"),
+    *("report", "compare", "tune"),
     *("recipes search", "recipes pull", "recipes adapt"),
 ]
 PROGRAM = Path(sys.executable).with_name("slack-ties")

@@ -110,7 +110,11 @@ def test_the_help_is_current() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/licenses.md"]
+    "name",
+    [
+        *("README.md", "CONTRIBUTING.md", "docs/method.md", "docs/licenses.md"),
+        *("docs/report.md", "docs/tune.md"),
+    ],
 )
 def test_links_within_the_repository_lead_somewhere(name: str) -> None:
     """Relative links name files that are there."""

@@ -7,6 +7,7 @@ file at each start of an environment that has slack-ties (see `_mergekit_hook.py
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from slack_ties.card import write_card
+    from slack_ties.compare import compare_merges
     from slack_ties.config import Choices, write_configs
     from slack_ties.errors import SlackTiesError
     from slack_ties.languages import list_languages
@@ -15,14 +16,18 @@ if TYPE_CHECKING:
     from slack_ties.plan import plan_merge
     from slack_ties.publish import publish_model
     from slack_ties.recipes import adapt_recipe, pull_recipe, search_recipes
+    from slack_ties.report import make_report
     from slack_ties.run import run_all
+    from slack_ties.tune import tune_config
     from slack_ties.verify import verify_model
 
 __all__ = [
     "Choices",
     "SlackTiesError",
     "adapt_recipe",
+    "compare_merges",
     "list_languages",
+    "make_report",
     "merge_models",
     "plan_merge",
     "publish_model",
@@ -30,6 +35,7 @@ __all__ = [
     "run_all",
     "search_recipes",
     "slack_ties_merge",
+    "tune_config",
     "verify_model",
     "write_card",
     "write_configs",
@@ -41,7 +47,9 @@ _HOME = {
     "Choices": "config",
     "SlackTiesError": "errors",
     "adapt_recipe": "recipes",
+    "compare_merges": "compare",
     "list_languages": "languages",
+    "make_report": "report",
     "merge_models": "merge",
     "plan_merge": "plan",
     "publish_model": "publish",
@@ -49,6 +57,7 @@ _HOME = {
     "run_all": "run",
     "search_recipes": "recipes",
     "slack_ties_merge": "method",
+    "tune_config": "tune",
     "verify_model": "verify",
     "write_card": "card",
     "write_configs": "config",

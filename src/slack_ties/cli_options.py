@@ -21,9 +21,11 @@ __all__ = [
     "choices",
     "collection_option",
     "license_options",
+    "numbers_option",
     "parse_size",
     "public_option",
     "quiet",
+    "report_option",
     "timeout_option",
     "update_option",
 ]
@@ -206,6 +208,21 @@ def _one_or_by_role(
     return {key: number for mapping in mappings for key, number in mapping.items()} or None
 
 
+def numbers_option(flag: str, help_text: str) -> Callable[[F], F]:
+    """Return an option of several numbers: 0,0.1,0.2."""
+
+    def numbers(
+        _ctx: click.Context, _param: click.Parameter, value: str | None
+    ) -> tuple[float, ...]:
+        try:
+            return tuple(float(one) for one in value.split(",")) if value else ()
+        except ValueError:
+            msg = f"{value!r} is not a list of numbers as in 0,0.1,0.2"
+            raise click.BadParameter(msg) from None
+
+    return click.option(flag, metavar="NUMBER,...", callback=numbers, help=help_text)
+
+
 def license_options(function: F) -> F:
     """Add the options that state a licence; they arrive as `license`, a `Stated` or None."""
 
@@ -242,6 +259,9 @@ public_option = click.option(
     default=False,
     show_default="private",
     help="Who may see the repository. One that is there is not changed in this.",
+)
+report_option = click.option(
+    "--report", is_flag=True, help="Say what is kept and what is lost: report.json, report.html."
 )
 update_option = click.option(
     "--update", is_flag=True, help="Replace what is there, if it is not of the same recipe."

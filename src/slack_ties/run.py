@@ -17,6 +17,7 @@ from slack_ties.licenses import Stated
 from slack_ties.merge import check_output, merge_models
 from slack_ties.recipe import Recipe, read_recipe
 from slack_ties.record import CONFIG_FILE
+from slack_ties.report import check_reportable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -54,6 +55,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     stream: bool = False,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     allow_unrelated: bool = False,
+    report: bool = False,
     patience: Patience | None = None,
     api: HfApi | None = None,
 ) -> Result:
@@ -71,6 +73,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
             `out` holds everything else in the end. Interrupted, the same call goes on.
         license: The merged model's licence, if it is not to follow from its parents'.
         allow_unrelated: Merge models though their weights have nothing in common.
+        report: Put report.json and report.html beside the model.
         patience: How long to wait for the Hub when publishing.
         api: The Hub client; the default one if not given.
 
@@ -87,6 +90,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
     recipe = _recipe(what, choices, api)
+    if report:
+        check_reportable(recipe, merged=True, streamed=stream)
     _check_place(out, streamed=stream)
     out = out.resolve() if out.is_symlink() else out  # what a link leads to takes the result
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
@@ -94,7 +99,13 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     LOG.info("[1/%d] config  %s%s", 4 if publish else 3, recipe.where, language)
 
     merge = partial(
-        merge_models, recipe, out, options=options, quiet=quiet, allow_unrelated=allow_unrelated
+        merge_models,
+        recipe,
+        out,
+        options=options,
+        quiet=quiet,
+        allow_unrelated=allow_unrelated,
+        report=report,
     )
     if not publish:
         from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
