@@ -266,6 +266,44 @@ def test_options_of_a_licence_that_do_not_go_together(invoke: Invoke, words: lis
     assert invoke(*words).exit_code == 2
 
 
+def test_a_merge_is_seen_compared_and_tuned(invoke: Invoke, triple: Folders) -> None:
+    """Each command prints a screenful, or what a script reads, and leaves its files."""
+    invoke("config", "bo", *models(triple), "-o", ".", "--quiet")
+
+    merged = invoke("merge", "bo.yml", "out", "--report")
+
+    assert merged.exit_code == 0, merged.output
+    assert "Plain TIES (slack 0) drops" in merged.stdout
+    assert {path.name for path in Path("out").glob("report.*")} == {"report.json", "report.html"}
+    seen = invoke("report", "bo.yml", "--json", "--quiet")
+    report = json.loads(seen.stdout)
+    assert report["folder"] == "bo-report"
+    assert report["total"] == json.loads(Path("out/report.json").read_text("utf-8"))["total"]
+    assert invoke("report", "bo.yml", "-q").stdout == f"{Path('bo-report') / 'report.html'}\n"
+    side = invoke("compare", "out", "bo-report", "--json")
+    differing = [row for row in json.loads(side.stdout)["rows"] if row["one"] != row["other"]]
+    assert differing == []
+    tuned = invoke("tune", "bo.yml", "--slack", "0,0.2", "--quiet")
+    assert tuned.stdout == "bo-tuned.yml\n"
+    table = invoke("tune", "bo.yml", "--slack", "0,0.2").stdout.splitlines()
+    assert len([line for line in table if line.startswith("* ")]) == 1
+    assert invoke("plan", "bo-tuned.yml", "--quiet").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "nowhere.yml"], "no config file"),
+        (["compare", "nowhere", "b.yml"], "no config file"),
+        (["tune", "nowhere.yml"], "no config file"),
+        (["tune", "x.yml", "--slack", "2"], "slack must be in [0, 1]"),
+    ],
+)
+def test_what_cannot_be_seen(invoke: Invoke, words: list[str], said: str) -> None:
+    """One line, as for every command."""
+    assert said in error_of(invoke(*words))
+
+
 def test_quiet_and_json(invoke: Invoke, triple: Folders) -> None:
     """A script reads one JSON object and nothing else."""
     result = invoke("run", "bo", *models(triple), "--out", "out dir", "--quiet", "--json")
