@@ -265,6 +265,8 @@ def test_a_stop_is_heard_while_the_hub_is_silent(
                 "HF_TOKEN": TOKEN,
                 "HF_HOME": str(tmp_path / "home"),
             },
+            # Whoever started the tests may have told them to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -274,7 +276,10 @@ def test_a_stop_is_heard_while_the_hub_is_silent(
         server.hub.watcher = lambda request: waiting.set() if request.startswith("PUT") else None
         assert waiting.wait(60)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=30)
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
 
     assert process.returncode != 0
     assert "stopped: the same command goes on" in output

@@ -1139,8 +1139,8 @@ def main() -> None:
 
 def _leave(stop: SystemExit) -> None:
     """End at once after an error or a stop: Python would wait for threads that wait for the Hub."""
-    others = [thread for thread in threading.enumerate() if thread != threading.main_thread()]
-    if stop.code and not all(thread.daemon for thread in others):
+    # It does so for those of a pool even if they are daemons.
+    if stop.code and threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(stop.code if isinstance(stop.code, int) else 1)
