@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
+from command import environment, files_on_main, kill_at
 from hub_server import Fault, Hub, Token, serving
 from slack_ties.card import write_card
 from slack_ties.config import Choices, make_config
@@ -101,18 +102,10 @@ def run(case: tuple[str, str, float], prepared: Path, folder: Path) -> Outcome:
         kind, _, after = kind.partition(" after the ")
         server.hub.faults.append(Fault(kind, how, times, after))
         command = [sys.executable, "-m", "slack_ties", "publish", str(model), REPO]
-        env = {
-            **os.environ,
-            "HF_ENDPOINT": server.url,
-            "HF_TOKEN": TOKEN,
-            "HF_HOME": str(folder / "home"),
-            "HF_DEBUG": "1",
-        }
-        if kind in XET:
-            del env["HF_HUB_DISABLE_XET"]
+        env = environment(server, folder / "home", TOKEN, xet=kind in XET)
         done = subprocess.run(
             [*command, "--update", "--timeout", str(TIMEOUT), "--debug"],
-            env=env,
+            env={**env, "HF_DEBUG": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -140,12 +133,7 @@ def on_main(outcome: Outcome, prepared: Path) -> tuple[str, int]:
     hub = Hub(outcome.root)
     if REPO not in hub.repos():
         return "nothing", 0
-    state: dict[str, Any] = hub.repo(REPO, Token("me"))
-    files = {
-        name: hub.blob(file["lfs"] or file["oid"]).read_bytes()
-        for name, file in hub.revision(state, "main")["files"].items()
-        if name != ".gitattributes"
-    }
+    files, state = files_on_main(hub, REPO, "me"), hub.repo(REPO, Token("me"))
     merges = [one for one in hub.history(state, "main") if one["title"].startswith("Merge")]
     for name, folder in {"old": prepared / "old", "new": outcome.model}.items():
         if files == {path.name: path.read_bytes() for path in folder.iterdir()}:
@@ -195,42 +183,23 @@ def test_whatever_goes_wrong(
     assert on_main(outcome, prepared) == done
 
 
-def kill_at(count: int, prepared: Path, folder: Path) -> tuple[Outcome, list[str]]:
+def publish_until(count: int, prepared: Path, folder: Path) -> tuple[Outcome, list[str]]:
     """Publish a model in shards, and kill the command when it makes its request `count`."""
     model = shutil.copytree(prepared / "old", folder / "old")
     root = folder / "hub"
     with serving(root, TOKENS) as server:
-        command = [sys.executable, "-m", "slack_ties", "publish", str(model), REPO]
-        process = subprocess.Popen(
-            command,
-            env={
-                **os.environ,
-                "HF_ENDPOINT": server.url,
-                "HF_TOKEN": TOKEN,
-                "HF_HOME": str(folder / "home"),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
-
-        def watch(_: str) -> None:
-            if len(server.hub.requests) == count:
-                process.kill()
-
-        server.hub.watcher = watch
-        output, _ = process.communicate(timeout=300)
-        return Outcome(process.returncode, output, root, model), server.hub.requests
+        words = ["publish", str(model), REPO]
+        killed = kill_at(count, words, server, environment(server, folder / "home", TOKEN))
+    return Outcome(killed.code, killed.output, root, model), killed.requests
 
 
 def test_killed_at_ten_points(prepared: Path, tmp_path: Path) -> None:
     """Main is empty or complete; the same command again completes it, and sends nothing twice."""
-    _, all_requests = kill_at(0, prepared, tmp_path / "whole")
+    _, all_requests = publish_until(0, prepared, tmp_path / "whole")
     points = random.Random(5).sample(range(2, len(all_requests)), 10)  # noqa: S311 - no secret
     with ThreadPoolExecutor(4) as pool:
         killed = list(
-            pool.map(lambda count: kill_at(count, prepared, tmp_path / str(count)), points)
+            pool.map(lambda count: publish_until(count, prepared, tmp_path / str(count)), points)
         )
 
     resumed = 0
@@ -259,12 +228,7 @@ def test_a_stop_is_heard_while_the_hub_is_silent(
         server.hub.faults.append(Fault("put", "stalled", math.inf))
         process = subprocess.Popen(
             [sys.executable, "-m", "slack_ties", "publish", str(model), REPO],
-            env={
-                **os.environ,
-                "HF_ENDPOINT": server.url,
-                "HF_TOKEN": TOKEN,
-                "HF_HOME": str(tmp_path / "home"),
-            },
+            env=environment(server, tmp_path / "home", TOKEN),
             # Whoever started the tests may have told them to ignore it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from safetensors.torch import save_file
 
+from command import Killed, environment, files_on_main, kill_at
 from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config import Choices, make_config
 from slack_ties.destination import Destination, check_publish
@@ -66,15 +67,7 @@ def stream_it(triple: Folders, out: Path, api: HfApi, **changes: Any) -> Any:
 
 def on_main(root: Path) -> dict[str, bytes]:
     """Return the files of the model on a Hub's main, without the Hub's own."""
-    hub = Hub(root)
-    if REPO not in hub.repos():
-        return {}
-    files = hub.revision(hub.repo(REPO, Token("me")), "main")["files"]
-    return {
-        name: hub.blob(file["lfs"] or file["oid"]).read_bytes()
-        for name, file in files.items()
-        if name != ".gitattributes"
-    }
+    return files_on_main(Hub(root), REPO, "me")
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -134,52 +127,24 @@ def test_files_are_sent_while_others_are_merged(
     assert len(seen) == 4
 
 
-@dataclass
-class Killed:
-    """What a run that was killed left behind."""
-
-    code: int
-    output: str
-    folder: Path
-    requests: list[str]
-
-
-def kill_at(count: int, triple: Folders, folder: Path, *, xet: bool = False) -> Killed:
+def stream_until(count: int, triple: Folders, folder: Path, *, xet: bool = False) -> Killed:
     """Stream in a process of its own, and kill it when it makes its request `count`."""
-    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
-    command = [sys.executable, "-m", "slack_ties", "run", "bo", *map(str, models)]
-    command += ["--out", str(folder / "out"), "--publish", REPO, "--stream"]
-    folder.mkdir()
+    words = command_of(triple, folder)
     with serving(folder / "hub", TOKENS) as server:
-        env = {
-            **os.environ,
-            "HF_ENDPOINT": server.url,
-            "HF_TOKEN": TOKEN,
-            "HF_HOME": str(folder / "home"),
-        }
-        if xet:
-            del env["HF_HUB_DISABLE_XET"]
-        process = subprocess.Popen(
-            [*command, "--out-shard-size", str(SHARD)],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
+        env = environment(server, folder / "home", TOKEN, xet=xet)
+        return kill_at(count, [*words, "--out-shard-size", str(SHARD)], server, env)
 
-        def watch(_: str) -> None:
-            if len(server.hub.requests) == count:
-                process.kill()
 
-        server.hub.watcher = watch
-        output, _ = process.communicate(timeout=300)
-        return Killed(process.returncode, output, folder, server.hub.requests)
+def command_of(triple: Folders, folder: Path) -> list[str]:
+    """Return the words of a run that streams."""
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    words = ["run", "bo", *map(str, models), "--out", str(folder / "out")]
+    return [*words, "--publish", REPO, "--stream"]
 
 
 def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> None:
     """Main is empty or complete; the same command again completes it, and sends nothing twice."""
-    complete = kill_at(0, triple, tmp_path / "whole")
+    complete = stream_until(0, triple, tmp_path / "whole")
     assert complete.code == 0, complete.output
     assert TOKEN not in complete.output
     uploads = [i for i, r in enumerate(complete.requests, 1) if r.startswith("PUT")]
@@ -187,31 +152,34 @@ def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> N
     draw = random.Random(6)  # noqa: S311 - no secret
     points = {*draw.sample(range(uploads[0], uploads[-1]), 6), *draw.sample(range(9, last + 1), 4)}
     with ThreadPoolExecutor(3) as pool:
-        killed = list(pool.map(lambda n: kill_at(n, triple, tmp_path / str(n)), sorted(points)))
+        killed = list(
+            pool.map(lambda n: stream_until(n, triple, tmp_path / str(n)), sorted(points))
+        )
 
     resumed = 0
-    for one in killed:
+    for number, one in zip(sorted(points), killed, strict=True):
+        folder = tmp_path / str(number)
         assert one.code != 0, one.output
-        assert not (one.folder / "out").exists()
-        assert set(on_main(one.folder / "hub")) in (set(), set(on_main(tmp_path / "whole" / "hub")))
-        state = one.folder / ".out.stream" / "stream.json"
+        assert not (folder / "out").exists()
+        assert set(on_main(folder / "hub")) in (set(), set(on_main(tmp_path / "whole" / "hub")))
+        state = folder / ".out.stream" / "stream.json"
         known = len(json.loads(state.read_text())["done"]) if state.is_file() else 0
-        with serving(one.folder / "hub", TOKENS) as server:
-            there = {path.name for path in (one.folder / "hub" / "objects").glob("?" * 64)}
+        with serving(folder / "hub", TOKENS) as server:
+            there = {path.name for path in (folder / "hub" / "objects").glob("?" * 64)}
             api = HfApi(endpoint=server.url, token=TOKEN)
-            stream_it(triple, one.folder / "out", api)
+            stream_it(triple, folder / "out", api)
             assert not there & set(server.hub.received)
             assert len(api.list_repo_commits(REPO)) == 2  # the Hub's own, and ours
         resumed += known > 0
-        published = on_main(one.folder / "hub")
+        published = on_main(folder / "hub")
         assert {name: published[name] for name in weights(whole)} == weights(whole)
-        assert not list(one.folder.glob(".out*"))
+        assert not list(folder.glob(".out*"))
     assert resumed >= 3
 
 
 def test_by_xet(triple: Folders, whole: Path, tmp_path: Path) -> None:
     """The way that most people's files go: the same model, and the same after a kill."""
-    complete = kill_at(0, triple, tmp_path / "whole", xet=True)
+    complete = stream_until(0, triple, tmp_path / "whole", xet=True)
     assert complete.code == 0, complete.output
     assert not any("/lfs/" in request for request in complete.requests)
     published = on_main(tmp_path / "whole" / "hub")
@@ -219,7 +187,7 @@ def test_by_xet(triple: Folders, whole: Path, tmp_path: Path) -> None:
     shards = [i for i, r in enumerate(complete.requests, 1) if r == "POST /cas/v1/shards"]
     assert len(shards) == 4
 
-    killed = kill_at(shards[2], triple, tmp_path / "killed", xet=True)
+    killed = stream_until(shards[2], triple, tmp_path / "killed", xet=True)
 
     assert killed.code != 0
     assert on_main(tmp_path / "killed" / "hub") == {}
@@ -430,18 +398,13 @@ def test_a_full_disk(triple: Folders, tmp_path: Path) -> None:
     """One line and no traceback; what was sent is remembered."""
     import resource  # noqa: PLC0415 - Linux has it
 
-    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
-    command = [sys.executable, "-m", "slack_ties", "run", "bo", *map(str, models)]
-    command += ["--out", str(tmp_path / "out"), "--publish", REPO, "--stream"]
+    command = [sys.executable, "-m", "slack_ties", *command_of(triple, tmp_path)]
     with serving(tmp_path / "hub", TOKENS) as server:
         done = subprocess.run(
             command,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, 32_000)),
             env={
-                **os.environ,
-                "HF_ENDPOINT": server.url,
-                "HF_TOKEN": TOKEN,
-                "HF_HOME": str(tmp_path / "home"),
+                **environment(server, tmp_path / "home", TOKEN),
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             capture_output=True,

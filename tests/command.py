@@ -1,0 +1,64 @@
+"""The command line in a process of its own, against a Hub of the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub_server import Hub, Server, Token
+
+
+@dataclass
+class Killed:
+    """How a command ended."""
+
+    code: int
+    output: str
+    requests: list[str]
+
+
+def environment(server: Server, home: Path, token: str, *, xet: bool = False) -> dict[str, str]:
+    """Return the environment of a command that is to speak to this Hub; by hf_xet if asked for."""
+    own = {"HF_ENDPOINT": server.url, "HF_TOKEN": token, "HF_HOME": str(home)}
+    variables = {**os.environ, **own}
+    if xet:
+        del variables["HF_HUB_DISABLE_XET"]
+    return variables
+
+
+def kill_at(
+    count: int, words: Sequence[str], server: Server, environment: dict[str, str]
+) -> Killed:
+    """Run `slack-ties` with these words, and kill it when it makes its request `count`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slack_ties", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+
+    def watch(_: str) -> None:
+        if len(server.hub.requests) == count:
+            process.kill()
+
+    server.hub.watcher = watch
+    output, _ = process.communicate(timeout=300)
+    return Killed(process.returncode, output, server.hub.requests)
+
+
+def files_on_main(hub: Hub, repo_id: str, user: str) -> dict[str, bytes]:
+    """Return the files of a repository's main without the Hub's own; none if there is none."""
+    if repo_id not in hub.repos():
+        return {}
+    files = hub.revision(hub.repo(repo_id, Token(user)), "main")["files"]
+    return {
+        name: hub.blob(file["lfs"] or file["oid"]).read_bytes()
+        for name, file in files.items()
+        if name != ".gitattributes"
+    }
