@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
+from slack_ties.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ class Text:
     @property
     def digest(self) -> str:
         """The SHA-256 of what it says."""
-        return sha256(self.content.encode()).hexdigest()
+        return sha256_of(self.content)
 
 
 def read_text(path: Path) -> Text:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, SlackTiesError
-from slack_ties.figures import Figures
-from slack_ties.reading import IMPORTANT
-from slack_ties.report_page import config_slack
-from slack_ties.tally import CONFIG, GRID, TIES, TOPS
+from slack_ties.series import Points, config_slack, lost_by_layer, slack_curves
+from slack_ties.tally import GRID
 
 if TYPE_CHECKING:
     from slack_ties.report_file import Report
@@ -85,31 +83,23 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def _draw(axes: Any, name: str, points: Points, colour: int, style: int) -> None:
+    known = [(x, 100 * y) for x, y in points if y is not None]
+    axes.plot(
+        [x for x, _ in known],
+        [y for _, y in known],
+        label=_plain(name),
+        color=COLOURS[colour % len(COLOURS)],
+        linestyle=STYLES[style % len(STYLES)],
+        marker="o",
+        markersize=3,
+    )
+
+
 def _lost_by_layer(report: Report, path: Path) -> Path:
     figure, axes = new_figure("layer", "top-10 % entries lost, %")
-    shown = [t for t, model in enumerate(report.models) if model.varied]
-    shown = shown or list(range(len(report.models)))
-    number = 0
-    for t in shown:
-        for name, level in (("TIES (slack 0)", TIES), ("this model", CONFIG)):
-            if level == CONFIG and report.method != "slack_ties":
-                continue
-            found = [
-                (layer, 100 * share)
-                for layer, tally in report.layers.items()
-                if (share := Figures(tally, t).top_lost(IMPORTANT, level)) is not None
-            ]
-            label = name if len(shown) == 1 else f"{report.models[t].label}, {name}"
-            axes.plot(
-                [x for x, _ in found],
-                [y for _, y in found],
-                label=_plain(label),
-                color=COLOURS[number % len(COLOURS)],
-                linestyle=STYLES[number % len(STYLES)],
-                marker="o",
-                markersize=3,
-            )
-            number += 1
+    for number, (name, points, _) in enumerate(lost_by_layer(report, "this model")):
+        _draw(axes, name, points, number, number)
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     return save_figure(figure, axes, path)
@@ -117,29 +107,9 @@ def _lost_by_layer(report: Report, path: Path) -> Path:
 
 def _slack_curve(report: Report, path: Path) -> Path:
     figure, axes = new_figure("slack", "entries, %")
-    first = next(t for t, model in enumerate(report.models) if model.varied)
-    series = {
-        f"kept of the SFT model's top {100 * share:g} %": [
-            (point.slack, point.top_kept[top]) for point in Figures(report.total, first).curve()
-        ]
-        for top, share in enumerate(TOPS)
-        if top > 0
-    }
-    for t, model in enumerate(report.models):
-        if not model.varied:
-            curve = Figures(report.total, t).curve()
-            series[f"lost of what {model.label} keeps"] = [(p.slack, p.lost) for p in curve]
-    for i, (name, points) in enumerate(series.items()):
-        known = [(x, 100 * y) for x, y in points if y is not None]
-        axes.plot(
-            [x for x, _ in known],
-            [y for _, y in known],
-            label=_plain(name),
-            color=COLOURS[(i + 1) % len(COLOURS)],
-            linestyle=STYLES[i % len(STYLES)],
-            marker="o",
-            markersize=3,
-        )
+    kept, lost = slack_curves(report)
+    for i, (name, points) in enumerate([*kept, *lost]):
+        _draw(axes, name, points, i + 1, i)
     slack = config_slack(report)
     if slack is not None and slack <= max(GRID):
         axes.axvline(slack, color="black", linewidth=0.8, linestyle=":")

@@ -34,6 +34,8 @@ class Reading:
 
     sentences: tuple[str, ...]
     slack: float | None = None
+    of_slack: str = ""  # the sentence that goes with a picture of the slacks
+    of_losses: str = ""  # those that go with a picture of what TIES loses
 
 
 def percent(share: float | None) -> str:
@@ -77,9 +79,15 @@ def read_figures(report: Report) -> Reading:
         return Reading((*_without_roles(report), *unchanged))
     if unchanged:
         return Reading((*unchanged, *_without_roles(report)[:1], "No slack is suggested."))
-    sentences = [_sizes(report, sft, ct), *_losses(report, sft, ct), _where(report, sft)]
+    sizes, losses = _sizes(report, sft, ct), _losses(report, sft, ct)
     slack, why = _suggest(report, sft, ct)
-    return Reading(tuple(filter(None, [*sentences, _ties(report, sft), why])), slack)
+    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft), why]
+    return Reading(
+        tuple(filter(None, sentences)),
+        slack,
+        of_slack=losses[1] if len(losses) > 1 else why if slack == 0 else "",
+        of_losses=f"{sizes} {losses[0]}",
+    )
 
 
 def _chosen(report: Report, role: str) -> int | None:

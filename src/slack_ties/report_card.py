@@ -50,20 +50,15 @@ def show_report(folder: Path) -> list[Shown]:
 
 def _choose(report: Report, folder: Path) -> list[Shown]:
     """Return the sentences, each with its picture if that is there."""
-    sentences = read_figures(report).sentences
-    of_losses = [one for one in sentences if "drops" in one and not one.startswith("By layer")]
-    of_slack = [one for one in of_losses if not one.startswith("Plain TIES")]
-    rest = [one for one in sentences if one.startswith(("The CT delta", "Slack", "The config's"))]
-    first = " ".join([*rest[:1], *of_losses[:1]]) or sentences[0]
-    second = next(iter([*rest[1:], *of_slack]), "")
+    reading = read_figures(report)
     return [
         Shown(
-            first,
+            reading.of_losses or reading.sentences[0],
             _there(folder, LOST),
             "Share of the SFT model's top-10 % entries lost to the election, by layer",
         ),
         Shown(
-            second,
+            reading.of_slack,
             _there(folder, SLACKS),
             "Share of the SFT model's most important entries kept, and of the CT model's lost, "
             "by slack",

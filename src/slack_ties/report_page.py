@@ -13,7 +13,8 @@ from slack_ties.anatomy import KINDS
 from slack_ties.charts import Line, heat_map, line_chart
 from slack_ties.figures import Figures, conflict_share, cosine, same_sign
 from slack_ties.reading import IMPORTANT, percent, read_figures
-from slack_ties.tally import CONFIG, CONFLICT, RESCUED, TIES, TOPS
+from slack_ties.series import config_slack, lost_by_layer, slack_curves
+from slack_ties.tally import CONFIG, CONFLICT, RESCUED, TIES
 
 if TYPE_CHECKING:
     from slack_ties.report_file import Report
@@ -81,26 +82,13 @@ def make_page(report: Report) -> str:
     )
 
 
-def config_slack(report: Report) -> float | None:
-    """Return the slack that the config gives the models that are varied, if it is one number."""
-    slacks = {model.setting("slack", 0.0) for model in report.models if model.varied}
-    return next(iter(slacks)) if len(slacks) == 1 else None
-
-
 def _charts(report: Report) -> list[tuple[str, str, str]]:
     """Return title, picture and caption of each chart."""
-    varied = [place for place, model in enumerate(report.models) if model.varied]
-    shown = varied or list(range(len(report.models)))
+    varied = any(model.varied for model in report.models)
     layers = report.layers
     lost = [
-        Line(
-            f"{report.models[t].label}, {name}" if len(shown) > 1 else name,
-            [(n, Figures(tally, t).top_lost(IMPORTANT, level)) for n, tally in layers.items()],
-            1 + (2 * i + k) % 6,
-        )
-        for i, t in enumerate(shown)
-        for k, (name, level) in enumerate((("TIES (slack 0)", TIES), ("this config", CONFIG)))
-        if level == TIES or report.method == "slack_ties"
+        Line(name, points, 1 + number % 6)
+        for name, points, number in lost_by_layer(report, "this config")
     ]
     whose = "SFT model's" if varied else "models'"
     charts = [
@@ -119,7 +107,7 @@ def _charts(report: Report) -> list[tuple[str, str, str]]:
         ),
     ]
     if varied:
-        charts.append(_slack_chart(report, varied))
+        charts.append(_slack_chart(report))
     norms = [
         Line(
             model.label,
@@ -151,21 +139,11 @@ def _conflicts(report: Report) -> str:
     return heat_map("Where the models disagree", rows, columns, values, across="layer")
 
 
-def _slack_chart(report: Report, varied: Sequence[int]) -> tuple[str, str, str]:
-    total, first = report.total, varied[0]
-    lines = [
-        Line(
-            f"kept of the SFT model's top {100 * share:g} %",
-            [(point.slack, point.top_kept[top]) for point in Figures(total, first).curve()],
-            1 + top,
-        )
-        for top, share in enumerate(TOPS)
-        if top > 0  # the first two lie on each other
-    ]
-    for t, model in enumerate(report.models):
-        if not model.varied:
-            points = [(point.slack, point.lost) for point in Figures(total, t).curve()]
-            lines.append(Line(f"lost of what {model.label} keeps", points, 5 + t % 2))
+def _slack_chart(report: Report) -> tuple[str, str, str]:
+    kept, lost = slack_curves(report)
+    lines = [Line(name, points, 2 + i) for i, (name, points) in enumerate(kept)]
+    others = [t for t, model in enumerate(report.models) if not model.varied]
+    lines += [Line(name, points, 5 + t % 2) for t, (name, points) in zip(others, lost, strict=True)]
     slack = config_slack(report)
     mark = (slack, f"config: {slack:g}") if slack is not None and slack <= 0.5 else None  # noqa: PLR2004 - the grid's end
     ticks = {x / 10: f"{x / 10:g}" for x in range(6)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from slack_ties.columns import in_columns
 from slack_ties.errors import visible
 from slack_ties.figures import Figures
 from slack_ties.reading import IMPORTANT, percent, read_figures
@@ -45,16 +46,7 @@ def summarise(report: Report) -> str:
                 _short(figures.top_lost(IMPORTANT, CONFIG)),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines += [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
+    lines += in_columns(rows)
     if len(report.models) > MODELS:
         lines.append(f"and {len(report.models) - MODELS} more models")
     lines += _curve(report)

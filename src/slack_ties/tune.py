@@ -12,14 +12,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.collect import Trial
+from slack_ties.columns import in_columns
 from slack_ties.errors import RecipeError, SlackTiesError
 from slack_ties.figures import Figures
-from slack_ties.files import write_whole
+from slack_ties.files import sha256_of, write_whole
 from slack_ties.perplexity import Scorer, Text, read_text
 from slack_ties.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, read_recipe, reference
 from slack_ties.report import check_reportable
@@ -94,16 +94,7 @@ class Tuned:
             mark = "* " if result is self.best else "  "
             numbers = [f"{result.score:.4f}", *(f"{result.parts[part]:.4f}" for part in parts)]
             rows.append([mark + key_of(result.values), *numbers])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-                ]
-            )
-            for row in rows
-        )
+        return "\n".join(in_columns(rows))
 
 
 def tune_config(  # noqa: PLR0913 - all by name
@@ -150,7 +141,7 @@ def tune_config(  # noqa: PLR0913 - all by name
     if search.trials:
         _check_optuna()
     about = {
-        "config": sha256(recipe.text.encode()).hexdigest(),
+        "config": sha256_of(recipe.text),
         "metric": metric,
         "texts": [one.digest for one in texts],
     }
