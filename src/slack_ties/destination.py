@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -22,18 +21,17 @@ from huggingface_hub.errors import (
 )
 
 from slack_ties.commit import Branch, list_files
-from slack_ties.errors import HubError, OutputError
+from slack_ties.errors import HubError, OutputError, RecipeError
 from slack_ties.hub import API_TIMEOUT, LOGIN, hub_errors
 from slack_ties.patience import Patience
+from slack_ties.recipe import Recipe, parse_recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, read_record
-
-if TYPE_CHECKING:
-    from slack_ties.recipe import Recipe
 
 __all__ = [
     "NOT_OURS_TO_MIND",
     "Destination",
     "Target",
+    "another_recipe",
     "check_publish",
     "check_recipe",
     "look_at_repo",
@@ -202,12 +200,17 @@ def check_recipe(recipe: Recipe, target: Target, patience: Patience, api: HfApi)
             lambda: api.hf_hub_download(to.repo_id, CONFIG_FILE, revision=branch.head)
         )
     try:
-        there = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        there = parse_recipe(Path(path).read_text(encoding="utf-8"), where=CONFIG_FILE)
+    except (OSError, ValueError, RecipeError):
         return
-    if isinstance(there, dict) and _core(there) != _core(recipe.data):
-        msg = f"{to.repo_id!r} holds the merge of another recipe"
-        raise HubError(msg, hint="choose another name, or replace it: --update")
+    if _core(there.data) != _core(recipe.data):
+        raise another_recipe(to)
+
+
+def another_recipe(to: Destination) -> HubError:
+    """Return the error that a repository holds the merge of another recipe."""
+    msg = f"{to.repo_id!r} holds the merge of another recipe"
+    return HubError(msg, hint="choose another name, or replace it: --update")
 
 
 def _core(data: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card import CARD_FILE
+from slack_ties.destination import another_recipe
 from slack_ties.errors import HubError
 from slack_ties.hub import any_matches
 from slack_ties.manifest import WEIGHTS, SentFile, check_weights
@@ -90,8 +91,7 @@ def compare(
     there = branch.files
     same = [one for one, file in files.items() if one in there and file.is_same(there[one])]
     if target.earlier and CONFIG_FILE not in same and not (to.update or to.pull_request):
-        msg = f"{to.repo_id!r} holds the merge of another recipe"
-        raise HubError(msg, hint="choose another name, or replace it: --update")
+        raise another_recipe(to)
     for one in sorted(set(files) & set(there) - set(same)):
         if _is_somebodys(one, files[one], branch, patience, api):
             if is_pointer(files[one].path or Path(one)):

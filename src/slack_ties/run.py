@@ -205,9 +205,10 @@ def _stream(
     except (KeyboardInterrupt, SystemExit):
         LOG.warning("  stopped: the same command goes on from what the Hub has by now")
         raise
+    else:
+        stream.finish()
     finally:
         stream.close()
-    stream.finish()
     return Result(stream.out, record, stream.out / card.name, published)
 
 
