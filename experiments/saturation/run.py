@@ -1,0 +1,201 @@
+"""Run the experiment: `python experiments/saturation/run.py [quick|full]`.
+
+Train, merge and score, some jobs at once, each with one thread. What is done is not done
+again: stop it when you like, and start it again. Results are in results/ beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modes import MODES, Mode
+
+if TYPE_CHECKING:
+    from bench import Bench
+
+HERE = Path(__file__).resolve().parent
+TABLES = {
+    "trials": "trials of *.csv",
+    "tests": "tests-*.csv",
+    "sensitivity": "sensitivity-*.csv",
+    "put_back": "put_back-*.csv",
+    "lost": "lost-*.csv",
+    "three": "three-*.csv",
+    "product": "product.csv",
+}
+PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do for one seed, what it makes, and what must be there before."""
+
+    do: Callable[..., None]
+    bench: Bench
+    arguments: tuple[Any, ...]
+    makes: tuple[Path, ...]
+    needs: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        words = (self.do.__name__.replace("_", " "), *self.arguments)
+        return f"seed {self.bench.seed}: {' '.join(map(str, words))}"
+
+
+def jobs(mode: Mode, work: Path) -> list[Job]:
+    """Return all jobs, in the order in which they are started if nothing is missing."""
+    import models
+    import questions
+    from bench import Bench
+
+    made: list[Job] = []
+    benches = [Bench(mode, work, seed) for seed in range(mode.seeds)]
+
+    def add(
+        do: Callable[..., None],
+        *arguments: Any,
+        makes: Sequence[str],
+        needs: Sequence[str] = (),
+        of_all: Sequence[str] = (),
+    ) -> None:
+        """Add a job for each seed; models and tables by their names, `of_all` for all seeds."""
+        for bench in benches:
+            paths = tuple(_path(bench, name) for name in makes)
+            needed = [_path(bench, name) for name in needs]
+            needed += [_path(each, name) for each in benches for name in of_all]
+            made.append(Job(do, bench, arguments, paths, tuple(needed)))
+
+    add(models.make_base, makes=["base"])
+    for language, cts in (("x", mode.cts), ("y", (mode.three_ct,))):
+        folders = [f"ct-{language}-{ct}" for ct in cts]
+        add(models.make_ct, language, cts, makes=folders, needs=["base"])
+    for sft in mode.sft:
+        names = [f"sft-{sft}", f"trials of sft-{sft}-0.csv"]
+        add(models.make_sft, sft, makes=names, needs=["base"])
+    for sft, ct in mode.cells:
+        cell, pair = f"{sft}-{ct}", (f"sft-{sft}", f"ct-x-{ct}")
+        then = f"trials of ct_then_sft-{cell}.csv"
+        add(models.make_ct_then_sft, sft, ct, makes=[then], needs=pair)
+        add(questions.try_merges, sft, ct, makes=[f"trials of merges-{cell}.csv"], needs=pair)
+        add(questions.find_cause, sft, ct, makes=[f"put_back-{cell}.csv"], needs=pair)
+        if ct in mode.grid_cts:
+            add(questions.try_grid, sft, ct, makes=[f"sensitivity-{cell}.csv"], needs=pair)
+    for sft, ct in mode.cells:
+        tried = (f"ct_then_sft-{sft}-{ct}", f"merges-{sft}-{ct}", f"sft-{sft}-0")
+        of_all = [f"trials of {name}.csv" for name in tried]
+        add(questions.test_chosen, sft, ct, makes=[f"tests-{sft}-{ct}.csv"], of_all=of_all)
+    for sft in mode.sft:
+        of_all = [f"trials of merges-{sft}-{mode.three_ct}.csv"]
+        needs = [f"ct-y-{mode.three_ct}"]
+        add(questions.merge_three, sft, makes=[f"three-{sft}.csv"], needs=needs, of_all=of_all)
+    sft, ct = mode.cells[-1]
+    needs = [f"sft-{sft}", f"ct-x-{ct}"]
+    add(questions.compare_product, makes=["product.csv"], needs=needs)
+    return made
+
+
+def _path(bench: Bench, name: str) -> Path:
+    return bench.work / f"seed-{bench.seed}" / name
+
+
+def do(job: Job) -> float:
+    """Do a job in this process, and return the seconds it took."""
+    began = time.monotonic()
+    job.do(job.bench, *job.arguments)
+    return time.monotonic() - began
+
+
+def be_quiet() -> None:
+    """Set up a process for jobs: one thread, no bars, and the Hub left alone."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    import transformers
+
+    import slack_ties.method  # noqa: F401 - registers it, should the start-up hook be off
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def run(mode: Mode, work: Path, results: Path, *, processes: int) -> None:
+    """Do all jobs that are not done; write the results at the end, or when stopped."""
+    try:
+        _do_all(mode, work, processes)
+    finally:
+        collect(mode, work, results)
+    print(f"Results are in {os.path.relpath(results)}.")
+
+
+def _do_all(mode: Mode, work: Path, processes: int) -> None:
+    todo = [job for job in jobs(mode, work) if not _done(job.makes)]
+    began, total = time.monotonic(), len(todo)
+    with ProcessPoolExecutor(processes, get_context("spawn"), be_quiet) as pool:
+        running: dict[Future[float], Job] = {}
+        while todo or running:
+            ready = [job for job in todo if _done(job.needs)]
+            for job in ready[: processes - len(running)]:
+                todo.remove(job)
+                running[pool.submit(do, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                took, left = future.result(), len(todo) + len(running)
+                minutes = (time.monotonic() - began) / 60
+                print(
+                    f"{minutes:6.1f} min  {total - left}/{total}  {job}  {took:.0f} s", flush=True
+                )
+
+
+def _done(paths: Iterable[Path]) -> bool:
+    return all(path.exists() for path in paths)
+
+
+def collect(mode: Mode, work: Path, results: Path) -> None:
+    """Put the rows of all jobs together: one file for each question."""
+    results.mkdir(parents=True, exist_ok=True)
+    for name, pattern in TABLES.items():
+        parts = sorted(work.glob(f"seed-*/{pattern}"))
+        lines = [line for path in parts for line in path.read_text("utf-8").splitlines()[1:]]
+        if parts:
+            head = parts[0].read_text("utf-8").splitlines()[0]
+            (results / f"{name}.csv").write_text(
+                "\n".join([head, *lines, ""]), "utf-8", newline="\n"
+            )
+    about: Mapping[str, object] = {
+        "mode": asdict(mode),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **{package: version(package) for package in PACKAGES},
+    }
+    (results / "versions.json").write_text(
+        json.dumps(about, indent=2) + "\n", "utf-8", newline="\n"
+    )
+
+
+def main() -> None:
+    """Read the command line, and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("mode", nargs="?", default="quick", choices=MODES)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="jobs at once")
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for models")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for rows")
+    chosen = parser.parse_args()
+    mode = MODES[chosen.mode]
+    run(mode, chosen.work / mode.name, chosen.results / mode.name, processes=chosen.processes)
+
+
+if __name__ == "__main__":
+    main()
