@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,11 +21,15 @@ sys.path.insert(0, str(EXPERIMENT))
 
 from bench import Bench
 from choose import choose
+from claims import claims
+from figures import FIGURES, draw
+from intervals import Interval, Part, Scores, bootstrap
 from methods import BY_NAME, MERGES, config, trials
 from modes import MODES
 from put_back import lost_share, put_back
 from rows import Row, bits, read_rows, text_of, write_table
 from score import score
+from tables import MISSING, TABLES, methods, sensitivity
 from train import (
     IDS,
     new_model,
@@ -230,6 +235,49 @@ def test_settings_are_chosen_by_the_mean_over_seeds(tmp_path: Path) -> None:
     assert found == {"default": 0, "tuned": 1, "fluent": 2}
 
 
+def test_intervals_by_hand() -> None:
+    """Nothing varies: no interval. Seeds vary: what drawing two of two seeds can give."""
+    same = np.full((3, 10), 0.25)
+    found = bootstrap(same)
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    two = np.array([[0.0] * 8, [1.0] * 8])
+    assert bootstrap(two) == Interval(0.5, 0.0, 1.0)  # a quarter of all draws is 0, another is 1
+    items = np.tile([1.0, 0.0] * 200, (4, 1))
+    found = bootstrap(items)
+    # The binomial standard error of 400 items is 0.025.
+    assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
+    assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+    assert bootstrap(items) == found
+    verdicts = [Interval(0, *ends).verdict for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
+    assert verdicts == ["holds", "opposite", "undecided"]
+
+
+def test_differences_are_paired(tmp_path: Path) -> None:
+    """Two methods that are right at the same tasks differ by exactly nothing."""
+    rows = []
+    for seed, right in enumerate(("f0", "3c", "99")):
+        for method, perplexity in (("ties", 4.0), ("slack_ties", 2.0)):
+            row = Row(seed, "plenty", 1, method, "tuned", "", "x", 8, 0.5, 0.5, perplexity, right)
+            rows.append(row)
+    write_table(tmp_path / "tests.csv", rows)
+    scores = Scores(tmp_path / "tests.csv")
+    one, other = (Part(name, "tuned", (("plenty", 1),)) for name in ("slack_ties", "ties"))
+    assert scores.accuracy([(1, one), (-1, other)]) == Interval(0.0, 0.0, 0.0)
+    alone = scores.accuracy([(1, one)])
+    assert alone.value == 0.5
+    assert alone.low < 0.5 < alone.high
+    ratio = scores.perplexity([(1, one), (-1, other)])
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert not scores.has(Part("ties", "tuned", (("scarce", 1),)))
+
+
+def test_tables_without_results_say_so(tmp_path: Path) -> None:
+    """A question that was not asked yet has no numbers."""
+    assert {table(tmp_path) for table in TABLES} == {MISSING}
+    assert methods(tmp_path, "plenty", "tuned") == MISSING
+    assert claims(tmp_path) == []
+
+
 def test_two_steps_of_everything(tmp_path: Path) -> None:
     """The whole experiment runs, is not done twice, and merges as the commands do."""
     command = [sys.executable, "-W", "ignore", str(EXPERIMENT / "run.py"), "smoke"]
@@ -252,3 +300,11 @@ def test_two_steps_of_everything(tmp_path: Path) -> None:
     again = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "seed" not in again.stdout
     assert {path.name: path.read_bytes() for path in results.glob("*.csv")} == before
+    assert all(table(results) != MISSING for table in TABLES)
+    assert len(claims(results)) > 40
+    assert "| SFT alone |" in methods(results, "scarce", "tuned")
+    assert sensitivity(results, "scarce", 2, normalize=True).count("\n") == 2
+    drawn = {path.stem: path.read_bytes() for path in draw(results, tmp_path / "figures")}
+    assert drawn.keys() == FIGURES.keys()
+    again = {path.stem: path.read_bytes() for path in draw(results, tmp_path / "figures")}
+    assert again == drawn

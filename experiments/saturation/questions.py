@@ -125,12 +125,11 @@ def compare_product(bench: Bench) -> None:
     shutil.rmtree(place, ignore_errors=True)
     config, merged = place / "qtx.yml", place / "merged"
     models = {"base": "base", "ct": f"ct-x-{ct}", "sft": f"sft-{sft}"}
-    chosen = [
-        word for role, name in models.items() for word in (f"--{role}", str(bench.model(name)))
-    ]
+    roles = [(f"--{role}", str(bench.model(name))) for role, name in models.items()]
+    chosen = list(chain(*roles))
     for words in (
         # qtx: of the codes that ISO 639 leaves to private use.
-        ("config", "qtx", "--output", str(place), *chain(*chosen), "--quiet"),
+        ("config", "qtx", "--output", str(place), *chosen, "--quiet"),
         ("merge", str(config), str(merged), "--quiet"),
     ):
         subprocess.run(

@@ -1,0 +1,271 @@
+"""The figures of docs/evidence.md, from the committed rows.
+
+`python experiments/saturation/figures.py` draws them into docs/evidence/; the same rows and the
+same matplotlib give the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from claims import TITLES, of_cells
+from intervals import Part, Scores
+from methods import MERGES
+from modes import WORDS_PER_STEP
+from tables import RESULTS, grid, lost_shares
+
+__all__ = ["FIGURES", "draw"]
+
+OUT = Path(__file__).resolve().parents[2] / "docs" / "evidence"
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = {
+    "ties": "#D55E00",
+    "ties_sum": "#E69F00",
+    "slack_ties": "#0072B2",
+    "trimmed": "#009E73",
+    "task_arithmetic": "#56B4E9",
+    "dare_ties": "#CC79A7",
+    "della": "#999999",
+    "soup": "#F0E442",
+    "ct_then_sft": "#000000",
+    "sft": "#777777",
+}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "legend.frameon": False,
+    "svg.hashsalt": "slack-ties",
+    "svg.fonttype": "path",
+    "figure.constrained_layout.use": True,
+}
+
+
+def saturation(results: Path) -> Figure:
+    """Draw accuracy in X as CT grows, and the important entries that the election removes."""
+    scores, lost = Scores(results / "tests.csv"), lost_shares(results)
+    budgets = _budgets(scores)
+    figure, rows = plt.subplots(
+        2,
+        len(budgets),
+        figsize=(8, 5),
+        sharex=True,
+        sharey="row",
+        height_ratios=(3, 1.2),
+        squeeze=False,
+    )
+    for axes, below, (sft, cts) in zip(*rows, budgets.items(), strict=True):
+        for name in ("slack_ties", "trimmed", "ties_sum", "ties"):
+            _line(axes, scores, name, "default", sft, cts)
+        axes.set_title(f"SFT data: {sft}")
+        shares = [100 * lost[sft, ct]["top_lost"] for ct in cts]
+        below.plot(_words(cts), shares, color="#555555", marker="o", markersize=3)
+        below.set_xscale("log")
+        below.set_xlabel("words of continual pre-training")
+    rows[0][0].set_ylabel("accuracy in X")
+    rows[1][0].set_ylabel("important SFT\nentries lost, %")
+    rows[0][-1].legend()
+    return figure
+
+
+def put_back(results: Path) -> Figure:
+    """Draw what putting lost entries back does, beside as many others."""
+    scores = Scores(results / "put_back.csv")
+    last = max(ct for _, ct in of_cells(scores))
+    cells = [cell for cell in of_cells(scores) if cell[1] == last]
+    figure, axes = plt.subplots(1, len(cells), figsize=(8, 3), sharey=True, squeeze=False)
+    kinds = {"as merged": "#bbbbbb", "lost": "#0072B2", "random": "#E69F00", "kept": "#009E73"}
+    for panel, cell in zip(axes[0], cells, strict=True):
+        for place, name in enumerate(("ties", "ties_sum")):
+            for number, (what, colour) in enumerate(kinds.items()):
+                found = scores.accuracy([(1, Part(name, what, (cell,)))])
+                error = [[found.value - found.low], [found.high - found.value]]
+                panel.bar(
+                    place + 0.2 * (number - 1.5),
+                    found.value,
+                    0.18,
+                    yerr=error,
+                    color=colour,
+                    ecolor="#444444",
+                    error_kw={"linewidth": 0.8},
+                    label=what if place == 0 else None,
+                )
+        panel.set_xticks([0, 1], [TITLES["ties"], TITLES["ties_sum"]])
+        panel.set_title(f"SFT data: {cell[0]}, {last} CT steps")
+    axes[0][0].set_ylabel("accuracy in X")
+    axes[0][0].legend(title="put back")
+    return figure
+
+
+def methods(results: Path) -> Figure:
+    """Draw accuracy against perplexity in X, over all CT budgets."""
+    scores = Scores(results / "tests.csv")
+    budgets = _budgets(scores)
+    figure, axes = plt.subplots(1, len(budgets), figsize=(8, 4), squeeze=False)
+    names = [*(method.name for method in MERGES), "ct_then_sft"]
+    for panel, (sft, cts) in zip(axes[0], budgets.items(), strict=True):
+        cells = tuple((sft, ct) for ct in cts)
+        for name in names:
+            for setting, marker in (("default", "o"), ("tuned", "*"), ("fluent", "D")):
+                part = Part(name, setting, cells)
+                if scores.has(part):
+                    panel.scatter(
+                        scores.perplexity([(1, part)]).value,
+                        scores.accuracy([(1, part)]).value,
+                        marker=marker,
+                        s=70 if marker == "*" else 26,
+                        color=COLOURS[name],
+                        edgecolors="#333333",
+                        linewidths=0.4,
+                        label=TITLES[name] if setting == "tuned" else None,
+                    )
+        panel.set_title(f"SFT data: {sft}")
+        panel.set_xlabel("perplexity in X")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("{x:g}")
+    axes[0][0].set_ylabel("accuracy in X")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def sensitivity(results: Path) -> Figure:
+    """Draw accuracy and perplexity in X over slack, for each density, without division."""
+    cells = of_cells(Scores(results / "sensitivity.csv"))
+    figure, axes = plt.subplots(2, len(cells), figsize=(9, 4.6), sharex=True, squeeze=False)
+    for number, (sft, ct) in enumerate(cells):
+        found = grid(results, sft, ct, normalize=False)
+        densities = sorted({density for density, _ in found})
+        for density in densities:
+            slacks = sorted(slack for other, slack in found if other == density)
+            shade = mpl.colormaps["viridis"](0.9 * densities.index(density) / len(densities))
+            for row in (0, 1):
+                values = [found[density, slack][row] for slack in slacks]
+                axes[row][number].plot(
+                    slacks, values, color=shade, marker="o", markersize=3, label=f"{density:g}"
+                )
+        axes[0][number].set_title(f"{sft}, {ct} CT steps")
+        axes[1][number].set_xlabel("slack")
+    axes[0][0].set_ylabel("accuracy in X")
+    axes[1][0].set_ylabel("perplexity in X")
+    axes[0][0].legend(title="density")
+    return figure
+
+
+def against_training(results: Path) -> Figure:
+    """Draw the tuned merges beside CT, then SFT, as CT grows."""
+    scores = Scores(results / "tests.csv")
+    budgets = _budgets(scores)
+    figure, axes = plt.subplots(1, len(budgets), figsize=(8, 3.4), sharey=True, squeeze=False)
+    for panel, (sft, cts) in zip(axes[0], budgets.items(), strict=True):
+        for name in ("ct_then_sft", "slack_ties", "trimmed", "sft"):
+            _line(panel, scores, name, "tuned", sft, cts)
+        panel.set_title(f"SFT data: {sft}")
+        panel.set_xscale("log")
+        panel.set_xlabel("words of continual pre-training")
+    axes[0][0].set_ylabel("accuracy in X")
+    axes[0][-1].legend()
+    return figure
+
+
+def three(results: Path) -> Figure:
+    """Draw merges of two CT models and one SFT model, at their defaults."""
+    scores = Scores(results / "three.csv")
+    cells = of_cells(scores)
+    kinds = [("slack_ties", "default", TITLES["slack_ties"], "#0072B2")]
+    kinds += [("slack_ties", "slack on all", "slack_ties, slack on all", "#56B4E9")]
+    kinds += [
+        (name, "default", TITLES[name], COLOURS[name]) for name in ("trimmed", "ties_sum", "ties")
+    ]
+    figure, axes = plt.subplots(figsize=(8, 3))
+    for number, (name, setting, title, colour) in enumerate(kinds):
+        for place, language in enumerate("xye"):
+            found = scores.accuracy([(1, Part(name, setting, cells, language))])
+            error = [[found.value - found.low], [found.high - found.value]]
+            axes.bar(
+                place + 0.16 * (number - 2),
+                found.value,
+                0.15,
+                yerr=error,
+                color=colour,
+                ecolor="#444444",
+                error_kw={"linewidth": 0.8},
+                label=title if place == 0 else None,
+            )
+    axes.set_xticks([0, 1, 2], ["X", "Y", "E"])
+    axes.set_ylabel("accuracy")
+    axes.legend()
+    return figure
+
+
+def _line(axes: Axes, scores: Scores, name: str, setting: str, sft: str, cts: list[int]) -> None:
+    """Draw a method's accuracy over CT budgets, with a band for the interval."""
+    found = [scores.accuracy([(1, Part(name, setting, ((sft, ct),)))]) for ct in cts]
+    words, colour = _words(cts), COLOURS[name]
+    axes.plot(
+        words, [f.value for f in found], color=colour, marker="o", markersize=3, label=TITLES[name]
+    )
+    axes.fill_between(
+        words, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.15
+    )
+
+
+def _words(cts: list[int]) -> list[int]:
+    return [ct * WORDS_PER_STEP for ct in cts]
+
+
+def _budgets(scores: Scores) -> dict[str, list[int]]:
+    """Return the CT budgets of each kind of SFT data."""
+    made: dict[str, list[int]] = {}
+    for sft, ct in of_cells(scores):
+        made.setdefault(sft, []).append(ct)
+    return made
+
+
+FIGURES: dict[str, Callable[[Path], Figure]] = {
+    "saturation": saturation,
+    "put_back": put_back,
+    "methods": methods,
+    "sensitivity": sensitivity,
+    "against_training": against_training,
+    "three": three,
+}
+
+
+def draw(results: Path, out: Path) -> list[Path]:
+    """Draw every figure into `out`, and return their paths."""
+    mpl.use("svg")
+    out.mkdir(parents=True, exist_ok=True)
+    made = []
+    with mpl.rc_context(STYLE):
+        for name, figure_of in FIGURES.items():
+            figure = figure_of(results)
+            path = out / f"{name}.svg"
+            figure.savefig(path, metadata={"Date": None, "Creator": None})
+            plt.close(figure)
+            made.append(path)
+    return made
+
+
+def main() -> None:
+    """Draw the figures of a mode."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", nargs="?", default="full")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures")
+    chosen = parser.parse_args()
+    for path in draw(chosen.results / chosen.mode, chosen.out):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

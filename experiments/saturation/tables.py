@@ -1,0 +1,273 @@
+"""The tables of docs/evidence.md, as Markdown, from the committed rows.
+
+`python experiments/saturation/tables.py [quick|full]` prints them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+
+from claims import TITLES, claims, difference, of_cells
+from intervals import Interval, Part, Scores
+from methods import MERGES
+from modes import WORDS_PER_STEP
+
+__all__ = ["RESULTS", "TABLES", "grid", "lost_shares"]
+
+RESULTS = Path(__file__).resolve().parent / "results"
+MISSING = "*Not measured.*"
+QUESTIONS = {
+    1: "Saturation and its cause",
+    2: "What slack recovers",
+    4: "Against CT, then SFT",
+    5: "Three models",
+}
+
+
+def saturation(results: Path) -> str:
+    """Accuracy in X as CT grows, of merges at their defaults (tests.csv, lost.csv)."""
+    scores = Scores(results / "tests.csv")
+    lost = lost_shares(results)
+    names = ("ties", "ties_sum", "slack_ties", "trimmed")
+    lines = []
+    for sft, ct in of_cells(scores):
+        parts = [Part(name, "default", ((sft, ct),)) for name in names]
+        cells = [_with_interval(scores.accuracy([(1, part)])) for part in parts]
+        row = lost.get((sft, ct), {})
+        share = [f"{row['ratio']:.2f}", f"{row['top_lost']:.1%}"] if row else ["", ""]
+        lines.append([sft, *_tokens(ct), *share, *cells])
+    head = ["SFT data", "CT steps", "CT words", "CT / SFT delta", "important entries lost"]
+    return _table([*head, *(TITLES[name] for name in names)], lines)
+
+
+def perplexity(results: Path) -> str:
+    """Perplexity in X of the same merges, and of their parts (tests.csv)."""
+    scores = Scores(results / "tests.csv")
+    settings = [("ct", ""), ("sft", "tuned"), ("ct_then_sft", "tuned")]
+    settings += [(name, "default") for name in ("ties", "ties_sum", "slack_ties", "trimmed")]
+    lines = []
+    for sft, ct in of_cells(scores):
+        parts = [Part(*setting, ((sft, ct),)) for setting in settings]
+        lines.append([sft, str(ct), *(f"{scores.perplexity([(1, p)]).value:.2f}" for p in parts)])
+    return _table(["SFT data", "CT steps", *(TITLES[name] for name, _ in settings)], lines)
+
+
+def put_back(results: Path) -> str:
+    """Accuracy in X at the largest CT budget, with entries changed (put_back.csv)."""
+    scores = Scores(results / "put_back.csv")
+    lines = []
+    for sft, ct in of_cells(scores):
+        for name in ("ties", "ties_sum", "trimmed"):
+            cells = []
+            for what in ("as merged", "lost", "random", "kept"):
+                part = Part(name, what, ((sft, ct),))
+                found = scores.accuracy([(1, part)]), scores.perplexity([(1, part)])
+                cells.append(f"{found[0].value:.3f} ({found[1].value:.2f})")
+            lines.append([sft, str(ct), TITLES[name], *cells])
+    head = ["SFT data", "CT steps", "merge", "as merged", "lost", "random", "kept"]
+    return _table(head, lines)
+
+
+def methods(results: Path, sft: str, setting: str) -> str:
+    """Every method over all CT budgets, beside slack_ties (tests.csv)."""
+    scores = Scores(results / "tests.csv")
+    cells = tuple(cell for cell in of_cells(scores) if cell[0] == sft)
+    if not cells:
+        return MISSING
+    names = [method.name for method in MERGES]
+    names += ["ct_then_sft", "sft"] if setting != "default" else []
+    names += ["ct"]
+    found = []
+    for name in names:
+        at = "" if name == "ct" else setting
+        done = tuple(cell for cell in cells if scores.has(Part(name, at, (cell,))))
+        if not done:
+            continue
+        of_x, of_e = (Part(name, at, done, language) for language in "xe")
+        accuracy = scores.accuracy([(1, of_x)])
+        beside = (
+            ""
+            if name == "slack_ties"
+            else _signed(scores.accuracy(difference(("slack_ties", setting), (name, at), done)))
+        )
+        note = "" if done == cells else f" (in {len(done)} of {len(cells)} cells)"
+        found.append(
+            (
+                accuracy.value,
+                [
+                    TITLES[name] + note,
+                    _with_interval(accuracy),
+                    f"{scores.perplexity([(1, of_x)]).value:.2f}",
+                    f"{scores.accuracy([(1, of_e)]).value:.3f}",
+                    f"{_strict(scores, of_x):.3f}",
+                    beside,
+                ],
+            )
+        )
+    head = ["method", "accuracy in X", "perplexity in X", "accuracy in E", "strict, in X"]
+    lines = [line for _, line in sorted(found, key=lambda pair: -pair[0])]
+    return _table([*head, "slack_ties minus it"], lines)
+
+
+def sensitivity(results: Path, sft: str, ct: int, *, normalize: bool) -> str:
+    """Accuracy (perplexity) in X of slack_ties by slack and density (sensitivity.csv)."""
+    found = grid(results, sft, ct, normalize=normalize)
+    densities = sorted({density for density, _ in found})
+    slacks = sorted({slack for _, slack in found})
+    lines = [
+        [f"{density:g}", *("{:.3f} ({:.2f})".format(*found[density, slack]) for slack in slacks)]
+        for density in densities
+    ]
+    return _table(["density", *(f"slack {slack:g}" for slack in slacks)], lines)
+
+
+def grid(
+    results: Path, sft: str, ct: int, *, normalize: bool
+) -> dict[tuple[float, float], tuple[float, float]]:
+    """Return mean accuracy and perplexity over seeds by density and slack."""
+    made: dict[tuple[float, float], list[tuple[float, float]]] = {}
+    for rows in Scores(results / "sensitivity.csv").rows.values():
+        for row in rows:
+            values = dict(part.split("=") for part in row.values.split())
+            if (row.sft, row.ct, bool(int(values["normalize"]))) == (sft, ct, normalize):
+                key = float(values["density"]), float(values["slack"])
+                made.setdefault(key, []).append((row.accuracy, row.perplexity))
+    return {
+        key: (mean(a for a, _ in pairs), mean(p for _, p in pairs)) for key, pairs in made.items()
+    }
+
+
+def against_training(results: Path) -> str:
+    """The tuned merges and CT, then SFT, in each cell (tests.csv)."""
+    scores = Scores(results / "tests.csv")
+    names = ("ct_then_sft", "slack_ties", "trimmed", "task_arithmetic")
+    lines = []
+    for cell in of_cells(scores):
+        parts = [Part(name, "tuned", (cell,)) for name in names]
+        values = [f"{scores.accuracy([(1, part)]).value:.3f}" for part in parts]
+        effect = difference(("slack_ties", "tuned"), ("ct_then_sft", "tuned"), (cell,))
+        ratio = scores.perplexity(effect).value
+        lines.append(
+            [cell[0], str(cell[1]), *values, _signed(scores.accuracy(effect)), f"{ratio:.2f}"]
+        )
+    head = ["SFT data", "CT steps", *(TITLES[name] for name in names)]
+    return _table([*head, "slack_ties minus CT, then SFT", "ratio of perplexities"], lines)
+
+
+def three(results: Path) -> str:
+    """Two CT models and one SFT model: accuracy (perplexity) in each language (three.csv)."""
+    scores = Scores(results / "three.csv")
+    cells = of_cells(scores)
+    settings = [(method.name, "default") for method in MERGES]
+    settings.insert(3, ("slack_ties", "slack on all"))
+    lines = []
+    for name, setting in settings if cells else []:
+        line = [TITLES[name] + (", slack on all" if setting != "default" else "")]
+        for language in "xye":
+            part = Part(name, setting, cells, language)
+            found = scores.accuracy([(1, part)])
+            line.append(f"{_with_interval(found)} ({scores.perplexity([(1, part)]).value:.2f})")
+        for language in "xy":
+            part = Part(name, f"{setting}, pair", cells, language)
+            line.append(f"{scores.accuracy([(1, part)]).value:.3f}" if scores.has(part) else "")
+        lines.append(line)
+    head = ["method", "X", "Y", "E", "X, merged without Y", "Y, merged without X"]
+    return _table(head, lines)
+
+
+def verdicts(results: Path) -> str:
+    """Every claim, with its difference in accuracy, the 95 % interval and the verdict."""
+    lines = [
+        [
+            QUESTIONS[found.claim.question],
+            found.claim.text,
+            _signed(found.interval),
+            found.interval.verdict,
+            f"{found.claim.file}.csv",
+        ]
+        for found in claims(results)
+    ]
+    return _table(["question", "claim", "difference", "verdict", "rows"], lines)
+
+
+def choices(results: Path) -> str:
+    """The values that the validation split chose, by method and cell (tests.csv)."""
+    lines = []
+    for (name, setting, sft, ct, language), rows in sorted(
+        Scores(results / "tests.csv").rows.items()
+    ):
+        if setting in {"tuned", "fluent"} and language == "x":
+            lines.append([TITLES[name], sft, str(ct), setting, rows[0].values])
+    return _table(["method", "SFT data", "CT steps", "setting", "values"], lines)
+
+
+def lost_shares(results: Path) -> dict[tuple[str, int], dict[str, float]]:
+    """Return the means over seeds of lost.csv, by cell."""
+    path = results / "lost.csv"
+    if not path.exists():
+        return {}
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            values = {name: float(line[name]) for name in ("ratio", "top_lost", "energy_lost")}
+            found.setdefault((line["sft"], int(line["ct"])), []).append(values)
+    return {
+        cell: {name: mean(row[name] for row in rows) for name in rows[0]}
+        for cell, rows in found.items()
+    }
+
+
+def _strict(scores: Scores, part: Part) -> float:
+    return mean(row.strict for rows in scores.of(part) for row in rows)
+
+
+def _tokens(ct: int) -> tuple[str, str]:
+    return str(ct), f"{ct * WORDS_PER_STEP / 1e6:.2f} M"
+
+
+def _with_interval(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, or `MISSING` without lines."""
+    rows = [list(line) for line in lines]
+    if not rows:
+        return MISSING
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), rule, *rows])
+
+
+TABLES = (saturation, perplexity, put_back, against_training, three, verdicts, choices)
+
+
+def main() -> None:
+    """Print the tables of a mode."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("mode", nargs="?", default="full")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
+    chosen = parser.parse_args()
+    results = chosen.results / chosen.mode
+    for table in TABLES:
+        print(f"\n## {table.__doc__}\n\n{table(results)}")
+    scores = Scores(results / "tests.csv")
+    for sft in sorted({sft for sft, _ in of_cells(scores)}):
+        for setting in ("default", "tuned", "fluent"):
+            print(f"\n## SFT data {sft}, {setting}\n\n{methods(results, sft, setting)}")
+    for sft, ct in of_cells(Scores(results / "sensitivity.csv")):
+        for normalize in (False, True):
+            how = "divided" if normalize else "not divided"
+            print(f"\n## {sft}, {ct} CT steps, {how}\n")
+            print(sensitivity(results, sft, ct, normalize=normalize))
+
+
+if __name__ == "__main__":
+    main()
