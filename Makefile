@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON_OF_VENV := $(VENV)/bin/python
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs configs build clean help
+.PHONY: demo test lint format docs configs evidence build clean help
 
 demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
 	$(PYTHON_OF_VENV) demo/demo.py
@@ -18,20 +18,25 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
-	$(BIN)/interrogate src tests demo benchmarks hatch_build.py
-	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md
+	$(BIN)/interrogate src tests demo benchmarks experiments hatch_build.py
+	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md docs/evidence.md
 
 format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.ready  ## Write --help and the table of configs into the READMEs
-	$(BIN)/cog -r README.md merge_configs/README.md docs/licenses.md
+	$(BIN)/cog -r README.md merge_configs/README.md docs/licenses.md docs/evidence.md
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
 	$(BIN)/slack-ties config --all --overwrite --quiet
 	for config in merge_configs/*.yml; do \
 		$(BIN)/slack-ties card $$config > model_cards/$$(basename $$config .yml).md; done
+
+MODE := quick
+evidence: $(VENV)/.ready  ## Repeat the experiment of docs/evidence.md: minutes; all of it with MODE=full
+	$(PYTHON_OF_VENV) experiments/saturation/run.py $(MODE)
+	$(PYTHON_OF_VENV) experiments/saturation/tables.py $(MODE)
 
 build: $(VENV)/.ready  ## Build the wheel and the source distribution
 	$(PYTHON_OF_VENV) -m hatchling build

@@ -97,7 +97,7 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
 
 def test_the_help_is_current() -> None:
     """What --help and the data say is what the pages show; `make docs` renews them."""
-    pages = ("README.md", "merge_configs/README.md", "docs/licenses.md")
+    pages = ("README.md", "merge_configs/README.md", "docs/licenses.md", "docs/evidence.md")
     done = subprocess.run(
         [sys.executable, "-m", "cogapp", "--check", *pages],
         cwd=ROOT,

@@ -149,7 +149,7 @@ def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> N
     assert TOKEN not in complete.output
     uploads = [i for i, r in enumerate(complete.requests, 1) if r.startswith("PUT")]
     last = len(complete.requests)
-    draw = random.Random(6)  # noqa: S311 - no secret
+    draw = random.Random(6)
     points = {*draw.sample(range(uploads[0], uploads[-1]), 6), *draw.sample(range(9, last + 1), 4)}
     with ThreadPoolExecutor(3) as pool:
         killed = list(
