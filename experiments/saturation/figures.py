@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
@@ -37,11 +38,12 @@ COLOURS = {
     "ct_then_sft": "#000000",
     "sft": "#777777",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e5e5e5",
     "legend.frameon": False,
     "svg.hashsalt": "slack-ties",
@@ -67,10 +69,10 @@ def saturation(results: Path) -> Figure:
         for name in ("slack_ties", "trimmed", "ties_sum", "ties"):
             _line(axes, scores, name, "default", sft, cts)
         axes.set_title(f"SFT data: {sft}")
-        shares = [100 * lost[sft, ct]["top_lost"] for ct in cts]
-        below.plot(_words(cts), shares, color="#555555", marker="o", markersize=3)
-        below.set_xscale("log")
-        below.set_xlabel("words of continual pre-training")
+        counted = [ct for ct in cts if (sft, ct) in lost]
+        shares = [100 * lost[sft, ct]["top_lost"] for ct in counted]
+        below.plot(_words(counted), shares, color="#555555", marker="o", markersize=3)
+        _mark_budgets(below, cts)
     rows[0][0].set_ylabel("accuracy in X")
     rows[1][0].set_ylabel("important SFT\nentries lost, %")
     rows[0][-1].legend()
@@ -87,22 +89,13 @@ def put_back(results: Path) -> Figure:
     for panel, cell in zip(axes[0], cells, strict=True):
         for place, name in enumerate(("ties", "ties_sum")):
             for number, (what, colour) in enumerate(kinds.items()):
-                found = scores.accuracy([(1, Part(name, what, (cell,)))])
-                error = [[found.value - found.low], [found.high - found.value]]
-                panel.bar(
-                    place + 0.2 * (number - 1.5),
-                    found.value,
-                    0.18,
-                    yerr=error,
-                    color=colour,
-                    ecolor="#444444",
-                    error_kw={"linewidth": 0.8},
-                    label=what if place == 0 else None,
-                )
+                at, label = place + 0.2 * (number - 1.5), what if place == 0 else ""
+                _bar(panel, scores, Part(name, what, (cell,)), (at, 0.18), colour, label)
         panel.set_xticks([0, 1], [TITLES["ties"], TITLES["ties_sum"]])
         panel.set_title(f"SFT data: {cell[0]}, {last} CT steps")
     axes[0][0].set_ylabel("accuracy in X")
-    axes[0][0].legend(title="put back")
+    made = axes[0][0].get_legend_handles_labels()
+    figure.legend(*made, loc="outside lower center", ncols=4, title="put back")
     return figure
 
 
@@ -117,7 +110,7 @@ def methods(results: Path) -> Figure:
         for name in names:
             for setting, marker in (("default", "o"), ("tuned", "*"), ("fluent", "D")):
                 part = Part(name, setting, cells)
-                if scores.has(part):
+                if scores.can([(1, part)]):
                     panel.scatter(
                         scores.perplexity([(1, part)]).value,
                         scores.accuracy([(1, part)]).value,
@@ -170,8 +163,7 @@ def against_training(results: Path) -> Figure:
         for name in ("ct_then_sft", "slack_ties", "trimmed", "sft"):
             _line(panel, scores, name, "tuned", sft, cts)
         panel.set_title(f"SFT data: {sft}")
-        panel.set_xscale("log")
-        panel.set_xlabel("words of continual pre-training")
+        _mark_budgets(panel, cts)
     axes[0][0].set_ylabel("accuracy in X")
     axes[0][-1].legend()
     return figure
@@ -189,34 +181,56 @@ def three(results: Path) -> Figure:
     figure, axes = plt.subplots(figsize=(8, 3))
     for number, (name, setting, title, colour) in enumerate(kinds):
         for place, language in enumerate("xye"):
-            found = scores.accuracy([(1, Part(name, setting, cells, language))])
-            error = [[found.value - found.low], [found.high - found.value]]
-            axes.bar(
-                place + 0.16 * (number - 2),
-                found.value,
-                0.15,
-                yerr=error,
-                color=colour,
-                ecolor="#444444",
-                error_kw={"linewidth": 0.8},
-                label=title if place == 0 else None,
-            )
+            at, label = place + 0.16 * (number - 2), title if place == 0 else ""
+            _bar(axes, scores, Part(name, setting, cells, language), (at, 0.15), colour, label)
     axes.set_xticks([0, 1, 2], ["X", "Y", "E"])
     axes.set_ylabel("accuracy")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=5)
     return figure
+
+
+def _bar(
+    axes: Axes, scores: Scores, part: Part, place: tuple[float, float], colour: str, label: str
+) -> None:
+    """Draw an accuracy at a place of some width, with its interval; nothing without rows."""
+    if not scores.can([(1, part)]):
+        return
+    found = scores.accuracy([(1, part)])
+    at, width = place
+    # A percentile interval of few, skewed draws may leave out the estimate.
+    error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
+    thin = {"linewidth": 0.8}
+    axes.bar(
+        *(at, found.value, width),
+        yerr=error,
+        color=colour,
+        ecolor="#444444",
+        error_kw=thin,
+        label=label or None,
+    )
 
 
 def _line(axes: Axes, scores: Scores, name: str, setting: str, sft: str, cts: list[int]) -> None:
     """Draw a method's accuracy over CT budgets, with a band for the interval."""
-    found = [scores.accuracy([(1, Part(name, setting, ((sft, ct),)))]) for ct in cts]
-    words, colour = _words(cts), COLOURS[name]
+    parts = {ct: Part(name, setting, ((sft, ct),)) for ct in cts}
+    scored = [ct for ct, part in parts.items() if scores.can([(1, part)])]
+    found = [scores.accuracy([(1, parts[ct])]) for ct in scored]
+    words, colour = _words(scored), COLOURS[name]
     axes.plot(
         words, [f.value for f in found], color=colour, marker="o", markersize=3, label=TITLES[name]
     )
     axes.fill_between(
         words, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.15
     )
+
+
+def _mark_budgets(axes: Axes, cts: list[int]) -> None:
+    """Label a logarithmic axis with the budgets themselves."""
+    words = _words(cts)
+    axes.set_xscale("log")
+    axes.set_xticks(words, [f"{many / 1e6:.2g}" for many in words])
+    axes.minorticks_off()
+    axes.set_xlabel("millions of words of continual pre-training")
 
 
 def _words(cts: list[int]) -> list[int]:
@@ -231,23 +245,26 @@ def _budgets(scores: Scores) -> dict[str, list[int]]:
     return made
 
 
-FIGURES: dict[str, Callable[[Path], Figure]] = {
-    "saturation": saturation,
-    "put_back": put_back,
-    "methods": methods,
-    "sensitivity": sensitivity,
-    "against_training": against_training,
-    "three": three,
+# The file that a figure cannot do without, and what draws it.
+FIGURES: dict[str, tuple[str, Callable[[Path], Figure]]] = {
+    "saturation": ("tests", saturation),
+    "put_back": ("put_back", put_back),
+    "methods": ("tests", methods),
+    "sensitivity": ("sensitivity", sensitivity),
+    "against_training": ("tests", against_training),
+    "three": ("three", three),
 }
 
 
 def draw(results: Path, out: Path) -> list[Path]:
-    """Draw every figure into `out`, and return their paths."""
+    """Draw every figure of which there are rows into `out`, and return their paths."""
     mpl.use("svg")
     out.mkdir(parents=True, exist_ok=True)
     made = []
     with mpl.rc_context(STYLE):
-        for name, figure_of in FIGURES.items():
+        for name, (file, figure_of) in FIGURES.items():
+            if not Scores(results / f"{file}.csv").rows:
+                continue
             figure = figure_of(results)
             path = out / f"{name}.svg"
             figure.savefig(path, metadata={"Date": None, "Creator": None})

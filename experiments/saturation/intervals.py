@@ -1,7 +1,8 @@
 """Means and differences of scores, with 95 % intervals by a paired bootstrap.
 
 All seeds answer the same tasks, so both are drawn anew, with replacement: seeds for the chance
-of training, tasks for the chance of which were asked. What is compared shares its draws.
+of training, tasks for the chance of which were asked. What is compared shares its draws, and
+its seeds: of an unfinished run, those that every part has.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rows import Row, read_rows
 
-__all__ = ["Effect", "Interval", "Part", "Scores"]
+__all__ = ["Effect", "Interval", "Part", "Scores", "bootstrap", "correlation"]
 
 DRAWS = 4000
 OUTER = (2.5, 97.5)  # percentiles of a 95 % interval
+TINY = 1e-12  # a variance that is rounding alone
 Matrix = NDArray[np.float64]
 Key = tuple[str, str, str, int, str]  # method, setting, SFT data, CT steps, language
 
@@ -72,24 +75,43 @@ class Scores:
         """Say whether every cell of a part was scored."""
         return all(key in self.rows for key in _keys(part))
 
+    def can(self, effect: Effect) -> bool:
+        """Say whether an effect was measured: it has cells, and a seed scored in all of them."""
+        parts = [part for _, part in effect]
+        scored = all(part.cells and self.has(part) for part in parts)
+        return bool(parts) and scored and bool(self.seeds(effect))
+
+    def seeds(self, effect: Effect) -> list[int]:
+        """Return the seeds that every cell of an effect has."""
+        found = [{row.seed for row in rows} for _, part in effect for rows in self.of(part)]
+        return sorted(set.intersection(*found))
+
     def accuracy(self, effect: Effect) -> Interval:
         """Return a sum of mean accuracies, with its interval."""
-        matrix: Matrix = sum(factor * self._right(part) for factor, part in effect)  # type: ignore[assignment]
+        seeds = self.seeds(effect)
+        matrix: Matrix = sum(factor * self._right(part, seeds) for factor, part in effect)  # type: ignore[assignment]
         return bootstrap(matrix)
 
     def perplexity(self, effect: Effect) -> Interval:
         """Return a product of powers of geometric means of perplexities: with 1, -1 a ratio."""
-        logs: Matrix = sum(factor * self._log_perplexity(part) for factor, part in effect)  # type: ignore[assignment]
+        seeds = self.seeds(effect)
+        logs: Matrix = sum(factor * self._log_perplexity(part, seeds) for factor, part in effect)  # type: ignore[assignment]
         found = bootstrap(logs[:, None])
         return Interval(*np.exp([found.value, found.low, found.high]).tolist())
 
-    def _right(self, part: Part) -> Matrix:
+    def _right(self, part: Part, seeds: list[int]) -> Matrix:
         """Return (seeds, items): how often, over the cells, a task was answered right."""
-        cells = [np.stack([_bits(r.right, r.items) for r in rows]) for rows in self.of(part)]
-        return np.mean(cells, axis=0)
+        cells = [np.stack([_bits(r.right, r.items) for r in c]) for c in self._of(part, seeds)]
+        made: Matrix = np.mean(cells, axis=0)
+        return made
 
-    def _log_perplexity(self, part: Part) -> Matrix:
-        return np.mean([[np.log(r.perplexity) for r in rows] for rows in self.of(part)], axis=0)
+    def _log_perplexity(self, part: Part, seeds: list[int]) -> Matrix:
+        logs = [[np.log(row.perplexity) for row in rows] for rows in self._of(part, seeds)]
+        made: Matrix = np.mean(logs, axis=0)
+        return made
+
+    def _of(self, part: Part, seeds: list[int]) -> list[list[Row]]:
+        return [[row for row in rows if row.seed in seeds] for rows in self.of(part)]
 
 
 def _keys(part: Part) -> list[Key]:
@@ -102,6 +124,28 @@ def bootstrap(matrix: Matrix) -> Interval:
     means = np.einsum("ds,si,di->d", of_seeds, matrix, of_items, optimize=True)
     low, high = np.percentile(means, OUTER)
     return Interval(float(matrix.mean()), float(low), float(high))
+
+
+def correlation(seeds: NDArray[Any], one: Matrix, other: Matrix) -> Interval:
+    """Return Pearson's correlation of points, with its interval, drawing seeds anew."""
+    _, of_point = np.unique(seeds, return_inverse=True)
+    weights = _draws(int(of_point.max()) + 1, 1)[0][:, of_point]
+    found = _pearson(np.vstack([np.ones(len(one)), weights]), one, other)
+    low, high = np.nanpercentile(found[1:], OUTER)
+    return Interval(float(found[0]), float(low), float(high))
+
+
+def _pearson(weights: Matrix, one: Matrix, other: Matrix) -> Matrix:
+    """Return a weighted correlation for each row of weights; NaN where nothing varies."""
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    left, right = (values - (shares @ values)[:, None] for values in (one, other))
+    both, *squares = (
+        (shares * a * b).sum(axis=1) for a, b in ((left, right), (left, left), (right, right))
+    )
+    norm = np.sqrt(squares[0] * squares[1])
+    found: Matrix = np.full(len(norm), np.nan)
+    np.divide(both, norm, out=found, where=norm > TINY)
+    return found
 
 
 @lru_cache

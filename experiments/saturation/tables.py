@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
 from claims import TITLES, claims, difference, of_cells
-from intervals import Interval, Part, Scores
+from costs import election, perplexity_ratios
+from intervals import Part, Scores
+from markup import MISSING, accuracy_of, perplexity_of, plain, signed, table
 from methods import MERGES
 from modes import WORDS_PER_STEP
 
-__all__ = ["RESULTS", "TABLES", "grid", "lost_shares"]
+__all__ = ["RESULTS", "TABLES", "election", "grid", "lost_shares", "perplexity_ratios"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
-MISSING = "*Not measured.*"
 QUESTIONS = {
     1: "Saturation and its cause",
     2: "What slack recovers",
@@ -36,12 +36,12 @@ def saturation(results: Path) -> str:
     lines = []
     for sft, ct in of_cells(scores):
         parts = [Part(name, "default", ((sft, ct),)) for name in names]
-        cells = [_with_interval(scores.accuracy([(1, part)])) for part in parts]
+        cells = [_with_interval(scores, part) for part in parts]
         row = lost.get((sft, ct), {})
         share = [f"{row['ratio']:.2f}", f"{row['top_lost']:.1%}"] if row else ["", ""]
         lines.append([sft, *_tokens(ct), *share, *cells])
     head = ["SFT data", "CT steps", "CT words", "CT / SFT delta", "important entries lost"]
-    return _table([*head, *(TITLES[name] for name in names)], lines)
+    return table([*head, *(TITLES[name] for name in names)], lines)
 
 
 def perplexity(results: Path) -> str:
@@ -52,12 +52,12 @@ def perplexity(results: Path) -> str:
     lines = []
     for sft, ct in of_cells(scores):
         parts = [Part(*setting, ((sft, ct),)) for setting in settings]
-        lines.append([sft, str(ct), *(f"{scores.perplexity([(1, p)]).value:.2f}" for p in parts)])
-    return _table(["SFT data", "CT steps", *(TITLES[name] for name, _ in settings)], lines)
+        lines.append([sft, str(ct), *(perplexity_of(scores, [(1, p)]) for p in parts)])
+    return table(["SFT data", "CT steps", *(TITLES[name] for name, _ in settings)], lines)
 
 
 def put_back(results: Path) -> str:
-    """Accuracy in X at the largest CT budget, with entries changed (put_back.csv)."""
+    """Accuracy (perplexity) in X with entries changed (put_back.csv)."""
     scores = Scores(results / "put_back.csv")
     lines = []
     for sft, ct in of_cells(scores):
@@ -65,11 +65,10 @@ def put_back(results: Path) -> str:
             cells = []
             for what in ("as merged", "lost", "random", "kept"):
                 part = Part(name, what, ((sft, ct),))
-                found = scores.accuracy([(1, part)]), scores.perplexity([(1, part)])
-                cells.append(f"{found[0].value:.3f} ({found[1].value:.2f})")
+                cells.append(_with_perplexity(scores, part))
             lines.append([sft, str(ct), TITLES[name], *cells])
     head = ["SFT data", "CT steps", "merge", "as merged", "lost", "random", "kept"]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def methods(results: Path, sft: str, setting: str) -> str:
@@ -89,20 +88,21 @@ def methods(results: Path, sft: str, setting: str) -> str:
             continue
         of_x, of_e = (Part(name, at, done, language) for language in "xe")
         accuracy = scores.accuracy([(1, of_x)])
-        beside = (
-            ""
-            if name == "slack_ties"
-            else _signed(scores.accuracy(difference(("slack_ties", setting), (name, at), done)))
-        )
+        effects = {cell: difference(("slack_ties", setting), (name, at), (cell,)) for cell in done}
+        both = tuple(cell for cell, effect in effects.items() if scores.can(effect))
+        beside = ""
+        if both and name != "slack_ties":
+            beside = signed(scores.accuracy(difference(("slack_ties", setting), (name, at), both)))
+            beside += "" if both == done else f" (in {len(both)})"
         note = "" if done == cells else f" (in {len(done)} of {len(cells)} cells)"
         found.append(
             (
                 accuracy.value,
                 [
                     TITLES[name] + note,
-                    _with_interval(accuracy),
+                    plain(accuracy),
                     f"{scores.perplexity([(1, of_x)]).value:.2f}",
-                    f"{scores.accuracy([(1, of_e)]).value:.3f}",
+                    accuracy_of(scores, [(1, of_e)]),
                     f"{_strict(scores, of_x):.3f}",
                     beside,
                 ],
@@ -110,7 +110,7 @@ def methods(results: Path, sft: str, setting: str) -> str:
         )
     head = ["method", "accuracy in X", "perplexity in X", "accuracy in E", "strict, in X"]
     lines = [line for _, line in sorted(found, key=lambda pair: -pair[0])]
-    return _table([*head, "slack_ties minus it"], lines)
+    return table([*head, "slack_ties minus it"], lines)
 
 
 def sensitivity(results: Path, sft: str, ct: int, *, normalize: bool) -> str:
@@ -119,10 +119,10 @@ def sensitivity(results: Path, sft: str, ct: int, *, normalize: bool) -> str:
     densities = sorted({density for density, _ in found})
     slacks = sorted({slack for _, slack in found})
     lines = [
-        [f"{density:g}", *("{:.3f} ({:.2f})".format(*found[density, slack]) for slack in slacks)]
+        [f"{density:g}", *(_pair(found.get((density, slack))) for slack in slacks)]
         for density in densities
     ]
-    return _table(["density", *(f"slack {slack:g}" for slack in slacks)], lines)
+    return table(["density", *(f"slack {slack:g}" for slack in slacks)], lines)
 
 
 def grid(
@@ -148,14 +148,17 @@ def against_training(results: Path) -> str:
     lines = []
     for cell in of_cells(scores):
         parts = [Part(name, "tuned", (cell,)) for name in names]
-        values = [f"{scores.accuracy([(1, part)]).value:.3f}" for part in parts]
-        effect = difference(("slack_ties", "tuned"), ("ct_then_sft", "tuned"), (cell,))
-        ratio = scores.perplexity(effect).value
-        lines.append(
-            [cell[0], str(cell[1]), *values, _signed(scores.accuracy(effect)), f"{ratio:.2f}"]
-        )
+        values = [accuracy_of(scores, [(1, part)]) for part in parts]
+        effects = [
+            difference((name, "tuned"), ("ct_then_sft", "tuned"), (cell,))
+            for name in ("slack_ties", "trimmed")
+        ]
+        beside = [signed(scores.accuracy(e)) if scores.can(e) else "" for e in effects]
+        ratio = perplexity_of(scores, effects[0])
+        lines.append([cell[0], str(cell[1]), *values, *beside, ratio])
     head = ["SFT data", "CT steps", *(TITLES[name] for name in names)]
-    return _table([*head, "slack_ties minus CT, then SFT", "ratio of perplexities"], lines)
+    head += [f"{TITLES[name]} minus CT, then SFT" for name in ("slack_ties", "trimmed")]
+    return table([*head, "slack_ties: ratio of perplexities"], lines)
 
 
 def three(results: Path) -> str:
@@ -169,14 +172,13 @@ def three(results: Path) -> str:
         line = [TITLES[name] + (", slack on all" if setting != "default" else "")]
         for language in "xye":
             part = Part(name, setting, cells, language)
-            found = scores.accuracy([(1, part)])
-            line.append(f"{_with_interval(found)} ({scores.perplexity([(1, part)]).value:.2f})")
+            line.append(_with_perplexity(scores, part, interval=True))
         for language in "xy":
             part = Part(name, f"{setting}, pair", cells, language)
-            line.append(f"{scores.accuracy([(1, part)]).value:.3f}" if scores.has(part) else "")
+            line.append(accuracy_of(scores, [(1, part)]))
         lines.append(line)
     head = ["method", "X", "Y", "E", "X, merged without Y", "Y, merged without X"]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def verdicts(results: Path) -> str:
@@ -185,13 +187,13 @@ def verdicts(results: Path) -> str:
         [
             QUESTIONS[found.claim.question],
             found.claim.text,
-            _signed(found.interval),
-            found.interval.verdict,
+            signed(found.interval) if found.interval else "",
+            found.verdict,
             f"{found.claim.file}.csv",
         ]
         for found in claims(results)
     ]
-    return _table(["question", "claim", "difference", "verdict", "rows"], lines)
+    return table(["question", "claim", "difference", "verdict", "rows"], lines)
 
 
 def choices(results: Path) -> str:
@@ -202,7 +204,7 @@ def choices(results: Path) -> str:
     ):
         if setting in {"tuned", "fluent"} and language == "x":
             lines.append([TITLES[name], sft, str(ct), setting, rows[0].values])
-    return _table(["method", "SFT data", "CT steps", "setting", "values"], lines)
+    return table(["method", "SFT data", "CT steps", "setting", "values"], lines)
 
 
 def lost_shares(results: Path) -> dict[tuple[str, int], dict[str, float]]:
@@ -229,24 +231,23 @@ def _tokens(ct: int) -> tuple[str, str]:
     return str(ct), f"{ct * WORDS_PER_STEP / 1e6:.2f} M"
 
 
-def _with_interval(found: Interval) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+def _with_interval(scores: Scores, part: Part) -> str:
+    return plain(scores.accuracy([(1, part)])) if scores.can([(1, part)]) else ""
 
 
-def _signed(found: Interval) -> str:
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+def _with_perplexity(scores: Scores, part: Part, *, interval: bool = False) -> str:
+    found = _with_interval(scores, part) if interval else accuracy_of(scores, [(1, part)])
+    return f"{found} ({perplexity_of(scores, [(1, part)])})" if found else ""
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, or `MISSING` without lines."""
-    rows = [list(line) for line in lines]
-    if not rows:
-        return MISSING
-    rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), rule, *rows])
+def _pair(found: tuple[float, float] | None) -> str:
+    return "{:.3f} ({:.2f})".format(*found) if found else ""
 
 
-TABLES = (saturation, perplexity, put_back, against_training, three, verdicts, choices)
+TABLES = (
+    *(saturation, perplexity, put_back, election, perplexity_ratios),
+    *(against_training, three, verdicts, choices),
+)
 
 
 def main() -> None:
@@ -256,8 +257,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
     chosen = parser.parse_args()
     results = chosen.results / chosen.mode
-    for table in TABLES:
-        print(f"\n## {table.__doc__}\n\n{table(results)}")
+    for made in TABLES:
+        print(f"\n## {made.__doc__}\n\n{made(results)}")
     scores = Scores(results / "tests.csv")
     for sft in sorted({sft for sft, _ in of_cells(scores)}):
         for setting in ("default", "tuned", "fluent"):

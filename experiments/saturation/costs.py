@@ -1,0 +1,84 @@
+"""What slack costs in perplexity, and what the election costs as more important entries lose."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from claims import TITLES, difference, of_cells
+from intervals import Interval, Part, Scores, correlation
+from markup import MISSING, ratio, signed, table
+
+__all__ = ["election", "perplexity_ratios", "points"]
+
+Point = tuple[int, float, float]  # seed, share of important entries lost, accuracy lost
+
+
+def perplexity_ratios(results: Path) -> str:
+    """Perplexity in X of slack_ties, divided by that of others (tests.csv)."""
+    scores = Scores(results / "tests.csv")
+    cells = of_cells(scores)
+    last = max((ct for _, ct in cells), default=0)
+    lines = []
+    for sft in sorted({sft for sft, _ in cells}):
+        some = tuple(cell for cell in cells if cell[0] == sft)
+        for setting in ("default", "tuned"):
+            for name in ("ct", "ties", "ties_sum", "trimmed"):
+                one, other = ("slack_ties", setting), (name, "" if name == "ct" else setting)
+                effects = [difference(one, other, at) for at in (some, ((sft, last),))]
+                if all(scores.can(effect) for effect in effects):
+                    found = [ratio(scores.perplexity(effect)) for effect in effects]
+                    lines.append([sft, setting, TITLES[name], *found])
+    head = ["SFT data", "setting", "divided by", "all CT budgets", f"{last} CT steps"]
+    return table(head, lines)
+
+
+def points(results: Path, sft: str) -> list[Point]:
+    """Return, by seed and CT budget, the share of important entries lost and what that costs.
+
+    The cost is the accuracy in X of trimmed task arithmetic, which has no election, minus that
+    of TIES without division, which differs in nothing else; both at their defaults.
+    """
+    scores = Scores(results / "tests.csv")
+    found = []
+    for seed, ct, lost in _lost(results / "lost.csv", sft):
+        parts = [Part(name, "default", ((sft, ct),)) for name in ("trimmed", "ties_sum")]
+        if all(scores.has(part) for part in parts):
+            right = [{row.seed: row.accuracy for row in scores.of(part)[0]} for part in parts]
+            if all(seed in of for of in right):
+                found.append((seed, lost, right[0][seed] - right[1][seed]))
+    return found
+
+
+def election(results: Path) -> str:
+    """What the election costs, and its correlation with entries lost (tests.csv, lost.csv)."""
+    scores = Scores(results / "tests.csv")
+    cells = of_cells(scores)
+    last = max((ct for _, ct in cells), default=0)
+    lines = []
+    for sft in sorted({sft for sft, _ in cells}):
+        found = points(results, sft)
+        at_last = difference(("trimmed", "default"), ("ties_sum", "default"), ((sft, last),))
+        if found and scores.can(at_last):
+            link = _link(found)
+            said = signed(link) if link else MISSING
+            lines.append([sft, signed(scores.accuracy(at_last)), said, str(len(found))])
+    head = ["SFT data", f"accuracy lost at {last} CT steps", "correlation", "points"]
+    return table(head, lines)
+
+
+def _link(found: list[Point]) -> Interval | None:
+    seeds, shares, drops = (np.array(column) for column in zip(*found, strict=True))
+    varies = len(set(shares)) > 1 and len(set(drops)) > 1
+    return correlation(seeds, shares, drops) if varies else None
+
+
+def _lost(path: Path, sft: str) -> Iterator[tuple[int, int, float]]:
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["sft"] == sft:
+                    yield int(line["seed"]), int(line["ct"]), float(line["top_lost"])

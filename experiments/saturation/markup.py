@@ -1,0 +1,45 @@
+"""Scores and tables as Markdown text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from intervals import Effect, Interval, Scores
+
+__all__ = ["MISSING", "accuracy_of", "perplexity_of", "plain", "ratio", "signed", "table"]
+
+MISSING = "*Not measured.*"
+
+
+def plain(found: Interval) -> str:
+    """Return an accuracy with its interval."""
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def signed(found: Interval) -> str:
+    """Return a difference or a correlation with its interval."""
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def ratio(found: Interval) -> str:
+    """Return a ratio with its interval."""
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def accuracy_of(scores: Scores, effect: Effect) -> str:
+    """Return an accuracy; nothing where rows are missing."""
+    return f"{scores.accuracy(effect).value:.3f}" if scores.can(effect) else ""
+
+
+def perplexity_of(scores: Scores, effect: Effect) -> str:
+    """Return a perplexity, or a ratio of two; nothing where rows are missing."""
+    return f"{scores.perplexity(effect).value:.2f}" if scores.can(effect) else ""
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, or `MISSING` without lines."""
+    rows = [list(line) for line in lines]
+    if not rows:
+        return MISSING
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), rule, *rows])
