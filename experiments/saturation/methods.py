@@ -17,6 +17,7 @@ __all__ = ["BY_NAME", "MERGES", "Method", "config", "merge_into", "trials"]
 
 # Names of what may be chosen: of the SFT model, of both models, of the whole merge.
 OF_SFT, OF_BOTH = frozenset({"slack", "sft_weight"}), frozenset({"density", "epsilon"})
+CHOSEN = ("density", "sft_weight", "lambda", "slack", "epsilon")
 Values = Mapping[str, float]
 
 
@@ -90,14 +91,20 @@ BY_NAME = {method.name: method for method in MERGES}
 
 
 def trials(method: Method, many: int) -> list[dict[str, float]]:
-    """Return the settings to try: the defaults, then points of a Sobol sequence in the ranges."""
-    names = list(method.ranges)
-    points = SobolEngine(len(names), scramble=True, seed=0).draw(many - 1).tolist()
+    """Return the settings to try: the defaults, then points of a Sobol sequence in the ranges.
+
+    The points are the same for all methods in what they have in common: with few trials the
+    luck of the draw would decide otherwise.
+    """
+    points = SobolEngine(len(CHOSEN), scramble=True, seed=0).draw(many - 1).tolist()
     found = [dict(method.default)]
     for point in points:
-        spans = [method.ranges[name] for name in names]
-        drawn = [low + (high - low) * at for at, (low, high) in zip(point, spans, strict=True)]
-        found.append({name: round(value, 3) for name, value in zip(names, drawn, strict=True)})
+        drawn = {}
+        for name, at in zip(CHOSEN, point, strict=True):
+            if name in method.ranges:
+                low, high = method.ranges[name]
+                drawn[name] = round(low + (high - low) * at, 3)
+        found.append(drawn)
     return found
 
 
