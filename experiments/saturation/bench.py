@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load_file
@@ -57,11 +57,11 @@ class Bench:
     def save(self, model: LlamaForCausalLM, name: str) -> None:
         """Save a model and its tokenizer in Hub format, whole or not at all."""
         folder = self.model(name)
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
+        if folder.exists():  # of a job that was stopped after it; others may be reading it
+            return
+        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         model.save_pretrained(part)
         tokenizer().save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
 
     def merge(
@@ -85,10 +85,9 @@ class Bench:
             self.model(f"sft-{sft}"),
             slack_of_ct=slack_of_ct,
         )
-        folder = self.model(f"merged-{uuid4().hex}")
-        merge_into(made, folder, self.seed)
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        shutil.rmtree(folder)
+        with TemporaryDirectory() as folder:
+            merge_into(made, Path(folder), self.seed)
+            model.load_state_dict(load_file(Path(folder) / "model.safetensors"))
 
     def scored(self, model: LlamaForCausalLM, row: Row, split: str, languages: str) -> list[Row]:
         """Return `row` once for each of `languages` (a letter each), with the scores."""

@@ -11,7 +11,7 @@ __all__ = ["TRAINED", "choose"]
 
 TRAINED = ("sft", "ct_then_sft")  # the methods that train and do not merge
 # A fluent model's perplexity in X is at most this many times the CT model's.
-FLUENT = 1.5
+FLUENT = 2.0
 
 
 def choose(bench: Bench, method: str, sft: str, ct: int) -> dict[str, int]:

@@ -33,13 +33,14 @@ class Method:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
-WEIGHTS = {"sft_weight": (0.5, 2.0), "lambda": (0.5, 1.5)}
+# Of the two coefficients: lambda is the CT delta's, lambda times sft_weight the SFT delta's.
+WEIGHTS = {"sft_weight": (0.75, 2.0), "lambda": (0.5, 1.0)}
+# Of methods that divide by the weights, which halves a delta where both models are kept.
+DIVIDED = {"sft_weight": (0.75, 3.0), "lambda": (0.75, 2.0)}
 DENSITY = {"density": (0.2, 1.0)}
 HALF = {"density": 0.5, "sft_weight": 1.0, "lambda": 1.0}
 MERGES = (
-    Method(
-        "ties", "TIES", "ties", HALF, {**DENSITY, "sft_weight": (0.5, 3.0), "lambda": (0.75, 2.0)}
-    ),
+    Method("ties", "TIES", "ties", HALF, {**DENSITY, **DIVIDED}),
     Method(
         "ties_sum",
         "TIES without division",
@@ -81,8 +82,7 @@ MERGES = (
         {
             "density": (0.2, 0.8),
             "epsilon": (0.02, 0.18),
-            "sft_weight": (0.5, 3.0),
-            "lambda": (0.75, 2.0),
+            **DIVIDED,
         },
     ),
     Method("soup", "model soup", "linear", {"sft_weight": 1.0}, {"sft_weight": (0.25, 4.0)}),

@@ -38,6 +38,8 @@ def test_chosen(bench: Bench, sft: str, ct: int) -> None:
     rows += bench.scored(model, Row(bench.seed, sft, ct, "base"), "test", "xe")
     model = bench.load(f"ct-x-{ct}")
     rows += bench.scored(model, Row(bench.seed, sft, ct, "ct"), "test", "xe")
+    model = bench.load(f"sft-{sft}")
+    rows += bench.scored(model, Row(bench.seed, sft, ct, "sft", "merged"), "test", "xe")
     for method in MERGES:
         tries = trials(method, bench.mode.trials)
         scored: dict[int, list[Row]] = {}
@@ -65,7 +67,7 @@ def try_grid(bench: Bench, sft: str, ct: int) -> None:
             bench.merge(model, method, values, sft, ct)
             text = text_of({**values, "normalize": int(normalize)})
             row = Row(bench.seed, sft, ct, method.name, "grid", text)
-            rows += bench.scored(model, row, "test", "x")
+            rows += bench.scored(model, row, "validation", "x")
     write_table(bench.table(f"sensitivity-{sft}-{ct}"), rows)
 
 
@@ -100,16 +102,14 @@ def merge_three(bench: Bench, sft: str) -> None:
     """Merge two CT models and the SFT model; beside it, each pair."""
     model, rows, ct = bench.load("base"), list[Row](), bench.mode.three_ct
     for method in MERGES:
-        tries = trials(method, bench.mode.trials)
-        for setting, number in choose(bench, method.name, sft, ct).items():
-            values = tries[number]
-            row = Row(bench.seed, sft, ct, method.name, setting, text_of(values))
-            bench.merge(model, method, values, sft, ct, languages="xy")
-            rows += bench.scored(model, row, "test", "xye")
-            for language in "xy":
-                bench.merge(model, method, values, sft, ct, languages=language)
-                pair = replace(row, setting=f"{setting}, pair")
-                rows += bench.scored(model, pair, "test", language)
+        values = method.default
+        row = Row(bench.seed, sft, ct, method.name, "default", text_of(values))
+        bench.merge(model, method, values, sft, ct, languages="xy")
+        rows += bench.scored(model, row, "test", "xye")
+        for language in "xy":
+            bench.merge(model, method, values, sft, ct, languages=language)
+            pair = replace(row, setting="default, pair")
+            rows += bench.scored(model, pair, "test", language)
     method = BY_NAME["slack_ties"]
     slack = method.default["slack"]
     bench.merge(model, method, method.default, sft, ct, languages="xy", slack_of_ct=slack)
@@ -139,6 +139,9 @@ def compare_product(bench: Bench) -> None:
     bench.merge(model, method, method.default, sft, ct)
     scored, made = model.state_dict(), load_file(merged / "model.safetensors")
     same = scored.keys() == made.keys() and all(torch.equal(scored[n], made[n]) for n in scored)
+    if not same:
+        msg = f"{merged}: not the weights that were scored"
+        raise ValueError(msg)
     by = "slack-ties config, slack-ties merge"
     row = {"seed": bench.seed, "sft": sft, "ct": ct, "command": by, "same": same}
     write_table(bench.table("product"), [row])

@@ -7,11 +7,13 @@ again: stop it when you like, and start it again. Results are in results/ beside
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -34,6 +36,7 @@ TABLES = {
     "three": "three-*.csv",
     "product": "product.csv",
 }
+CODE = "bench choose methods models put_back questions rows score train world".split()
 PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors", "tokenizers")
 
 
@@ -95,9 +98,8 @@ def jobs(mode: Mode, work: Path) -> list[Job]:
         of_all = [f"trials of {name}.csv" for name in tried]
         add(questions.test_chosen, sft, ct, makes=[f"tests-{sft}-{ct}.csv"], of_all=of_all)
     for sft in mode.sft:
-        of_all = [f"trials of merges-{sft}-{mode.three_ct}.csv"]
-        needs = [f"ct-y-{mode.three_ct}"]
-        add(questions.merge_three, sft, makes=[f"three-{sft}.csv"], needs=needs, of_all=of_all)
+        needs = [f"sft-{sft}", *(f"ct-{language}-{mode.three_ct}" for language in "xy")]
+        add(questions.merge_three, sft, makes=[f"three-{sft}.csv"], needs=needs)
     sft, ct = mode.cells[-1]
     needs = [f"sft-{sft}", f"ct-x-{ct}"]
     add(questions.compare_product, makes=["product.csv"], needs=needs)
@@ -129,12 +131,29 @@ def be_quiet() -> None:
 
 
 def run(mode: Mode, work: Path, results: Path, *, processes: int) -> None:
-    """Do all jobs that are not done; write the results at the end, or when stopped."""
-    try:
-        _do_all(mode, work, processes)
-    finally:
-        collect(mode, work, results)
+    """Do all jobs that are not done, and write the results."""
+    check_same(mode, work)
+    _do_all(mode, work, processes)
+    collect(mode, work, results)
     print(f"Results are in {os.path.relpath(results)}.")
+
+
+def check_same(mode: Mode, work: Path) -> None:
+    """Refuse to go on with work of another mode, code or version: rows would not fit together."""
+    stamp = json.dumps(about(mode), indent=2) + "\n"
+    path = work / "stamp.json"
+    if path.exists() and path.read_text("utf-8") != stamp:
+        there = os.path.relpath(work)
+        sys.exit(f"{there} is the work of another version: delete it, or choose another by --work")
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(stamp, "utf-8", newline="\n")
+
+
+def about(mode: Mode) -> dict[str, object]:
+    """Return what the rows depend on: budgets, versions, and the code that makes them."""
+    code = hashlib.sha256(b"".join((HERE / f"{name}.py").read_bytes() for name in CODE))
+    versions = {package: version(package) for package in PACKAGES}
+    return {"mode": asdict(mode), "code": code.hexdigest(), **versions}
 
 
 def _do_all(mode: Mode, work: Path, processes: int) -> None:
@@ -147,6 +166,9 @@ def _do_all(mode: Mode, work: Path, processes: int) -> None:
             for job in ready[: processes - len(running)]:
                 todo.remove(job)
                 running[pool.submit(do, job)] = job
+            if not running:
+                msg = f"nothing makes what {todo[0]} needs"
+                raise ValueError(msg)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
                 took, left = future.result(), len(todo) + len(running)
@@ -171,16 +193,14 @@ def collect(mode: Mode, work: Path, results: Path) -> None:
             (results / f"{name}.csv").write_text(
                 "\n".join([head, *lines, ""]), "utf-8", newline="\n"
             )
-    about: Mapping[str, object] = {
-        "mode": asdict(mode),
+    facts = {
+        **about(mode),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        **{package: version(package) for package in PACKAGES},
     }
-    (results / "versions.json").write_text(
-        json.dumps(about, indent=2) + "\n", "utf-8", newline="\n"
-    )
+    text = json.dumps(facts, indent=2) + "\n"
+    (results / "versions.json").write_text(text, "utf-8", newline="\n")
 
 
 def main() -> None:

@@ -13,6 +13,19 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from world import END, PAD, TASKS, UNKNOWN, VOCABULARY, Item, stories, task
 
+__all__ = [
+    "IDS",
+    "IGNORED",
+    "Batch",
+    "new_model",
+    "story_batches",
+    "task_batch",
+    "task_batches",
+    "tasks_of",
+    "tokenizer",
+    "train",
+]
+
 IDS = {word: number for number, word in enumerate(VOCABULARY)}
 IGNORED = -100  # PyTorch's label that has no loss
 Batch = tuple[Tensor, Tensor]  # inputs and labels, both (texts, words)
