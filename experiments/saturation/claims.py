@@ -78,6 +78,7 @@ def _all(scores: dict[str, Scores]) -> Iterator[Claim]:
     first, last = min(ct for _, ct in cells), max(ct for _, ct in cells)
     ends = tuple((sft, last) for sft in kinds)
     yield from _saturation(kinds, first, last)
+    yield from _loses_less(kinds, first, last)
     yield from _from_the_best(scores["trials"], cells)
     yield from _cause(of_cells(scores["put_back"]))
     for name in ("ties", "ties_sum"):
@@ -107,6 +108,19 @@ def _saturation(kinds: list[str], first: int, last: int) -> Iterator[Claim]:
             cells = ((sft, first),), ((sft, last),)
             before, after = (Part(name, "default", cell) for cell in cells)
             yield Claim(1, text, "tests", [(1.0, before), (-1.0, after)])
+
+
+def _loses_less(kinds: list[str], first: int, last: int) -> Iterator[Claim]:
+    """Claim that the fall from the first to the last CT budget is smaller with slack."""
+    for name in ("ties", "ties_sum"):
+        for sft in kinds:
+            ours, theirs = (
+                [Part(method, "default", ((sft, ct),)) for ct in (first, last)]
+                for method in (OURS, name)
+            )
+            effect = [(1.0, theirs[0]), (-1.0, theirs[1]), (-1.0, ours[0]), (1.0, ours[1])]
+            text = f"From {first} to {last} CT steps slack_ties loses less than {TITLES[name]}"
+            yield Claim(2, f"{text}, defaults, SFT data {sft}", "tests", effect)
 
 
 def _from_the_best(trials: Scores, cells: tuple[tuple[str, int], ...]) -> Iterator[Claim]:

@@ -66,7 +66,7 @@ def election(results: Path) -> str:
             link = _link(found)
             said = signed(link) if link else MISSING
             lines.append([sft, signed(scores.accuracy(at_last)), said, str(len(found))])
-    head = ["SFT data", f"accuracy lost at {last} CT steps", "correlation", "points"]
+    head = ["SFT data", f"accuracy lost at {last} CT steps", "correlation", "models"]
     return table(head, lines)
 
 

@@ -30,7 +30,7 @@ OUTER = (2.5, 97.5)  # percentiles of a 95 % interval
 # The 97.5 % quantiles of Student's t with one degree of freedom less than there are seeds.
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 NORMAL = 1.960
-TINY = 1e-12  # a variance that is rounding alone
+STRAIGHT = 0.9999  # the largest correlation: that of 1 has no z
 Matrix = NDArray[np.float64]
 Key = tuple[str, str, str, int, str]  # method, setting, SFT data, CT steps, language
 
@@ -137,25 +137,14 @@ def bootstrap(matrix: Matrix) -> Interval:
 
 
 def correlation(seeds: NDArray[Any], one: Matrix, other: Matrix) -> Interval:
-    """Return Pearson's correlation of points, with its interval, drawing seeds anew."""
-    _, of_point = np.unique(seeds, return_inverse=True)
-    weights = _draws(int(of_point.max()) + 1, 1)[0][:, of_point]
-    found = _pearson(np.vstack([np.ones(len(one)), weights]), one, other)
-    low, high = np.nanpercentile(found[1:], OUTER)
-    return Interval(float(found[0]), float(low), float(high))
-
-
-def _pearson(weights: Matrix, one: Matrix, other: Matrix) -> Matrix:
-    """Return a weighted correlation for each row of weights; NaN where nothing varies."""
-    shares = weights / weights.sum(axis=1, keepdims=True)
-    left, right = (values - (shares @ values)[:, None] for values in (one, other))
-    both, *squares = (
-        (shares * a * b).sum(axis=1) for a, b in ((left, right), (left, left), (right, right))
-    )
-    norm = np.sqrt(squares[0] * squares[1])
-    found: Matrix = np.full(len(norm), np.nan)
-    np.divide(both, norm, out=found, where=norm > TINY)
-    return found
+    """Return the mean of the seeds' Pearson correlations, by Fisher's z, with its interval."""
+    found = []
+    for seed in np.unique(seeds):
+        left, right = one[seeds == seed], other[seeds == seed]
+        if min(np.ptp(left), np.ptp(right)) > 0:
+            found.append(np.clip(np.corrcoef(left, right)[0, 1], -STRAIGHT, STRAIGHT))
+    mean = bootstrap(np.arctanh(found)[:, None])
+    return Interval(*np.tanh([mean.value, mean.low, mean.high]).tolist())
 
 
 @lru_cache

@@ -13,17 +13,23 @@ MISSING = "*Not measured.*"
 
 def plain(found: Interval) -> str:
     """Return an accuracy with its interval."""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return _with_ends(found, ".3f")
 
 
 def signed(found: Interval) -> str:
     """Return a difference or a correlation with its interval."""
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return _with_ends(found, "+.3f")
 
 
 def ratio(found: Interval) -> str:
     """Return a ratio with its interval."""
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return _with_ends(found, ".2f")
+
+
+def _with_ends(found: Interval, form: str) -> str:
+    """Return a value and its interval; the value alone if nothing was drawn."""
+    ends = f" [{found.low:{form}}, {found.high:{form}}]" if found.low < found.high else ""
+    return f"{found.value:{form}}{ends}"
 
 
 def accuracy_of(scores: Scores, effect: Effect) -> str:

@@ -77,12 +77,11 @@ def methods(results: Path, sft: str, setting: str) -> str:
     cells = tuple(cell for cell in of_cells(scores) if cell[0] == sft)
     if not cells:
         return MISSING
-    names = [method.name for method in MERGES]
-    names += ["ct_then_sft", "sft"] if setting != "default" else []
-    names += ["ct"]
+    names = [(method.name, setting) for method in MERGES]
+    names += [("ct_then_sft", setting), ("sft", setting)] if setting != "default" else []
+    names += [("sft", "merged"), ("ct", "")]
     found = []
-    for name in names:
-        at = "" if name == "ct" else setting
+    for name, at in names:
         done = tuple(cell for cell in cells if scores.has(Part(name, at, (cell,))))
         if not done:
             continue
@@ -99,7 +98,7 @@ def methods(results: Path, sft: str, setting: str) -> str:
             (
                 accuracy.value,
                 [
-                    TITLES[name] + note,
+                    ("the SFT model that is merged" if at == "merged" else TITLES[name]) + note,
                     plain(accuracy),
                     f"{scores.perplexity([(1, of_x)]).value:.2f}",
                     accuracy_of(scores, [(1, of_e)]),
