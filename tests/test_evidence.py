@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import re
 import subprocess
 import sys
@@ -21,10 +23,12 @@ from intervals import Part, Scores, correlation
 from markup import MISSING
 from methods import BY_NAME
 from rows import Row, bits, write_table
+from slack_ties.config import RECOMMENDED
 from tables import (
     TABLES,
     against_training,
     election,
+    grid,
     methods,
     perplexity_ratios,
     put_back,
@@ -311,3 +315,31 @@ def test_the_command_prints_every_table(results: Path) -> None:
         assert f"## {made.__doc__}" in printed
         assert made(results) in printed
     assert "nan" not in printed
+
+
+COMMITTED = EXPERIMENT / "results" / "full"
+
+
+def test_the_page_has_the_figures_of_the_committed_rows(tmp_path: Path) -> None:
+    """Every figure of docs/evidence.md can be drawn from them, and the page shows it."""
+    page = (Path(__file__).parent.parent / "docs" / "evidence.md").read_text("utf-8")
+    for path in draw(COMMITTED, tmp_path):
+        assert f"(evidence/{path.name})" in page
+        assert (Path(__file__).parent.parent / "docs" / "evidence" / path.name).is_file()
+
+
+def test_no_other_point_of_the_grid_is_better_at_no_higher_perplexity() -> None:
+    """What docs/evidence.md says of the values that `slack-ties config` writes."""
+    assert (RECOMMENDED["density"], RECOMMENDED["slack"]) == (0.5, 0.2)
+    assert RECOMMENDED["normalize"] is False
+    for sft, ct in itertools.product(("plenty", "scarce"), (300, 1200)):
+        ours = grid(COMMITTED, sft, ct, normalize=False)[0.5, 0.2]
+        for normalize in (False, True):
+            for accuracy, perplexity in grid(COMMITTED, sft, ct, normalize=normalize).values():
+                assert accuracy <= ours[0] or perplexity > ours[1]
+
+
+def test_the_commands_gave_the_weights_that_were_scored() -> None:
+    """One merge for each seed, by `slack-ties config` and `slack-ties merge`."""
+    with (COMMITTED / "product.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["same"] for row in csv.DictReader(file)] == ["True"] * 6
