@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -286,12 +289,35 @@ def test_tables_without_results_say_so(tmp_path: Path) -> None:
     assert claims(tmp_path) == []
 
 
+def stopped_after(command: list[str], jobs: int) -> list[str]:
+    """Run the command, press Ctrl-C after some jobs, and return which were done."""
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A job in a shell's background, as tests may be, ignores Ctrl-C from birth.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    assert process.stdout
+    lines = [process.stdout.readline() for _ in range(jobs)]
+    os.killpg(process.pid, signal.SIGINT)
+    rest, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said == "stopped: the same command goes on where it was\n"
+    return [re.sub(r".*/\d+ |\d+ s$", "", line).strip() for line in (*lines, *rest.splitlines())]
+
+
 def test_two_steps_of_everything(tmp_path: Path) -> None:
-    """The whole experiment runs, is not done twice, and merges as the commands do."""
+    """All of it runs, can be stopped, is not done twice, and merges as the commands do."""
     command = [sys.executable, "-W", "ignore", str(EXPERIMENT / "run.py"), "smoke"]
     command += ["--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    done = stopped_after(command, 5) if os.name == "posix" else []
     first = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "seed 1: make base" in first.stdout
+    jobs = [re.sub(r".*/\d+ |\d+ s$", "", line).strip() for line in first.stdout.splitlines()]
+    assert "seed 1: make base" in (*jobs, *done)
+    assert set(jobs).isdisjoint(done)
     results = tmp_path / "results" / "smoke"
     with (results / "product.csv").open(encoding="utf-8") as file:
         assert [row["same"] for row in csv.DictReader(file)] == ["True", "True"]

@@ -1,7 +1,7 @@
 """The figures of docs/evidence.md, from the committed rows.
 
-`python experiments/saturation/figures.py` draws them into docs/evidence/; the same rows and the
-same matplotlib give the same files.
+`python experiments/saturation/figures.py` draws them into docs/evidence/, those of another mode
+beside its rows; the same rows and the same matplotlib give the same files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from claims import TITLES, of_cells
 from intervals import Part, Scores
 from methods import MERGES
 from modes import WORDS_PER_STEP
-from tables import RESULTS, grid, lost_shares
+from tables import RESULTS, grid, lost_shares, results_of
 
 __all__ = ["FIGURES", "draw"]
 
@@ -278,9 +278,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mode", nargs="?", default="full")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures")
+    parser.add_argument("--out", type=Path, help="folder for the figures; of full docs/evidence")
     chosen = parser.parse_args()
-    for path in draw(chosen.results / chosen.mode, chosen.out):
+    results = results_of(parser, chosen)
+    out = chosen.out or (OUT if chosen.mode == "full" else results)
+    for path in draw(results, out):
         print(path)
 
 

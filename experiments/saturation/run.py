@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -125,6 +126,7 @@ def be_quiet() -> None:
 
     import slack_ties.method  # noqa: F401 - registers it, should the start-up hook be off
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a job without a traceback
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -203,18 +205,30 @@ def collect(mode: Mode, work: Path, results: Path) -> None:
     (results / "versions.json").write_text(text, "utf-8", newline="\n")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"expected a number of at least 1, got {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 def main() -> None:
     """Read the command line, and run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("mode", nargs="?", default="quick", choices=MODES)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="jobs at once")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--processes", type=_positive, default=cores, help="jobs at once")
     parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for models")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for rows")
     chosen = parser.parse_args()
     mode = MODES[chosen.mode]
-    run(mode, chosen.work / mode.name, chosen.results / mode.name, processes=chosen.processes)
+    try:
+        run(mode, chosen.work / mode.name, chosen.results / mode.name, processes=chosen.processes)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

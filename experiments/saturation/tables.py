@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from pathlib import Path
 from statistics import mean
 
@@ -17,7 +18,15 @@ from markup import MISSING, accuracy_of, perplexity_of, plain, signed, table
 from methods import MERGES
 from modes import WORDS_PER_STEP
 
-__all__ = ["RESULTS", "TABLES", "election", "grid", "lost_shares", "perplexity_ratios"]
+__all__ = [
+    "RESULTS",
+    "TABLES",
+    "election",
+    "grid",
+    "lost_shares",
+    "perplexity_ratios",
+    "results_of",
+]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 QUESTIONS = {
@@ -249,13 +258,22 @@ TABLES = (
 )
 
 
+def results_of(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Path:
+    """Return the folder of a mode's results; an error if there is none."""
+    results: Path = chosen.results / chosen.mode
+    if not results.is_dir():
+        there = os.path.relpath(results)
+        parser.error(f"no results in {there}: python experiments/saturation/run.py {chosen.mode}")
+    return results
+
+
 def main() -> None:
     """Print the tables of a mode."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mode", nargs="?", default="full")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
     chosen = parser.parse_args()
-    results = chosen.results / chosen.mode
+    results = results_of(parser, chosen)
     for made in TABLES:
         print(f"\n## {made.__doc__}\n\n{made(results)}")
     scores = Scores(results / "tests.csv")
