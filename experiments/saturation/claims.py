@@ -171,7 +171,7 @@ def _cause(cells: tuple[tuple[str, int], ...]) -> Iterator[Claim]:
 
 def _three(cells: tuple[tuple[str, int], ...]) -> Iterator[Claim]:
     for language in ("x", "y", "e"):
-        for name in ("ties", "ties_sum", "trimmed"):
+        for name in ("ties", "ties_sum", "trimmed", "task_arithmetic"):
             text = f"slack_ties is better than {TITLES[name]} in {language.upper()}, at defaults"
             effect = difference((OURS, "default"), (name, "default"), cells, language)
             yield Claim(5, text, "three", effect)

@@ -26,7 +26,7 @@ def perplexity_ratios(results: Path) -> str:
     for sft in sorted({sft for sft, _ in cells}):
         some = tuple(cell for cell in cells if cell[0] == sft)
         for setting in ("default", "tuned"):
-            for name in ("ct", "ties", "ties_sum", "trimmed"):
+            for name in ("ct", "ties", "ties_sum", "trimmed", "task_arithmetic"):
                 one, other = ("slack_ties", setting), (name, "" if name == "ct" else setting)
                 effects = [difference(one, other, at) for at in (some, ((sft, last),))]
                 if all(scores.can(effect) for effect in effects):

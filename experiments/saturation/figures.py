@@ -66,7 +66,7 @@ def saturation(results: Path) -> Figure:
         squeeze=False,
     )
     for axes, below, (sft, cts) in zip(*rows, budgets.items(), strict=True):
-        for name in ("slack_ties", "trimmed", "ties_sum", "ties"):
+        for name in ("slack_ties", "task_arithmetic", "trimmed", "ties_sum", "ties"):
             _line(axes, scores, name, "default", sft, cts)
         axes.set_title(f"SFT data: {sft}")
         counted = [ct for ct in cts if (sft, ct) in lost]
@@ -75,7 +75,7 @@ def saturation(results: Path) -> Figure:
         _mark_budgets(below, cts)
     rows[0][0].set_ylabel("accuracy in X")
     rows[1][0].set_ylabel("important SFT\nentries lost, %")
-    rows[0][-1].legend()
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -150,7 +150,8 @@ def sensitivity(results: Path) -> Figure:
         axes[1][number].set_xlabel("slack")
     axes[0][0].set_ylabel("accuracy in X")
     axes[1][0].set_ylabel("perplexity in X")
-    axes[0][0].legend(title="density")
+    made = axes[0][0].get_legend_handles_labels()
+    figure.legend(*made, loc="outside lower center", ncols=4, title="density")
     return figure
 
 
@@ -165,7 +166,7 @@ def against_training(results: Path) -> Figure:
         panel.set_title(f"SFT data: {sft}")
         _mark_budgets(panel, cts)
     axes[0][0].set_ylabel("accuracy in X")
-    axes[0][-1].legend()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -173,19 +174,20 @@ def three(results: Path) -> Figure:
     """Draw merges of two CT models and one SFT model, at their defaults."""
     scores = Scores(results / "three.csv")
     cells = of_cells(scores)
-    kinds = [("slack_ties", "default", TITLES["slack_ties"], "#0072B2")]
-    kinds += [("slack_ties", "slack on all", "slack_ties, slack on all", "#56B4E9")]
+    kinds = [("slack_ties", "default", TITLES["slack_ties"], COLOURS["slack_ties"])]
+    kinds += [("slack_ties", "slack on all", "slack_ties, slack on all", "#bbbbbb")]
     kinds += [
-        (name, "default", TITLES[name], COLOURS[name]) for name in ("trimmed", "ties_sum", "ties")
+        (name, "default", TITLES[name], COLOURS[name])
+        for name in ("task_arithmetic", "trimmed", "ties_sum", "ties")
     ]
     figure, axes = plt.subplots(figsize=(8, 3))
     for number, (name, setting, title, colour) in enumerate(kinds):
         for place, language in enumerate("xye"):
-            at, label = place + 0.16 * (number - 2), title if place == 0 else ""
-            _bar(axes, scores, Part(name, setting, cells, language), (at, 0.15), colour, label)
+            at, label = place + 0.14 * (number - 2.5), title if place == 0 else ""
+            _bar(axes, scores, Part(name, setting, cells, language), (at, 0.13), colour, label)
     axes.set_xticks([0, 1, 2], ["X", "Y", "E"])
     axes.set_ylabel("accuracy")
-    figure.legend(loc="outside lower center", ncols=5)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -161,6 +161,8 @@ def about(mode: Mode) -> dict[str, object]:
 def _do_all(mode: Mode, work: Path, processes: int) -> None:
     todo = [job for job in jobs(mode, work) if not _done(job.makes)]
     began, total = time.monotonic(), len(todo)
+    if total:
+        print(f"{total} jobs, {processes} at once; those of base models take minutes", flush=True)
     with ProcessPoolExecutor(processes, get_context("spawn"), be_quiet) as pool:
         running: dict[Future[float], Job] = {}
         while todo or running:
