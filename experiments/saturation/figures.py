@@ -113,7 +113,7 @@ def methods(results: Path) -> Figure:
                 if scores.can([(1, part)]):
                     panel.scatter(
                         scores.perplexity([(1, part)]).value,
-                        scores.accuracy([(1, part)]).value,
+                        scores.mean_accuracy([(1, part)]),
                         marker=marker,
                         s=70 if marker == "*" else 26,
                         color=COLOURS[name],

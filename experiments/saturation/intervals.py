@@ -96,9 +96,11 @@ class Scores:
 
     def accuracy(self, effect: Effect) -> Interval:
         """Return a sum of mean accuracies, with its interval."""
-        seeds = self.seeds(effect)
-        matrix: Matrix = sum(factor * self._right(part, seeds) for factor, part in effect)  # type: ignore[assignment]
-        return bootstrap(matrix)
+        return bootstrap(self._sum(effect))
+
+    def mean_accuracy(self, effect: Effect) -> float:
+        """Return a sum of mean accuracies alone, which takes no draws."""
+        return float(self._sum(effect).mean())
 
     def perplexity(self, effect: Effect) -> Interval:
         """Return a product of powers of geometric means of perplexities: with 1, -1 a ratio."""
@@ -106,6 +108,10 @@ class Scores:
         logs: Matrix = sum(factor * self._log_perplexity(part, seeds) for factor, part in effect)  # type: ignore[assignment]
         found = bootstrap(logs[:, None])
         return Interval(*np.exp([found.value, found.low, found.high]).tolist())
+
+    def _sum(self, effect: Effect) -> Matrix:
+        seeds = self.seeds(effect)
+        return sum(factor * self._right(part, seeds) for factor, part in effect)  # type: ignore[return-value]
 
     def _right(self, part: Part, seeds: list[int]) -> Matrix:
         """Return (seeds, items): how often, over the cells, a task was answered right."""
@@ -131,7 +137,7 @@ def bootstrap(matrix: Matrix) -> Interval:
     seeds = len(matrix)
     of_seeds, of_items = _draws(*matrix.shape)
     of_seeds = 1 / seeds + _widening(seeds) * (of_seeds - 1 / seeds)
-    means = (of_seeds * (of_items @ matrix.T)).sum(axis=1)
+    means = (of_seeds * (of_items @ matrix.T.astype(of_items.dtype))).sum(axis=1)
     low, high = np.percentile(means, OUTER)
     return Interval(float(matrix.mean()), float(low), float(high))
 

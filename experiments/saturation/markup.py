@@ -34,7 +34,7 @@ def _with_ends(found: Interval, form: str) -> str:
 
 def accuracy_of(scores: Scores, effect: Effect) -> str:
     """Return an accuracy; nothing where rows are missing."""
-    return f"{scores.accuracy(effect).value:.3f}" if scores.can(effect) else ""
+    return f"{scores.mean_accuracy(effect):.3f}" if scores.can(effect) else ""
 
 
 def perplexity_of(scores: Scores, effect: Effect) -> str:
