@@ -137,7 +137,7 @@ def bootstrap(matrix: Matrix) -> Interval:
     seeds = len(matrix)
     of_seeds, of_items = _draws(*matrix.shape)
     of_seeds = 1 / seeds + _widening(seeds) * (of_seeds - 1 / seeds)
-    means = (of_seeds * (of_items @ matrix.T.astype(of_items.dtype))).sum(axis=1)
+    means = (of_seeds * (of_items @ matrix.T)).sum(axis=1)
     low, high = np.percentile(means, OUTER)
     return Interval(float(matrix.mean()), float(low), float(high))
 
@@ -158,8 +158,7 @@ def _draws(seeds: int, items: int) -> tuple[Matrix, Matrix]:
     """Return how much each seed and each item counts in each draw: (draws, seeds or items)."""
     chance = np.random.default_rng(0)
     of_seeds, of_items = (
-        chance.multinomial(many, np.full(many, 1 / many), DRAWS).astype(np.float32) / many
-        for many in (seeds, items)
+        chance.multinomial(many, np.full(many, 1 / many), DRAWS) / many for many in (seeds, items)
     )
     return of_seeds, of_items
 
