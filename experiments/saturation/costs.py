@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 
@@ -12,7 +13,19 @@ from claims import TITLES, difference, of_cells
 from intervals import Interval, Part, Scores, correlation
 from markup import MISSING, ratio, signed, table
 
-__all__ = ["election", "perplexity_ratios", "points"]
+__all__ = ["election", "lost_shares", "perplexity_ratios", "points"]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A row of lost.csv: norm of the CT delta over the SFT delta's, important entries lost."""
+
+    seed: int
+    sft: str
+    ct: int
+    ratio: float
+    important: float
+
 
 Point = tuple[int, float, float]  # seed, share of important entries lost, accuracy lost
 
@@ -44,7 +57,10 @@ def points(results: Path, sft: str) -> list[Point]:
     """
     scores = Scores(results / "tests.csv")
     found = []
-    for seed, ct, lost in _lost(results / "lost.csv", sft):
+    for row in _lost(results / "lost.csv"):
+        if row.sft != sft:
+            continue
+        seed, ct, lost = row.seed, row.ct, row.important
         parts = [Part(name, "default", ((sft, ct),)) for name in ("trimmed", "ties_sum")]
         if all(scores.has(part) for part in parts):
             right = [{row.seed: row.accuracy for row in scores.of(part)[0]} for part in parts]
@@ -76,9 +92,32 @@ def _link(found: list[Point]) -> Interval | None:
     return correlation(seeds, shares, drops) if varies else None
 
 
-def _lost(path: Path, sft: str) -> Iterator[tuple[int, int, float]]:
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            for line in csv.DictReader(file):
-                if line["sft"] == sft:
-                    yield int(line["seed"]), int(line["ct"]), float(line["top_lost"])
+def lost_shares(path: Path) -> dict[tuple[str, int], Lost]:
+    """Return the means over seeds of lost.csv, by SFT data and CT steps; none without it."""
+    cells: dict[tuple[str, int], list[Lost]] = {}
+    for row in _lost(path):
+        cells.setdefault((row.sft, row.ct), []).append(row)
+    return {
+        cell: replace(
+            rows[0],
+            ratio=mean(row.ratio for row in rows),
+            important=mean(row.important for row in rows),
+        )
+        for cell, rows in cells.items()
+    }
+
+
+def _lost(path: Path) -> list[Lost]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Lost(
+                int(line["seed"]),
+                line["sft"],
+                int(line["ct"]),
+                ratio=float(line["ratio"]),
+                important=float(line["top_lost"]),
+            )
+            for line in csv.DictReader(file)
+        ]

@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from claims import TITLES, of_cells
+from costs import lost_shares
 from intervals import Part, Scores
 from methods import MERGES
 from modes import WORDS_PER_STEP
-from tables import RESULTS, grid, lost_shares, results_of
+from tables import RESULTS, grid, results_of
 
 __all__ = ["FIGURES", "draw"]
 
@@ -54,7 +55,7 @@ STYLE: dict[Any, Any] = {
 
 def saturation(results: Path) -> Figure:
     """Draw accuracy in X as CT grows, and the important entries that the election removes."""
-    scores, lost = Scores(results / "tests.csv"), lost_shares(results)
+    scores, lost = Scores(results / "tests.csv"), lost_shares(results / "lost.csv")
     budgets = _budgets(scores)
     figure, rows = plt.subplots(
         2,
@@ -70,7 +71,7 @@ def saturation(results: Path) -> Figure:
             _line(axes, scores, name, "default", sft, cts)
         axes.set_title(f"SFT data: {sft}")
         counted = [ct for ct in cts if (sft, ct) in lost]
-        shares = [100 * lost[sft, ct]["top_lost"] for ct in counted]
+        shares = [100 * lost[sft, ct].important for ct in counted]
         below.plot(_words(counted), shares, color="#555555", marker="o", markersize=3)
         _mark_budgets(below, cts)
     rows[0][0].set_ylabel("accuracy in X")

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 from statistics import mean
 
 from claims import TITLES, claims, difference, of_cells
-from costs import election, perplexity_ratios
+from costs import election, lost_shares, perplexity_ratios
 from intervals import Part, Scores
 from markup import MISSING, accuracy_of, perplexity_of, plain, signed, table
 from methods import MERGES
@@ -23,7 +22,6 @@ __all__ = [
     "TABLES",
     "election",
     "grid",
-    "lost_shares",
     "perplexity_ratios",
     "results_of",
 ]
@@ -41,14 +39,14 @@ QUESTIONS = {
 def saturation(results: Path) -> str:
     """Accuracy in X as CT grows, of merges at their defaults (tests.csv, lost.csv)."""
     scores = Scores(results / "tests.csv")
-    lost = lost_shares(results)
+    lost = lost_shares(results / "lost.csv")
     names = ("ties", "ties_sum", "slack_ties", "trimmed")
     lines = []
     for sft, ct in of_cells(scores):
         parts = [Part(name, "default", ((sft, ct),)) for name in names]
         cells = [_with_interval(scores, part) for part in parts]
-        row = lost.get((sft, ct), {})
-        share = [f"{row['ratio']:.2f}", f"{row['top_lost']:.1%}"] if row else ["", ""]
+        row = lost.get((sft, ct))
+        share = [f"{row.ratio:.2f}", f"{row.important:.1%}"] if row else ["", ""]
         lines.append([sft, *_tokens(ct), *share, *cells])
     head = ["SFT data", "CT steps", "CT words", "CT / SFT delta", "important entries lost"]
     return table([*head, *(TITLES[name] for name in names)], lines)
@@ -214,22 +212,6 @@ def choices(results: Path) -> str:
         if setting in {"tuned", "fluent"} and language == "x":
             lines.append([TITLES[name], sft, str(ct), setting, rows[0].values])
     return table(["method", "SFT data", "CT steps", "setting", "values"], lines)
-
-
-def lost_shares(results: Path) -> dict[tuple[str, int], dict[str, float]]:
-    """Return the means over seeds of lost.csv, by cell."""
-    path = results / "lost.csv"
-    if not path.exists():
-        return {}
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            values = {name: float(line[name]) for name in ("ratio", "top_lost", "energy_lost")}
-            found.setdefault((line["sft"], int(line["ct"])), []).append(values)
-    return {
-        cell: {name: mean(row[name] for row in rows) for name in rows[0]}
-        for cell, rows in found.items()
-    }
 
 
 def _strict(scores: Scores, part: Part) -> float:
