@@ -76,7 +76,7 @@ def saturation(results: Path) -> Figure:
         _mark_budgets(below, cts)
     rows[0][0].set_ylabel("accuracy in X")
     rows[1][0].set_ylabel("important SFT\nentries lost, %")
-    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    _legend(figure, rows[0][0], 3)
     return figure
 
 
@@ -95,8 +95,7 @@ def put_back(results: Path) -> Figure:
         panel.set_xticks([0, 1], [TITLES["ties"], TITLES["ties_sum"]])
         panel.set_title(f"SFT data: {cell[0]}, {last} CT steps")
     axes[0][0].set_ylabel("accuracy in X")
-    made = axes[0][0].get_legend_handles_labels()
-    figure.legend(*made, loc="outside lower center", ncols=4, title="put back")
+    _legend(figure, axes[0][0], 4, "put back")
     return figure
 
 
@@ -128,7 +127,7 @@ def methods(results: Path) -> Figure:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter("{x:g}")
     axes[0][0].set_ylabel("accuracy in X")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    _legend(figure, axes[0][0], 5)
     return figure
 
 
@@ -151,8 +150,7 @@ def sensitivity(results: Path) -> Figure:
         axes[1][number].set_xlabel("slack")
     axes[0][0].set_ylabel("accuracy in X")
     axes[1][0].set_ylabel("perplexity in X")
-    made = axes[0][0].get_legend_handles_labels()
-    figure.legend(*made, loc="outside lower center", ncols=4, title="density")
+    _legend(figure, axes[0][0], 4, "density")
     return figure
 
 
@@ -167,7 +165,7 @@ def against_training(results: Path) -> Figure:
         panel.set_title(f"SFT data: {sft}")
         _mark_budgets(panel, cts)
     axes[0][0].set_ylabel("accuracy in X")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    _legend(figure, axes[0][0], 4)
     return figure
 
 
@@ -188,8 +186,14 @@ def three(results: Path) -> Figure:
             _bar(axes, scores, Part(name, setting, cells, language), (at, 0.13), colour, label)
     axes.set_xticks([0, 1, 2], ["X", "Y", "E"])
     axes.set_ylabel("accuracy")
-    figure.legend(loc="outside lower center", ncols=3)
+    _legend(figure, axes, 3)
     return figure
+
+
+def _legend(figure: Figure, axes: Axes, columns: int, title: str | None = None) -> None:
+    """Put the legend of one panel below all of them."""
+    made = axes.get_legend_handles_labels()
+    figure.legend(*made, loc="outside lower center", ncols=columns, title=title)
 
 
 def _bar(

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from rows import Row, read_rows
 
-__all__ = ["Effect", "Interval", "Part", "Scores", "bootstrap", "correlation"]
+__all__ = ["FEW", "Effect", "Interval", "Part", "Scores", "bootstrap", "correlation"]
 
 DRAWS = 60_000  # so that another seed of theirs moves an end by no more than 0.001 or so
 OUTER = (2.5, 97.5)  # percentiles of a 95 % interval
 # The 97.5 % quantiles of Student's t with one degree of freedom less than there are seeds.
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 NORMAL = 1.960
+FEW = min(STUDENT)  # seeds, from which on intervals speak of other models
 STRAIGHT = 0.9999  # the largest correlation: that of 1 has no z
 Matrix = NDArray[np.float64]
 Key = tuple[str, str, str, int, str]  # method, setting, SFT data, CT steps, language
@@ -164,7 +165,7 @@ def _draws(seeds: int, items: int) -> tuple[Matrix, Matrix]:
 
 
 def _widening(seeds: int) -> float:
-    if seeds < min(STUDENT):
+    if seeds < FEW:
         return 0.0
     return STUDENT.get(seeds, NORMAL) / NORMAL * math.sqrt(seeds / (seeds - 1))
 

@@ -12,10 +12,11 @@ from statistics import mean
 
 from claims import TITLES, claims, difference, of_cells
 from costs import election, lost_shares, perplexity_ratios
-from intervals import Part, Scores
+from intervals import FEW, Part, Scores
 from markup import MISSING, accuracy_of, perplexity_of, plain, signed, table
 from methods import MERGES
 from modes import WORDS_PER_STEP
+from put_back import WHAT
 
 __all__ = [
     "RESULTS",
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).resolve().parent / "results"
-FEW = 3  # seeds, from which on intervals speak of other models
 QUESTIONS = {
     1: "Saturation and its cause",
     2: "What slack recovers",
@@ -70,13 +70,10 @@ def put_back(results: Path) -> str:
     lines = []
     for sft, ct in of_cells(scores):
         for name in ("ties", "ties_sum", "trimmed"):
-            cells = []
-            for what in ("as merged", "lost", "random", "kept"):
-                part = Part(name, what, ((sft, ct),))
-                cells.append(_with_perplexity(scores, part))
+            parts = [Part(name, what, ((sft, ct),)) for what in WHAT]
+            cells = [_with_perplexity(scores, part) for part in parts]
             lines.append([sft, str(ct), TITLES[name], *cells])
-    head = ["SFT data", "CT steps", "merge", "as merged", "lost", "random", "kept"]
-    return table(head, lines)
+    return table(["SFT data", "CT steps", "merge", *WHAT], lines)
 
 
 def methods(results: Path, sft: str, setting: str) -> str:
@@ -257,12 +254,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of all results")
     chosen = parser.parse_args()
     results = results_of(parser, chosen)
-    rows = Scores(results / "tests.csv").rows
-    if len({row.seed for some in rows.values() for row in some}) < FEW:
+    scores = Scores(results / "tests.csv")
+    if len({row.seed for rows in scores.rows.values() for row in rows}) < FEW:
         print("Fewer than 3 seeds: intervals and verdicts are of these models, not of others.")
     for made in TABLES:
         print(f"\n## {made.__doc__}\n\n{made(results)}")
-    scores = Scores(results / "tests.csv")
     for sft in sorted({sft for sft, _ in of_cells(scores)}):
         for setting in ("default", "tuned", "fluent"):
             print(f"\n## SFT data {sft}, {setting}\n\n{methods(results, sft, setting)}")
