@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modes import MODES, Mode
+from slack_ties.files import write_whole
 
 if TYPE_CHECKING:
     from bench import Bench
@@ -148,7 +149,7 @@ def check_same(mode: Mode, work: Path) -> None:
         there = os.path.relpath(work)
         sys.exit(f"{there} is the work of another version: delete it, or choose another by --work")
     work.mkdir(parents=True, exist_ok=True)
-    path.write_text(stamp, "utf-8", newline="\n")
+    write_whole(path, stamp)
 
 
 def about(mode: Mode) -> dict[str, object]:
@@ -194,17 +195,14 @@ def collect(mode: Mode, work: Path, results: Path) -> None:
         lines = [line for path in parts for line in path.read_text("utf-8").splitlines()[1:]]
         if parts:
             head = parts[0].read_text("utf-8").splitlines()[0]
-            (results / f"{name}.csv").write_text(
-                "\n".join([head, *lines, ""]), "utf-8", newline="\n"
-            )
+            write_whole(results / f"{name}.csv", "\n".join([head, *lines, ""]))
     facts = {
         **about(mode),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    text = json.dumps(facts, indent=2) + "\n"
-    (results / "versions.json").write_text(text, "utf-8", newline="\n")
+    write_whole(results / "versions.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _positive(text: str) -> int:
