@@ -79,3 +79,39 @@ def largest(delta: torch.Tensor, number: int) -> torch.Tensor:
         return torch.zeros_like(delta, dtype=torch.bool)
     least = delta.abs().sort(descending=True).values[number - 1]
     return (delta.abs() >= least) & (delta != 0)
+
+
+def merged_densely(
+    base: torch.Tensor,
+    *models: torch.Tensor,
+    weight: Sequence[float] = (1, 1),
+    density: Sequence[float] = (0.5, 0.5),
+    slack: Sequence[float] = (0, 0.2),
+) -> torch.Tensor:
+    """Return the merged tensor by the definition in docs/method.md, without division, lambda 1.
+
+    In float32, or float64 where an input is, and in that type.
+    """
+    wide = (
+        torch.float64 if any(t.dtype == torch.float64 for t in (base, *models)) else torch.float32
+    )
+    start = base.to(wide)
+    deltas = [(model.to(wide) - start).flatten() for model in models]
+    kept = [
+        largest(delta, max(1, int(d * delta.numel())) if d > 0 else 0)
+        for delta, d in zip(deltas, density, strict=True)
+    ]
+    first = [
+        keep & largest(delta, int(s * delta.numel()))
+        for delta, keep, s in zip(deltas, kept, slack, strict=True)
+    ]
+    anybody = torch.stack(first).any(0)
+    votes = [w * delta for w, delta in zip(weight, deltas, strict=True)]
+    total = torch.zeros_like(start).flatten()
+    for vote, keep, protected in zip(votes, kept, first, strict=True):
+        total = total + torch.where(torch.where(anybody, protected, keep), vote, 0.0)
+    added = torch.zeros_like(total)
+    for vote, keep in zip(votes, kept, strict=True):
+        same = keep & (vote != 0) & ((vote > 0) == (total >= 0))
+        added = added + torch.where(same, vote, 0.0)
+    return start + added.view_as(start)

@@ -488,7 +488,7 @@ def test_a_shape_mismatch(copies: Folders, tmp_path: Path) -> None:
     for path in copies.sft.glob("tokenizer*"):  # which would explain it
         path.unlink()
 
-    match = r"shape mismatch: lm_head\.weight is 500x64 in '.*sft', expected 512x64 as in '.*base'"
+    match = r"shape mismatch: model\.embed_tokens\.weight is 500x64 in '.*sft', expected 512x64 as in '.*base'"
     refused(copies, tmp_path / "out", CheckpointError, match)
 
 
@@ -498,7 +498,7 @@ def test_a_missing_tensor(copies: Folders, tmp_path: Path) -> None:
     del weights["model.norm.weight"]
     save_file(weights, copies.sft / "model.safetensors")
 
-    match = r"sft' lacks 'model\.norm\.weight', which the base '.*base' has"
+    match = r"sft' lacks 'model\.norm\.weight', which its config\.json asks for"
     refused(copies, tmp_path / "out", CheckpointError, match)
 
 

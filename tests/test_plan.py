@@ -157,8 +157,15 @@ def damage(folders: Folders, what: str) -> None:
             folders.ct.with_name("new").rename(folders.ct)
         case "more layers":
             edit(config, num_hidden_layers=3)
-        case "tied embeddings":
+        case "a tied head":
             edit(config, tie_word_embeddings=True)
+            weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+            del weights["lm_head.weight"]
+            torch.save(weights, folders.ct / "pytorch_model.bin")
+        case "no head":
+            weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+            del weights["lm_head.weight"]
+            torch.save(weights, folders.ct / "pytorch_model.bin")
         case "unrelated":
             weights = llama(seed=9).half().state_dict()
             torch.save(weights, folders.ct / "pytorch_model.bin")
@@ -171,7 +178,11 @@ def damage(folders: Folders, what: str) -> None:
             weights["model.norm.weight"] = torch.zeros(63)
             torch.save(weights, folders.ct / "pytorch_model.bin")
         case "quantized":
-            edit(config, quantization_config={"quant_method": "gptq"})
+            edit(config, quantization_config={"quant_method": "bitsandbytes"})
+            weights = torch.load(folders.ct / "pytorch_model.bin", weights_only=True)
+            name = "model.layers.0.self_attn.q_proj.weight"
+            weights[name] = (100 * weights[name]).to(torch.int8)
+            torch.save(weights, folders.ct / "pytorch_model.bin")
         case "an adapter":
             config.rename(folders.ct / "adapter_config.json")
         case "no weights":
@@ -191,16 +202,17 @@ def damage(folders: Folders, what: str) -> None:
     [
         (
             "another architecture",
-            "ct' is a MistralForCausalLM, expected a LlamaForCausalLM",
+            "ct': config.json names the architecture MistralForCausalLM, expected LlamaForCausalLM",
             "same base",
         ),
         ("another width", "ct': hidden_size is 32, expected 64 as in '", "same base"),
         ("more layers", "ct': num_hidden_layers is 3, expected 2 as in '", "same base"),
-        ("tied embeddings", "tie_word_embeddings is True, expected False", "same base"),
+        ("a tied head", "base' has a head of its own (lm_head.weight), and '", "--allow-crimes"),
+        ("no head", "ct' lacks lm_head.weight, and its config.json does not tie it", "whole model"),
         ("unrelated", "ct' have nothing in common with the base '", "--allow-unrelated"),
-        ("a missing tensor", "ct' lacks 'model.norm.weight', which the base", "same base"),
-        ("another shape", "shape mismatch: model.norm.weight is 63 in '", "same base"),
-        ("quantized", "is quantized, expected one with floating-point weights", "made from"),
+        ("a missing tensor", "lacks 'model.norm.weight', which its config.json asks for", "complete?"),
+        ("another shape", "its config.json: model.norm.weight is 63, expected 64", "config.json"),
+        ("quantized", "is quantized: model.layers.0.self_attn.q_proj.weight is stored", "made from"),
         ("an adapter", "is an adapter (LoRA), expected a whole model", "BASE+"),
         ("no weights", "no weights in '", "hf download"),
         ("not there", "ct' is not there, expected a folder", ""),
@@ -262,7 +274,7 @@ def computed(folders: Folders) -> None:
 
 def null(folders: Folders) -> None:
     """Let a config leave to the default what another states."""
-    edit(folders.base / "config.json", head_dim=None, num_key_value_heads=None)
+    edit(folders.base / "config.json", head_dim=None)
 
 
 def old(folders: Folders) -> None:
@@ -277,7 +289,13 @@ def odd_generation(folders: Folders) -> None:
     (folders.sft / "generation_config.json").write_text('{"eos_token_id": {}}')
 
 
-@pytest.mark.parametrize("change", [computed, null, old, odd_generation])
+def stale(folders: Folders) -> None:
+    """Leave in a config what training in 4 bits wrote, and say that a head is tied which is not."""
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    edit(folders.ct / "config.json", quantization_config=quantized, tie_word_embeddings=True)
+
+
+@pytest.mark.parametrize("change", [computed, null, old, odd_generation, stale])
 def test_what_is_fine_is_fine(
     copies: Folders, tmp_path: Path, change: Callable[[Folders], None]
 ) -> None:
@@ -291,17 +309,21 @@ def test_what_is_fine_is_fine(
 
 def test_a_base_without_a_head(copies: Folders) -> None:
     """One that ties its embeddings need not have the matrix that the others have."""
-    for path in copies.base.glob("model-*.safetensors"):
-        weights = {k: v for k, v in load_file(path).items() if k != "lm_head.weight"}
-        save_file(weights, path, metadata={"format": "pt"})
-    index = json.loads((copies.base / "model.safetensors.index.json").read_text("utf-8"))
-    del index["weight_map"]["lm_head.weight"]
-    (copies.base / "model.safetensors.index.json").write_text(json.dumps(index))
+    for folder in (copies.base, copies.ct, copies.sft):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+        for path in (*folder.glob("*.safetensors*"), *folder.glob("*.bin")):
+            path.unlink()
+        model.save_pretrained(folder)
+    weights = load_file(copies.ct / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, copies.ct / "model.safetensors", metadata={"format": "pt"})
 
     plan = plan_merge(recipe(copies))
 
     assert (plan.errors, plan.warnings) == ((), ())
-    assert plan.parameters == 139_584
+    assert plan.parameters == 139_584 - 512 * 64
 
 
 def rope(folders: Folders) -> None:

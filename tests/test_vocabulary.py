@@ -12,12 +12,13 @@ from mergekit.options import MergeOptions
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from slack_ties.chat import adopt_chat
 from slack_ties.config import Choices, look_at_choices, make_config
 from slack_ties.errors import CheckpointError
 from slack_ties.merge import merge_models
 from slack_ties.method import slack_ties_merge
 from slack_ties.plan import plan_merge
-from slack_ties.vocabulary import Vocabulary, adopt_chat, choose_section, read_vocabulary
+from slack_ties.vocabulary import Vocabulary, choose_section, read_vocabulary
 from triple import CHAT, Folders, extend, names
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from slack_ties.errors import CheckpointError
+from slack_ties.weight_index import AGAIN, Weights, find_weights, is_lfs_pointer, lfs_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +32,17 @@ __all__ = [
     "Header",
     "check_shapes",
     "first_entries",
+    "is_computed",
     "model_config",
+    "placed",
     "read_headers",
     "read_headers_of_file",
+    "read_headers_of_shard",
+    "read_weight_headers",
     "safetensors_header",
     "stored_dtype",
 ]
 
-AGAIN = "is it complete? If it came from the Hub: hf download ID --force-download"
 # safetensors' names for the floating-point types, in transformers' words.
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 ENTRY_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -51,9 +56,15 @@ STORAGES = {
 }
 # What transformers calls the matrices with a row for each token.
 PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
-LONGEST_NAME = 255  # of a file
 MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+# Buffers that models compute when they are made, and that old versions of transformers saved:
+# rotary frequencies, numbers of positions, and causal masks (1 x 1 x positions x positions).
+COMPUTED = re.compile(
+    r"rotary_emb\.inv_freq$|rotary_pos_emb\.inv_freq$|(^|\.)position_ids$|(^|\.)token_type_ids$"
+)
+MASK = re.compile(r"(^|\.)(attn|attention|self_attention)\.(bias|masked_bias|causal_mask)$")
 
 
 @dataclass(frozen=True)
@@ -89,31 +100,88 @@ def read_headers(
     """
     name = name or str(folder)
     model_config(folder, name)
-    for weights in (SAFETENSORS, PICKLE):
-        read = _safetensors if weights == SAFETENSORS else _pickle
-        index = folder / f"{weights}.index.json"
-        if index.is_file():
-            shards = sorted({folder / shard for shard in _weight_map(index, name).values()})
-        elif (folder / weights).is_file():
-            shards = [folder / weights]
-        else:
-            continue
-        headers: dict[str, Header] = {}
-        for shard in shards:
-            if not shard.is_file():
-                msg = f"model {name!r}: {shard.name} is missing, named in {index.name}"
-                raise CheckpointError(msg, hint=AGAIN)
-            if shard.name in without_data:
-                with shard.open("rb") as file:
-                    headers |= read_headers_of_file(file, shard.name, name)
-            else:
-                headers |= read(shard, name)
-        if not headers:
-            msg = f"model {name!r}: its {weights} holds no tensors, expected weights"
+    return read_weight_headers(folder, name, without_data=without_data)
+
+
+def read_weight_headers(
+    folder: Path, name: str = "", *, without_data: Collection[str] = ()
+) -> dict[str, Header]:
+    """Return the same of a folder that holds weights, and perhaps no config yet."""
+    name = name or str(folder)
+    weights = find_weights(folder, name)
+    if weights is None or weights.files[0] in ADAPTERS:
+        msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
+        raise CheckpointError(msg, hint=AGAIN)
+    found: dict[str, dict[str, Header]] = {}
+    for file in weights.files:
+        shard = folder / file
+        if not shard.is_file():
+            msg = f"model {name!r}: {file} is missing, named in {weights.index}"
             raise CheckpointError(msg, hint=AGAIN)
+        if file in without_data:
+            with shard.open("rb") as opened:
+                found[file] = read_headers_of_file(opened, file, name)
+        else:
+            found[file] = read_headers_of_shard(shard, name)
+    return placed(weights, found, name)
+
+
+def read_headers_of_shard(path: Path, name: str) -> dict[str, Header]:
+    """Return the headers of one weight file of the model called `name` in errors.
+
+    Raises:
+        CheckpointError: The file is damaged.
+
+    """
+    if is_lfs_pointer(path):
+        raise lfs_error(name, path.name)
+    read = _safetensors if path.name.endswith(".safetensors") else _pickle
+    return read(path, name)
+
+
+def placed(
+    weights: Weights, found: Mapping[str, Mapping[str, Header]], name: str
+) -> dict[str, Header]:
+    """Return the header of every tensor, from the file in which the index says that it is.
+
+    transformers reads all tensors of all files that the index names, one file after the other,
+    and keeps the last of each name. So an index is followed where that comes to the same.
+
+    Args:
+        weights: The files, and what the index says.
+        found: The headers in each file that could be looked into.
+        name: What to call the model in errors.
+
+    Raises:
+        CheckpointError: The index and the files contradict each other, or hold no tensors.
+
+    """
+    headers: dict[str, Header] = {}
+    for file in weights.files:
+        headers |= found.get(file, {})
+    if not headers and len(found) == len(weights.files):
+        msg = f"model {name!r}: its {weights.files[0]} holds no tensors, expected weights"
+        raise CheckpointError(msg, hint=AGAIN)
+    if not weights.index:
         return headers
-    msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
-    raise CheckpointError(msg, hint=AGAIN)
+    hint = "which is right? If it came from the Hub: hf download ID --force-download; otherwise "
+    hint += "save the model again with save_pretrained"
+    for tensor, file in weights.places.items():
+        if file not in found or (tensor in headers and headers[tensor].file == file):
+            continue
+        if tensor not in found[file]:
+            msg = f"model {name!r}: {weights.index} says that {tensor} is in {file}, "
+            msg += "which does not hold it"
+            raise CheckpointError(msg, hint=hint)
+        msg = f"model {name!r}: {tensor} is in two files: {weights.index} says {file}, and "
+        msg += f"transformers takes the one in {headers[tensor].file}"
+        raise CheckpointError(msg, hint=hint)
+    for tensor, header in headers.items():
+        if tensor not in weights.places and not is_computed(tensor, header):
+            msg = f"model {name!r}: {header.file} holds {tensor}, which {weights.index} does not "
+            msg += "name"
+            raise CheckpointError(msg, hint=hint)
+    return headers
 
 
 def model_config(folder: Path, name: str = "") -> dict[str, Any]:
@@ -134,6 +202,8 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
         msg = f"model {name!r}: no config.json in {str(folder)!r}, expected a transformers model"
         raise CheckpointError(msg) from None
     except (OSError, ValueError, RecursionError) as error:
+        if is_lfs_pointer(folder / "config.json"):
+            raise lfs_error(name, "config.json") from None
         msg = f"model {name!r}: config.json cannot be read: {error}"
         raise CheckpointError(msg, hint=AGAIN) from None
     except (KeyError, TypeError):
@@ -144,8 +214,18 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
     return dict(config)
 
 
+def is_computed(tensor: str, header: Header) -> bool:
+    """Say whether a tensor is a buffer that the model computes itself: no weight to merge."""
+    if MASK.search(tensor):
+        return header.size <= 1 or header.shape[:2] == (1, 1)
+    return bool(COMPUTED.search(tensor))
+
+
 def check_shapes(
-    models: Mapping[str, Mapping[str, Header]], *, vocabulary_may_differ: bool = False
+    models: Mapping[str, Mapping[str, Header]],
+    *,
+    vocabulary_may_differ: bool = False,
+    per_token: Collection[str] | None = None,
 ) -> None:
     """Refuse models whose tensors of one name differ in shape from the first model's.
 
@@ -153,6 +233,7 @@ def check_shapes(
         models: The headers of each model by its name, the base first; at least one.
         vocabulary_may_differ: mergekit was told to align the rows of matrices that have one
             for each token: then only their other dimensions must agree.
+        per_token: The names of those matrices; by the end of their names if not given.
 
     Raises:
         CheckpointError: Names the tensor, both models and both shapes.
@@ -164,7 +245,8 @@ def check_shapes(
             if tensor not in expected or header.shape == expected[tensor].shape:
                 continue
             shapes = {header.shape[1:], expected[tensor].shape[1:]}
-            if not (vocabulary_may_differ and tensor.endswith(PER_TOKEN) and len(shapes) == 1):
+            rows = tensor.endswith(PER_TOKEN) if per_token is None else tensor in per_token
+            if not (vocabulary_may_differ and rows and len(shapes) == 1):
                 msg = (
                     f"shape mismatch: {tensor} is {_shape(header)} in {name!r}, "
                     f"expected {_shape(expected[tensor])} as in {first!r}"
@@ -186,21 +268,6 @@ def stored_dtype(folder: Path) -> str:
 
 def _shape(header: Header) -> str:
     return "x".join(map(str, header.shape)) or "a scalar"
-
-
-def _weight_map(index: Path, name: str) -> dict[str, str]:
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = {str(tensor): str(file) for tensor, file in weight_map.items()}
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        msg = f"model {name!r}: {index.name} is damaged: {error!r}"
-        raise CheckpointError(msg, hint=AGAIN) from None
-    for file in files.values():
-        # The index may come from anywhere: no way out of the folder, and no name too long.
-        if Path(file).name != file or len(file) > LONGEST_NAME:
-            msg = f"model {name!r}: {index.name} names {file[:100]!r}, expected a file beside it"
-            raise CheckpointError(msg)
-    return files
 
 
 def _safetensors(path: Path, name: str) -> dict[str, Header]:

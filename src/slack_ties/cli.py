@@ -1092,7 +1092,7 @@ def _prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
     Given any option of mergekit's, our --quiet arrives among them: it is a field of mergekit's.
     """
     quiet = options.quiet if options else quiet
-    _say(quiet=quiet)
+    _say(quiet=quiet, debug=bool(options and options.verbosity > 1))
     if not options:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when it is imported
         return quiet

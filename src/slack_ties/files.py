@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
-__all__ = ["checksum", "git_hash", "sha256", "sha256_of", "write_whole"]
+__all__ = ["checksum", "git_hash", "mode_of_new_files", "sha256", "sha256_of", "write_whole"]
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -14,19 +16,48 @@ BLOCK = 1 << 20  # bytes read at a time
 def write_whole(path: Path, text: str) -> None:
     """Write `text` as UTF-8, the same bytes on every system; `path` never holds half of it.
 
+    Several may write at once: each has a temporary file of its own, and the last one wins. When
+    this returns the text is on the disk, also after a power cut.
+
     Raises:
         OSError: The disk is full, or the folder cannot be written to.
 
     """
     path = path.resolve()  # where a link leads to
-    new = path.with_name(f".{path.name}.partial")
+    # In the same folder, or it could not be put in place in one step.
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    new = Path(name)
     try:
-        new.write_bytes(text.encode())
-        if path.exists():
-            new.chmod(path.stat().st_mode)
+        with os.fdopen(number, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        new.chmod(path.stat().st_mode & 0o7777 if path.exists() else mode_of_new_files())
         os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
     finally:
         new.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def mode_of_new_files() -> int:
+    """Return the mode that the umask gives a new file: temporary ones are their owner's alone."""
+    # Reading the umask means setting it, which another thread would notice; Linux shows it.
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return 0o666 & ~int(next(x for x in status if x.startswith("Umask:")).split()[1], 8)
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the name of a new file on the disk, where the system can: not on Windows."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def sha256(path: Path) -> str:

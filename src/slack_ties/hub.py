@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +32,8 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 from slack_ties.errors import CheckpointError, HubError, NotOnHubError
 from slack_ties.intact import check_download, stated_sums
 from slack_ties.parent_card import LICENSE_FILES, MOST_CARD, ParentCard, read_parent_card
+from slack_ties.tokenizer_files import CODE_FILES, VOCABULARY_FILES
+from slack_ties.weight_index import choose_weights, find_weights
 
 __all__ = [
     "BusyError",
@@ -58,20 +59,10 @@ MOST_TEXT = 64_000_000  # bytes of a text file that is fetched to look at a mode
 LOOKED_AT = (
     *("config.json", "generation_config.json", "adapter_config.json", "*.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.json", "vocab.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"),
-    "README.md",
+    *("chat_template.json", "*.jinja", "merges.txt", "README.md"),
+    *VOCABULARY_FILES,
 )
-TEXT_FILES = (
-    *("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md"),
-    *LICENSE_FILES,
-)
-# Weights, the better format first. Names as transformers and peft write them.
-WEIGHT_FILES = (
-    ("model.safetensors", "model-*.safetensors"),
-    ("pytorch_model.bin", "pytorch_model-*.bin"),
-    ("adapter_model.safetensors",),
-    ("adapter_model.bin",),
-)
+TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES, *LICENSE_FILES)
 MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
@@ -124,6 +115,7 @@ class Look:
     gated: bool = False
     weights: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
     missing: tuple[str, ...] = ()  # of these, what has to be downloaded
+    note: str = ""  # what else lies there and is not read, for people
 
     @property
     def download(self) -> int:
@@ -183,11 +175,11 @@ def find_model(
                 raise
             check_download(path, cached.path, cache=cache)
             return cached  # `look_at_model` has said so
-        names = [sibling.rfilename for sibling in info.siblings or ()]
-        weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
+        names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
+        weights = _weights_on_hub(path, revision, names, api, cache)
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
         # and serves it when there is no network.
-        wanted = _only(weights + (("*.py",) if code else ()))
+        wanted = _only(weights, CODE_FILES if code else ())
         wanted["ignore_patterns"] += [
             file.rfilename
             for file in info.siblings or ()
@@ -212,7 +204,7 @@ def _local_folder(path: str, revision: str | None = None) -> Path | None:
         raise CheckpointError(msg) from None
     if folder.is_dir():
         return folder
-    if not HUB_ID.fullmatch(path) or path.startswith("."):
+    if there or not HUB_ID.fullmatch(path) or path.startswith("."):
         what = "is a file" if there else "is not there"
         msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
         raise CheckpointError(msg)
@@ -233,17 +225,14 @@ def look_at_model(
     """
     folder = _local_folder(path, revision)
     if folder:
-        sizes = {
-            file.name: file.stat().st_size
-            for patterns in WEIGHT_FILES
-            for pattern in patterns
-            for file in folder.glob(pattern)
-        }
+        found = find_weights(folder, path)
+        there = [folder / file for file in (found.files if found else ())]
         return Look(
             folder,
             path,
             card=read_parent_card(folder),
-            weights=_one_format(sizes),
+            weights={file.name: file.stat().st_size for file in there if file.is_file()},
+            note=found.note if found else "",
         )
     api = api or HfApi()
     what = f"model {path!r} (no folder of that name here)"
@@ -264,7 +253,7 @@ def look_at_model(
             and "/" not in file.rfilename
             and (file.size or 0) <= MOST_TEXT
         ]
-        found = api.snapshot_download(
+        snapshot = api.snapshot_download(
             path,
             revision=revision,
             cache_dir=cache,
@@ -272,14 +261,16 @@ def look_at_model(
             allow_patterns=texts or ["config.json"],
         )
     commit = info.sha or ""
-    folder = Path(str(found))
-    weights = _one_format(
-        {
-            file.rfilename: file.size or 0
-            for file in info.siblings or ()
-            if "/" not in file.rfilename
-        }
-    )
+    folder = Path(str(snapshot))
+    sizes = {
+        file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename
+    }
+    chosen = choose_weights(sizes, _reader_of(folder), path)
+    weights = {name: sizes[name] for name in (chosen.files if chosen else ()) if name in sizes}
+    if chosen and len(weights) < len(chosen.files):
+        gone = next(name for name in chosen.files if name not in sizes)
+        msg = f"model {path!r}: {gone} is not on {api.endpoint}, and {chosen.index} names it"
+        raise CheckpointError(msg, hint="ask its authors for the whole model")
     return Look(
         folder,
         path,
@@ -290,7 +281,27 @@ def look_at_model(
         gated=bool(info.gated),
         weights=weights,
         missing=tuple(name for name in weights if not (folder / name).is_file()),
+        note=chosen.note if chosen else "",
     )
+
+
+def _reader_of(folder: Path) -> Callable[[str], str]:
+    """Return what reads the text of a file in a folder."""
+    return lambda name: (folder / name).read_text(encoding="utf-8")
+
+
+def _weights_on_hub(
+    path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
+) -> tuple[str, ...]:
+    """Return the names of a model's weight files, of which an index on the Hub tells."""
+    chosen = choose_weights(
+        names,
+        lambda name: Path(
+            api.hf_hub_download(path, name, revision=revision, cache_dir=cache)
+        ).read_text(encoding="utf-8"),
+        path,
+    )
+    return chosen.files if chosen else ()
 
 
 def _look_in_cache(
@@ -309,13 +320,6 @@ def _look_in_cache(
         LOG.warning("  %s cannot be reached: %s is taken from the cache", api.endpoint, path)
     look = look_at_model(str(cached.path))
     return replace(look, path=path, commit=cached.commit)
-
-
-def _one_format(sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the weight files of the better format alone."""
-    names = list(sizes)
-    weights = next(filter(partial(any_matches, names), WEIGHT_FILES), ())
-    return {name: sizes[name] for name in sorted(names) if any_matches([name], weights)}
 
 
 def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
@@ -359,9 +363,10 @@ def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
     return opened
 
 
-def _only(weights: tuple[str, ...]) -> dict[str, Any]:
+def _only(weights: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the arguments that choose these weights and the texts, in the root alone."""
-    return {"allow_patterns": [*TEXT_FILES, *weights], "ignore_patterns": ["*/*"]}
+    literal = [re.sub(r"([*?[])", r"[\1]", name) for name in weights]
+    return {"allow_patterns": [*TEXT_FILES, *more, *literal], "ignore_patterns": ["*/*"]}
 
 
 def _wanted(sums: Mapping[str, str] | None, wanted: Mapping[str, Any]) -> dict[str, str] | None:
@@ -471,18 +476,14 @@ def _cached(
     path: str, revision: str | None, api: HfApi, *, cache_dir: str | None
 ) -> Snapshot | None:
     """Return what the Hub cache holds, if it is complete."""
-    for weights in WEIGHT_FILES:
-        try:
-            found = api.snapshot_download(
-                path,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=True,
-                **_only(weights),
-            )
-        except (LocalEntryNotFoundError, OSError):
-            continue
-        folder = Path(str(found))
-        if any_matches([file.name for file in folder.iterdir()], weights):
-            return _snapshot(folder)
+    try:
+        found = api.snapshot_download(
+            path, revision=revision, cache_dir=cache_dir, local_files_only=True, **_only(())
+        )
+    except (LocalEntryNotFoundError, OSError):
+        return None
+    folder = Path(str(found))
+    weights = find_weights(folder, path)
+    if weights and all((folder / name).is_file() for name in weights.files):
+        return _snapshot(folder)
     return None

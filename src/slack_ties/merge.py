@@ -11,7 +11,6 @@ import errno
 import io
 import logging
 import os
-import pickle
 import re
 import shlex
 import shutil
@@ -20,19 +19,26 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    suppress,
+)
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError
 
-from slack_ties.checkpoint import ENTRY_BYTES, Header, check_shapes, read_headers
+from slack_ties.checkpoint import Header, model_config, read_headers, read_weight_headers
 from slack_ties.collect import Collector, Trial, collecting
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.files import sha256, sha256_of
+from slack_ties.files import mode_of_new_files, sha256, sha256_of
+from slack_ties.finish import complete_model, widest
 from slack_ties.licenses import NAME
 from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
@@ -40,7 +46,8 @@ from slack_ties.plan import nearest_folder, plan_merge, size
 from slack_ties.recipe import FACTS_KEY, Recipe, places, put, read_recipe, reference
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, Parent, write_record
 from slack_ties.report import as_slack_ties, check_reportable, describe, write_pages
-from slack_ties.vocabulary import adopt_chat
+from slack_ties.structure import stacks_of_modules
+from slack_ties.tokenizer_files import has_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +55,11 @@ if TYPE_CHECKING:
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
 
+    from slack_ties.engine import Merged
     from slack_ties.hub import Snapshot
+    from slack_ties.layout import Layout
     from slack_ties.manifest import SentFile
+    from slack_ties.prepare import Prepared
     from slack_ties.report_file import Report
     from slack_ties.shard_writer import Receiver
     from slack_ties.stream import Ahead, Stream
@@ -77,9 +87,17 @@ WITHOUT_TRACE = {
 # Where we choose otherwise than mergekit: .bin files through its restricted unpickler, with less
 # memory, and results written, and their memory used again, after every GB instead of every 5.
 DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_000_000}
+UNFINISHED_FILE = "UNFINISHED.txt"
+UNFINISHED = """\
+The weights in this folder are merged and whole. Something else of the model is missing:
+
+    {}
+
+To complete it, copy config.json and the tokenizer's files from the base model into this folder,
+or mend what is named above and merge again into another folder.
+"""
+MORE = "the whole error: slack-ties merge CONFIG OUT -vv"
 ON_CPU = "leave the device options out: the CPU does it too"
-MORE = "more with: slack-ties merge CONFIG OUT -vv"
-TOKENIZERS = ("tokenizer*", "vocab.*")
 # No space, file-size limit, quota. safetensors gives the number in its message alone.
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 # Methods that merge a tensor to the same bytes whichever were merged before it.
@@ -147,43 +165,74 @@ def merge_models(  # noqa: PLR0913 - all by name
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
     options = options or MergeOptions(**DEFAULTS, quiet=quiet)
-    types = {str(recipe.data.get("dtype") or _widest(tensors)) for tensors in headers.values()}
+    types = {str(recipe.data.get("dtype") or widest(tensors)) for tensors in headers.values()}
     LOG.info("  %s", _how(recipe, options, types))
-    options = options.model_copy(update={"write_model_card": False})  # it calls the network
-    if options.copy_tokenizer and not _has_tokenizer(snapshots[recipe.models[0]][0].path):
-        # transformers would make an empty one up.
+    first = recipe.base or recipe.models[0]
+    base = snapshots[first][0].path
+    if options.copy_tokenizer and not has_tokenizer(base):
         LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
-        options = options.model_copy(update={"copy_tokenizer": False})
     sent: Mapping[str, SentFile] = {}
     collector = _collector(recipe, snapshots) if report else None
     with _place(out, stream, recipe, options, snapshots) as work:
         with collecting(collector) if collector else nullcontext():
-            _run(recipe, work, options, snapshots, out=out, receiver=stream or ahead)
+            merged, layout = _to_disk(
+                recipe, work, options, snapshots, out=out, receiver=stream or ahead
+            )
         if stream:
             sent = stream.send_rest()
-        merged = read_headers(work, "merged model", without_data=sent.keys())
-        if options.copy_tokenizer:
-            if not _has_tokenizer(work):  # mergekit logs it and goes on
-                msg = f"the tokenizer of {recipe.models[0]!r} cannot be copied: is it damaged?"
-                hint = "merge with --no-copy-tokenizer, and copy it yourself"
-                raise CheckpointError(msg, hint=hint)
-            _adopt_chat(recipe, work, snapshots)
-        (work / CONFIG_FILE).write_bytes(recipe.text.encode())
-        weights = {header.file for header in merged.values()}
-        record = MergeRecord(
-            method=recipe.method,
-            dtype=_widest(merged),
-            parameters=sum(header.size for header in merged.values()),
-            parents=tuple(_parent(recipe, name, found) for name, found in snapshots.items()),
-            versions={name: version(name) for name in PACKAGES},
-            options=_traced(options),
-            files={name: file.sha256 for name, file in sent.items()} or _checksums(work, weights),
-            beside=_checksums(work, {p.name for p in work.iterdir() if p.is_file()} - weights),
-        )
-        write_record(record, work)
-        if collector:
-            write_pages(describe(recipe, collector), work)
+        with _kept(out, stream):
+            found = read_weight_headers(work, "merged model", without_data=sent.keys())
+            complete_model(
+                work,
+                merged,
+                found,
+                recipe=recipe,
+                layout=layout,
+                base_config=model_config(base, first),
+                snapshots=snapshots,
+                options=options,
+            )
+            (work / CONFIG_FILE).write_bytes(recipe.text.encode())
+            weights = {header.file for header in found.values()}
+            for name in weights - sent.keys():
+                (work / name).chmod(mode_of_new_files())
+            sums = {name: file.sha256 for name, file in sent.items()}
+            record = MergeRecord(
+                method=recipe.method,
+                dtype=widest(found),
+                parameters=sum(header.size for header in found.values()),
+                parents=tuple(_parent(recipe, name, parts) for name, parts in snapshots.items()),
+                versions={name: version(name) for name in PACKAGES},
+                options=_traced(options),
+                files=sums or _checksums(work, weights),
+                beside=_checksums(work, {p.name for p in work.iterdir() if p.is_file()} - weights),
+            )
+            write_record(record, work)
+            if collector:
+                write_pages(describe(recipe, collector), work)
     return record
+
+
+@contextmanager
+def _kept(out: Path, stream: Stream | None) -> Iterator[None]:
+    """Let what goes wrong after the weights are merged not cost the weights."""
+    try:
+        yield
+    except Exception as error:
+        if stream:  # the Hub has the weights, and the next run goes on from there
+            raise
+        raise _UnfinishedError(out, error) from error
+
+
+class _UnfinishedError(OutputError):
+    """The weights are merged, and something else of the model is not there."""
+
+    def __init__(self, out: Path, error: Exception) -> None:
+        """Say what is missing, and how to go on."""
+        self.reason = " ".join((str(error) or type(error).__name__).split())
+        msg = f"the weights are merged and kept in {str(out)!r}, but not all of the model is "
+        msg += f"there: {self.reason}"
+        super().__init__(msg, hint=f"see {str(out / UNFINISHED_FILE)!r}")
 
 
 def merge_in_memory(  # noqa: PLR0913 - all by name
@@ -221,25 +270,20 @@ def merge_in_memory(  # noqa: PLR0913 - all by name
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
-    from slack_ties.walk import walk_tensors  # noqa: PLC0415
-
-    def walk(config: MergeConfiguration, options: MergeOptions) -> None:
-        for name, tensor in walk_tensors(config, options):
-            if take:
-                take(name, tensor)
+    from slack_ties import engine  # noqa: PLC0415
 
     options = options or MergeOptions(**DEFAULTS, quiet=quiet)
     there = near if near.is_dir() else nearest_folder(near)
     collector = _collector(recipe, snapshots, trials)
-    with collecting(collector):
-        _run(
-            as_slack_ties(recipe),
-            there / "report",
-            options,
-            snapshots,
-            out=near,
-            run=walk,
-        )
+    with (
+        collecting(collector),
+        _ready(as_slack_ties(recipe), there / "report", options, snapshots, out=near) as ready,
+    ):
+        for name, tensor in engine.merge_in_memory(
+            ready.config, ready.prepared.layout, options, modules=ready.modules
+        ):
+            if take:
+                take(name, tensor)
     return describe(recipe, collector)
 
 
@@ -292,8 +336,6 @@ def _find_all(  # noqa: PLR0913 - all by name
     recipe = plan.pinned(_traced(options) if options else {})
     snapshots = _find_models(recipe, api, options)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
-    if recipe.base and "models" in recipe.data:  # again: what was planned came from the Hub
-        check_shapes(headers, vocabulary_may_differ=_aligns_vocabulary(recipe, options))
     return recipe, snapshots, headers
 
 
@@ -358,17 +400,6 @@ def _checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
         return dict(zip(listed, sums, strict=True))
 
 
-def _widest(headers: Mapping[str, Header]) -> str:
-    floats = {header.dtype for header in headers.values() if header.dtype in ENTRY_BYTES}
-    return max(sorted(floats), key=ENTRY_BYTES.__getitem__, default="float32")
-
-
-def _aligns_vocabulary(recipe: Recipe, options: MergeOptions | None) -> bool:
-    """Say whether mergekit was told what to do with vocabularies of different sizes."""
-    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
-    return bool(told or (options and options.unsafe_truncate_embeddings))
-
-
 def _check_options(options: MergeOptions, *, streamed: bool) -> None:
     """Refuse a device that is not here, and files that are not streamed, before any work."""
     import torch  # noqa: PLC0415 - whoever made `options` has imported it
@@ -386,23 +417,6 @@ def _check_options(options: MergeOptions, *, streamed: bool) -> None:
     if options.multi_gpu and not torch.accelerator.is_available():
         msg = "--multi-gpu: there is no GPU here, or this build of torch cannot use it"
         raise SlackTiesError(msg, hint=ON_CPU)
-
-
-def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
-    """Take chat template and special tokens from the first SFT model that has them."""
-    for name in recipe.models_of("sft")[:1]:
-        folder, template = snapshots[name][0].path, not recipe.data.get("chat_template")
-        try:
-            taken = adopt_chat(work, folder, template=template)
-        except Exception as error:  # noqa: BLE001 - no odd file is worth a finished merge
-            LOG.warning("  nothing is taken from the tokenizer of %s: %s", name, error)
-            return
-        if taken:
-            LOG.info("  taken from %s: %s", name.partition("@")[0], ", ".join(taken))
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
 @contextmanager
@@ -459,9 +473,18 @@ def _work_folder(out: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True)
         yield work
+    except _UnfinishedError as error:
+        with suppress(OSError):
+            (work / UNFINISHED_FILE).write_text(UNFINISHED.format(error.reason), encoding="utf-8")
+        _put_in_place(work, out)
+        raise
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+    _put_in_place(work, out)
+
+
+def _put_in_place(work: Path, out: Path) -> None:
     try:
         if out.is_dir():
             out.rmdir()  # empty: `check_output` saw to that, and rmdir refuses otherwise
@@ -471,56 +494,84 @@ def _work_folder(out: Path) -> Iterator[Path]:
         raise OutputError(msg, hint=f"it is kept as {str(work)!r}: rename it") from None
 
 
-def _run(  # noqa: PLR0913 - one thing to do, and where
+@dataclass(frozen=True)
+class _Ready:
+    """What mergekit needs to merge."""
+
+    config: MergeConfiguration
+    prepared: Prepared
+    modules: dict[str, str] | None  # of a config with modules: the stacks that they are
+
+
+def _to_disk(  # noqa: PLR0913 - one thing to do, and where
     recipe: Recipe,
     work: Path,
     options: MergeOptions,
     snapshots: Mapping[str, list[Snapshot]],
     *,
     out: Path,
-    receiver: Receiver | None = None,
-    run: Callable[[MergeConfiguration, MergeOptions], None] | None = None,
-) -> None:
-    """Let mergekit merge into `work`, on local folders alone; errors speak of `out`.
+    receiver: Receiver | None,
+) -> tuple[Merged, Layout]:
+    """Let mergekit merge the weights into `work`."""
+    from slack_ties import engine  # noqa: PLC0415 - imports mergekit
 
-    With `run` that is called in place of the merge.
-    """
+    with _ready(recipe, work, options, snapshots, out=out) as ready:
+        merged = engine.merge_to_disk(
+            ready.config,
+            ready.prepared.layout,
+            work,
+            options,
+            modules=ready.modules,
+            receiver=receiver,
+        )
+        return merged, ready.prepared.layout
+
+
+@contextmanager
+def _ready(
+    recipe: Recipe,
+    work: Path,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
+    *,
+    out: Path,
+) -> Iterator[_Ready]:
+    """Yield what mergekit merges, on local folders alone; errors speak of `out` and the config."""
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
-    from mergekit.io.tasks import LoaderCache  # noqa: PLC0415
-    from mergekit.merge import run_merge  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
     import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
+    from slack_ties.engine import alone  # noqa: PLC0415
+    from slack_ties.prepare import prepare_models  # noqa: PLC0415
 
-    local = {name: _local_reference(found) for name, found in snapshots.items()}
     data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
-    # mergekit keeps the files it opened for the life of the process: in a notebook the
-    # next merge would read folders as they were.
-    LoaderCache().loaders.clear()
     try:
-        with tempfile.TemporaryDirectory(
-            dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
-        ) as lora:
-            if not options.lora_merge_cache:
-                options = options.model_copy(update={"lora_merge_cache": lora})
-            merge_config = MergeConfiguration.model_validate(_localized(data, local))
+        with (
+            alone(),
+            tempfile.TemporaryDirectory(
+                dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
+            ) as adapted,
+            redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
+        ):
+            prepared = prepare_models(recipe, snapshots, options, Path(adapted))
             try:
-                with (
-                    redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
-                    _handed_over(receiver),
-                ):
-                    if run:
-                        run(merge_config, options)
-                    else:
-                        run_merge(merge_config, str(work), options)
+                prepared.check_tied()
+                config = MergeConfiguration.model_validate(_localized(data, prepared.models))
+                modules = None
+                if recipe.data.get("modules"):
+                    first = recipe.base or recipe.models[0]
+                    base_config = model_config(snapshots[first][0].path, first)
+                    modules, _ = stacks_of_modules(recipe, base_config, prepared.layout)
+                yield _Ready(config, prepared, modules)
             finally:
-                LoaderCache().loaders.clear()  # before the adapters' files go
+                prepared.close()  # before the adapters' files go
     except SlackTiesError as error:
         raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        msg = f"{recipe.where}: {place}: {first['msg']}" if place else first["msg"]
+        first_error = error.errors()[0]
+        place = ".".join(map(str, first_error["loc"]))
+        text = first_error["msg"]
+        msg = f"{recipe.where}: {place}: {text}" if place else text
         raise RecipeError(_renamed(msg, snapshots)) from None
     except Exception as error:  # mergekit, transformers and pickle each raise their own
         if isinstance(error, (SafetensorError, OSError)) and _is_of_writing(error, work):
@@ -528,17 +579,7 @@ def _run(  # noqa: PLR0913 - one thing to do, and where
         LOG.debug("mergekit's error", exc_info=True)
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
-        lazy = isinstance(error, pickle.UnpicklingError) and options.lazy_unpickle
-        hint = "add --no-lazy-unpickle: PyTorch's own loader knows more types" if lazy else MORE
-        raise CheckpointError(msg, hint=hint) from None
-
-
-def _handed_over(receiver: Receiver | None) -> AbstractContextManager[None]:
-    if receiver is None:
-        return nullcontext()
-    from slack_ties.shard_writer import handed_over  # noqa: PLC0415 - imports mergekit
-
-    return handed_over(receiver)
+        raise CheckpointError(msg, hint=MORE) from None
 
 
 class _WithoutBars(io.TextIOBase):
@@ -554,27 +595,20 @@ class _WithoutBars(io.TextIOBase):
         return len(text)
 
 
-def _local_reference(found: list[Snapshot]) -> dict[str, Any]:
-    """Return mergekit's long form of a model, in which no character has a meaning."""
-    parts = [{"path": str(snapshot.path)} for snapshot in found]
-    return dict(zip(("model", "lora"), parts, strict=False))
-
-
-def _localized(data: Mapping[str, Any], local: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a config with every model replaced by its folder on this disk."""
+def _localized(data: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with every model replaced by the one on this disk."""
     changed = deepcopy(dict(data))
     for place, value in places(data):
         if place[0] != FACTS_KEY and reference(value) in local:
-            kept = value if isinstance(value, Mapping) else {}
-            architecture = kept.get("override_architecture")
-            put(changed, place, {**local[reference(value)], "override_architecture": architecture})
+            put(changed, place, local[reference(value)])
     return changed
 
 
 def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
     """Call models in a message as the config does."""
     for name, found in snapshots.items():
-        message = message.replace(str(found[0].path), name)
+        for part in reversed(found):
+            message = message.replace(str(part.path), name)
     return message
 
 

@@ -8,12 +8,10 @@ to see whether the models have a common ancestor.
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from slack_ties.checkpoint import (
     Header,
     check_shapes,
     model_config,
+    placed,
     read_headers,
     read_headers_of_file,
 )
@@ -36,11 +35,20 @@ from slack_ties.errors import (
     visible,
 )
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
+from slack_ties.layout import Layout, Source, know, make_layout
 from slack_ties.licenses import resolve_license
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
+from slack_ties.structure import (
+    check_slices,
+    compare_configs,
+    first_entries_alike,
+    stacks_of_modules,
+)
+from slack_ties.tokenizer_files import named_template, template_names
 from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
+from slack_ties.weight_index import Weights, find_weights
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -54,18 +62,6 @@ SHARD = 1_000_000_000  # bytes of a file of the result, unless an option says ot
 # What a merge takes beside tensors: Python, torch, transformers and mergekit.
 # Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
 PROCESS = 350_000_000
-ALONE = ("lm_head.weight",)  # may be missing where embeddings are tied
-# config.json: what gives the tensors their meaning. Different values are no common base.
-SAME = (
-    *("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "intermediate_size", "tie_word_embeddings"),
-)
-# ... and what a model can be trained to differ in, but a merged one has of the base alone.
-ALIKE = (
-    *("rope_theta", "rope_scaling", "rope_parameters", "rms_norm_eps", "layer_norm_eps"),
-    *("hidden_act", "sliding_window", "max_position_embeddings"),
-)
-IGNORED = re.compile(r"rotary_emb\.inv_freq$")  # computed, and saved by old versions
 
 
 @dataclass(frozen=True)
@@ -175,6 +171,8 @@ class _Draft:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)
     words: dict[str, Vocabulary | None] = field(default_factory=dict)
+    layout: Layout | None = None  # None if it is not known
+    dark: bool = False  # a weight file cannot be looked into before it is downloaded
     likeness: dict[str, Likeness] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     errors: list[SlackTiesError] = field(default_factory=list)
@@ -220,8 +218,8 @@ def plan_merge(  # noqa: PLR0913 - all by name
         except SlackTiesError as error:
             draft.errors.append(error)
     _say_what_is_odd(draft)
-    if draft.first in draft.headers and "models" in recipe.data:
-        _compare_structure(draft, allow_crimes=bool(options and options.allow_crimes))
+    if set(recipe.models) <= set(draft.headers):
+        _compare_structure(draft, api, allow_crimes=bool(options and options.allow_crimes))
     section = _plan_vocabulary(draft, options)
     if recipe.base in draft.headers and "models" in recipe.data:
         _compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
@@ -300,27 +298,27 @@ def _look(draft: _Draft, name: str, api: HfApi | None, options: MergeOptions | N
     ]
     draft.looks[name] = looks
     draft.configs[name] = model_config(looks[0].folder, name)
-    if draft.configs[name].get("quantization_config"):
-        msg = f"model {name!r} is quantized, expected one with floating-point weights"
-        raise CheckpointError(msg, hint="use the model that it was made from")
     if not looks[0].weights:
         read_headers(looks[0].folder, name)  # says what is missing
+    draft.warnings += [look.note for look in looks if look.note]
     draft.headers[name] = _headers(draft, looks[0], name, api)
-    draft.words[name] = read_vocabulary(looks[0].folder, name)
-    for adapter in looks[1:]:
-        _check_adapter(draft, name, adapter)
+    adapter = looks[1].folder if len(looks) > 1 else None
+    draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
+    for adapter_look in looks[1:]:
+        _check_adapter(draft, name, adapter_look)
 
 
 def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
     if not look.missing:
         return read_headers(look.folder, name)
-    headers: dict[str, Header] = {}
+    weights = find_weights(look.folder, name) or Weights(tuple(look.weights))
+    found: dict[str, dict[str, Header]] = {}
     from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
 
     for file in look.weights:
         with hub_errors(f"model {name!r}", api or HfApi()), open_weights(look, file, api) as opened:
             try:
-                headers |= read_headers_of_file(opened, file, name)
+                found[file] = read_headers_of_file(opened, file, name)
             except CheckpointError:
                 if file.endswith(".safetensors"):
                     raise
@@ -328,7 +326,8 @@ def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[st
                 draft.warnings.append(
                     f"{name}: {file} cannot be looked into before it is downloaded"
                 )
-    return headers
+    draft.dark |= len(found) < len(look.weights)
+    return placed(weights, found, name)
 
 
 def _check_adapter(draft: _Draft, name: str, adapter: Look) -> None:
@@ -425,50 +424,64 @@ def _check_method(recipe: Recipe) -> None:
     check_parameter_names(recipe, known)
 
 
-def _compare_structure(draft: _Draft, *, allow_crimes: bool) -> None:
-    base = draft.first
-    theirs = {name: config for name, config in draft.configs.items() if name != base}
-    for name, config in theirs.items():
-        ours = draft.configs[base]
-        if config["architectures"] != ours["architectures"] and not allow_crimes:
-            msg = f"{name!r} is a {config['architectures'][0]}, expected a "
-            msg += f"{ours['architectures'][0]} as the base {base!r}"
-            draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
-            return
-        for key in SAME:
-            # What is null is the default, which the shapes of the tensors show.
-            stated = config.get(key) is not None and ours.get(key) is not None
-            if stated and config[key] != ours[key] and not allow_crimes:
-                msg = f"{name!r}: {key} is {config[key]!r}, expected {ours[key]!r} as in {base!r}"
-                draft.errors.append(CheckpointError(msg, hint="are all models of the same base?"))
-                return
-        draft.warnings += [
-            f"{name}: {key} is {config[key]!r} and {ours[key]!r} in the base, which the merged "
-            "model will have"
-            for key in ALIKE
-            if config.get(key) is not None
-            and ours.get(key) is not None
-            and config[key] != ours[key]
-        ]
-    known = {name: headers for name, headers in draft.headers.items() if headers}
-    if base not in known:
+def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) -> None:
+    """Find where each tensor of the result is in each model, or why it cannot be."""
+    recipe, first = draft.recipe, draft.first
+    order = [first, *(name for name in recipe.models if name != first)]
+    configs = {name: draft.configs[name] for name in order}
+    errors, warnings = compare_configs(configs, allow_crimes=allow_crimes)
+    draft.errors += errors
+    draft.warnings += warnings
+    if draft.errors or draft.dark:
         return
-    for name, headers in known.items():
-        needed = [n for n in known[base] if not n.endswith(ALONE) and not IGNORED.search(n)]
-        missing = [n for n in needed if n not in headers]
-        if missing:
-            msg = f"{name!r} lacks {_some(missing)}, which the base {base!r} has"
-            hint = "is it complete, and of the same base? If it came from the Hub: hf download ID "
-            draft.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
-            return
-        extra = [n for n in headers if n not in known[base]]
-        extra = [n for n in extra if not n.endswith(ALONE) and not IGNORED.search(n)]
-        if extra:
-            draft.warnings.append(f"{name}: {_some(extra)} is not in the base and is left out")
     try:
-        check_shapes(known, vocabulary_may_differ=True)
+        kinds = {name: know(name, draft.configs[name], draft.headers[name]) for name in order}
     except CheckpointError as error:
         draft.errors.append(error)
+        return
+    layout = make_layout(
+        [
+            Source(
+                name,
+                draft.configs[name],
+                draft.headers[name],
+                kinds[name],
+                first_entries_alike(draft.looks[name][0], draft.headers[name], api),
+            )
+            for name in order
+        ],
+        allow_crimes=allow_crimes,
+    )
+    draft.warnings += layout.notes
+    draft.errors += layout.errors
+    if layout.errors:
+        return
+    draft.layout = layout
+    try:
+        check_shapes(layout.found, vocabulary_may_differ=True, per_token=layout.vocabulary)
+    except CheckpointError as error:
+        draft.errors.append(error)
+    check = _inputs_check(recipe)
+    if "models" in recipe.data and check:
+        names = [reference(part["model"]) for part in recipe.data["models"]]
+        names += [recipe.base] if recipe.base and recipe.base not in names else []
+        try:
+            check(names, recipe.base, "models")
+        except ValueError as error:
+            draft.errors.append(RecipeError(f"{recipe.where}: {error}"))
+    if "models" not in recipe.data:
+        draft.errors += stacks_of_modules(recipe, draft.configs[first], layout)[1]
+        draft.errors += check_slices(recipe, layout, check)
+
+
+def _inputs_check(recipe: Recipe) -> Callable[[list[str], str, str], None] | None:
+    """Return mergekit's check of the models that a method is given; None for our own method."""
+    if recipe.method == "slack_ties":
+        return None
+    from mergekit import merge_methods  # noqa: PLC0415 - `_check_method` has imported it
+
+    method = merge_methods.get(recipe.method)
+    return lambda names, base, group: method.validate_inputs(names, base or None, group_name=group)
 
 
 def _compare_ancestry(draft: _Draft, api: HfApi | None, *, allow_unrelated: bool) -> None:
@@ -550,12 +563,10 @@ def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | N
 
 def _check_rows_alike(draft: _Draft) -> None:
     """Refuse matrices of different length that no tokenizer explains."""
-    known = {name: headers for name, headers in draft.headers.items() if headers}
-    if draft.errors or draft.first not in known:
+    if draft.errors or not draft.layout:
         return
-    known = {draft.first: known.pop(draft.first), **known}
     try:
-        check_shapes(known)
+        check_shapes(draft.layout.found)
     except CheckpointError as error:
         draft.errors.append(error)
 
@@ -616,12 +627,10 @@ def _check_sources(draft: _Draft) -> None:
 def _check_template(draft: _Draft) -> None:
     """Refuse a chat template that mergekit would not find when the merge is done."""
     name = str(draft.recipe.data.get("chat_template") or "auto")
-    package = find_spec("mergekit")  # found, not imported: that takes seconds
-    if name == "auto" or "{" in name or not package or not package.submodule_search_locations:
+    if name == "auto" or "{" in name or named_template(name) is not None:
         return
-    folder = Path(package.submodule_search_locations[0], "_data", "chat_templates")
-    known = sorted(path.stem for path in folder.glob("*.jinja"))
-    if known and name not in known:
+    known = template_names()
+    if known:
         msg = f"{draft.recipe.where}: chat_template: unknown template {name!r}."
         hint = f"known: auto, {', '.join(known)}, or a template itself"
         draft.errors.append(RecipeError(msg + nearest(name, known), hint=hint))
@@ -696,17 +705,18 @@ def _result_dtype(draft: _Draft) -> str:
 
 def _result_size(draft: _Draft, section: Section | None) -> int:
     """Return the number of entries of the result; as of the first model, with its own rows."""
-    headers = dict(draft.headers.get(draft.first, {}))
-    for others in draft.headers.values():  # which mergekit takes from whoever has it
-        headers |= {n: h for n, h in others.items() if n.endswith(ALONE) and n not in headers}
-    headers = {name: header for name, header in headers.items() if not IGNORED.search(name)}
+    headers = draft.layout.tensors if draft.layout else draft.headers.get(draft.first, {})
     rows = _result_rows(draft, section)
     return sum(
         header.size // header.shape[0] * rows
-        if rows and name.endswith(PER_TOKEN) and header.shape
+        if rows and header.shape and _is_per_token(draft, name)
         else header.size
         for name, header in headers.items()
     )
+
+
+def _is_per_token(draft: _Draft, name: str) -> bool:
+    return name in draft.layout.vocabulary if draft.layout else name.endswith(PER_TOKEN)
 
 
 def _result_rows(draft: _Draft, section: Section | None) -> int:
@@ -736,7 +746,7 @@ def _cost(  # noqa: PLR0913 - what cost depends on
     for headers in draft.headers.values():
         for name, header in headers.items():
             entries = header.size
-            if rows and name.endswith(PER_TOKEN) and header.shape:
+            if rows and _is_per_token(draft, name) and header.shape:
                 entries = entries // header.shape[0] * rows * 2  # as it was, and aligned
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
     buffered = result if options and options.async_write else min(shard, result)

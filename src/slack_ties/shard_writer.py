@@ -1,18 +1,12 @@
-"""Have mergekit hand over each weight file once it is written, and leave out what is done.
-
-This is the one place that steps into a run of mergekit's: for its duration the planner is one
-that plans the same work with another writer.
-"""
+"""Have mergekit hand over each weight file once it is written, and leave out what is done."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import mergekit.merge
 from mergekit.io.tasks import FinalizeModel, SaveTensor, TensorWriterTask
 from mergekit.io.tensor_writer import TensorWriter
 
@@ -78,44 +72,34 @@ class _Writer(TensorWriter):
         super().finalize()
 
 
-@contextmanager
-def handed_over(receiver: Receiver) -> Iterator[None]:
-    """Within the block mergekit's merges hand their weight files to `receiver`.
+class _Handing(TensorWriterTask):
+    """Makes our writer in place of mergekit's."""
 
-    They are written one after the other, --async-write or not. Tensors of files that are done
+    receiver: Any
+
+    def execute(self, **_: Any) -> TensorWriter:
+        """Return it."""
+        return _Writer(self.receiver, self)
+
+    def __hash__(self) -> int:
+        """Tell it from others by the receiver."""
+        return id(self.receiver)
+
+
+def handed_over(tasks: Sequence[Task[Any]], receiver: Receiver) -> list[Task[Any]]:
+    """Return mergekit's tasks, changed so that each weight file is handed to `receiver`.
+
+    Files are written one after the other, --async-write or not. Tensors of files that are done
     already are not merged.
     """
-    planner: Any = mergekit.merge.MergePlanner
     done = {name for one in receiver.done for name in one.tensors}
-
-    class Handing(TensorWriterTask):
-        """Makes our writer in place of mergekit's."""
-
-        def execute(self, **_: Any) -> TensorWriter:
-            """Return it."""
-            return _Writer(receiver, self)
-
-    class Planner(planner):
-        """Plans the same work with it."""
-
-        def plan_to_disk(self, out_path: str) -> list[Task[Any]]:
-            """Return mergekit's tasks, with our writer and without what is done."""
-            tasks = super().plan_to_disk(out_path)
-            (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
-            writer = Handing(**dict(last.writer_task))
-            saved = {
-                task: task.model_copy(update={"writer_task": writer})
-                for task in last.tensor_save_tasks
-                if not (isinstance(task, SaveTensor) and task.tensor_name in done)
-            }
-            new = {"tensor_save_tasks": tuple(saved.values()), "writer_task": writer}
-            others = [
-                task for task in tasks if task is not last and not isinstance(task, SaveTensor)
-            ]
-            return [*saved.values(), last.model_copy(update=new), *others]
-
-    mergekit.merge.MergePlanner = Planner
-    try:
-        yield
-    finally:
-        mergekit.merge.MergePlanner = planner
+    (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
+    writer = _Handing(**dict(last.writer_task), receiver=receiver)
+    saved = tuple(
+        task.model_copy(update={"writer_task": writer})
+        for task in last.tensor_save_tasks
+        if not (isinstance(task, SaveTensor) and task.tensor_name in done)
+    )
+    final = last.model_copy(update={"tensor_save_tasks": saved, "writer_task": writer})
+    others = [task for task in tasks if task is not last and not isinstance(task, SaveTensor)]
+    return [*saved, final, *others]

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from slack_ties.errors import CheckpointError
+from slack_ties.tokenizer_files import VOCABULARY_FILES, has_tokenizer
+from slack_ties.weight_index import is_lfs_pointer, lfs_error
 
-__all__ = ["Section", "Vocabulary", "adopt_chat", "choose_section", "read_vocabulary"]
+__all__ = ["Section", "Vocabulary", "choose_section", "read_template", "read_vocabulary"]
 
-FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 SPECIAL = (
     *("bos_token", "eos_token", "unk_token", "pad_token"),
     *("sep_token", "cls_token", "mask_token"),
 )
-IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 # More tokens than this that only the SFT model has are a vocabulary, not a chat template's.
 MOST_ADDED = 64
 
@@ -54,23 +55,37 @@ class Section:
     warning: str = ""
 
 
-def read_vocabulary(folder: Path, name: str = "") -> Vocabulary | None:
+def read_vocabulary(
+    folder: Path, name: str = "", *, adapter: Path | None = None
+) -> Vocabulary | None:
     """Return the vocabulary of the model in `folder`; None if it has no tokenizer.
 
     No weights are read. A tokenizer.json is read by the tokenizers library, older formats
-    by transformers, as mergekit does.
+    by transformers, as mergekit does. A tokenizer that only its own code can read is none here.
+
+    Args:
+        folder: Of the model.
+        name: What to call it in errors.
+        adapter: The folder of its LoRA adapter. What lies there of a tokenizer counts first: an
+            adapter is trained with a chat template and an end-of-turn token of its own.
 
     Raises:
         CheckpointError: A file is damaged.
 
     """
-    if not any((folder / file).is_file() for file in FILES):
-        return None
     name = name or str(folder)
+    folders = [adapter, folder] if adapter else [folder]
+    for one in folders:
+        _check_fetched(one, name)
+    holder = next((one for one in folders if has_tokenizer(one)), None)
+    if holder is None:
+        return None
     config = _json(folder / "config.json")
-    settings = _json(folder / "tokenizer_config.json")
+    settings = [_json(one / "tokenizer_config.json") for one in folders]
+    if "auto_map" in settings[-1] and not (holder / "tokenizer.json").is_file():
+        return None
     try:
-        tokens = _tokens(folder)
+        tokens = _tokens(holder)
     except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
         reason = " ".join(str(error).split())[:200]
         msg = f"model {name!r}: the tokenizer cannot be read: {reason}"
@@ -80,14 +95,25 @@ def read_vocabulary(folder: Path, name: str = "") -> Vocabulary | None:
         text_config.get("vocab_size") if isinstance(text_config, dict) else None
     )
     rows = stated if isinstance(stated, int) else max(tokens.values(), default=-1) + 1
-    special = {**_json(folder / "special_tokens_map.json"), **settings}
+    special: dict[str, Any] = {}
+    for one, stated_there in reversed(list(zip(folders, settings, strict=True))):
+        special |= {**_json(one / "special_tokens_map.json"), **stated_there}
     return Vocabulary(
         tokens={token: row for token, row in tokens.items() if row < rows},
         rows=rows,
         beyond=frozenset(token for token, row in tokens.items() if row >= rows),
         special={key: word for key in SPECIAL if (word := _word(special.get(key)))},
-        chat_template=_chat_template(folder, settings),
+        chat_template=next(filter(None, map(read_template, folders)), ""),
     )
+
+
+def _check_fetched(folder: Path, name: str) -> None:
+    """Refuse what git-lfs has left behind: other readers name another cause."""
+    for path in folder.iterdir():
+        if any(fnmatch(path.name, pattern) for pattern in VOCABULARY_FILES) and (
+            is_lfs_pointer(path)
+        ):
+            raise lfs_error(name, path.name)
 
 
 def choose_section(
@@ -144,78 +170,6 @@ def _why(name: str, base_name: str, known: Mapping[str, Vocabulary]) -> str:
     )
 
 
-def adopt_chat(merged: Path, sft: Path, *, template: bool = True) -> list[str]:
-    """Give the merged model the SFT model's chat template and special tokens.
-
-    Whoever chats with the merged model meets what the SFT model was tuned on: its template,
-    the token that ends an answer, and its generation settings. A token that the merged
-    vocabulary does not have is left out. Only JSON and template files change.
-
-    Args:
-        merged: The merged model's folder.
-        sft: The SFT model's folder.
-        template: Whether to take the chat template as well.
-
-    Returns:
-        What was taken, for people.
-
-    """
-    words, theirs = read_vocabulary(merged), read_vocabulary(sft)
-    if not words or not theirs:
-        return []
-    taken = []
-    settings = _json(merged / "tokenizer_config.json")
-    if template and theirs.chat_template and theirs.chat_template != words.chat_template:
-        for name in ("chat_template.jinja", "chat_template.json"):
-            (merged / name).unlink(missing_ok=True)
-        settings.pop("chat_template", None)
-        if (sft / "chat_template.jinja").is_file():
-            (merged / "chat_template.jinja").write_bytes((sft / "chat_template.jinja").read_bytes())
-        else:
-            settings["chat_template"] = theirs.chat_template
-        taken.append("chat template")
-    special = {
-        key: word
-        for key, word in theirs.special.items()
-        if word in words.tokens and words.special.get(key) != word
-    }
-    taken += [f"{key} {word}" for key, word in special.items()]
-    if taken:
-        _write_json(merged / "tokenizer_config.json", {**settings, **special})
-    if special and (merged / "special_tokens_map.json").is_file():
-        old = _json(merged / "special_tokens_map.json")
-        _write_json(merged / "special_tokens_map.json", {**old, **special})
-    if _adopt_ids(merged, sft, words, theirs):
-        taken.append("generation settings")
-    return taken
-
-
-def _adopt_ids(merged: Path, sft: Path, words: Vocabulary, theirs: Vocabulary) -> bool:
-    """Take what says by number which tokens begin and end a text, and how to generate."""
-    tokens = {row: token for token, row in theirs.tokens.items()}
-
-    def here(value: Any) -> Any:
-        """Return a token id, or a list of them, as the merged vocabulary has it."""
-        if isinstance(value, list):
-            return [row for item in value if (row := here(item)) is not None] or None
-        return words.tokens.get(tokens.get(value, "")) if isinstance(value, int) else None
-
-    def translated(data: Mapping[str, Any]) -> dict[str, Any]:
-        ids = {key: here(data[key]) for key in IDS if data.get(key) is not None}
-        return {key: value for key, value in ids.items() if value is not None}
-
-    config = _json(merged / "config.json")
-    if (new := {**config, **translated(_json(sft / "config.json"))}) != config:
-        _write_json(merged / "config.json", new)
-    generation = _json(sft / "generation_config.json")
-    kept = {key: value for key, value in generation.items() if key not in IDS}
-    new = {**kept, **translated(generation)}
-    if not generation or new == _json(merged / "generation_config.json"):
-        return False
-    _write_json(merged / "generation_config.json", new)
-    return True
-
-
 def _tokens(folder: Path) -> dict[str, int]:
     if (folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer  # noqa: PLC0415 - not for --help
@@ -228,14 +182,15 @@ def _tokens(folder: Path) -> dict[str, int]:
     return dict(loaded.get_vocab())
 
 
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str:
+def read_template(folder: Path) -> str:
+    """Return the chat template that lies in a folder, wherever it stands; or nothing."""
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         pass
-    stated = settings.get("chat_template") or _json(folder / "chat_template.json").get(
-        "chat_template"
-    )
+    stated = _json(folder / "tokenizer_config.json").get("chat_template") or _json(
+        folder / "chat_template.json"
+    ).get("chat_template")
     if isinstance(stated, list):  # several, by name
         named = {t.get("name"): t.get("template") for t in stated if isinstance(t, dict)}
         stated = named.get("default")
@@ -254,8 +209,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
