@@ -21,7 +21,17 @@ TRANSFORMERS_4 = "transformers==4.57.6"
 # Models that transformers 4 has, and people merge: the others of the zoo would only take time.
 READ_BY_4 = (
     *("llama", "llama-biases", "mistral", "qwen2", "qwen2-tied", "qwen3", "gemma", "phi3", "gpt2"),
-    *("bloom", "opt", "mixtral", "qwen2-moe", "olmoe", "falcon-7b", "starcoder2", "granite", "bart"),
+    *(
+        "bloom",
+        "opt",
+        "mixtral",
+        "qwen2-moe",
+        "olmoe",
+        "falcon-7b",
+        "starcoder2",
+        "granite",
+        "bart",
+    ),
 )
 
 
@@ -49,7 +59,15 @@ def test_plain_models_are_as_transformers_has_them(tmp_path: Path) -> None:
     """Names, shapes and ties that `plan` knows without transformers are those of transformers."""
     plain = []
     for animal in ZOO:
-        if animal.name not in {"llama", "llama-3", "llama-biases", "mistral", "qwen2", "qwen2-tied", "qwen3"}:
+        if animal.name not in {
+            "llama",
+            "llama-3",
+            "llama-biases",
+            "mistral",
+            "qwen2",
+            "qwen2-tied",
+            "qwen3",
+        }:
             continue
         make_models(animal, tmp_path / animal.name)
         folder = tmp_path / animal.name / "base"
@@ -76,7 +94,15 @@ def version_4(request: pytest.FixtureRequest) -> Path:
         return site
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*pip, "--no-deps", "--target", str(site), TRANSFORMERS_4, "huggingface-hub<1", "tokenizers<0.23"],
+        [
+            *pip,
+            "--no-deps",
+            "--target",
+            str(site),
+            TRANSFORMERS_4,
+            "huggingface-hub<1",
+            "tokenizers<0.23",
+        ],
         check=False,
         capture_output=True,
         text=True,

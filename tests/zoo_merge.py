@@ -107,9 +107,7 @@ def load(animal: Animal, folder: Path) -> tuple[PreTrainedModel, dict[str, list[
     return model, info
 
 
-def load_dense(
-    animal: Animal, base: Path, dense: dict[str, torch.Tensor]
-) -> PreTrainedModel:
+def load_dense(animal: Animal, base: Path, dense: dict[str, torch.Tensor]) -> PreTrainedModel:
     """Return the base with the dense merge's weights, by transformers alone."""
     kind = getattr(transformers, animal.kind)
     config = transformers.AutoConfig.from_pretrained(base)
@@ -121,7 +119,9 @@ def stock(folder: Path) -> str:
     text = CONFIG.format(method="ties", folder=folder, slack="")
     config = MergeConfiguration.model_validate(__import__("yaml").safe_load(text))
     try:
-        run_merge(config, str(folder / "stock"), QUIET.model_copy(update={"write_model_card": False}))
+        run_merge(
+            config, str(folder / "stock"), QUIET.model_copy(update={"write_model_card": False})
+        )
     except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
         return f"fails: {' '.join(str(error).split())[:60]}" if str(error) else "fails"
     base, out = tensors(folder / "base"), tensors(folder / "stock")

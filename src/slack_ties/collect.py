@@ -65,6 +65,10 @@ class Collector:
         self.tensors: dict[str, Tally] = {}
         self._places = {folders: place for place, folders in enumerate(models)}
 
+    def knows(self, folders: Sequence[tuple[str, ...]]) -> bool:
+        """Say whether these models are those of the merge that is counted."""
+        return all(one in self._places for one in folders)
+
     def begin(self, folders: Sequence[tuple[str, ...]]) -> Tally:
         """Return the tally that a tensor of these models is to fill in."""
         return Tally.empty([self.varied[self._places[one]] for one in folders])

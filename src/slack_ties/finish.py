@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.chat import adopt_chat
-from slack_ties.checkpoint import ENTRY_BYTES, Header
+from slack_ties.checkpoint import ENTRY_BYTES, Header, model_config
 from slack_ties.errors import CheckpointError
 from slack_ties.layout import know
 from slack_ties.result_config import Changes, write_config
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     from slack_ties.engine import Merged
     from slack_ties.hub import Snapshot
     from slack_ties.layout import Layout
+    from slack_ties.origin import Known
     from slack_ties.recipe import Recipe
 
-__all__ = ["complete_model", "prove_loading", "widest"]
+__all__ = ["complete_model", "prove_loading", "what_is_not_loaded", "widest"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -101,21 +101,38 @@ def prove_loading(
         CheckpointError: Says what is missing, or left over.
 
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = model_config(folder, name)
     known = know(name, config, headers)
     if known is None:
-        kind = str((config.get("architectures") or ["?"])[0])
+        kind = str(config["architectures"][0])
         LOG.info("  transformers has no class %s: that it loads cannot be proved here", kind)
         return
-    proof = known.prove(headers)
-    if proof.wrong or proof.missing:
-        what = proof.wrong or f"{proof.missing[0]!r} is missing"
-        msg = f"the {name} cannot be loaded as it is: {what}"
+    if problem := _what_is_made_up(known, headers):
+        msg = f"the {name} cannot be loaded as it is: {problem}"
         raise CheckpointError(msg, hint="please report this, with the config")
     becomes = known.origins(headers)
     if left := [one for one in headers if one not in becomes and one not in unread]:
         msg = f"the {name} holds {left[0]!r}, which transformers would not read"
         raise CheckpointError(msg, hint="please report this, with the config")
+
+
+def what_is_not_loaded(folder: Path, headers: Mapping[str, Header], name: str) -> str:
+    """Return what transformers would make up if it loads a model; nothing if it is whole.
+
+    Arguments as for `prove_loading`.
+
+    Raises:
+        CheckpointError: Its config cannot be read.
+
+    """
+    known = know(name, model_config(folder, name), headers)
+    return _what_is_made_up(known, headers) if known else ""
+
+
+def _what_is_made_up(known: Known, headers: Mapping[str, Header]) -> str:
+    proof = known.prove(headers)
+    first = f"{proof.missing[0]!r} is missing" if proof.missing else ""
+    return proof.wrong or first
 
 
 def _check_names(merged: Merged, headers: Mapping[str, Header]) -> None:

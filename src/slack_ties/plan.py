@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.adapter import read_adapter
 from slack_ties.ancestry import FAR, UNRELATED, Likeness, compare_weights
 from slack_ties.checkpoint import (
     ENTRY_BYTES,
@@ -25,6 +26,7 @@ from slack_ties.checkpoint import (
     placed,
     read_headers,
     read_headers_of_file,
+    read_headers_of_shard,
 )
 from slack_ties.errors import (
     CheckpointError,
@@ -37,6 +39,7 @@ from slack_ties.errors import (
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
 from slack_ties.layout import Layout, Source, know, make_layout
 from slack_ties.licenses import resolve_license
+from slack_ties.origin import Known
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
@@ -45,6 +48,7 @@ from slack_ties.structure import (
     compare_configs,
     first_entries_alike,
     stacks_of_modules,
+    zeros_of,
 )
 from slack_ties.tokenizer_files import named_template, template_names
 from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
@@ -80,6 +84,7 @@ class PlannedModel:
     tokens: int = 0  # in its tokenizer that the embedding has a row for; 0: no tokenizer
     license: str = ""
     adapter_license: str = ""
+    adapter: str = ""  # how much of the model its adapter changes
     gated: bool = False
     parents: tuple[str, ...] = ()  # base_model, as its card says
     likeness: Likeness | None = None  # of its entries to the base's
@@ -171,6 +176,8 @@ class _Draft:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)
     words: dict[str, Vocabulary | None] = field(default_factory=dict)
+    kinds: dict[str, Known | None] = field(default_factory=dict)
+    adapters: dict[str, str] = field(default_factory=dict)  # what they change, for people
     layout: Layout | None = None  # None if it is not known
     dark: bool = False  # a weight file cannot be looked into before it is downloaded
     likeness: dict[str, Likeness] = field(default_factory=dict)
@@ -305,7 +312,26 @@ def _look(draft: _Draft, name: str, api: HfApi | None, options: MergeOptions | N
     adapter = looks[1].folder if len(looks) > 1 else None
     draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
     for adapter_look in looks[1:]:
-        _check_adapter(draft, name, adapter_look)
+        _check_adapter(draft, name, adapter_look, api)
+
+
+def _untie(draft: _Draft, name: str, heads: list[str]) -> None:
+    """Know that a model has a head of its own once its adapter is merged into it."""
+    config, headers = draft.configs[name], draft.headers[name]
+    known = draft.kinds.pop(name)
+    for head in heads:
+        group = next((group for group in known.tied if head in group), ()) if known else ()
+        embedding = next((one for one in group if one in headers), None)
+        if embedding:
+            draft.headers[name] = {**headers, head: headers[embedding]}
+            draft.configs[name] = {**config, "tie_word_embeddings": False}
+
+
+def _known(draft: _Draft, name: str) -> Known | None:
+    """Return what transformers knows of a model."""
+    if name not in draft.kinds:
+        draft.kinds[name] = know(name, draft.configs[name], draft.headers[name])
+    return draft.kinds[name]
 
 
 def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
@@ -330,7 +356,7 @@ def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[st
     return placed(weights, found, name)
 
 
-def _check_adapter(draft: _Draft, name: str, adapter: Look) -> None:
+def _check_adapter(draft: _Draft, name: str, adapter: Look, api: HfApi | None) -> None:
     import json  # noqa: PLC0415
 
     try:
@@ -345,6 +371,27 @@ def _check_adapter(draft: _Draft, name: str, adapter: Look) -> None:
     if not adapter.weights:
         msg = f"model {name!r}: {adapter.path!r} has no adapter_model.safetensors or .bin"
         raise CheckpointError(msg)
+    file = next(iter(adapter.weights))
+    with open_weights(adapter, file, api) as opened:
+        headers = (
+            read_headers_of_file(opened, file, f"{name} (its adapter)")
+            if file in adapter.missing
+            else read_headers_of_shard(adapter.folder / file, f"{name} (its adapter)")
+        )
+    known = _known(draft, name)
+    found = read_adapter(
+        name,
+        config=config,
+        headers=headers,
+        model=draft.headers[name],
+        zeros=zeros_of(adapter, headers, api),
+        modules=known.state.keys() if known else None,
+        tied=bool(known and any(known.heads & group for group in known.tied)),
+    )
+    draft.adapters[name] = found.as_text()
+    draft.warnings += [f"{name}: {warning}" for warning in found.warnings]
+    if known and found.whole:
+        _untie(draft, name, [head for head in known.heads if head in found.whole])
     made_for = str(config.get("base_model_name_or_path") or "")
     here = split_reference(name)[0][0]
     if made_for and Path(made_for).name.lower() != Path(here).name.lower():
@@ -370,6 +417,7 @@ def _model(draft: _Draft, name: str) -> PlannedModel:
         tokens=len(words.tokens) if words else 0,
         license=look.card.license or draft.recipe.facts.licenses.get(name, ""),
         adapter_license=adapters[0].card.license if adapters else "",
+        adapter=draft.adapters.get(name, ""),
         gated=any(part.gated for part in draft.looks[name]),
         parents=look.card.made_from,
         likeness=draft.likeness.get(name),
@@ -435,7 +483,7 @@ def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) 
     if draft.errors or draft.dark:
         return
     try:
-        kinds = {name: know(name, draft.configs[name], draft.headers[name]) for name in order}
+        kinds = {name: _known(draft, name) for name in order}
     except CheckpointError as error:
         draft.errors.append(error)
         return
@@ -852,7 +900,8 @@ def _model_text(model: PlannedModel) -> list[str]:
         facts.append(f"says it was made from {', '.join(model.parents)}")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
     role = {"ct": "CT", "sft": "SFT"}.get(model.role, model.role or "model")
-    return [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
+    lines = [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
+    return [*lines, f"      adapter: {model.adapter}"] if model.adapter else lines
 
 
 def _license_text(plan: Plan) -> str:

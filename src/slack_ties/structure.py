@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from slack_ties.layout import Layout
 
-__all__ = ["check_slices", "compare_configs", "first_entries_alike", "stacks_of_modules"]
+__all__ = [
+    "check_slices",
+    "compare_configs",
+    "first_entries_alike",
+    "layers_of_result",
+    "stacks_of_modules",
+    "zeros_of",
+]
 
 SAME_BASE = "are all models of the same base?"
 # config.json: what gives the tensors their meaning. Different values are no common base.
@@ -32,6 +39,7 @@ ALIKE = (
     *("rope_theta", "rope_scaling", "rope_parameters", "rms_norm_eps", "layer_norm_eps"),
     *("hidden_act", "sliding_window", "max_position_embeddings"),
 )
+FEW = 256  # entries of a matrix of an adapter that are read first
 SAMPLED = 8192  # entries of two tensors that are compared to know whether they are one
 
 
@@ -88,6 +96,29 @@ def first_entries_alike(
         return len(found[0]) == len(found[1]) and bool((found[0] == found[1]).all())
 
     return alike
+
+
+def zeros_of(
+    look: Look, headers: Mapping[str, Header], api: HfApi | None
+) -> Callable[[Sequence[str]], set[str]]:
+    """Return what says which of some tensors of an adapter hold nothing but zeros."""
+
+    def zeros(tensors: Sequence[str]) -> set[str]:
+        found = set()
+        for file in sorted({headers[name].file for name in tensors}):
+            there = [name for name in tensors if headers[name].file == file]
+            try:
+                with open_weights(look, file, api) as opened:
+                    begin = first_entries(opened, file, there, FEW)
+                    silent = [name for name in there if len(begin[name]) and not begin[name].any()]
+                    for name in silent:  # and the rest of them?
+                        whole = first_entries(opened, file, [name], headers[name].size)
+                        found |= set() if whole[name].any() else {name}
+            except CheckpointError:  # an old .bin file: PEFT reads it, and this does not
+                continue
+        return found
+
+    return zeros
 
 
 def check_slices(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
 from slack_ties.files import checksum
+from slack_ties.finish import what_is_not_loaded
 from slack_ties.hub import API_TIMEOUT, any_matches, hub_errors
 from slack_ties.intact import stated_sums
 from slack_ties.merge import DEFAULTS, merge_models
@@ -77,11 +78,12 @@ class Verified:
     compared: int  # of these, entry by entry; the others lie in files with the same checksum
     differences: tuple[Difference, ...]
     files: tuple[str, ...]  # other files of the model that differ, or that only one has
+    not_loaded: str = ""  # what transformers would make up, because both lack it
 
     @property
     def same(self) -> bool:
         """Whether every tensor has the same bytes, and what is loaded with them is the same."""
-        return not self.differences and not self.files
+        return not self.differences and not self.files and not self.not_loaded
 
     def as_text(self) -> str:
         """Return what a person reads."""
@@ -96,6 +98,8 @@ class Verified:
                 lines.append(f"  ... and {len(self.differences) - MOST_SHOWN:,} more: --json")
         if self.files:
             lines.append(f"Files that differ, and change what is loaded: {', '.join(self.files)}")
+        if self.not_loaded:
+            lines.append(f"transformers would make up weights of this model: {self.not_loaded}")
         return "\n".join(map(visible, lines))
 
 
@@ -273,6 +277,7 @@ def _compare(published: _Published, made: Path, *, kept: bool) -> Verified:
         compared=compared,
         differences=tuple(differences),
         files=tuple(files),
+        not_loaded=what_is_not_loaded(made, here, "rebuilt model"),
     )
 
 
