@@ -287,12 +287,12 @@ def try_case(number: int, folder: Path) -> tuple[str, str]:
     text = f"merge_method: slack_ties\nbase_model: {folder / 'base'}\nmodels:\n{models}"
     recipe = parse_recipe(f"{text}parameters: {{normalize: false}}\n", where="case.yml")
     plan = plan_merge(recipe, allow_unrelated=True)
-    try:
-        merge_models(recipe, folder / "out", options=QUIET, allow_unrelated=True)
-    except SlackTiesError as error:
-        assert plan.errors, f"{what}: plan found nothing wrong, and merge: {error}"
+    if plan.errors:
+        with pytest.raises(SlackTiesError):
+            merge_models(recipe, folder / "out", options=QUIET, allow_unrelated=True)
         return "refused", what
-    assert not plan.errors, what
+    # After a plan without errors a merge fails by the machine alone.
+    merge_models(recipe, folder / "out", options=QUIET, allow_unrelated=True)
     parents = [loaded(folder / role) for role in ROLES]
     out = loaded(folder / "out")
     assert all(parent is not None for parent in parents), f"{what}: a parent cannot be loaded"
@@ -332,7 +332,7 @@ def stored(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("batch", range(CASES // BATCH))
 def test_is_right_or_refused(batch: int, tmp_path: Path) -> None:
-    """Names and values of a result are the definition's on what transformers loads, if there is one."""
+    """A result has the names and values of the definition on what transformers loads."""
     numbers = range(batch * BATCH, (batch + 1) * BATCH)
     ends = [try_case(number, tmp_path / str(number))[0] for number in numbers]
     assert {"merged", "refused"} == set(ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from huggingface_hub import HfApi
 
 from hub_server import Refused, Server
 from slack_ties.errors import CheckpointError, HubError
-from slack_ties.hub import Snapshot, find_model, split_reference
+from slack_ties.hub import Snapshot, find_model, look_at_model, split_reference
 from slack_ties.parent_card import ParentCard
 
 
@@ -71,6 +72,9 @@ def model(api: HfApi, tmp_path: Path) -> str:
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("---\nlicense: mit\n---\n" if name == "README.md" else name)
+    places = {f"t{i}": f"model-{i:05d}-of-00002.safetensors" for i in (1, 2)}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
     api.create_repo("me/model", private=False)
     api.upload_folder(repo_id="me/model", folder_path=folder)
     return "me/model"
@@ -158,3 +162,48 @@ def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -
     assert find_model(model, api=api) == fetched
     with pytest.raises(HubError, match="cannot reach"):
         find_model("me/other", api=api)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (
+            "model.safetensors-00001-of-00002.safetensors",
+            "model.safetensors-00002-of-00002.safetensors",
+        ),
+        ("model_00001-of-00072.safetensors", "overlay.safetensors"),
+    ],
+)
+def test_weight_files_are_those_that_the_index_names(
+    names: tuple[str, str], api: HfApi, tmp_path: Path
+) -> None:
+    """Whatever they are called: seen before the download, and fetched."""
+    folder = tmp_path / "upload"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    index = {"metadata": {}, "weight_map": {f"t{i}": name for i, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for name in (*names, "model-other.safetensors"):
+        (folder / name).write_text(name)
+    repo = f"me/{tmp_path.name}"
+    api.create_repo(repo)
+    api.upload_folder(repo_id=repo, folder_path=folder)
+
+    look, snapshot = look_at_model(repo, api=api), find_model(repo, api=api)
+
+    assert look.weights == {name: len(name) for name in sorted(names)}
+    there = {path.name for path in snapshot.path.glob("*.safetensors")}
+    assert there == set(names)
+
+
+def test_a_shard_that_was_not_uploaded(api: HfApi, tmp_path: Path) -> None:
+    """The index names it: known before anything large is fetched."""
+    (tmp_path / "upload").mkdir()
+    (tmp_path / "upload" / "config.json").write_text("{}")
+    index = {"weight_map": {"t": "model-00001-of-00001.safetensors"}}
+    (tmp_path / "upload" / "model.safetensors.index.json").write_text(json.dumps(index))
+    api.create_repo("me/half")
+    api.upload_folder(repo_id="me/half", folder_path=tmp_path / "upload")
+
+    with pytest.raises(CheckpointError, match=r"model-00001-of-00001\.safetensors is not on"):
+        look_at_model("me/half", api=api)

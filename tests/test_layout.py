@@ -1,4 +1,4 @@
-"""Models of other names and layouts than the base's: read as transformers reads them, or refused."""
+"""Models of other names and layouts than the base: read as transformers does, or refused."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def main() -> None:
             make_models(animal, folder)
             outcome = try_merge(animal, folder)
             lines.append(row(animal, outcome, stock(folder)))
-            print(lines[-1], flush=True)
+            print(lines[-1], flush=True)  # noqa: T201 - a script
             shutil.rmtree(folder / "stock", ignore_errors=True)
     lines += ["", f"Not tried: {len(NOT_HERE)}.", ""]
     lines += [f"- `{kind}`: {why}" for kind, why in sorted(NOT_HERE.items())]

@@ -174,10 +174,10 @@ def merge_models(  # noqa: PLR0913 - all by name
     sent: Mapping[str, SentFile] = {}
     collector = _collector(recipe, snapshots) if report else None
     with _place(out, stream, recipe, options, snapshots) as work:
-        with collecting(collector) if collector else nullcontext():
-            merged, layout = _to_disk(
-                recipe, work, options, snapshots, out=out, receiver=stream or ahead
-            )
+        receiver = stream or ahead
+        merged, layout = _to_disk(
+            recipe, work, options, snapshots, out=out, receiver=receiver, collector=collector
+        )
         if stream:
             sent = stream.send_rest()
         with _kept(out, stream):
@@ -276,8 +276,8 @@ def merge_in_memory(  # noqa: PLR0913 - all by name
     there = near if near.is_dir() else nearest_folder(near)
     collector = _collector(recipe, snapshots, trials)
     with (
-        collecting(collector),
         _ready(as_slack_ties(recipe), there / "report", options, snapshots, out=near) as ready,
+        collecting(collector),
     ):
         for name, tensor in engine.merge_in_memory(
             ready.config, ready.prepared.layout, options, modules=ready.modules
@@ -511,11 +511,15 @@ def _to_disk(  # noqa: PLR0913 - one thing to do, and where
     *,
     out: Path,
     receiver: Receiver | None,
+    collector: Collector | None,
 ) -> tuple[Merged, Layout]:
     """Let mergekit merge the weights into `work`."""
     from slack_ties import engine  # noqa: PLC0415 - imports mergekit
 
-    with _ready(recipe, work, options, snapshots, out=out) as ready:
+    with (
+        _ready(recipe, work, options, snapshots, out=out) as ready,
+        collecting(collector) if collector else nullcontext(),
+    ):
         merged = engine.merge_to_disk(
             ready.config,
             ready.prepared.layout,

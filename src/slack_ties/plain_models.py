@@ -24,9 +24,9 @@ KINDS = {
     "Qwen3ForCausalLM": "qwen3",
 }
 # What else transformers reads in the config of such a model. Of any other value it decides itself.
-NUMBERS = (
-    *("rms_norm_eps", "rope_theta", "max_position_embeddings", "initializer_range"),
-    *("attention_dropout", "pretraining_tp", "sliding_window", "max_window_layers"),
+FRACTIONS = ("rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout")
+COUNTS = (
+    *("max_position_embeddings", "pretraining_tp", "sliding_window", "max_window_layers"),
     *("num_key_value_heads", "head_dim", "bos_token_id", "eos_token_id", "pad_token_id"),
 )
 SWITCHES = ("use_cache", "attention_bias", "mlp_bias", "use_sliding_window", "tie_word_embeddings")
@@ -89,12 +89,13 @@ def plain_model(config: Mapping[str, Any], headers: Mapping[str, Header]) -> Pla
 
 def _is_usual(config: Mapping[str, Any]) -> bool:
     """Say whether every value that transformers reads is one that it takes."""
-    numbers = [config[key] for key in NUMBERS if config.get(key) is not None]
-    counts = [config[key] for key in SIZES if key in config]
-    plain = all(type(one) in {int, float} and one >= 0 for one in (*numbers, *counts))
     ids = config.get("eos_token_id")  # may be a list of them
     if isinstance(ids, list) and ids and all(type(one) is int for one in ids):
         return _is_usual({**config, "eos_token_id": ids[0]})
+    fractions = [config[key] for key in FRACTIONS if config.get(key) is not None]
+    counts = [config[key] for key in (*SIZES, *COUNTS) if config.get(key) is not None]
+    plain = all(type(one) is float and one >= 0 for one in fractions)
+    plain = plain and all(type(one) is int and one >= 0 for one in counts)
     rope = [config.get(key) or {} for key in ("rope_scaling", "rope_parameters")]
     return (
         plain

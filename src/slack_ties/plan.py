@@ -37,9 +37,9 @@ from slack_ties.errors import (
     visible,
 )
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
+from slack_ties.layers import layer_place
 from slack_ties.layout import Layout, Source, know, make_layout
 from slack_ties.licenses import resolve_license
-from slack_ties.origin import Known
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
@@ -47,6 +47,7 @@ from slack_ties.structure import (
     check_slices,
     compare_configs,
     first_entries_alike,
+    layers_of_result,
     stacks_of_modules,
     zeros_of,
 )
@@ -57,6 +58,8 @@ from slack_ties.weight_index import Weights, find_weights
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
+
+    from slack_ties.origin import Known
 
 __all__ = ["Plan", "PlannedModel", "nearest_folder", "plan_merge", "plan_pinned", "size"]
 
@@ -518,8 +521,8 @@ def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) 
         except ValueError as error:
             draft.errors.append(RecipeError(f"{recipe.where}: {error}"))
     if "models" not in recipe.data:
-        draft.errors += stacks_of_modules(recipe, draft.configs[first], layout)[1]
-        draft.errors += check_slices(recipe, layout, check)
+        modules, module_errors = stacks_of_modules(recipe, draft.configs[first], layout)
+        draft.errors += module_errors or check_slices(recipe, layout, check, modules=modules)
 
 
 def _inputs_check(recipe: Recipe) -> Callable[[list[str], str, str], None] | None:
@@ -755,11 +758,13 @@ def _result_size(draft: _Draft, section: Section | None) -> int:
     """Return the number of entries of the result; as of the first model, with its own rows."""
     headers = draft.layout.tensors if draft.layout else draft.headers.get(draft.first, {})
     rows = _result_rows(draft, section)
+    layers = Counter(layers_of_result(draft.recipe) if not draft.errors else ())
     return sum(
         header.size // header.shape[0] * rows
         if rows and header.shape and _is_per_token(draft, name)
-        else header.size
+        else header.size * (layers[place.number] if layers and place else 1)
         for name, header in headers.items()
+        for place in [layer_place(name)]
     )
 
 

@@ -13,7 +13,6 @@ from slack_ties.engine import LocalModel
 from slack_ties.errors import CheckpointError
 from slack_ties.layout import Layout, Source, know, make_layout
 from slack_ties.reader import Reader, WeightFiles
-from slack_ties.structure import check_slices
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
@@ -99,9 +98,6 @@ def prepare_models(
         vocabulary_may_differ=_aligns_vocabulary(recipe, options),
         per_token=layout.vocabulary,
     )
-    if "models" not in recipe.data and recipe.method == "slack_ties":
-        for slices_error in check_slices(recipe, layout):
-            raise slices_error
     readers = {
         name: Reader(files[name], layout.parts[name], base=files[first], known=layout.kinds[first])
         for name in order

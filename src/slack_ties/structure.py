@@ -24,6 +24,7 @@ __all__ = [
     "compare_configs",
     "first_entries_alike",
     "layers_of_result",
+    "stacks_of",
     "stacks_of_modules",
     "zeros_of",
 ]
@@ -125,6 +126,8 @@ def check_slices(
     recipe: Recipe,
     layout: Layout,
     check_inputs: Callable[[list[str], str, str], None] | None = None,
+    *,
+    modules: Mapping[str, str] | None = None,
 ) -> list[RecipeError]:
     """Return why a recipe's slices cannot be merged.
 
@@ -133,17 +136,25 @@ def check_slices(
         layout: The tensors of its base.
         check_inputs: The method's own check of the models of a group, its base and its name; the
             base has to be among them if it is not given.
+        modules: The stack of layers that each module of the recipe is.
 
     """
     stacks = stacks_of(layout)
     errors: list[RecipeError] = []
+    ends: dict[str, int] = {}  # of each stack: how many layers of the result stand before
     if recipe.data.get("slices") and len(stacks) != 1:
         msg = f"{recipe.where}: slices: the base has {len(stacks)} stacks of layers "
         msg += f"({', '.join(stacks)}), and slices do not say which is meant"
         return [RecipeError(msg, hint="use models: in place of slices:")]
-    for place, stack, part in _slices(recipe, stacks):
-        error = _check_slice(recipe, place, part, stacks.get(stack, {}), check_inputs)
-        errors += [error] if error else []
+    for place, stack, part in _slices(recipe, stacks, modules or {}):
+        layers = stacks.get(stack, {})
+        error = _check_slice(recipe, place, part, layers, check_inputs)
+        error = error or _check_places(recipe, place, part, layers, ends.get(stack, 0))
+        if error:
+            errors.append(error)
+            break
+        first, end = part["sources"][0]["layer_range"]
+        ends[stack] = ends.get(stack, 0) + end - first
     return errors
 
 
@@ -166,14 +177,14 @@ def layers_of_result(recipe: Recipe) -> list[int]:
 
 
 def _slices(
-    recipe: Recipe, stacks: Mapping[str, Any]
+    recipe: Recipe, stacks: Mapping[str, Any], modules: Mapping[str, str]
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for i, part in enumerate(recipe.data.get("slices") or ()):
         yield f"slices[{i}]", next(iter(stacks), ""), part
     named = recipe.data.get("modules") or {}
     for name, module in named.items():
         for i, part in enumerate(module.get("slices") or ()):
-            yield f"modules.{name}.slices[{i}]", name, part
+            yield f"modules.{name}.slices[{i}]", modules.get(name, name), part
 
 
 def _check_slice(
@@ -211,10 +222,20 @@ def _check_slice(
         if base and base not in names:
             hint = f"add to its sources: - {{model: {base}, layer_range: {ends}}}"
         return RecipeError(f"{where}: {error}", hint=hint)
-    kinds = {frozenset(layers.get(n, ())) for ends in ranges for n in range(*ends)}
-    if len(kinds) > 1 and any(ends != ranges[0] or ends[0] for ends in ranges):
-        msg = f"{where}: its layers do not all have the same tensors, so that one cannot stand in "
-        return RecipeError(f"{msg}for another", hint="use models: in place of slices:")
+    return None
+
+
+def _check_places(
+    recipe: Recipe, place: str, part: Mapping[str, Any], layers: Mapping[int, set[str]], before: int
+) -> RecipeError | None:
+    """Refuse a layer in the place of one that has other tensors: their names would not be right."""
+    for source in part.get("sources") or []:
+        for number, layer in enumerate(range(*source["layer_range"]), before):
+            stands_for = layers.get(number, layers.get(0, set()))
+            if layers.get(layer, stands_for) != stands_for:
+                msg = f"{recipe.where}: {place}: layer {layer} cannot stand in the place of layer "
+                msg += f"{number}: they do not have the same tensors"
+                return RecipeError(msg, hint="use models: in place of slices:")
     return None
 
 
@@ -227,7 +248,12 @@ def stacks_of_modules(
     """
     modules = recipe.data.get("modules") or {}
     stacks = stacks_of(layout)
-    known = {stack: stack for stack in stacks} | _mergekit_modules(config)
+    # mergekit 0.1.5 lacks a dot in the names of Whisper's decoder.
+    plain = {stack.replace(".", ""): stack for stack in stacks}
+    theirs = _mergekit_modules(config) or {"default": next(iter(stacks), "")}
+    named = {name: plain.get(stack.replace(".", "")) for name, stack in theirs.items()}
+    known = {stack: stack for stack in stacks}
+    known |= {name: stack for name, stack in named.items() if stack is not None}
     found = {name: known[name] for name in modules if known.get(name) in stacks}
     errors = []
     for name in modules:
@@ -254,7 +280,7 @@ def _mergekit_modules(config: Mapping[str, Any]) -> dict[str, str]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if kind in data.get("architectures", ()) and data.get("kind") == "modular":
             return {name: _stack_of(module) for name, module in data["modules"].items()}
-    return {"default": ""}
+    return {}
 
 
 def _stack_of(module: Mapping[str, Any]) -> str:

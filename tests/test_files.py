@@ -1,0 +1,72 @@
+"""Files are written whole, by several at once, with the mode that the umask gives."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from slack_ties.files import mode_of_new_files, write_whole
+
+
+def test_several_writers_and_a_reader(tmp_path: Path) -> None:
+    """A reader never meets half a text, and nothing is left over."""
+    path, texts = tmp_path / "a.json", [str(i) * 20_000 for i in range(4)]
+    write_whole(path, texts[0])
+    wrong: list[str] = []
+
+    def write(text: str) -> None:
+        for _ in range(50):
+            write_whole(path, text)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        found = path.read_text("utf-8")
+        wrong += [] if found in texts else [found[:20]]
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_modes(tmp_path: Path) -> None:
+    """A new file has the umask's mode, and one that is there keeps its own."""
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "new", "x")
+        assert mode_of_new_files() == 0o640
+    finally:
+        os.umask(before)
+    (tmp_path / "old").touch(mode=0o600)
+    write_whole(tmp_path / "old", "x")
+
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "old")]
+    assert modes == [0o640, 0o600]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    """The temporary name cannot be known beforehand."""
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / ".a.json.partial").symlink_to(tmp_path / "theirs")
+
+    write_whole(tmp_path / "a.json", "ours")
+
+    assert (tmp_path / "theirs").read_text() == "theirs"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    """Neither a part of the new text, nor a temporary file."""
+    write_whole(tmp_path / "a", "old")
+
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "a", "\ud800")
+
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
