@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
+import yaml
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
@@ -117,13 +119,14 @@ def load_dense(animal: Animal, base: Path, dense: dict[str, torch.Tensor]) -> Pr
 def stock(folder: Path) -> str:
     """Return what mergekit makes of the same models with its own `ties`, for the table."""
     text = CONFIG.format(method="ties", folder=folder, slack="")
-    config = MergeConfiguration.model_validate(__import__("yaml").safe_load(text))
+    config = MergeConfiguration.model_validate(yaml.safe_load(text))
     try:
         run_merge(
             config, str(folder / "stock"), QUIET.model_copy(update={"write_model_card": False})
         )
     except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
-        return f"fails: {' '.join(str(error).split())[:60]}" if str(error) else "fails"
+        wanted = re.match(r"Tensor (\S+) required", str(error))
+        return f"fails: it asks for `{wanted[1]}`" if wanted else "fails"
     base, out = tensors(folder / "base"), tensors(folder / "stock")
     lost, new = base.keys() - out.keys(), out.keys() - base.keys()
     if lost and new:
