@@ -21,6 +21,7 @@ from slack_ties.evaluation import RESULTS_FOLDER
 from slack_ties.files import git_hash, sha256
 from slack_ties.hub import any_matches
 from slack_ties.record import CONFIG_FILE, MergeRecord
+from slack_ties.tokenizer_files import ALWAYS, BESIDE
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
@@ -31,9 +32,7 @@ WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
 # What a model folder holds: by transformers, by mergekit, by us, and pictures for the card.
 PARTS = (
     *WEIGHTS,
-    *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
-    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template*", "*.jinja", "spiece.model", "sentencepiece*.model", "*.tiktoken"),
+    *("config.json", *ALWAYS, *BESIDE, "tokenizer*", "vocab*", "chat_template*", "*.jinja"),
     *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
     *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
 )

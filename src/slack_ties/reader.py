@@ -38,6 +38,7 @@ class WeightFiles:
         """Know the model's name in errors, its folder, and in which file each tensor is."""
         self.name, self.folder, self.headers = name, folder, headers
         self._opened: dict[str, Any] = {}
+        self._lock = threading.Lock()  # several threads read for several GPUs
 
     def read(self, tensor: str) -> torch.Tensor:
         """Return a tensor.
@@ -48,10 +49,11 @@ class WeightFiles:
         """
         file = self.headers[tensor].file
         try:
-            if file not in self._opened:
-                self._open(file)
-            opened = self._opened[file]
-            found = opened[tensor] if isinstance(opened, dict) else opened.get_tensor(tensor)
+            with self._lock:
+                if file not in self._opened:
+                    self._open(file)
+                opened = self._opened[file]
+                found = opened[tensor] if isinstance(opened, dict) else opened.get_tensor(tensor)
         except (SafetensorError, OSError, KeyError, RuntimeError) as error:
             msg = f"model {self.name!r}: {tensor} in {file} cannot be read: {error}"
             hint = "is the file whole? If it came from the Hub: hf download ID --force-download"
@@ -65,7 +67,8 @@ class WeightFiles:
 
     def close(self) -> None:
         """Let go of all files."""
-        self._opened.clear()
+        with self._lock:
+            self._opened.clear()
 
     def _open(self, file: str) -> None:
         path = self.folder / file

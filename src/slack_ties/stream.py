@@ -227,7 +227,15 @@ class Stream:
             LOG.info("  going on: the Hub has %d files already, %s", len(self.done), there)
 
     def take(self, path: Path) -> None:
-        """Send a file; wait before that until the one before it is gone from here."""
+        """Send a file; wait before that until the one before it is gone from here.
+
+        Raises:
+            OutputError: It is not of this merge: it would be emptied when it is sent.
+
+        """
+        if path.parent.resolve() != self.work.resolve():
+            msg = f"{str(path)!r} is not of the merge in {str(self.work)!r}"
+            raise OutputError(msg, hint="run the same command again")
         self.sender.wait()
         self.sender.start(self._send, path)
 

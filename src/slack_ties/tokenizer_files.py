@@ -14,6 +14,8 @@ from slack_ties.files import write_whole
 from slack_ties.weight_index import is_lfs_pointer
 
 __all__ = [
+    "ALWAYS",
+    "BESIDE",
     "CODE_FILES",
     "VOCABULARY_FILES",
     "carry_over",
@@ -35,7 +37,6 @@ BESIDE = (
     *VOCABULARY_FILES,
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
     *("target.spm", "normalizer.json", "chat_template.jinja", "chat_template.json"),
-    "additional_chat_templates/*.jinja",
 )
 ALWAYS = (
     *("generation_config.json", "preprocessor_config.json", "processor_config.json"),
@@ -74,9 +75,7 @@ def carry_over(base: Path, out: Path, config: Mapping[str, Any], *, tokenizer: b
     for pattern in patterns:
         for path in base.glob(pattern):
             if path.is_file():
-                target = out / path.relative_to(base)
-                target.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, target)
+                shutil.copyfile(path, out / path.name)
 
 
 def set_template(out: Path, template: str) -> None:
