@@ -1,6 +1,7 @@
 """Run under transformers 4: load a base and a merged model, and print what is missing of each.
 
     python version_4.py NAME=FOLDER ...
+    python version_4.py tokenizer FOLDER TEXT
 
 FOLDER holds `base` and `out`. Prints one line of JSON; a base that cannot be loaded has no entry.
 """
@@ -33,8 +34,15 @@ def look(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Look at every pair of folders."""
+    """Look at every pair of folders, or at a tokenizer."""
     transformers.logging.set_verbosity(50)
+    if sys.argv[1] == "tokenizer":
+        words = transformers.AutoTokenizer.from_pretrained(sys.argv[2])
+        chat = words.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+        special = {key: str(value) for key, value in words.special_tokens_map.items()}
+        tokens = words(sys.argv[3])["input_ids"]
+        print(json.dumps({"tokens": tokens, "special": special, "chat": chat}))  # noqa: T201
+        return
     found = {}
     for argument in sys.argv[1:]:
         name, _, folder = argument.partition("=")

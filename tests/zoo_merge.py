@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,23 +128,6 @@ def stock(folder: Path) -> str:
     if lost and new:
         return f"{len(lost)} names become {len(new)} others"
     return f"loses {len(lost)} of {len(base)}" if lost else "all"
-
-
-def read_by_version_4(folders: dict[str, Path], site: Path) -> dict[str, dict[str, list[str]]]:
-    """Return what transformers 4 misses of each base and result, by the animal's name.
-
-    A base that version 4 does not load has no entry.
-    """
-    code = Path(__file__).with_name("version_4.py")
-    process = subprocess.run(
-        [sys.executable, str(code), *(f"{name}={folder}" for name, folder in folders.items())],
-        env={**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
 
 
 def row(animal: Animal, outcome: Outcome, stock_says: str) -> str:

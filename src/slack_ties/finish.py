@@ -73,8 +73,8 @@ def complete_model(  # noqa: PLR0913 - all by name
     carry_over(base, work, base_config, tokenizer=copied)
     if merged.tokenizer is not None:
         merged.tokenizer.save_pretrained(work)
-        readable_by_all(work, _source_of_tokenizer(recipe, snapshots, base))
     if has_tokenizer(work):
+        readable_by_all(work, base if copied else _source_of_tokenizer(recipe, snapshots, base))
         _set_chat_template(recipe, snapshots, work)
         _adopt_chat(recipe, work, snapshots)
     prove_loading(work, headers, "merged model", unread=layout.unread)

@@ -115,7 +115,8 @@ def readable_by_all(out: Path, source: Path) -> None:
 
     """
     path = out / "tokenizer_config.json"
-    settings = _json(path)
+    before = _json(path)
+    settings = dict(before)
     if not settings:
         return
     theirs = _json(source / "tokenizer_config.json")
@@ -123,15 +124,16 @@ def readable_by_all(out: Path, source: Path) -> None:
         if key not in theirs:
             settings.pop(key, None)
     kind = str(settings.get("tokenizer_class") or "")
-    if kind in NEW_CLASSES or not kind:
-        before = str(theirs.get("tokenizer_class") or "")
-        settings["tokenizer_class"] = FAST if before in NEW_CLASSES or not before else before
+    if kind in NEW_CLASSES:
+        own = str(theirs.get("tokenizer_class") or "")
+        settings["tokenizer_class"] = FAST if own in NEW_CLASSES or not own else own
     extra = settings.get("extra_special_tokens")
     if isinstance(extra, list):  # version 4 expects names and tokens here, and a list there
         settings.pop("extra_special_tokens")
         if extra:
             settings["additional_special_tokens"] = extra
-    _write(path, settings)
+    if settings != before:
+        _write(path, settings)
 
 
 def _json(path: Path) -> dict[str, Any]:
