@@ -74,9 +74,9 @@ def architecture_of(layout: Layout, modules: Mapping[str, str] | None = None) ->
     stacks: dict[str, dict[int, list[WeightInfo]]] = {}
     loose: list[WeightInfo] = []
     for name in layout.tensors:
-        if name in layout.copies:
+        if name in layout.copies or name in layout.kept:
             continue
-        axis = 0 if name in layout.vocabulary else None
+        axis = layout.vocabulary.get(name)
         weight, place = WeightInfo(name=name, vocabulary_axis=axis), layer_place(name)
         if place is None:
             loose.append(weight)

@@ -15,7 +15,7 @@ from typing import Any
 from slack_ties.files import write_whole
 from slack_ties.vocabulary import Vocabulary, read_vocabulary
 
-__all__ = ["adopt_chat"]
+__all__ = ["adopt_chat", "translate_ids"]
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
@@ -71,6 +71,42 @@ def adopt_chat(
     if "chat_template.jinja" in files:  # once the new one is there
         (merged / TEMPLATES[1]).unlink(missing_ok=True)
     return taken
+
+
+def translate_ids(merged: Path, base: Path) -> None:
+    """Bring the base's token numbers to a vocabulary that has other rows for its tokens.
+
+    In config.json and generation_config.json. A token that the merged vocabulary lacks is none.
+
+    Args:
+        merged: The merged model's folder, with its own tokenizer.
+        base: The base's.
+
+    """
+    before, after = read_vocabulary(base), read_vocabulary(merged)
+    if not before or not after:
+        return
+    rows = {row: after.tokens.get(token) for token, row in before.tokens.items()}
+
+    def new(value: Any) -> Any:
+        if isinstance(value, list):
+            return [row for one in value if (row := new(one)) is not None] or None
+        return rows.get(value) if type(value) is int else value
+
+    def translated(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: new(value)
+            if key.endswith("_token_id")
+            else translated(value)
+            if isinstance(value, dict) and key.endswith("_config")
+            else value
+            for key, value in data.items()
+        }
+
+    for name in ("config.json", "generation_config.json"):
+        old = _json(merged / name)
+        if old and (changed := translated(old)) != old:
+            write_whole(merged / name, _text(changed))
 
 
 def _ids(

@@ -11,7 +11,7 @@ import operator
 import pickle
 import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -33,6 +33,7 @@ __all__ = [
     "check_shapes",
     "first_entries",
     "is_computed",
+    "main_type",
     "model_config",
     "placed",
     "read_headers",
@@ -221,11 +222,28 @@ def is_computed(tensor: str, header: Header) -> bool:
     return bool(COMPUTED.search(tensor))
 
 
+def main_type(headers: Mapping[str, Header], stated: str = "") -> str:
+    """Return the type of a model's weights: that of most of their entries.
+
+    Some models keep a few tensors in a wider type; that does not make the model one of that type.
+
+    Args:
+        headers: Of the weights.
+        stated: The type that the config says, which wins between equally many.
+
+    """
+    entries: Counter[str] = Counter()
+    for header in headers.values():
+        if header.dtype in ENTRY_BYTES:
+            entries[header.dtype] += header.size
+    return max(sorted(entries), key=lambda one: (entries[one], one == stated), default="float32")
+
+
 def check_shapes(
     models: Mapping[str, Mapping[str, Header]],
     *,
     vocabulary_may_differ: bool = False,
-    per_token: Collection[str] | None = None,
+    per_token: Mapping[str, int] | None = None,
 ) -> None:
     """Refuse models whose tensors of one name differ in shape from the first model's.
 
@@ -233,7 +251,8 @@ def check_shapes(
         models: The headers of each model by its name, the base first; at least one.
         vocabulary_may_differ: mergekit was told to align the rows of matrices that have one
             for each token: then only their other dimensions must agree.
-        per_token: The names of those matrices; by the end of their names if not given.
+        per_token: Those matrices, and which of their dimensions has the tokens; known by the end
+            of their names if not given.
 
     Raises:
         CheckpointError: Names the tensor, both models and both shapes.
@@ -244,7 +263,8 @@ def check_shapes(
         for tensor, header in headers.items():
             if tensor not in expected or header.shape == expected[tensor].shape:
                 continue
-            shapes = {header.shape[1:], expected[tensor].shape[1:]}
+            axis = 0 if per_token is None else per_token.get(tensor, 0)
+            shapes = {_without(one.shape, axis) for one in (header, expected[tensor])}
             rows = tensor.endswith(PER_TOKEN) if per_token is None else tensor in per_token
             if not (vocabulary_may_differ and rows and len(shapes) == 1):
                 msg = (
@@ -254,6 +274,10 @@ def check_shapes(
                 hint = "are all models of the same base? If only the vocabulary was extended, "
                 hint += "add a mergekit tokenizer section: tokenizer: {source: CT_MODEL}"
                 raise CheckpointError(msg, hint=hint)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
 
 
 def stored_dtype(folder: Path) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import transformers
 from mergekit.common import ModelReference, dtype_from_name
-from mergekit.graph import Executor
+from mergekit.graph import Executor, Task
 from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor
 from mergekit.multigpu_executor import MultiGPUExecutor
 from mergekit.plan import MergePlanner
@@ -29,7 +29,6 @@ from slack_ties.shard_writer import handed_over
 if TYPE_CHECKING:
     import torch
     from mergekit.config import MergeConfiguration
-    from mergekit.graph import Task
     from mergekit.options import MergeOptions
 
     from slack_ties.layout import Layout
@@ -80,6 +79,26 @@ class LocalModel(ModelReference):
         """Return what reads its weights."""
         reader: Reader = self._reader
         return reader
+
+
+class _AsItIs(Task[Any]):
+    """Reads a tensor that is not merged, and is not cast to another type."""
+
+    name: str
+    reader: Any
+
+    def arguments(self) -> dict[str, Task[Any]]:
+        """Return nothing: it needs no other task."""
+        return {}
+
+    def execute(self, **_: Any) -> torch.Tensor:
+        """Return the tensor."""
+        tensor: torch.Tensor = self.reader.get_tensor(self.name)
+        return tensor
+
+    def __hash__(self) -> int:
+        """Tell it from others by the tensor."""
+        return hash(self.name)
 
 
 @dataclass(frozen=True)
@@ -204,6 +223,7 @@ def _plan(
     modules: Mapping[str, str] | None,
 ) -> _Work:
     """Return mergekit's tasks, and further ones for tensors that are tied to others."""
+    base = min(config.referenced_models(), key=hash).lazy_loader()
     planner = MergePlanner(
         config,
         architecture_of(layout, modules),
@@ -220,7 +240,16 @@ def _plan(
         if source in by_name
     ]
     (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
-    saved += copies
+    kept = [
+        SaveTensor(
+            tensor_name=name,
+            tensor_task=_AsItIs(name=name, reader=base),
+            writer_task=last.writer_task,
+            clone=False,
+        )
+        for name in layout.kept
+    ]
+    saved += [*copies, *kept]
     others = [task for task in tasks if task is not last and not isinstance(task, SaveTensor)]
     final = last.model_copy(update={"tensor_save_tasks": tuple(saved)})
     return _Work(saved, [*saved, final, *others])

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.chat import adopt_chat
-from slack_ties.checkpoint import ENTRY_BYTES, Header, model_config
+from slack_ties.chat import adopt_chat, translate_ids
+from slack_ties.checkpoint import Header, main_type, model_config
 from slack_ties.errors import CheckpointError
 from slack_ties.layout import know
+from slack_ties.recipe import reference
 from slack_ties.result_config import Changes, write_config
 from slack_ties.structure import layers_of_result
 from slack_ties.tokenizer_files import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from slack_ties.origin import Known
     from slack_ties.recipe import Recipe
 
-__all__ = ["complete_model", "prove_loading", "what_is_not_loaded", "widest"]
+__all__ = ["complete_model", "prove_loading", "what_is_not_loaded"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -74,16 +75,12 @@ def complete_model(  # noqa: PLR0913 - all by name
     if merged.tokenizer is not None:
         merged.tokenizer.save_pretrained(work)
     if has_tokenizer(work):
+        if merged.tokenizer is not None:
+            translate_ids(work, base)
         readable_by_all(work, base if copied else _source_of_tokenizer(recipe, snapshots, base))
         _set_chat_template(recipe, snapshots, work)
         _adopt_chat(recipe, work, snapshots)
     prove_loading(work, headers, "merged model", unread=layout.unread)
-
-
-def widest(headers: Mapping[str, Header]) -> str:
-    """Return the type with the most bits among those of the tensors."""
-    floats = {header.dtype for header in headers.values() if header.dtype in ENTRY_BYTES}
-    return max(sorted(floats), key=ENTRY_BYTES.__getitem__, default="float32")
 
 
 def prove_loading(
@@ -147,12 +144,12 @@ def _check_names(merged: Merged, headers: Mapping[str, Header]) -> None:
 
 def _changes(recipe: Recipe, layout: Layout, headers: Mapping[str, Header]) -> Changes:
     rows = None
-    for name in layout.vocabulary:
+    for name, axis in layout.vocabulary.items():
         before = layout.tensors[name].shape
-        if name in headers and before and headers[name].shape[:1] != before[:1]:
-            rows = (before[0], headers[name].shape[0])
+        if name in headers and headers[name].shape[axis] != before[axis]:
+            rows = (before[axis], headers[name].shape[axis])
     layers = layers_of_result(recipe)
-    return Changes(widest(headers), rows, layers, untied=layout.untied)
+    return Changes(main_type(headers), rows, layers, untied=layout.untied)
 
 
 def _source_of_tokenizer(
@@ -161,7 +158,7 @@ def _source_of_tokenizer(
     """Return the folder of the model that a tokenizer section takes the tokenizer of."""
     section = recipe.data.get("tokenizer") or {}
     source = section.get("source") or recipe.data.get("tokenizer_source")
-    found = snapshots.get(str(source))
+    found = snapshots.get(reference(source))
     return found[0].path if found else base
 
 

@@ -33,7 +33,7 @@ from slack_ties.errors import CheckpointError, HubError, NotOnHubError
 from slack_ties.intact import check_download, stated_sums
 from slack_ties.parent_card import LICENSE_FILES, MOST_CARD, ParentCard, read_parent_card
 from slack_ties.tokenizer_files import CODE_FILES, VOCABULARY_FILES
-from slack_ties.weight_index import choose_weights, find_weights
+from slack_ties.weight_index import Weights, choose_weights, find_weights
 
 __all__ = [
     "BusyError",
@@ -116,6 +116,7 @@ class Look:
     weights: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
     missing: tuple[str, ...] = ()  # of these, what has to be downloaded
     note: str = ""  # what else lies there and is not read, for people
+    chosen: Weights | None = None  # which of the Hub's files they are
 
     @property
     def download(self) -> int:
@@ -179,6 +180,7 @@ def find_model(
         weights = _weights_on_hub(path, revision, names, api, cache)
         # By the name of the revision, not by info.sha: so the cache learns what it is at,
         # and serves it when there is no network.
+        code = code or _needs_code(path, revision, names, api, cache)
         wanted = _only(weights, CODE_FILES if code else ())
         wanted["ignore_patterns"] += [
             file.rfilename
@@ -282,6 +284,7 @@ def look_at_model(
         weights=weights,
         missing=tuple(name for name in weights if not (folder / name).is_file()),
         note=chosen.note if chosen else "",
+        chosen=chosen,
     )
 
 
@@ -302,6 +305,18 @@ def _weights_on_hub(
         path,
     )
     return chosen.files if chosen else ()
+
+
+def _needs_code(
+    path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
+) -> bool:
+    """Say whether a model names code of its own: its files belong to it. None of them is run."""
+    for name in ("config.json", "tokenizer_config.json"):
+        if name in names:
+            found = api.hf_hub_download(path, name, revision=revision, cache_dir=cache)
+            if '"auto_map"' in Path(found).read_text(encoding="utf-8", errors="replace"):
+                return True
+    return False
 
 
 def _look_in_cache(

@@ -18,7 +18,7 @@ from slack_ties.layers import layer_place
 from slack_ties.origin import Known, Origin
 from slack_ties.plain_models import plain_model
 
-__all__ = ["Layout", "Part", "Source", "convert", "know", "make_layout"]
+__all__ = ["Layout", "Part", "Source", "convert", "know", "make_layout", "without_adapter"]
 
 CRIMES = "--allow-crimes"
 SAME_BASE = "are all models of the same base?"
@@ -32,6 +32,7 @@ WRAPPERS = (
 )
 # How quantized weights are called, if transformers does not know them.
 QUANTIZED = ("weight", "weight_packed", "qzeros", "absmax", "_blocks", "_scales")
+LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
 PREFIXES = ("model.", "transformer.")  # where transformers has no class to say it
 
 
@@ -64,7 +65,9 @@ class Layout:
     tensors: dict[str, Header] = field(default_factory=dict)  # as the base has them, in its order
     parts: dict[str, dict[str, Part]] = field(default_factory=dict)  # model -> tensor -> part
     copies: dict[str, str] = field(default_factory=dict)  # of tied tensors: name -> the one merged
-    vocabulary: frozenset[str] = frozenset()  # tensors whose rows are tokens
+    # Tensors that have a row for each token, and along which dimension.
+    vocabulary: dict[str, int] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()  # whole numbers and truth values: the base's, as they are
     last: frozenset[str] = frozenset()  # tensors that stand behind the last layer
     computed: tuple[str, ...] = ()  # buffers of the base that are left out: models compute them
     unread: tuple[str, ...] = ()  # tensors of the base that transformers does not read
@@ -100,6 +103,11 @@ def make_layout(sources: Iterable[Source], *, allow_crimes: bool = False) -> Lay
         return layout
     _Fit(layout, base[0], [source for source, _ in others], allow_crimes=allow_crimes).fill()
     return layout
+
+
+def without_adapter(name: str) -> str:
+    """Return what to call a model whose adapter is left out."""
+    return f"{name} (without its adapter)"
 
 
 def know(name: str, config: Mapping[str, Any], headers: Mapping[str, Header]) -> Known | None:
@@ -145,7 +153,8 @@ def _without_computed(source: Source) -> tuple[Source, list[str]]:
 def _check_types(layout: Layout, source: Source) -> None:
     """Refuse weights that are no floating-point numbers of 16 bits or more."""
     becomes = source.known.origins(source.headers) if source.known else {}
-    stated = source.config.get("quantization_config")
+    inner = [one for key, one in source.config.items() if key.endswith("_config")]
+    stated = any("quantization_config" in one for one in (source.config, *inner) if one)
     for name, header in source.headers.items():
         if header.dtype in ENTRY_BYTES:
             continue
@@ -217,6 +226,8 @@ class _Fit:
     ) -> None:
         self.layout, self.base, self.others = layout, base, others
         self.allow_crimes = allow_crimes
+        # Of what was joined: the shapes of its pieces, or of the whole.
+        self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
         self.becomes = {
             source.name: source.known.origins(source.headers) if source.known else {}
             for source in (base, *others)
@@ -237,6 +248,9 @@ class _Fit:
         known = base.known
         layout.unread = tuple(name for name in base.headers if known and name not in becomes)
         layout.vocabulary = self._vocabulary()
+        layout.kept = tuple(
+            name for name, header in layout.tensors.items() if header.dtype not in ENTRY_BYTES
+        )
         layout.last = self._last()
         for source in (base, *self.others):
             parts, used = self._parts(source, groups)
@@ -346,13 +360,12 @@ class _Fit:
             return {}
         return {name: group[0] for group in groups[self.base.name] for name in group[1:]}
 
-    def _vocabulary(self) -> frozenset[str]:
+    def _vocabulary(self) -> dict[str, int]:
         known, becomes = self.base.known, self.becomes[self.base.name]
-        if known is None:
-            return frozenset(name for name in self.layout.tensors if name.endswith(PER_TOKEN))
-        return frozenset(
-            name for name, origin in becomes.items() if origin.target in known.vocabulary
-        )
+        names = [name for name in self.layout.tensors if name.endswith(PER_TOKEN)]
+        if known is not None:
+            names = [n for n, origin in becomes.items() if origin.target in known.vocabulary]
+        return {name: 1 if name.endswith(LOGITS_BIAS) else 0 for name in names}
 
     def _last(self) -> frozenset[str]:
         """Return the tensors behind the last layer: of these, mergekit asks the last slice."""
@@ -474,21 +487,24 @@ class _Fit:
         first = source.headers[next(iter(part.tensors))]
         if not part.joined:
             return first
-        shape = _converted_shape(self.base.known, part, source.headers)
+        key = (source.name, part.joined, part.cut is None)
+        if key not in self.shapes:
+            self.shapes[key] = _converted_shapes(self.base.known, part, source.headers)
+        shape = self.shapes[key].get(part.cut)
         return replace(first, shape=shape) if shape is not None else None
 
 
-def _converted_shape(
+def _converted_shapes(
     known: Any, part: Part, headers: Mapping[str, Header]
-) -> tuple[int, ...] | None:
-    """Return the shape of a tensor in another layout; None if it cannot be converted."""
+) -> dict[Origin | None, tuple[int, ...]]:
+    """Return the shapes of tensors in another layout; nothing if they cannot be converted."""
     import torch  # noqa: PLC0415 - whoever has such a layout has imported transformers
 
     tensors = {name: torch.empty(headers[name].shape, device="meta") for name in part.tensors}
     try:
-        return tuple(convert(known, part, tensors)[part.cut].shape)
-    except (KeyError, CheckpointError):
-        return None
+        return {cut: tuple(one.shape) for cut, one in convert(known, part, tensors).items()}
+    except CheckpointError:
+        return {}
 
 
 def convert(known: Any, part: Part, tensors: Mapping[str, Any]) -> dict[Origin | None, Any]:

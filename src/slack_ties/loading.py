@@ -44,6 +44,7 @@ NOT_OF_STRUCTURE = (
     *("quantization_config", "torch_dtype", "dtype", "auto_map", "_attn_implementation"),
     *("attn_implementation", "_name_or_path", "transformers_weights", "use_cache"),
 )
+PER_TOKEN = re.compile(r"(^|\.)(embed_tokens(_\w+)?\.weight|final_logits_bias)$")
 TYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
 
@@ -88,7 +89,7 @@ class Skeleton:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """The names of tensors whose rows are tokens: embedding, head, and the head's bias."""
+        """The names of tensors whose rows are tokens: embeddings, head, and the head's bias."""
         modules = []
         for method in ("get_input_embeddings", "get_output_embeddings"):
             with contextlib.suppress(Exception):  # not every model has one
@@ -101,6 +102,8 @@ class Skeleton:
         }
         named = self.model.named_parameters(remove_duplicate=False)
         names = {name for name, tensor in named if id(tensor) in tensors}
+        # Gemma 3n and 4 have a second embedding; BART a bias of 1 x tokens that is no parameter.
+        names |= {name for name in self.state if PER_TOKEN.search(name)}
         return frozenset(names.union(*(group for group in self.tied if group & names)))
 
     @cached_property

@@ -34,11 +34,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError
 
-from slack_ties.checkpoint import Header, model_config, read_headers, read_weight_headers
+from slack_ties.checkpoint import (
+    Header,
+    main_type,
+    model_config,
+    read_headers,
+    read_weight_headers,
+)
 from slack_ties.collect import Collector, Trial, collecting
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.files import mode_of_new_files, sha256, sha256_of
-from slack_ties.finish import complete_model, widest
+from slack_ties.finish import complete_model
 from slack_ties.licenses import NAME
 from slack_ties.parent_card import license_files
 from slack_ties.pin import PACKAGES
@@ -165,7 +171,7 @@ def merge_models(  # noqa: PLR0913 - all by name
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
     options = options or MergeOptions(**DEFAULTS, quiet=quiet)
-    types = {str(recipe.data.get("dtype") or widest(tensors)) for tensors in headers.values()}
+    types = {str(recipe.data.get("dtype") or main_type(tensors)) for tensors in headers.values()}
     LOG.info("  %s", _how(recipe, options, types))
     first = recipe.base or recipe.models[0]
     base = snapshots[first][0].path
@@ -199,7 +205,7 @@ def merge_models(  # noqa: PLR0913 - all by name
             sums = {name: file.sha256 for name, file in sent.items()}
             record = MergeRecord(
                 method=recipe.method,
-                dtype=widest(found),
+                dtype=main_type(found),
                 parameters=sum(header.size for header in found.values()),
                 parents=tuple(_parent(recipe, name, parts) for name, parts in snapshots.items()),
                 versions={name: version(name) for name in PACKAGES},

@@ -22,6 +22,7 @@ from slack_ties.checkpoint import (
     PER_TOKEN,
     Header,
     check_shapes,
+    main_type,
     model_config,
     placed,
     read_headers,
@@ -38,22 +39,25 @@ from slack_ties.errors import (
 )
 from slack_ties.hub import Look, descends, hub_errors, look_at_model, open_weights, split_reference
 from slack_ties.layers import layer_place
-from slack_ties.layout import Layout, Source, know, make_layout
+from slack_ties.layout import Layout, Source, know, make_layout, without_adapter
 from slack_ties.licenses import resolve_license
+from slack_ties.origin import Proof
 from slack_ties.pin import add_section, one_line, pin_recipe, used_versions
 from slack_ties.recipe import Recipe, check_parameter_names, places, read_recipe, reference
 from slack_ties.record import Parent
+from slack_ties.result_config import Changes, changed_config
 from slack_ties.structure import (
     check_slices,
     compare_configs,
     first_entries_alike,
     layers_of_result,
+    result_headers,
     stacks_of_modules,
     zeros_of,
 )
 from slack_ties.tokenizer_files import named_template, template_names
 from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
-from slack_ties.weight_index import Weights, find_weights
+from slack_ties.weight_index import Weights
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -179,6 +183,8 @@ class _Draft:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)
     words: dict[str, Vocabulary | None] = field(default_factory=dict)
+    # Of each model without its adapter: its config and its headers.
+    plain: dict[str, tuple[dict[str, Any], dict[str, Header]]] = field(default_factory=dict)
     kinds: dict[str, Known | None] = field(default_factory=dict)
     adapters: dict[str, str] = field(default_factory=dict)  # what they change, for people
     layout: Layout | None = None  # None if it is not known
@@ -228,12 +234,15 @@ def plan_merge(  # noqa: PLR0913 - all by name
         except SlackTiesError as error:
             draft.errors.append(error)
     _say_what_is_odd(draft)
+    _check_same(draft)
     if set(recipe.models) <= set(draft.headers):
         _compare_structure(draft, api, allow_crimes=bool(options and options.allow_crimes))
     section = _plan_vocabulary(draft, options)
+    dtype = _result_dtype(draft)
+    if draft.layout and not draft.errors:
+        _prove_result(draft, section, dtype)
     if recipe.base in draft.headers and "models" in recipe.data:
         _compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
-    dtype = _result_dtype(draft)
     parameters = _result_size(draft, section)
     cost = _cost(draft, section, dtype, parameters, options, streamed=streamed)
     free = _free(out)
@@ -312,6 +321,7 @@ def _look(draft: _Draft, name: str, api: HfApi | None, options: MergeOptions | N
         read_headers(looks[0].folder, name)  # says what is missing
     draft.warnings += [look.note for look in looks if look.note]
     draft.headers[name] = _headers(draft, looks[0], name, api)
+    draft.plain[name] = (draft.configs[name], draft.headers[name])
     adapter = looks[1].folder if len(looks) > 1 else None
     draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
     for adapter_look in looks[1:]:
@@ -340,7 +350,7 @@ def _known(draft: _Draft, name: str) -> Known | None:
 def _headers(draft: _Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
     if not look.missing:
         return read_headers(look.folder, name)
-    weights = find_weights(look.folder, name) or Weights(tuple(look.weights))
+    weights = look.chosen or Weights(tuple(look.weights))
     found: dict[str, dict[str, Header]] = {}
     from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
 
@@ -412,7 +422,7 @@ def _model(draft: _Draft, name: str) -> PlannedModel:
         role=draft.recipe.role(name),
         commits=tuple(part.commit for part in draft.looks[name]),
         architecture=str(architectures[0]),
-        dtype=_widest(headers),
+        dtype=main_type(headers) if headers else "",
         parameters=sum(header.size for header in headers.values()),
         format="safetensors" if weights.endswith(".safetensors") else ".bin" if weights else "",
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
@@ -461,6 +471,18 @@ def _say_what_is_odd(draft: _Draft) -> None:
 # Whether they fit
 
 
+def _check_same(draft: _Draft) -> None:
+    """Refuse a model under two names: mergekit would take it once."""
+    seen: dict[tuple[str, ...], str] = {}
+    for name, looks in draft.looks.items():
+        key = tuple(look.commit or str(look.folder.resolve()) for look in looks)
+        other = seen.setdefault(key, name)
+        if other != name:
+            msg = f"{draft.recipe.where}: {other!r} and {name!r} are the same model"
+            hint = "list it once, under one name, with the sum of the weights"
+            draft.errors.append(RecipeError(msg, hint=hint))
+
+
 def _check_method(recipe: Recipe) -> None:
     """Refuse a method that mergekit does not have, and parameters that the method does not."""
     from mergekit import merge_methods  # noqa: PLC0415 - seconds to import
@@ -490,19 +512,20 @@ def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) 
     except CheckpointError as error:
         draft.errors.append(error)
         return
-    layout = make_layout(
-        [
-            Source(
-                name,
-                draft.configs[name],
-                draft.headers[name],
-                kinds[name],
-                first_entries_alike(draft.looks[name][0], draft.headers[name], api),
-            )
-            for name in order
-        ],
-        allow_crimes=allow_crimes,
-    )
+    sources = [
+        Source(
+            name,
+            draft.configs[name],
+            draft.headers[name],
+            kinds[name],
+            first_entries_alike(draft.looks[name][0], draft.headers[name], api),
+        )
+        for name in order
+    ]
+    if len(draft.looks[first]) > 1:  # what lies in its own folder says what the result has
+        plain = draft.plain[first]
+        sources.insert(0, Source(without_adapter(first), *plain, know(first, *plain)))
+    layout = make_layout(sources, allow_crimes=allow_crimes)
     draft.warnings += layout.notes
     draft.errors += layout.errors
     if layout.errors:
@@ -523,6 +546,38 @@ def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) 
     if "models" not in recipe.data:
         modules, module_errors = stacks_of_modules(recipe, draft.configs[first], layout)
         draft.errors += module_errors or check_slices(recipe, layout, check, modules=modules)
+
+
+def _prove_result(draft: _Draft, section: Section | None, dtype: str) -> None:
+    """Refuse a merge whose result, if it is not as the base, transformers could not load."""
+    layout, config = draft.layout, draft.plain[draft.first][0]
+    layers, rows = layers_of_result(draft.recipe), _result_rows(draft, section)
+    sliced = any(
+        module.get("slices") for module in (draft.recipe.data.get("modules") or {}).values()
+    )
+    if layout is None or not (layers or rows or sliced or layout.untied):
+        return
+    before = next((layout.tensors[n].shape[a] for n, a in layout.vocabulary.items()), 0)
+    for name, found in layout.found.items() if rows else ():
+        counts = {found[n].shape[a] for n, a in layout.vocabulary.items() if n in found}
+        if len(counts) > 1:
+            msg = f"{name!r} has tensors of {' and '.join(map(str, sorted(counts)))} tokens, which "
+            msg += "mergekit's tokenizer section cannot align"
+            hint = "are all vocabularies the same? Then leave the tokenizer section out"
+            draft.errors.append(CheckpointError(msg, hint=hint))
+            return
+    headers = result_headers(draft.recipe, layout, rows)
+    pair = (before, rows) if rows and rows != before else None
+    config = changed_config(config, Changes(dtype, pair, layers, untied=layout.untied))
+    try:
+        known = know("the merged model", config, headers)
+        problem = known.prove(headers) if known else Proof()
+    except CheckpointError as error:
+        draft.errors.append(error)
+        return
+    if what := problem.wrong or ", ".join(problem.missing[:1]):
+        msg = f"transformers could not load the merged model: {what}"
+        draft.errors.append(CheckpointError(msg, hint="use models: without slices or modules"))
 
 
 def _inputs_check(recipe: Recipe) -> Callable[[list[str], str, str], None] | None:
@@ -733,17 +788,12 @@ def _chat_text(draft: _Draft) -> str:
 # Result and cost
 
 
-def _widest(headers: Mapping[str, Header]) -> str:
-    floats = {header.dtype for header in headers.values() if header.dtype in ENTRY_BYTES}
-    return max(sorted(floats), key=ENTRY_BYTES.__getitem__, default="")
-
-
 def _result_dtype(draft: _Draft) -> str:
     """Return the type of the result, and say so if mixed inputs make it wider than they are."""
     named = draft.recipe.data.get("out_dtype") or draft.recipe.data.get("dtype")
     if named:
         return str(named).removeprefix("torch.")
-    types = {name: found for name, h in draft.headers.items() if (found := _widest(h))}
+    types = {name: main_type(headers) for name, headers in draft.headers.items() if headers}
     if set(types.values()) == {"float16", "bfloat16"}:
         narrow = types.get(draft.recipe.models[0], "bfloat16")
         draft.warnings.append(

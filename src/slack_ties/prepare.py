@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +14,8 @@ from typing import TYPE_CHECKING
 from slack_ties.checkpoint import check_shapes, model_config, read_headers
 from slack_ties.engine import LocalModel
 from slack_ties.errors import CheckpointError
-from slack_ties.layout import Layout, Source, know, make_layout
-from slack_ties.reader import Reader, WeightFiles
+from slack_ties.layout import Layout, Source, know, make_layout, without_adapter
+from slack_ties.reader import Reader, WeightFiles, same_bits
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
@@ -32,6 +35,7 @@ class Prepared:
     layout: Layout
     models: dict[str, LocalModel] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
+    files: dict[str, WeightFiles] = field(default_factory=dict)
 
     def check_tied(self) -> None:
         """Compare tensors that are stored twice and taken for one, in full.
@@ -41,8 +45,8 @@ class Prepared:
 
         """
         for model, one, other in self.layout.equal:
-            files = self.readers[model].files
-            if not bool((files.read(one) == files.read(other)).all()):
+            files = self.files[model]
+            if not same_bits(files.read(one), files.read(other)):
                 msg = f"model {model!r}: its config.json ties {one} and {other}, and they differ: "
                 msg += "transformers 4 takes the first for both, transformers 5 keeps both"
                 hint = 'if both are meant, write in its config.json: "tie_word_embeddings": false'
@@ -72,41 +76,49 @@ def prepare_models(
         CheckpointError: A model is damaged, or does not fit the others.
 
     """
-    folders = {name: _folder(found, options, adapted) for name, found in snapshots.items()}
     first = recipe.base or recipe.models[0]
     order = [first, *(name for name in snapshots if name != first)]
-    headers = {name: read_headers(folders[name], name) for name in order}
-    configs = {name: model_config(folders[name], name) for name in order}
-    files = {name: WeightFiles(name, folders[name], headers[name]) for name in order}
-    layout = make_layout(
-        [
-            Source(
-                name,
-                configs[name],
-                headers[name],
-                know(name, configs[name], headers[name]),
-                files[name].begin_alike,
-            )
-            for name in order
-        ],
-        allow_crimes=options.allow_crimes,
-    )
-    for error in layout.errors:
-        raise error
-    check_shapes(
-        layout.found,
-        vocabulary_may_differ=_aligns_vocabulary(recipe, options),
-        per_token=layout.vocabulary,
-    )
+    folders = {}
+    if len(snapshots[first]) > 1:  # what lies in its own folder says what the result has
+        folders[without_adapter(first)] = snapshots[first][0].path
+    folders |= {name: _folder(snapshots[name], options, adapted) for name in order}
+    headers = {name: read_headers(folder, name) for name, folder in folders.items()}
+    configs = {name: model_config(folder, name) for name, folder in folders.items()}
+    files = {name: WeightFiles(name, folder, headers[name]) for name, folder in folders.items()}
+    try:
+        layout = make_layout(
+            [
+                Source(
+                    name,
+                    configs[name],
+                    headers[name],
+                    know(name, configs[name], headers[name]),
+                    files[name].begin_alike,
+                )
+                for name in folders
+            ],
+            allow_crimes=options.allow_crimes,
+        )
+        for error in layout.errors:
+            raise error
+        check_shapes(
+            layout.found,
+            vocabulary_may_differ=_aligns_vocabulary(recipe, options),
+            per_token=layout.vocabulary,
+        )
+    finally:  # an open file cannot be deleted on Windows
+        for opened in files.values():
+            opened.close()
+    base = next(iter(folders))
     readers = {
-        name: Reader(files[name], layout.parts[name], base=files[first], known=layout.kinds[first])
+        name: Reader(files[name], layout.parts[name], base=files[base], known=layout.kinds[base])
         for name in order
     }
     models = {
         name: LocalModel.of([part.path for part in snapshots[name]], number, readers[name])
         for number, name in enumerate(order)
     }
-    return Prepared(layout, models, readers)
+    return Prepared(layout, models, readers, files)
 
 
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:
@@ -121,10 +133,31 @@ def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path
         return found[0].path
     from mergekit.common import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
 
-    model, adapter = (ModelPath(path=str(part.path)) for part in found)
+    folder = _clean(found[0].path, adapted)
+    model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))
     merged = ModelReference(model=model, lora=adapter).merged(
         cache_dir=options.lora_merge_cache or str(adapted),
         trust_remote_code=options.trust_remote_code,
         lora_merge_dtype=options.lora_merge_dtype,
     )
     return Path(merged.model.path)
+
+
+def _clean(folder: Path, beside: Path) -> Path:
+    """Return a folder with the same model and a config that says nothing of quantization.
+
+    What training in 4 bits left in a config would make transformers quantize the weights.
+    """
+    config = model_config(folder)
+    if "quantization_config" not in config:
+        return folder
+    config = {key: value for key, value in config.items() if key != "quantization_config"}
+    clean = Path(tempfile.mkdtemp(dir=beside, prefix=f"{folder.name[:40]}-"))
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "config.json":
+            try:
+                (clean / path.name).symlink_to(path.resolve())
+            except OSError:  # Windows, without the right to make links
+                shutil.copyfile(path, clean / path.name)
+    (clean / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return clean

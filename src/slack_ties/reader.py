@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from slack_ties.checkpoint import Header
     from slack_ties.origin import Known
 
-__all__ = ["Reader", "WeightFiles"]
+__all__ = ["Reader", "WeightFiles", "same_bits"]
 
 SAMPLED = 8192  # entries that are compared to know whether two tensors are one
 MOST_JOINED = 4  # joined tensors that are kept while pieces are cut from them
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Say whether two tensors are the same, bit for bit: NaN is equal to itself."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    first, second = (tensor.flatten().contiguous().view(torch.uint8) for tensor in (one, other))
+    return torch.equal(first, second)
 
 
 class WeightFiles:
@@ -63,7 +71,7 @@ class WeightFiles:
     def begin_alike(self, one: str, other: str) -> bool:
         """Say whether two tensors have the same first entries."""
         first, second = (self.read(name).flatten()[:SAMPLED] for name in (one, other))
-        return first.shape == second.shape and bool((first == second).all())
+        return same_bits(first, second)
 
     def close(self) -> None:
         """Let go of all files."""

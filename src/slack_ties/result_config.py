@@ -16,7 +16,7 @@ from typing import Any
 
 from slack_ties.files import write_whole
 
-__all__ = ["Changes", "write_config"]
+__all__ = ["Changes", "changed_config", "write_config"]
 
 # What the number of layers is called, and what has an entry for each of them.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -28,26 +28,31 @@ TIED = "tie_word_embeddings"
 class Changes:
     """How the merged model differs from the base, as far as a config says it."""
 
-    dtype: str  # of the merged weights, the widest
+    dtype: str  # of the merged weights
     rows: tuple[int, int] | None = None  # of the embedding: the base's, and the merged model's
     layers: Sequence[int] = ()  # for each layer of the result its number in the base; empty: same
     untied: bool = False  # the head is no longer the embedding
 
 
 def write_config(base: Mapping[str, Any], changes: Changes, folder: Path) -> None:
-    """Write config.json into `folder`.
+    """Write config.json into `folder`; arguments as for `changed_config`."""
+    text = json.dumps(changed_config(base, changes), indent=2, ensure_ascii=False)
+    write_whole(folder / "config.json", f"{text}\n")
+
+
+def changed_config(base: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
+    """Return the merged model's config.
 
     Args:
         base: The base's config.json.
         changes: What differs.
-        folder: Of the merged model.
 
     """
     config = deepcopy(dict(base))
-    config.pop("quantization_config", None)  # left over from training: the weights are not
     # Both of transformers' names for it: version 4 knows the first, version 5 the second.
     config["torch_dtype"] = config["dtype"] = changes.dtype
     for part in _parts(config):
+        part.pop("quantization_config", None)  # left over from training: the weights are not
         for key in ("torch_dtype", "dtype"):
             if part is not config and isinstance(part.get(key), str):
                 part[key] = changes.dtype
@@ -57,8 +62,7 @@ def write_config(base: Mapping[str, Any], changes: Changes, folder: Path) -> Non
             part[TIED] = False
     if changes.layers:
         _set_layers(config, changes.layers)
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    write_whole(folder / "config.json", f"{text}\n")
+    return config
 
 
 def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:

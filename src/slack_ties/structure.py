@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ __all__ = [
     "compare_configs",
     "first_entries_alike",
     "layers_of_result",
+    "result_headers",
     "stacks_of",
     "stacks_of_modules",
     "zeros_of",
@@ -94,7 +96,7 @@ def first_entries_alike(
                     found.append(first_entries(opened, file, [tensor], SAMPLED)[tensor])
             except SlackTiesError:  # an old .bin file: compared as a whole when it is merged
                 return True
-        return len(found[0]) == len(found[1]) and bool((found[0] == found[1]).all())
+        return len(found[0]) == len(found[1]) and found[0].tobytes() == found[1].tobytes()
 
     return alike
 
@@ -146,6 +148,11 @@ def check_slices(
         msg = f"{recipe.where}: slices: the base has {len(stacks)} stacks of layers "
         msg += f"({', '.join(stacks)}), and slices do not say which is meant"
         return [RecipeError(msg, hint="use models: in place of slices:")]
+    counts = {len(part.get("sources") or ()) for part in recipe.data.get("slices") or ()}
+    if len(counts) > 1:
+        msg = f"{recipe.where}: slices: all need the same number of sources, got {sorted(counts)}: "
+        msg += "tensors before and behind the layers are merged of those of the first and the last"
+        return [RecipeError(msg, hint="list every model in every slice, with weight 0 if need be")]
     for place, stack, part in _slices(recipe, stacks, modules or {}):
         layers = stacks.get(stack, {})
         error = _check_slice(recipe, place, part, layers, check_inputs)
@@ -174,6 +181,47 @@ def layers_of_result(recipe: Recipe) -> list[int]:
         first, end = part["sources"][0]["layer_range"]
         found += range(int(first), int(end))
     return found
+
+
+def result_headers(recipe: Recipe, layout: Layout, rows: int) -> dict[str, Header]:
+    """Return the names and shapes that the result will have.
+
+    Args:
+        recipe: Of the merge.
+        layout: The tensors of its base.
+        rows: Of its embedding; 0 if they are the base's.
+
+    """
+    stacks = stacks_of(layout)
+    layers: dict[str, list[int]] = {}
+    for stack, part in _parts_of_stacks(recipe, stacks):
+        first, end = part["sources"][0]["layer_range"]
+        layers.setdefault(stack, []).extend(range(first, end))
+    found: dict[str, Header] = {}
+    for name, old in layout.tensors.items():
+        header, axis, place = old, layout.vocabulary.get(name), layer_place(name)
+        if rows and axis is not None:
+            header = replace(old, shape=(*old.shape[:axis], rows, *old.shape[axis + 1 :]))
+        if place is None or place.stack not in layers:
+            found[name] = header
+            continue
+        for number, layer in enumerate(layers[place.stack]):
+            if layer == place.number:
+                found[place.name(number)] = header
+    return found
+
+
+def _parts_of_stacks(
+    recipe: Recipe, stacks: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every slice with the stack of layers that it is of."""
+    for part in recipe.data.get("slices") or ():
+        yield next(iter(stacks), ""), part
+    for name, module in (recipe.data.get("modules") or {}).items():
+        found = [stack for stack in stacks if name in stack.split(".")]
+        stack = name if name in stacks else found[0] if found else next(iter(stacks), "")
+        for part in module.get("slices") or ():
+            yield stack, part
 
 
 def _slices(
