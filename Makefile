@@ -11,7 +11,7 @@ demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this ma
 	$(PYTHON_OF_VENV) demo/demo.py
 
 test: $(VENV)/.ready  ## Run the tests
-	$(PYTHON_OF_VENV) -m pytest
+	$(PYTHON_OF_VENV) -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/ruff check .

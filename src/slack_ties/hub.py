@@ -62,6 +62,7 @@ LOOKED_AT = (
     *("chat_template.json", "*.jinja", "merges.txt", "README.md"),
     *VOCABULARY_FILES,
 )
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES, *LICENSE_FILES)
 MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
@@ -297,13 +298,13 @@ def _weights_on_hub(
     path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
 ) -> tuple[str, ...]:
     """Return the names of a model's weight files, of which an index on the Hub tells."""
-    chosen = choose_weights(
-        names,
-        lambda name: Path(
-            api.hf_hub_download(path, name, revision=revision, cache_dir=cache)
-        ).read_text(encoding="utf-8"),
-        path,
-    )
+    # Fetched first: what goes wrong with the Hub is no fault of the index.
+    indexes = {
+        name: Path(api.hf_hub_download(path, name, revision=revision, cache_dir=cache))
+        for name in names
+        if any_matches([name], INDEXES)
+    }
+    chosen = choose_weights(names, lambda name: indexes[name].read_text(encoding="utf-8"), path)
     return chosen.files if chosen else ()
 
 

@@ -21,6 +21,7 @@ __all__ = ["Changes", "changed_config", "write_config"]
 # What the number of layers is called, and what has an entry for each of them.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 PER_LAYER = ("layer_types", "layers_block_type", "mlp_layer_types", "no_rope_layers")
+ROWS = ("vocab_size", "vocab_size_per_layer_input")
 TIED = "tie_word_embeddings"
 
 
@@ -56,8 +57,9 @@ def changed_config(base: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
         for key in ("torch_dtype", "dtype"):
             if part is not config and isinstance(part.get(key), str):
                 part[key] = changes.dtype
-        if changes.rows and part.get("vocab_size") == changes.rows[0]:
-            part["vocab_size"] = changes.rows[1]
+        for key in ROWS if changes.rows else ():
+            if changes.rows and part.get(key) == changes.rows[0]:
+                part[key] = changes.rows[1]
         if changes.untied and (part is config or TIED in part):
             part[TIED] = False
     if changes.layers:
