@@ -37,11 +37,11 @@ def adapter(model: Path, folder: Path, **settings: object) -> dict[str, torch.Te
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT says that a tied head makes complications
         made = get_peft_model(AutoModelForCausalLM.from_pretrained(model), LoraConfig(**settings))
-    for name, parameter in made.named_parameters():
-        if "modules_to_save" in name:
-            parameter.data.add_(torch.randn_like(parameter))
-    made.save_pretrained(folder)
-    return dict(made.merge_and_unload().state_dict())
+        for name, parameter in made.named_parameters():
+            if "modules_to_save" in name:
+                parameter.data.add_(torch.randn_like(parameter))
+        made.save_pretrained(folder)
+        return dict(made.merge_and_unload().state_dict())
 
 
 def linear(*models: str) -> Recipe:

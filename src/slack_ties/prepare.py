@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,11 +136,13 @@ def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path
 
     folder = _clean(found[0].path, adapted)
     model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))
-    merged = ModelReference(model=model, lora=adapter).merged(
-        cache_dir=options.lora_merge_cache or str(adapted),
-        trust_remote_code=options.trust_remote_code,
-        lora_merge_dtype=options.lora_merge_dtype,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's: `plan` has said it, and what to do
+        merged = ModelReference(model=model, lora=adapter).merged(
+            cache_dir=options.lora_merge_cache or str(adapted),
+            trust_remote_code=options.trust_remote_code,
+            lora_merge_dtype=options.lora_merge_dtype,
+        )
     return Path(merged.model.path)
 
 
