@@ -800,3 +800,28 @@ def test_modules_decide_where_a_checkpoint_leaves_out_the_root() -> None:
     assert found.changes == {"h.0.attn.c_attn.weight": 768}
     with pytest.raises(CheckpointError, match="the model has transformer"):
         read(headers=matrices("h.0.attn.c_attn", rows=48), model=model, modules=modules)
+
+
+def test_what_peft_saves_more_than_once_of_a_resized_matrix() -> None:
+    """Beside lm_head.weight also .modules_to_save.weight and .original_module.weight: copies."""
+    prefix = "base_model.model."
+    config = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
+    config["modules_to_save"] = ["lm_head"]
+    rows = Header((66, 8), "float32")
+    headers = {
+        f"{prefix}model.layers.0.self_attn.q_proj.lora_A.weight": Header((2, 8), "float32"),
+        f"{prefix}model.layers.0.self_attn.q_proj.lora_B.weight": Header((8, 2), "float32"),
+        **{
+            f"{prefix}lm_head.{name}weight": rows
+            for name in ("", "modules_to_save.", "original_module.")
+        },
+    }
+    model = {
+        "model.embed_tokens.weight": rows,
+        "model.layers.0.self_attn.q_proj.weight": Header((8, 8), "float32"),
+        "lm_head.weight": rows,
+    }
+
+    found = read_adapter("base+lora", config=config, headers=headers, model=model)
+
+    assert found.whole == ("lm_head.weight",)

@@ -162,7 +162,10 @@ def tie(model: Checkpoint, chance: random.Random) -> None:
 
 def untie(model: Checkpoint, chance: random.Random) -> None:
     """Store a head, equal to the embedding or not, and perhaps say that there is one."""
-    embedding = next(n for n in model.tensors if "embed" in n or "wte" in n or "shared" in n)
+    words = ("embed", "wte", "shared")
+    embedding = next((n for n in model.tensors if any(word in n for word in words)), None)
+    if embedding is None or (model.index and embedding not in model.index):
+        return
     equal = chance.random() < 0.5
     head = model.tensors[embedding]
     model.tensors["lm_head.weight"] = head if equal else noise(head)
@@ -185,6 +188,8 @@ def edit_config(model: Checkpoint, chance: random.Random) -> None:
         model.config[key] = chance.choice([value * 2, value + 1, 0, -1])
     else:
         model.config[key] = chance.choice([None, "auto", [], {"a": 1}])
+        if model.config[key] == "auto" and "dtype" in key:  # heeded by nobody but transformers
+            model.config[key] = "float32"
 
 
 def edit_index(model: Checkpoint, chance: random.Random) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -616,3 +617,13 @@ def test_what_a_killed_merge_left_is_named(
 
     assert str(left) in caplog.text
     assert left.is_dir()
+
+
+def test_another_merge_to_the_same_place(triple: Folders, tmp_path: Path) -> None:
+    """One that runs is not called dead, and nobody is told to delete its folder."""
+    (tmp_path / f".out.{os.getpid()}-0123abcd.partial").mkdir()
+
+    with pytest.raises(OutputError, match=r"another merge to '.*out' is at work") as caught:
+        merge_models(recipe(triple), tmp_path / "out", options=QUIET)
+
+    assert "wait for it" in caught.value.hint

@@ -356,7 +356,7 @@ def mixed(folders: Folders) -> None:
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        (rope, "max_position_embeddings is 4096 and 128 in the base"),
+        (rope, "max_position_embeddings is 4096, and 128 in the base"),
         (same, "sft: no difference from the base in"),
         (mixed, "ct: 'model.extra.weight' is not in the base and is left out"),
     ],
@@ -679,3 +679,96 @@ def test_the_template_is_the_sft_models(triple: Folders, tmp_path: Path) -> None
     ]
     assert "im_start" in texts[0]
     assert texts[1] == CHAT
+
+
+def trained(base: Path, folder: Path, **settings: object) -> None:
+    """Save an adapter for a model: as it begins, unless told otherwise."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    config = LoraConfig(**{"r": 2, "target_modules": ["q_proj", "v_proj"], **settings})
+    get_peft_model(model, config).save_pretrained(folder)
+
+
+def test_how_much_an_adapter_changes(copies: Folders, tmp_path: Path) -> None:
+    """A line of the plan; and one that changes nothing is refused."""
+    trained(copies.base, tmp_path / "good", init_lora_weights=False)
+    trained(copies.base, tmp_path / "idle")
+
+    plans = [
+        plan_merge(recipe(copies, sft=f"{copies.base}+{tmp_path / name}"))
+        for name in ("good", "idle")
+    ]
+
+    assert plans[0].errors == ()
+    assert "adapter: LoRA of rank 2 on 4 of 21 tensors (9 % of the parameters)" in str(plans[0])
+    (error,) = plans[1].errors
+    assert "the adapter changes nothing: all its 4 lora_B are zero" in str(error)
+
+
+def test_half_an_adapter(copies: Folders, tmp_path: Path) -> None:
+    """The file is named."""
+    trained(copies.base, tmp_path / "half", init_lora_weights=False)
+    path = tmp_path / "half" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    (error,) = plan_merge(recipe(copies, sft=f"{copies.base}+{tmp_path / 'half'}")).errors
+
+    assert "adapter_model.safetensors cannot be read" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("chat_template.jinja", "sft"), ("tokenizer_config.json", "base")]
+)
+def test_texts_that_git_lfs_left_behind(name: str, role: str, copies: Folders) -> None:
+    """Not only weights: a pointer for a chat template would become the template."""
+    (copies.base.parent / role / name).write_text("version https://git-lfs.github.com/spec/v1\n")
+
+    (error,) = plan_merge(recipe(copies)).errors
+
+    assert f"{name} is a git-lfs pointer" in str(error)
+
+
+def test_tokens_without_a_row_are_told(copies: Folders) -> None:
+    """An end-of-turn token that the embedding has no row for would be lost without a word."""
+    edit(copies.sft / "tokenizer_config.json", eos_token="<|end|>")
+    words = json.loads((copies.sft / "tokenizer.json").read_text("utf-8"))
+    new = {**words["added_tokens"][0], "id": 512, "content": "<|end|>"}
+    words["added_tokens"].append(new)
+    (copies.sft / "tokenizer.json").write_text(json.dumps(words), "utf-8")
+
+    plan = plan_merge(recipe(copies))
+
+    assert any(
+        "its eos_token '<|end|>', for which the embedding has no row" in w for w in plan.warnings
+    )
+
+
+def test_an_unrelated_model_in_an_old_file(copies: Folders) -> None:
+    """Looked into like any other."""
+    weights = llama(seed=9).half().state_dict()
+    path = copies.ct / "pytorch_model.bin"
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+
+    (error,) = plan_merge(recipe(copies)).errors
+
+    assert "have nothing in common with the base" in str(error)
+
+
+def test_shards_without_an_index(copies: Folders) -> None:
+    """What lies there is named, and what is missing."""
+    (copies.base / "model.safetensors.index.json").unlink()
+
+    error = plan_merge(recipe(copies)).errors[0]
+
+    assert "there are model-00001-of-" in str(error)
+    assert "no index names them" in str(error)
+
+
+def test_a_class_that_transformers_does_not_have(copies: Folders) -> None:
+    """Merged by name alone, and the plan says that loading is not proved."""
+    for folder in (copies.base, copies.ct, copies.sft):
+        edit(folder / "config.json", architectures=["OwnForCausalLM"], model_type="own")
+
+    plan = plan_merge(recipe(copies))
+
+    assert plan.errors == ()
+    assert any("no class OwnForCausalLM" in warning for warning in plan.warnings)

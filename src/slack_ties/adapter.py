@@ -306,12 +306,17 @@ class _Reading:
                 pair.is_embedding |= bool(match["embedding"])
             elif name != tensor and (match := TOKENS.fullmatch(name)):
                 self.tokens[match[1]] = tensor
-            elif not UNUSED.search(name):
+            elif not UNUSED.search(name) and not self.is_copy(name):
                 self.replaced[name] = tensor
         self.pairs = list(pairs.values())
         self.wrapped = {pair.module for pair in self.pairs}
         if not self.pairs and not self.replaced and not self.tokens:
             self.fail("the adapter's file holds no lora_A and lora_B, expected some", AGAIN)
+
+    def is_copy(self, name: str) -> bool:
+        """Say whether it is what PEFT saves once more of a matrix that was given more rows."""
+        plain = name.replace(".modules_to_save.", ".")
+        return plain != name and f"{PREFIX}{plain}" in self.headers
 
     def is_original(self, name: str) -> bool:
         """Say whether a whole tensor is the frozen one below LoRA matrices, as PEFT saves it."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.checkpoint import ENTRY_BYTES, PER_TOKEN, Header, first_entries
+from slack_ties.errors import CheckpointError
 from slack_ties.hub import Look, hub_errors, open_weights
 
 if TYPE_CHECKING:
@@ -109,8 +111,7 @@ def _sample(
     for file in sorted({headers[name].file for name in names}):
         here = [name for name in names if headers[name].file == file]
         if file not in look.missing:
-            with (look.folder / file).open("rb") as opened:
-                found |= first_entries(opened, file, here, ENTRIES)
+            found |= _first_entries_here(look.folder / file, here)
             continue
         from huggingface_hub import HfApi  # noqa: PLC0415
 
@@ -120,3 +121,17 @@ def _sample(
         ):
             found |= first_entries(opened, file, here, ENTRIES)
     return found
+
+
+def _first_entries_here(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as opened:
+            return first_entries(opened, path.name, names, ENTRIES)
+    except CheckpointError:
+        if path.suffix != ".bin":
+            raise
+    import torch  # noqa: PLC0415 - of before PyTorch 1.6, or of odd types: its loader knows them
+
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    stored = stored.get("state_dict", stored)
+    return {name: stored[name].detach().flatten()[:ENTRIES].double().numpy() for name in names}

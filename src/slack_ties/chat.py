@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slack_ties.files import write_whole
-from slack_ties.vocabulary import Vocabulary, read_vocabulary
+from slack_ties.vocabulary import Vocabulary, read_template, read_vocabulary
 
 __all__ = ["adopt_chat", "translate_ids"]
 
@@ -43,8 +43,13 @@ def adopt_chat(
 
     """
     words, theirs = read_vocabulary(merged), read_vocabulary(sft, adapter=adapter)
-    if not words or not theirs:
+    if not words:
         return []
+    if not theirs:  # a template needs no vocabulary of its own
+        folders = [adapter, sft] if adapter else [sft]
+        theirs = Vocabulary(
+            {}, 0, chat_template=next(filter(None, map(read_template, folders)), "")
+        )
     taken: list[str] = []
     files: dict[str, str] = {}
     settings = _json(merged / "tokenizer_config.json")

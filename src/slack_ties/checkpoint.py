@@ -59,6 +59,7 @@ STORAGES = {
 PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
 MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 # Buffers that models compute when they are made, and that old versions of transformers saved:
 # rotary frequencies, numbers of positions, and causal masks (1 x 1 x positions x positions).
@@ -112,6 +113,12 @@ def read_weight_headers(
     weights = find_weights(folder, name)
     if weights is None or weights.files[0] in ADAPTERS:
         msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES)
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            msg += f", or an index; there are {others[0]}{more}, and no index names them"
+            hint = f"get {SAFETENSORS}.index.json too, or save the model again with save_pretrained"
+            raise CheckpointError(msg, hint=hint)
         raise CheckpointError(msg, hint=AGAIN)
     found: dict[str, dict[str, Header]] = {}
     for file in weights.files:
@@ -419,6 +426,7 @@ def _safetensors_places(file: IO[bytes]) -> tuple[dict[str, Any], int]:
 
     Source: https://huggingface.co/docs/safetensors/index#format
     """
+    file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER:
         msg = f"its header would be {length} bytes long"

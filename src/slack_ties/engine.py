@@ -81,7 +81,7 @@ class LocalModel(ModelReference):
         return reader
 
 
-class _AsItIs(Task[Any]):
+class _AsItIs(Task):
     """Reads a tensor that is not merged, and is not cast to another type."""
 
     name: str

@@ -124,6 +124,9 @@ def know(name: str, config: Mapping[str, Any], headers: Mapping[str, Header]) ->
         CheckpointError: transformers does not take the config.
 
     """
+    if not config.get("model_type") and "auto_map" not in config:
+        msg = f"model {name!r}: config.json names no model_type, so that nothing can load it"
+        raise CheckpointError(msg, hint="is it of this model? Get its config.json again")
     if plain := plain_model(config, headers):
         return plain
     from slack_ties.loading import skeleton_of  # noqa: PLC0415 - seconds to import
@@ -247,6 +250,11 @@ class _Fit:
         layout.copies = self._copies(groups)
         known = base.known
         layout.unread = tuple(name for name in base.headers if known and name not in becomes)
+        if layout.unread:
+            layout.notes.append(
+                f"{base.name}: transformers does not read {_some(layout.unread)}; they are merged "
+                "all the same. Is its config.json right?"
+            )
         layout.vocabulary = self._vocabulary()
         layout.kept = tuple(
             name for name, header in layout.tensors.items() if header.dtype not in ENTRY_BYTES

@@ -93,6 +93,7 @@ WITHOUT_TRACE = {
 # Where we choose otherwise than mergekit: .bin files through its restricted unpickler, with less
 # memory, and results written, and their memory used again, after every GB instead of every 5.
 DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_000_000}
+WORKER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.partial$")  # which process works in a folder
 UNFINISHED_FILE = "UNFINISHED.txt"
 UNFINISHED = """\
 The weights in this folder are merged and whole. Something else of the model is missing:
@@ -472,10 +473,17 @@ def _stream_folder(
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out` that becomes `out` at the end, or goes away."""
-    left = sorted(out.absolute().parent.glob(f".{out.name}.*.partial"))
-    for folder in left:
+    import psutil  # noqa: PLC0415 - not for --help
+
+    for folder in sorted(out.absolute().parent.glob(f".{out.name}.*.partial")):
+        worker = WORKER.search(folder.name)
+        if worker and psutil.pid_exists(int(worker[1])):
+            msg = f"another merge to {str(out)!r} is at work (process {worker[1]})"
+            hint = f"wait for it, or choose another folder; if none is at work, delete {folder}"
+            raise OutputError(msg, hint=hint)
         LOG.warning("left over from a merge that was killed, delete it yourself: %s", folder)
-    work = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    name = f".{out.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
+    work = out.absolute().parent / name
     try:
         work.mkdir(parents=True)
         yield work
@@ -617,8 +625,13 @@ def _localized(data: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, A
 def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
     """Call models in a message as the config does."""
     for name, found in snapshots.items():
-        for part in reversed(found):
-            message = message.replace(str(part.path), name)
+        # As mergekit writes a model: MODEL+ADAPTER. A folder that the config names so is left.
+        text = "+".join(str(part.path) for part in found)
+        if text != name:
+            message = message.replace(text, name)
+        for part, own in zip(found, name.split("+"), strict=False):
+            if len(found) > 1 and part.commit:  # in the Hub's cache
+                message = message.replace(str(part.path), own)
     return message
 
 

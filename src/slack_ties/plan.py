@@ -56,7 +56,13 @@ from slack_ties.structure import (
     zeros_of,
 )
 from slack_ties.tokenizer_files import named_template, template_names
-from slack_ties.vocabulary import Section, Vocabulary, choose_section, read_vocabulary
+from slack_ties.vocabulary import (
+    Section,
+    Vocabulary,
+    choose_section,
+    read_template,
+    read_vocabulary,
+)
 from slack_ties.weight_index import Weights
 
 if TYPE_CHECKING:
@@ -403,8 +409,9 @@ def _check_adapter(draft: _Draft, name: str, adapter: Look, api: HfApi | None) -
     )
     draft.adapters[name] = found.as_text()
     draft.warnings += [f"{name}: {warning}" for warning in found.warnings]
-    if known and found.whole:
-        _untie(draft, name, [head for head in known.heads if head in found.whole])
+    if known and found.whole and not config.get("ensure_weight_tying"):
+        groups = {head: next((g for g in known.tied if head in g), ()) for head in known.heads}
+        _untie(draft, name, [head for head in groups if {head, *groups[head]} & {*found.whole}])
     made_for = str(config.get("base_model_name_or_path") or "")
     here = split_reference(name)[0][0]
     if made_for and Path(made_for).name.lower() != Path(here).name.lower():
@@ -527,6 +534,12 @@ def _compare_structure(draft: _Draft, api: HfApi | None, *, allow_crimes: bool) 
         sources.insert(0, Source(without_adapter(first), *plain, know(first, *plain)))
     layout = make_layout(sources, allow_crimes=allow_crimes)
     draft.warnings += layout.notes
+    if kinds[first] is None:
+        kind = draft.configs[first]["architectures"][0]
+        draft.warnings.append(
+            f"transformers has no class {kind}: tensors are compared by name alone, and that the "
+            "result loads is not proved"
+        )
     draft.errors += layout.errors
     if layout.errors:
         return
@@ -651,6 +664,9 @@ def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | N
     if data:
         _check_rows(draft, data)
         return Section(data, _told_text(draft, data))
+    _say_what_tokens_lack(draft)
+    if draft.errors:  # of what the vocabularies are compared with, too
+        return None
     section = choose_section(words, roles)
     if options and options.unsafe_truncate_embeddings:
         return None
@@ -665,6 +681,24 @@ def _plan_vocabulary(draft: _Draft, options: MergeOptions | None) -> Section | N
         draft.errors.append(CheckpointError(msg, hint=hint))
         draft.warnings += [section.warning] if section.warning else []
     return section
+
+
+def _say_what_tokens_lack(draft: _Draft) -> None:
+    """Warn of tokens without a row, and of a base without the tokenizer that others have."""
+    for name, words in draft.words.items():
+        if not words or not words.beyond:
+            continue
+        special = [f"{key} {word!r}" for key, word in words.special.items() if word in words.beyond]
+        which = f"its {special[0]}" if special else _some(sorted(words.beyond))
+        draft.warnings.append(
+            f"{name}: its tokenizer has {which}, for which the embedding has no row: the merged "
+            "model will be without it"
+        )
+    if draft.words.get(draft.first) is None and any(draft.words.values()):
+        draft.warnings.append(
+            f"the base {draft.first} has no tokenizer that can be read here, and the merged model "
+            "gets the base's: copy that of another model into it"
+        )
 
 
 def _check_rows_alike(draft: _Draft) -> None:
@@ -767,12 +801,21 @@ def _vocabulary_text(draft: _Draft, section: Section | None) -> str:
     return f"the base's {count}; others differ"
 
 
-def _chat_text(draft: _Draft) -> str:
+def _chat_text(draft: _Draft) -> str:  # noqa: PLR0911 - one for each place it can be in
     if draft.recipe.data.get("chat_template"):
         return "the template that the config names"
     base = draft.words.get(draft.recipe.base)
+    told = draft.recipe.data.get("tokenizer") or draft.recipe.data.get("tokenizer_source")
+    if draft.recipe.base in draft.words and not base and not told:
+        return "none: the base has no tokenizer"
     for name in draft.recipe.models_of("sft"):
         words = draft.words.get(name)
+        if (
+            not words
+            and name in draft.looks
+            and any(read_template(look.folder) for look in draft.looks[name])
+        ):
+            return f"template of {name}"
         if words and words.chat_template:
             return f"template and special tokens of {name}"
         if words and base and words.special != base.special:

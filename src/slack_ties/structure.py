@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.checkpoint import Header, first_entries
-from slack_ties.errors import CheckpointError, RecipeError, SlackTiesError
+from slack_ties.errors import CheckpointError, RecipeError
 from slack_ties.hub import Look, open_weights
 from slack_ties.layers import layer_place
 from slack_ties.recipe import Recipe, reference
@@ -66,16 +66,20 @@ def compare_configs(
             )
             msg += f"the base {base!r}"
             return [CheckpointError(msg, hint=SAME_BASE)], warnings
-        # What is null is the default, which the shapes of the tensors show.
+        # What is null is the default, which the shapes of the tensors show; but without scaling
+        # positions mean something else than with it.
         stated = [key for key in (*SAME, *ALIKE) if None not in (config.get(key), ours.get(key))]
         different = [key for key in stated if config[key] != ours[key]]
+        scaling = [one.get("rope_scaling") for one in (config, ours)]
+        if scaling[0] != scaling[1] and None in scaling and "rope_scaling" in {**config, **ours}:
+            different += ["rope_scaling"] if "rope_parameters" not in {**config, **ours} else []
         for key in different:
             if key in SAME and not allow_crimes:
                 msg = f"{name!r}: {key} is {config[key]!r}, expected {ours[key]!r} as in {base!r}"
                 return [CheckpointError(msg, hint=SAME_BASE)], warnings
         warnings += [
-            f"{name}: {key} is {config[key]!r} and {ours[key]!r} in the base, which the merged "
-            "model will have"
+            f"{name}: {key} is {config.get(key)!r}, and {ours.get(key)!r} in the base, which the "
+            "merged model will have"
             for key in different
             if key in ALIKE
         ]
@@ -94,7 +98,9 @@ def first_entries_alike(
             try:
                 with open_weights(look, file, api) as opened:
                     found.append(first_entries(opened, file, [tensor], SAMPLED)[tensor])
-            except SlackTiesError:  # an old .bin file: compared as a whole when it is merged
+            except CheckpointError:
+                if not file.endswith(".bin"):  # an old one is compared as a whole when it is merged
+                    raise
                 return True
         return len(found[0]) == len(found[1]) and found[0].tobytes() == found[1].tobytes()
 
@@ -117,8 +123,9 @@ def zeros_of(
                     for name in silent:  # and the rest of them?
                         whole = first_entries(opened, file, [name], headers[name].size)
                         found |= set() if whole[name].any() else {name}
-            except CheckpointError:  # an old .bin file: PEFT reads it, and this does not
-                continue
+            except CheckpointError:
+                if not file.endswith(".bin"):  # an old one PEFT reads, and this does not
+                    raise
         return found
 
     return zeros

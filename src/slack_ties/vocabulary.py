@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slack_ties.errors import CheckpointError
-from slack_ties.tokenizer_files import VOCABULARY_FILES, has_tokenizer
+from slack_ties.tokenizer_files import ALWAYS, BESIDE, has_tokenizer
 from slack_ties.weight_index import is_lfs_pointer, lfs_error
 
 __all__ = ["Section", "Vocabulary", "choose_section", "read_template", "read_vocabulary"]
@@ -108,11 +108,10 @@ def read_vocabulary(
 
 
 def _check_fetched(folder: Path, name: str) -> None:
-    """Refuse what git-lfs has left behind: other readers name another cause."""
-    for path in folder.iterdir():
-        if any(fnmatch(path.name, pattern) for pattern in VOCABULARY_FILES) and (
-            is_lfs_pointer(path)
-        ):
+    """Refuse what git-lfs has left behind: other readers name another cause, or none."""
+    for path in sorted(folder.iterdir()):
+        texts = any(fnmatch(path.name, pattern) for pattern in (*BESIDE, *ALWAYS))
+        if texts and path.is_file() and is_lfs_pointer(path):
             raise lfs_error(name, path.name)
 
 
