@@ -295,7 +295,10 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         sys.exit(1)
     if pin:
         click.echo(f"\nPinned: {path}", err=True)
-    click.echo(f"\nNext: slack-ties merge {shlex.quote(str(path))} OUT", err=True)
+    allowed = ["--allow-unrelated"] if allow_unrelated else []
+    allowed += ["--allow-crimes"] if merge_options and merge_options.allow_crimes else []
+    step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
+    click.echo(f"\nNext: {step}", err=True)
 
 
 def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:

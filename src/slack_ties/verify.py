@@ -171,7 +171,12 @@ def verify_model(  # noqa: PLR0913 - all by name
         raise OutputError(msg)
     with _place(out) as place:
         merge_models(
-            recipe, place, options=options or _options(recipe, quiet=quiet), quiet=quiet, api=api
+            recipe,
+            place,
+            options=options or _options(recipe, quiet=quiet),
+            quiet=quiet,
+            allow_unrelated=True,  # whoever merged it has answered for that
+            api=api,
         )
         return _compare(published, place, kept=out is not None)
 
