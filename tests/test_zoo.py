@@ -16,7 +16,17 @@ from slack_ties.plain_models import plain_model
 from zoo import NOT_HERE, ZOO, Animal
 from zoo_merge import PAGE, Outcome, make_models, try_merge
 
-PLAIN = ("llama", "llama-3", "llama-biases", "mistral", "qwen2", "qwen2-tied", "qwen3")
+PLAIN = (
+    "llama",
+    "llama-3",
+    "llama-biases",
+    "mistral",
+    "qwen2",
+    "qwen2-tied",
+    "qwen3",
+    "gemma",
+    "gemma2",
+)
 
 
 @pytest.mark.parametrize("animal", ZOO, ids=lambda animal: animal.name)

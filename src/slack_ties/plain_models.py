@@ -1,8 +1,8 @@
 """The plain decoders that most people merge: which tensors they have, without asking transformers.
 
 Importing transformers' models takes seconds; `plan` is to answer at once. So for Llama, Mistral,
-Qwen2 and Qwen3 names and shapes are written down here. A test compares them with transformers. A
-model that differs in anything is looked at by `loading.Skeleton` instead.
+Qwen2, Qwen3, Gemma and Gemma 2 names and shapes are written down here. A test compares them with
+transformers. A model that differs in anything is looked at by `loading.Skeleton` instead.
 """
 
 from __future__ import annotations
@@ -22,11 +22,20 @@ KINDS = {
     "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "GemmaForCausalLM": "gemma",
+    "Gemma2ForCausalLM": "gemma2",
 }
+TIED = ("gemma", "gemma2")  # unless the config says otherwise
+NORMS = ("input_layernorm", "post_attention_layernorm")
+MORE_NORMS = ("pre_feedforward_layernorm", "post_feedforward_layernorm")  # of Gemma 2
 # What else transformers reads in the config of such a model. Of any other value it decides itself.
-FRACTIONS = ("rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout")
+FRACTIONS = (
+    *("rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout"),
+    *("final_logit_softcapping", "attn_logit_softcapping"),
+)
 COUNTS = (
     *("max_position_embeddings", "pretraining_tp", "sliding_window", "max_window_layers"),
+    "query_pre_attn_scalar",
     *("num_key_value_heads", "head_dim", "bos_token_id", "eos_token_id", "pad_token_id"),
 )
 SWITCHES = ("use_cache", "attention_bias", "mlp_bias", "use_sliding_window", "tie_word_embeddings")
@@ -74,7 +83,7 @@ def plain_model(config: Mapping[str, Any], headers: Mapping[str, Header]) -> Pla
         return None
     if not _is_usual(config):
         return None
-    ties = config.get("tie_word_embeddings", False)
+    ties = config.get("tie_word_embeddings", config["model_type"] in TIED)
     state = _state(config) if isinstance(ties, bool) else None
     if state is None:
         return None
@@ -100,7 +109,7 @@ def _is_usual(config: Mapping[str, Any]) -> bool:
     return (
         plain
         and all(type(config.get(key, True)) is bool for key in SWITCHES)
-        and config.get("hidden_act", "silu") in ACTIVATIONS
+        and all(config.get(k) in (None, *ACTIVATIONS) for k in ("hidden_act", "hidden_activation"))
         and all(config.get(key) in (None, *DTYPES) for key in ("dtype", "torch_dtype"))
         and all(isinstance(one, dict) and not _is_odd(one) for one in rope)
         and isinstance(config.get("layer_types", []), list)
@@ -123,7 +132,7 @@ def _state(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     if not all(isinstance(size, int) and size > 0 for size in (*sizes, heads)):
         return None
     hidden, inner, layers, queries, rows = (int(str(size)) for size in sizes)
-    if width is None and kind != "qwen3":
+    if width is None and kind in {"llama", "mistral", "qwen2"}:
         width = hidden // queries
     if not isinstance(width, int):
         return None
@@ -147,7 +156,7 @@ def _state(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
                 state[f"{prefix}{name}.bias"] = shape[:1]
         if kind == "qwen3":
             state |= {f"{prefix}self_attn.{name}_norm.weight": (width,) for name in "qk"}
-        for name in ("input_layernorm", "post_attention_layernorm"):
+        for name in (*NORMS, *(MORE_NORMS if kind == "gemma2" else ())):
             state[f"{prefix}{name}.weight"] = (hidden,)
     state["model.norm.weight"] = (hidden,)
     state[HEAD] = (rows, hidden)
@@ -157,7 +166,7 @@ def _state(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
 def _biased(config: Mapping[str, Any]) -> set[str]:
     kind = config["model_type"]
     found = {"q_proj", "k_proj", "v_proj"} if kind == "qwen2" else set()
-    if kind in {"llama", "qwen3"} and config.get("attention_bias"):
+    if kind in {"llama", "qwen3", *TIED} and config.get("attention_bias"):
         found |= {"q_proj", "k_proj", "v_proj", "o_proj"}
     if kind == "llama" and config.get("mlp_bias"):
         found |= {"gate_proj", "up_proj", "down_proj"}
