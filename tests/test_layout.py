@@ -212,7 +212,7 @@ def quantized(stored: Tensors) -> Tensors:
 @pytest.mark.parametrize(
     ("new", "config", "message"),
     [
-        (wrap, {}, "the names of all tensors begin with '_orig_mod.'"),
+        (wrap, {}, "names of tensors hold '_orig_mod.': it was saved from inside a wrapper"),
         (biased, {"attention_bias": True, "mlp_bias": True}, "which the base "),
         (twice, {}, "holds model.norm.weight and norm.weight, which are the same tensor"),
         (quantized, {}, "is quantized: model.layers.1.mlp.up_proj.weight is stored as F8_E4M3"),
@@ -249,6 +249,26 @@ def test_vision_models_in_both_spellings(tmp_path: Path) -> None:
 
     change(tmp_path / "sft", spelt_anew)
 
+    merge_models(recipe(tmp_path), tmp_path / "out", options=QUIET)
+
+    same(tensors(tmp_path / "out"), expected(before))
+
+
+def test_pythia_as_published(tmp_path: Path) -> None:
+    """Masks and rotary frequencies in the base's files, and none in those of the others."""
+    before = models("gpt-neox", tmp_path)
+    buffers = {
+        f"gpt_neox.layers.{layer}.attention.{name}": tensor
+        for layer in (0, 1)
+        for name, tensor in (
+            ("bias", torch.ones(1, 1, 8, 8, dtype=torch.bool)),
+            ("masked_bias", torch.tensor(-1e9)),
+            ("rotary_emb.inv_freq", torch.ones(2)),
+        )
+    }
+    change(tmp_path / "base", lambda stored: stored | buffers)
+
+    assert plan_merge(recipe(tmp_path)).errors == ()
     merge_models(recipe(tmp_path), tmp_path / "out", options=QUIET)
 
     same(tensors(tmp_path / "out"), expected(before))

@@ -102,3 +102,13 @@ def test_a_git_lfs_pointer(name: str, tmp_path: Path) -> None:
         read_headers(folder)
 
     assert "git lfs pull" in caught.value.hint
+
+
+def test_an_index_that_git_lfs_left_behind(tmp_path: Path) -> None:
+    """Named as such, and not as damaged JSON."""
+    folder = save(tmp_path, {ONE: ["a"]}, {"a": ONE})
+    index = folder / "model.safetensors.index.json"
+    index.write_text("version https://git-lfs.github.com/spec/v1\n")
+
+    with pytest.raises(CheckpointError, match=r"index\.json is a git-lfs pointer"):
+        read_headers(folder)

@@ -23,13 +23,9 @@ __all__ = ["Layout", "Part", "Source", "convert", "know", "make_layout", "withou
 CRIMES = "--allow-crimes"
 SAME_BASE = "are all models of the same base?"
 # What training frameworks put before every name when a wrapped model is saved as it is.
-WRAPPERS = (
-    "module.",
-    "_orig_mod.",
-    "_fsdp_wrapped_module.",
-    "base_model.model.",
-    "_forward_module.",
-)
+WRAPPERS = ("module.", "base_model.model.", "_forward_module.")
+# ... and what they put anywhere in it.
+INNER_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 # How quantized weights are called, if transformers does not know them.
 QUANTIZED = ("weight", "weight_packed", "qzeros", "absmax", "_blocks", "_scales")
 LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
@@ -182,11 +178,11 @@ def _check_types(layout: Layout, source: Source) -> None:
 def _check_loads(layout: Layout, source: Source) -> None:
     """Refuse a model that transformers would load with made-up weights, or not at all."""
     names = source.headers
-    wrapper = next((w for w in WRAPPERS if names and all(n.startswith(w) for n in names)), "")
+    before = next((w for w in WRAPPERS if names and all(n.startswith(w) for n in names)), "")
+    wrapper = before or next((w for w in INNER_WRAPPERS if any(w in n for n in names)), "")
     if wrapper and not _fits_as_it_is(source):
-        msg = (
-            f"model {source.name!r}: the names of all tensors begin with {wrapper!r}: it was saved "
-        )
+        where = "the names of all tensors begin with" if before else "names of tensors hold"
+        msg = f"model {source.name!r}: {where} {wrapper!r}: it was saved "
         msg += "from inside a wrapper (DDP, FSDP, torch.compile or PEFT)"
         hint = "load it where it was trained, take it out of the wrapper, and save it again; or "
         hint += f"rename every tensor without {wrapper!r}"

@@ -63,7 +63,7 @@ from slack_ties.vocabulary import (
     read_template,
     read_vocabulary,
 )
-from slack_ties.weight_index import Weights
+from slack_ties.weight_index import Weights, is_lfs_pointer, lfs_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -382,7 +382,9 @@ def _check_adapter(draft: _Draft, name: str, adapter: Look, api: HfApi | None) -
         config = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
         kind = config["peft_type"]
     except (OSError, ValueError, KeyError, TypeError):
-        msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with a "
+        if is_lfs_pointer(adapter.folder / "adapter_config.json"):
+            raise lfs_error(name, "adapter_config.json") from None
+        msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with an "
         raise CheckpointError(msg + "adapter_config.json, as PEFT writes it") from None
     if kind != "LORA":
         msg = f"model {name!r}: {adapter.path!r} is an adapter of type {kind!r}, expected LORA"

@@ -84,11 +84,16 @@ def _what_is_not_read(
 
 
 def _weight_map(index: str, read: Callable[[str], str], name: str) -> dict[str, str]:
+    text = ""
     try:
-        weight_map = json.loads(read(index))["weight_map"]
+        text = read(index)
+        weight_map = json.loads(text)["weight_map"]
         files = {str(tensor): str(file) for tensor, file in weight_map.items()}
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        msg = f"model {name!r}: {index} is damaged: {error!r}"
+        if text.startswith(LFS.decode()):
+            raise lfs_error(name, index) from None
+        why = "it has no weight_map" if isinstance(error, KeyError) else str(error)
+        msg = f"model {name!r}: {index} is damaged: {why}"
         raise CheckpointError(msg, hint=AGAIN) from None
     for file in files.values():
         # The index may come from anywhere: no way out of the folder, and no name too long.
