@@ -72,7 +72,13 @@ def test_slices_are_as_mergekit_cuts_them(tmp_path: Path) -> None:
             "is not among its sources",
             "add to its sources",
         ),
-        (lambda f: [sources(f, 0, 9)], r"expected \[FIRST, END\] within \[0, 2\]", ""),
+        (lambda f: [sources(f, 0, 9)], r"expected \[FIRST, END\] within \[0, 2\]", "left out"),
+        (lambda f: [sources(f, 0, 2), sources(f, 1, 1)], "END after FIRST", "left out"),
+        (
+            lambda f: [{"sources": [*sources(f, 0, 2)["sources"], sources(f, 0, 2)["sources"][1]]}],
+            "lists '.*ct' twice",
+            "list it once",
+        ),
         (
             lambda f: [
                 {"sources": sources(f, 0, 1)["sources"][:1] + sources(f, 0, 2)["sources"][1:]}

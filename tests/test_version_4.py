@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,25 @@ def test_the_tokenizer_is_the_same_in_both(
     assert answer["chat"] == ours.apply_chat_template(
         [{"role": "user", "content": "x"}], tokenize=False
     )
+
+
+def test_tokens_with_names_of_their_own(version_4: Path, triple: Folders, tmp_path: Path) -> None:
+    """As vision models have them: transformers 4 finds them under their names."""
+    shutil.copytree(triple.base.parent, tmp_path / "models")
+    folders = [tmp_path / "models" / role for role in ("base", "ct", "sft")]
+    for folder in folders:
+        path = folder / "tokenizer_config.json"
+        settings = json.loads(path.read_text("utf-8"))
+        named = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        named["extra_special_tokens"] = {"image_token": "a"}
+        path.write_text(json.dumps(settings | named), "utf-8")
+    base, ct, sft = map(str, folders)
+    config = make_config("bo", Choices(base=base, ct=ct, sft=sft))
+    text = f"{config.text}tokenizer: {{source: union}}\n"
+    merge_models(
+        parse_recipe(text, where="bo.yml"), tmp_path / "out", options=MergeOptions(quiet=True)
+    )
+
+    for folder in (folders[0], tmp_path / "out"):
+        answer = asked(version_4, "tokenizer", str(folder), "a")
+        assert answer["special"]["image_token"] == "a"

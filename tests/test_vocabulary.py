@@ -79,7 +79,9 @@ def test_a_damaged_tokenizer(triple: Folders, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(triple.base, tmp_path / "base"))
     (folder / "tokenizer.json").write_text("{")
 
-    with pytest.raises(CheckpointError, match="model 'mine': the tokenizer cannot be read"):
+    with pytest.raises(
+        CheckpointError, match=r"model 'mine': the tokenizer \(tokenizer\.json\) cannot be read"
+    ):
         read_vocabulary(folder, "mine")
 
 

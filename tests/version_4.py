@@ -38,7 +38,8 @@ def main() -> None:
     transformers.logging.set_verbosity(50)
     if sys.argv[1] == "tokenizer":
         words = transformers.AutoTokenizer.from_pretrained(sys.argv[2])
-        chat = words.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+        user = [{"role": "user", "content": "x"}]
+        chat = words.apply_chat_template(user, tokenize=False) if words.chat_template else ""
         special = {key: str(value) for key, value in words.special_tokens_map.items()}
         tokens = words(sys.argv[3])["input_ids"]
         print(json.dumps({"tokens": tokens, "special": special, "chat": chat}))  # noqa: T201

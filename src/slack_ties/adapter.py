@@ -135,6 +135,7 @@ def read_adapter(  # noqa: PLR0913 - all by name
         reading.check_config()
         reading.sort()
         reading.check_names()
+        reading.check_fused()
         reading.check_whole()
         for pair in reading.pairs:
             reading.check_pair(pair)
@@ -328,6 +329,22 @@ class _Reading:
         is_below = parameter.rpartition(".")[0] in self.wrapped
         fits = is_below == (name != parameter) and self.find(parameter, whole=True)
         return name == tensor or not (fits or self.is_original(name))
+
+    def check_fused(self) -> None:
+        """Refuse one half of what transformers holds in one tensor: PEFT cannot merge it."""
+        if not any(name.endswith(".experts.gate_up_proj") for name in self.modules or ()):
+            return
+        targets = {
+            pair.module.rpartition(".")[2]
+            for pair in self.pairs
+            if EXPERT.search(f"{pair.module}.")
+        }
+        for one, other in (("w1", "w3"), ("gate_proj", "up_proj")):
+            if len(targets & {one, other}) == 1:
+                (there,) = targets & {one, other}
+                (gone,) = {one, other} - targets
+                text = f"its adapter changes {there} of experts and not {gone}, which transformers "
+                self.fail(f"{text}holds in one tensor", "merge it with the PEFT that trained it")
 
     def check_names(self) -> None:
         """Refuse an adapter of which PEFT would leave out a part."""

@@ -57,7 +57,9 @@ STORAGES = {
 }
 # What transformers calls the matrices with a row for each token.
 PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
+MOST_PROTOCOL = 3  # of pickle, that torch.load takes with weights_only=True
 MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
+SAFE = "ask its authors for safetensors files, or save it again with save_pretrained"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -118,6 +120,9 @@ def read_weight_headers(
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             msg += f", or an index; there are {others[0]}{more}, and no index names them"
             hint = f"get {SAFETENSORS}.index.json too, or save the model again with save_pretrained"
+            if not others[0].endswith((".safetensors", ".bin")):
+                msg = f"model {name!r}: its weights are in {others[0]}, expected {SAFETENSORS}"
+                hint = "use the model in safetensors, from which that file was made"
             raise CheckpointError(msg, hint=hint)
         raise CheckpointError(msg, hint=AGAIN)
     found: dict[str, dict[str, Header]] = {}
@@ -216,6 +221,11 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
         raise CheckpointError(msg, hint=AGAIN) from None
     except (KeyError, TypeError):
         architectures = None
+    if isinstance(architectures, str) and architectures:
+        msg = f"model {name!r}: config.json says architectures {architectures!r}, expected a list"
+        raise CheckpointError(
+            msg, hint=f'write in its config.json: "architectures": ["{architectures}"]'
+        )
     if not architectures or not isinstance(architectures, list):
         msg = f"model {name!r}: config.json names no architectures, expected a transformers model"
         raise CheckpointError(msg)
@@ -320,8 +330,10 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
         try:
             with path.open("rb") as file:
                 return read_headers_of_file(file, path.name, name)
-        except CheckpointError:
-            pass  # PyTorch's own loader knows some types more
+        except CheckpointError as error:
+            if "protocol" in str(error):
+                raise CheckpointError(str(error), hint=SAFE) from None
+            # PyTorch's own loader knows some types more.
     import torch  # noqa: PLC0415 - only for .bin files of the older format, and slow to import
 
     def load(**options: Any) -> Any:
@@ -333,15 +345,21 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
         data = load(mmap=True) if zipfile.is_zipfile(path) else load()
         data = data.get("state_dict", data)
         return {
-            key: Header(tuple(value.shape), str(value.dtype).removeprefix("torch."), path.name)
+            key: Header(tuple(value.shape), _dtype(value), path.name)
             for key, value in data.items()
             if isinstance(value, torch.Tensor)
         }
     except pickle.UnpicklingError:
         msg = f"model {name!r}: {path.name} holds more than tensors, possibly code: refused"
-        raise CheckpointError(msg, hint="ask its authors for safetensors files") from None
+        raise CheckpointError(msg, hint=SAFE) from None
     except Exception as error:  # noqa: BLE001 - zip and torch each raise their own
         raise _damaged(path.name, name, error) from None
+
+
+def _dtype(tensor: Any) -> str:
+    """Return the type of a tensor's entries; of a sparse tensor, which no method merges, none."""
+    dense = str(tensor.layout) == "torch.strided"
+    return str(tensor.dtype).removeprefix("torch.") if dense else "a sparse tensor"
 
 
 def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str, Header]:
@@ -476,6 +494,11 @@ def _pickle_places(archive: zipfile.ZipFile) -> dict[str, _Stored]:
         raise pickle.UnpicklingError(msg)
     root = names[0].removesuffix("data.pkl")
     with archive.open(names[0]) as file:
+        protocol = file.read(2)[1]
+        if protocol > MOST_PROTOCOL:
+            msg = f"pickle protocol {protocol}, which PyTorch's restricted loader does not read"
+            raise pickle.UnpicklingError(msg)
+        file.seek(0)
         data = _Names(file, f"{root}data/").load()
     data = data.get("state_dict", data)
     return {str(key): value for key, value in data.items() if isinstance(value, _Stored)}

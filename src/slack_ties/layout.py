@@ -8,6 +8,7 @@ read as transformers would read them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,11 @@ SAME_BASE = "are all models of the same base?"
 # What training frameworks put before every name when a wrapped model is saved as it is.
 WRAPPERS = ("module.", "base_model.model.", "_forward_module.")
 # ... and what they put anywhere in it.
-INNER_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+INNER_WRAPPERS = (
+    *("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."),
+    *(".module.", ".base_layer."),
+)
+UNMERGED = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b")
 # How quantized weights are called, if transformers does not know them.
 QUANTIZED = ("weight", "weight_packed", "qzeros", "absmax", "_blocks", "_scales")
 LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
@@ -178,6 +183,12 @@ def _check_types(layout: Layout, source: Source) -> None:
 def _check_loads(layout: Layout, source: Source) -> None:
     """Refuse a model that transformers would load with made-up weights, or not at all."""
     names = source.headers
+    if lora := next((name for name in names if UNMERGED.search(name)), ""):
+        msg = f"model {source.name!r} holds {lora}: its weights were saved beside a LoRA adapter "
+        msg += "that is not merged into them"
+        hint = "merge it in with PEFT (merge_and_unload), and save the model again"
+        layout.errors.append(CheckpointError(msg, hint=hint))
+        return
     before = next((w for w in WRAPPERS if names and all(n.startswith(w) for n in names)), "")
     wrapper = before or next((w for w in INNER_WRAPPERS if any(w in n for n in names)), "")
     if wrapper and not _fits_as_it_is(source):

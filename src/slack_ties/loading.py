@@ -131,7 +131,7 @@ class Skeleton:
                 }
             )
         except Exception as error:  # noqa: BLE001 - whatever it raises, the checkpoint is refused
-            return Proof(wrong=_reason(error))
+            return Proof(wrong=self._gap(headers) or _reason(error))
         wrong = [
             f"{name} is {_shape(got)}, expected {_shape(expected)}"
             for name, got, expected in sorted(info.get("mismatched_keys") or ())
@@ -162,6 +162,19 @@ class Skeleton:
                 counts[target, pattern or ""] += 1
                 found[name] = Origin(target, pattern or "", number)
         return found
+
+    def _gap(self, names: Collection[str]) -> str:
+        """Say of which tensor that is made of several some are missing; nothing if of none."""
+        counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for origin in self.origins(names).values():
+            if origin.pattern:
+                counts[origin.target][origin.pattern] += 1
+        for target, patterns in counts.items():
+            most = max(patterns.values())
+            for pattern, count in patterns.items():
+                if count < most:
+                    return f"for {target} there are {count} of {pattern}, expected {most}"
+        return ""
 
     def join(self, target: str, parts: Mapping[Origin, torch.Tensor]) -> torch.Tensor | None:
         """Return transformers' tensor, made of those of a checkpoint; None if it cannot be."""

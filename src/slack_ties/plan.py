@@ -384,6 +384,10 @@ def _check_adapter(draft: _Draft, name: str, adapter: Look, api: HfApi | None) -
     except (OSError, ValueError, KeyError, TypeError):
         if is_lfs_pointer(adapter.folder / "adapter_config.json"):
             raise lfs_error(name, "adapter_config.json") from None
+        if (adapter.folder / "adapter_config.json").is_file():
+            msg = f"model {name!r}: adapter_config.json of {adapter.path!r} is damaged or names no "
+            msg += "peft_type"
+            raise CheckpointError(msg, hint="get that file again") from None
         msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with an "
         raise CheckpointError(msg + "adapter_config.json, as PEFT writes it") from None
     if kind != "LORA":

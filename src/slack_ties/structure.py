@@ -254,14 +254,17 @@ def _check_slice(
     ranges = [source.get("layer_range") for source in sources]
     for source, ends in zip(sources, ranges, strict=True):
         plain = isinstance(ends, list) and [type(one) for one in ends] == [int, int]
-        if not plain or not 0 <= ends[0] <= ends[1] <= (max(layers, default=-1) + 1 or ends[1]):
+        if not plain or not 0 <= ends[0] < ends[1] <= (max(layers, default=-1) + 1 or ends[1]):
             msg = f"{where}: layer_range of {reference(source['model'])!r} is {ends!r}, expected "
-            msg += f"[FIRST, END] within [0, {max(layers, default=-1) + 1}]"
-            return RecipeError(msg)
+            msg += f"[FIRST, END] within [0, {max(layers, default=-1) + 1}], END after FIRST"
+            return RecipeError(msg, hint="END is the number of the first layer that is left out")
     if len({ends[1] - ends[0] for ends in ranges}) > 1:
         msg = f"{where}: all sources need the same number of layers, got {ranges}"
         return RecipeError(msg)
     names = [reference(source["model"]) for source in sources]
+    if twice := [name for name in names if names.count(name) > 1]:
+        msg = f"{where} lists {twice[0]!r} twice"
+        return RecipeError(msg, hint="list it once, with the sum of the weights")
     base = reference(part.get("base_model") or recipe.data.get("base_model") or "")
     try:
         if check_inputs:

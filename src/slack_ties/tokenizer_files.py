@@ -20,6 +20,7 @@ __all__ = [
     "VOCABULARY_FILES",
     "carry_over",
     "has_tokenizer",
+    "is_vocabulary",
     "named_template",
     "readable_by_all",
     "set_template",
@@ -52,10 +53,14 @@ NEW_KEYS = ("backend", "is_local", "local_files_only")
 def has_tokenizer(folder: Path) -> bool:
     """Say whether a folder holds a tokenizer's vocabulary."""
     return any(
-        fnmatch(path.name, pattern) and path.is_file() and not is_lfs_pointer(path)
+        is_vocabulary(path.name) and path.is_file() and not is_lfs_pointer(path)
         for path in folder.iterdir()
-        for pattern in VOCABULARY_FILES
     )
+
+
+def is_vocabulary(name: str) -> bool:
+    """Say whether a file of this name holds a tokenizer's vocabulary."""
+    return any(fnmatch(name, pattern) for pattern in VOCABULARY_FILES)
 
 
 def carry_over(base: Path, out: Path, config: Mapping[str, Any], *, tokenizer: bool) -> None:
@@ -127,6 +132,11 @@ def readable_by_all(out: Path, source: Path) -> None:
     if kind in NEW_CLASSES:
         own = str(theirs.get("tokenizer_class") or "")
         settings["tokenizer_class"] = FAST if own in NEW_CLASSES or not own else own
+    # Tokens by names of their own, as vision models have them.
+    if isinstance(named := settings.pop("model_specific_special_tokens", None), dict) and named:
+        if isinstance(more := settings.get("extra_special_tokens"), list) and more:
+            settings["additional_special_tokens"] = more
+        settings["extra_special_tokens"] = named
     extra = settings.get("extra_special_tokens")
     if isinstance(extra, list):  # version 4 expects names and tokens here, and a list there
         settings.pop("extra_special_tokens")

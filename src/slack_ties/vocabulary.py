@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slack_ties.errors import CheckpointError
-from slack_ties.tokenizer_files import ALWAYS, BESIDE, has_tokenizer
+from slack_ties.tokenizer_files import ALWAYS, BESIDE, has_tokenizer, is_vocabulary
 from slack_ties.weight_index import is_lfs_pointer, lfs_error
 
 __all__ = ["Section", "Vocabulary", "choose_section", "read_template", "read_vocabulary"]
@@ -88,7 +88,8 @@ def read_vocabulary(
         tokens = _tokens(holder)
     except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
         reason = " ".join(str(error).split())[:200]
-        msg = f"model {name!r}: the tokenizer cannot be read: {reason}"
+        files = [path.name for path in sorted(holder.iterdir()) if is_vocabulary(path.name)]
+        msg = f"model {name!r}: the tokenizer ({', '.join(files)}) cannot be read: {reason}"
         raise CheckpointError(msg, hint="get the model's tokenizer files again") from None
     text_config = config.get("text_config")
     stated = config.get("vocab_size") or (
@@ -111,8 +112,19 @@ def _check_fetched(folder: Path, name: str) -> None:
     """Refuse what git-lfs has left behind: other readers name another cause, or none."""
     for path in sorted(folder.iterdir()):
         texts = any(fnmatch(path.name, pattern) for pattern in (*BESIDE, *ALWAYS))
-        if texts and path.is_file() and is_lfs_pointer(path):
+        if not texts or not path.is_file():
+            continue
+        if is_lfs_pointer(path):
             raise lfs_error(name, path.name)
+        if path.suffix == ".json" and path.name != "tokenizer.json":  # which is read below
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                reason = "" if isinstance(found, dict) else "it holds no names and values"
+            except (OSError, ValueError, RecursionError) as error:
+                reason = str(error)
+            if reason:
+                msg = f"model {name!r}: {path.name} cannot be read: {reason}"
+                raise CheckpointError(msg, hint="get that file again, or delete it")
 
 
 def choose_section(
