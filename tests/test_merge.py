@@ -349,7 +349,12 @@ def test_a_damaged_tokenizer(copies: Folders, tmp_path: Path) -> None:
     (copies.base / "tokenizer_config.json").unlink()
     (copies.base / "tokenizer.json").write_text("{")
 
-    refused(copies, tmp_path / "out", CheckpointError, "base': the tokenizer cannot be read")
+    refused(
+        copies,
+        tmp_path / "out",
+        CheckpointError,
+        r"base': the tokenizer \(tokenizer\.json\) cannot be read",
+    )
 
 
 def test_a_link_to_an_empty_folder(triple: Folders, tmp_path: Path) -> None:
