@@ -7,12 +7,11 @@ changes, so that a damaged file of the SFT model leaves the merged one as it was
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slack_ties.files import write_whole
+from slack_ties.files import json_text, read_json, write_whole
 from slack_ties.vocabulary import Vocabulary, read_template, read_vocabulary
 
 __all__ = ["adopt_chat", "translate_ids"]
@@ -52,7 +51,7 @@ def adopt_chat(
         )
     taken: list[str] = []
     files: dict[str, str] = {}
-    settings = _json(merged / "tokenizer_config.json")
+    settings = read_json(merged / "tokenizer_config.json")
     if template and theirs.chat_template and theirs.chat_template != words.chat_template:
         settings.pop("chat_template", None)
         files["chat_template.jinja"] = theirs.chat_template
@@ -64,10 +63,10 @@ def adopt_chat(
     }
     taken += [f"{key} {word}" for key, word in special.items()]
     if taken:
-        files["tokenizer_config.json"] = _text({**settings, **special})
+        files["tokenizer_config.json"] = json_text({**settings, **special})
     if special and (merged / "special_tokens_map.json").is_file():
-        old = _json(merged / "special_tokens_map.json")
-        files["special_tokens_map.json"] = _text({**old, **special})
+        old = read_json(merged / "special_tokens_map.json")
+        files["special_tokens_map.json"] = json_text({**old, **special})
     numbers = _ids(merged, sft, adapter, words, theirs)
     if "generation_config.json" in numbers:
         taken.append("generation settings")
@@ -109,9 +108,9 @@ def translate_ids(merged: Path, base: Path) -> None:
         }
 
     for name in ("config.json", "generation_config.json"):
-        old = _json(merged / name)
+        old = read_json(merged / name)
         if old and (changed := translated(old)) != old:
-            write_whole(merged / name, _text(changed))
+            write_whole(merged / name, json_text(changed))
 
 
 def _ids(
@@ -132,18 +131,18 @@ def _ids(
 
     files = {}
     of_adapter = _special_ids(sft, adapter, words)
-    config = _json(merged / "config.json")
-    if (new := {**config, **translated(_json(sft / "config.json")), **of_adapter}) != config:
-        files["config.json"] = _text(new)
-    generation = _json(sft / "generation_config.json")
+    config = read_json(merged / "config.json")
+    if (new := {**config, **translated(read_json(sft / "config.json")), **of_adapter}) != config:
+        files["config.json"] = json_text(new)
+    generation = read_json(sft / "generation_config.json")
     if adapter and (adapter / "generation_config.json").is_file():
-        generation, of_adapter = _json(adapter / "generation_config.json"), {}
-    old = _json(merged / "generation_config.json")
+        generation, of_adapter = read_json(adapter / "generation_config.json"), {}
+    old = read_json(merged / "generation_config.json")
     kept = {key: value for key, value in (generation or old).items() if key not in IDS}
     ids = translated(generation) if generation else {k: old[k] for k in IDS if k in old}
     new = {**kept, **ids, **(of_adapter if generation or old else {})}
     if new not in (old, {}):
-        files["generation_config.json"] = _text(new)
+        files["generation_config.json"] = json_text(new)
     return files
 
 
@@ -160,15 +159,3 @@ def _special_ids(sft: Path, adapter: Path | None, words: Vocabulary) -> dict[str
         if not before or before.special.get(key) != word
     }
     return {key: row for key, row in changed.items() if row is not None and key in IDS}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _text(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["checksum", "git_hash", "mode_of_new_files", "sha256", "sha256_of", "write_whole"]
+__all__ = [
+    "checksum",
+    "git_hash",
+    "json_text",
+    "mode_of_new_files",
+    "read_json",
+    "sha256",
+    "sha256_of",
+    "write_whole",
+]
 
 BLOCK = 1 << 20  # bytes read at a time
 
@@ -58,6 +70,20 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(number)
         finally:
             os.close(number)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing if it is not there, damaged, or not an object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """Return data as JSON that people can read."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
 def sha256(path: Path) -> str:

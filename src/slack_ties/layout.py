@@ -94,15 +94,20 @@ def make_layout(sources: Iterable[Source], *, allow_crimes: bool = False) -> Lay
     layout = Layout()
     layout.kinds = {source.name: source.known for source, _ in (base, *others)}
     layout.computed = tuple(base[1])
+    becomes = {
+        source.name: source.known.origins(source.headers) if source.known else {}
+        for source, _ in (base, *others)
+    }
     for source, _ in (base, *others):
-        _check_types(layout, source)
+        _check_types(layout, source, becomes[source.name])
     if layout.errors:
         return layout
     for source, _ in (base, *others):
         _check_loads(layout, source)
     if layout.errors:
         return layout
-    _Fit(layout, base[0], [source for source, _ in others], allow_crimes=allow_crimes).fill()
+    rest = [source for source, _ in others]
+    _Fit(layout, base[0], rest, becomes, allow_crimes=allow_crimes).fill()
     return layout
 
 
@@ -154,9 +159,8 @@ def _without_computed(source: Source) -> tuple[Source, list[str]]:
     return replace(source, headers=kept), computed
 
 
-def _check_types(layout: Layout, source: Source) -> None:
+def _check_types(layout: Layout, source: Source, becomes: Mapping[str, Origin]) -> None:
     """Refuse weights that are no floating-point numbers of 16 bits or more."""
-    becomes = source.known.origins(source.headers) if source.known else {}
     inner = [one for key, one in source.config.items() if key.endswith("_config")]
     stated = any("quantization_config" in one for one in (source.config, *inner) if one)
     for name, header in source.headers.items():
@@ -232,16 +236,19 @@ class _Fit:
     """Finds every tensor of the base in the other models."""
 
     def __init__(
-        self, layout: Layout, base: Source, others: list[Source], *, allow_crimes: bool
+        self,
+        layout: Layout,
+        base: Source,
+        others: list[Source],
+        becomes: dict[str, dict[str, Origin]],
+        *,
+        allow_crimes: bool,
     ) -> None:
         self.layout, self.base, self.others = layout, base, others
         self.allow_crimes = allow_crimes
         # Of what was joined: the shapes of its pieces, or of the whole.
         self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
-        self.becomes = {
-            source.name: source.known.origins(source.headers) if source.known else {}
-            for source in (base, *others)
-        }
+        self.becomes = becomes
 
     def fill(self) -> None:
         """Fill in the layout."""

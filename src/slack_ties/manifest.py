@@ -5,7 +5,6 @@ Nothing is read that takes long: checksums of the weights are computed when they
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from slack_ties.checkpoint import PER_TOKEN, Header, read_headers
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation import RESULTS_FOLDER
-from slack_ties.files import git_hash, sha256
+from slack_ties.files import git_hash, read_json, sha256
 from slack_ties.hub import any_matches
 from slack_ties.record import CONFIG_FILE, MergeRecord
 from slack_ties.tokenizer_files import ALWAYS, BESIDE
@@ -161,7 +160,7 @@ def _is_part(folder: Path, name: str) -> bool:
     if name.startswith(f"{RESULTS_FOLDER}/"):
         return True
     if fnmatch(name, CODE) and "/" not in name:
-        return "auto_map" in _json(folder / "config.json")
+        return "auto_map" in read_json(folder / "config.json")
     return "/" not in name.removeprefix("images/") and any_matches(
         [name.removeprefix("images/")], PARTS
     )
@@ -169,7 +168,7 @@ def _is_part(folder: Path, name: str) -> bool:
 
 def _check_loads(folder: Path, again: str) -> None:
     """Refuse a config or a tokenizer that nobody could load."""
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         msg = f"{folder / 'config.json'} is missing or damaged: it names no model_type"
         raise OutputError(msg, hint=again)
@@ -202,7 +201,7 @@ def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
 
 def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> None:
     """Refuse a config of another size than the weights."""
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     rows = [one.shape for name, one in headers.items() if name.endswith(PER_TOKEN)]
     layers = {int(match[1]) for name in headers if (match := LAYER.search(name))}
     found = {
@@ -214,14 +213,6 @@ def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> No
         if size and isinstance(config.get(key), int) and config[key] != size:
             msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"
             raise OutputError(msg, hint=f"put it back, or {again}")
-
-
-def _json(path: Path) -> dict[str, object]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _secret(path: Path) -> str:

@@ -585,7 +585,8 @@ def _prove_result(draft: _Draft, section: Section | None, dtype: str) -> None:
             hint = "are all vocabularies the same? Then leave the tokenizer section out"
             draft.errors.append(CheckpointError(msg, hint=hint))
             return
-    headers = result_headers(draft.recipe, layout, rows)
+    modules, _ = stacks_of_modules(draft.recipe, config, layout)
+    headers = result_headers(draft.recipe, layout, rows, modules=modules)
     pair = (before, rows) if rows and rows != before else None
     config = changed_config(config, Changes(dtype, pair, layers, untied=layout.untied))
     try:

@@ -7,14 +7,13 @@ base's config can read this one, and finds the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slack_ties.files import write_whole
+from slack_ties.files import json_text, write_whole
 
 __all__ = ["Changes", "changed_config", "write_config"]
 
@@ -37,8 +36,7 @@ class Changes:
 
 def write_config(base: Mapping[str, Any], changes: Changes, folder: Path) -> None:
     """Write config.json into `folder`; arguments as for `changed_config`."""
-    text = json.dumps(changed_config(base, changes), indent=2, ensure_ascii=False)
-    write_whole(folder / "config.json", f"{text}\n")
+    write_whole(folder / "config.json", json_text(changed_config(base, changes)))
 
 
 def changed_config(base: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

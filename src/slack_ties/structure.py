@@ -190,18 +190,21 @@ def layers_of_result(recipe: Recipe) -> list[int]:
     return found
 
 
-def result_headers(recipe: Recipe, layout: Layout, rows: int) -> dict[str, Header]:
+def result_headers(
+    recipe: Recipe, layout: Layout, rows: int, *, modules: Mapping[str, str]
+) -> dict[str, Header]:
     """Return the names and shapes that the result will have.
 
     Args:
         recipe: Of the merge.
         layout: The tensors of its base.
         rows: Of its embedding; 0 if they are the base's.
+        modules: The stack of layers that each module of the recipe is.
 
     """
     stacks = stacks_of(layout)
     layers: dict[str, list[int]] = {}
-    for stack, part in _parts_of_stacks(recipe, stacks):
+    for _, stack, part in _slices(recipe, stacks, modules):
         first, end = part["sources"][0]["layer_range"]
         layers.setdefault(stack, []).extend(range(first, end))
     found: dict[str, Header] = {}
@@ -216,19 +219,6 @@ def result_headers(recipe: Recipe, layout: Layout, rows: int) -> dict[str, Heade
             if layer == place.number:
                 found[place.name(number)] = header
     return found
-
-
-def _parts_of_stacks(
-    recipe: Recipe, stacks: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every slice with the stack of layers that it is of."""
-    for part in recipe.data.get("slices") or ():
-        yield next(iter(stacks), ""), part
-    for name, module in (recipe.data.get("modules") or {}).items():
-        found = [stack for stack in stacks if name in stack.split(".")]
-        stack = name if name in stacks else found[0] if found else next(iter(stacks), "")
-        for part in module.get("slices") or ():
-            yield stack, part
 
 
 def _slices(

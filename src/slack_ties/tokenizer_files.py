@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatch
@@ -10,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from slack_ties.files import write_whole
+from slack_ties.files import json_text, read_json, write_whole
 from slack_ties.weight_index import is_lfs_pointer
 
 __all__ = [
@@ -74,7 +73,7 @@ def carry_over(base: Path, out: Path, config: Mapping[str, Any], *, tokenizer: b
 
     """
     patterns = (*ALWAYS, *(BESIDE if tokenizer else ()))
-    settings = _json(base / "tokenizer_config.json") if tokenizer else {}
+    settings = read_json(base / "tokenizer_config.json") if tokenizer else {}
     if "auto_map" in config or "auto_map" in settings:
         patterns += CODE_FILES
     for pattern in patterns:
@@ -87,9 +86,9 @@ def set_template(out: Path, template: str) -> None:
     """Give the merged model's tokenizer a chat template, in place of any that it has."""
     for name in ("chat_template.jinja", "chat_template.json"):
         (out / name).unlink(missing_ok=True)
-    settings = _json(out / "tokenizer_config.json")
+    settings = read_json(out / "tokenizer_config.json")
     if settings.pop("chat_template", None) is not None:
-        _write(out / "tokenizer_config.json", settings)
+        write_whole(out / "tokenizer_config.json", json_text(settings))
     write_whole(out / "chat_template.jinja", template)
 
 
@@ -120,11 +119,11 @@ def readable_by_all(out: Path, source: Path) -> None:
 
     """
     path = out / "tokenizer_config.json"
-    before = _json(path)
+    before = read_json(path)
     settings = dict(before)
     if not settings:
         return
-    theirs = _json(source / "tokenizer_config.json")
+    theirs = read_json(source / "tokenizer_config.json")
     for key in NEW_KEYS:
         if key not in theirs:
             settings.pop(key, None)
@@ -143,16 +142,4 @@ def readable_by_all(out: Path, source: Path) -> None:
         if extra:
             settings["additional_special_tokens"] = extra
     if settings != before:
-        _write(path, settings)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        write_whole(path, json_text(settings))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slack_ties.errors import CheckpointError
+from slack_ties.files import read_json
 from slack_ties.tokenizer_files import ALWAYS, BESIDE, has_tokenizer, is_vocabulary
 from slack_ties.weight_index import is_lfs_pointer, lfs_error
 
@@ -80,8 +81,8 @@ def read_vocabulary(
     holder = next((one for one in folders if has_tokenizer(one)), None)
     if holder is None:
         return None
-    config = _json(folder / "config.json")
-    settings = [_json(one / "tokenizer_config.json") for one in folders]
+    config = read_json(folder / "config.json")
+    settings = [read_json(one / "tokenizer_config.json") for one in folders]
     if "auto_map" in settings[-1] and not (holder / "tokenizer.json").is_file():
         return None
     try:
@@ -98,7 +99,7 @@ def read_vocabulary(
     rows = stated if isinstance(stated, int) else max(tokens.values(), default=-1) + 1
     special: dict[str, Any] = {}
     for one, stated_there in reversed(list(zip(folders, settings, strict=True))):
-        special |= {**_json(one / "special_tokens_map.json"), **stated_there}
+        special |= {**read_json(one / "special_tokens_map.json"), **stated_there}
     return Vocabulary(
         tokens={token: row for token, row in tokens.items() if row < rows},
         rows=rows,
@@ -199,7 +200,7 @@ def read_template(folder: Path) -> str:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         pass
-    stated = _json(folder / "tokenizer_config.json").get("chat_template") or _json(
+    stated = read_json(folder / "tokenizer_config.json").get("chat_template") or read_json(
         folder / "chat_template.json"
     ).get("chat_template")
     if isinstance(stated, list):  # several, by name
@@ -212,11 +213,3 @@ def _word(value: object) -> str:
     """Return a special token's text: it stands there plain, or with settings around it."""
     content = value.get("content") if isinstance(value, dict) else value
     return content if isinstance(content, str) else ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
