@@ -42,7 +42,7 @@ build: $(VENV)/.ready  ## Build the wheel and the source distribution
 	$(PYTHON_OF_VENV) -m hatchling build
 
 clean:  ## Remove what the other commands made
-	rm -rf $(VENV) .demo dist src/slack_ties/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .demo dist src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10

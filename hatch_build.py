@@ -1,7 +1,8 @@
-"""Build kernel.c for the wheel; where there is no compiler, make one without it, for any platform.
+"""Build the kernel, rule/native/merge.c, for the wheel.
 
-The library needs no Python headers and suits every Python of the platform. Without it merging
-takes longer, and gives the same bytes.
+Where there is no compiler the wheel is made without it, for any platform. The library needs no
+Python headers and suits every Python of the platform. Without it merging takes longer, and gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class KernelHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Put the library into the wheel, or into src/ for an editable install."""
-        package = Path(self.root, "src", "slack_ties")
+        package = Path(self.root, "src", "slack_ties", "rule")
         if version == "editable":
             folder = package
         else:
@@ -48,7 +49,7 @@ class KernelHook(BuildHookInterface):
             folder = Path(self.folder.name)
         library = folder / "_kernel.so"
         try:
-            _build(package / "kernel.c", library)
+            _build(package / "native", library)
         except (CCompilerError, DistutilsError, OSError) as error:
             self.app.display_warning(
                 f"slack-ties: built without its kernel, merging takes longer: {error}"
@@ -58,18 +59,21 @@ class KernelHook(BuildHookInterface):
         build_data["tag"] = f"py3-none-{platform}"
         build_data["pure_python"] = False
         if version != "editable":
-            build_data["force_include"][str(library)] = "slack_ties/_kernel.so"
+            build_data["force_include"][str(library)] = "slack_ties/rule/_kernel.so"
 
 
 def _build(source: Path, library: Path) -> None:
+    # kernel.py computes the same checksum, to know whether the library is of these files.
+    files = sorted(source.glob("*.[ch]"))
+    checksum = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     compiler = new_compiler()
     customize_compiler(compiler)
     exact = EXACT.get(compiler.compiler_type, EXACT["others"])
     with tempfile.TemporaryDirectory() as work:
         objects = compiler.compile(
-            [str(source)],
+            [str(source / "merge.c")],
             output_dir=work,
-            macros=[("SOURCE", sha256(source.read_bytes()).hexdigest())],
+            macros=[("SOURCE", checksum)],
             extra_postargs=exact,
         )
         # The linker gets CFLAGS too: with -ffast-math among them it would add code that turns

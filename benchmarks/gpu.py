@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
 from kernel import SHAPES, make_tasks, make_tensors
 from side_by_side import print_environment, print_table, take_turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def on_device(task: Callable[[], object]) -> Callable[[], None]:

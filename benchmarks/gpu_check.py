@@ -24,13 +24,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -38,11 +37,14 @@ from safetensors.torch import load_file
 from gpu import on_device
 from kernel import make_tasks, make_tensors
 from side_by_side import PACKAGES, print_table, take_turns
-from slack_ties.blockwise import ACCELERATOR_BLOCK, CPU_BLOCK, merge_blocks
-from slack_ties.kernel import load_kernel, merge_on_cpu
-from slack_ties.method import Engine, slack_ties_merge
+from slack_ties.rule.blockwise import ACCELERATOR_BLOCK, CPU_BLOCK, merge_blocks
+from slack_ties.rule.definition import Engine, slack_ties_merge
+from slack_ties.rule.kernel import load_kernel, merge_on_cpu
 from triples import SHAPES, make_triple
 from whole_merge import MERGEKIT, make_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -103,7 +105,7 @@ def say():
     print(f"GPU memory: {peak}", file=sys.stderr)
 
 """
-STOCK, OURS = f"{PROBE}{MERGEKIT}", f"{PROBE}from slack_ties.cli import main; main()"
+STOCK, OURS = f"{PROBE}{MERGEKIT}", f"{PROBE}from slack_ties.cli.main import main; main()"
 # The method's tables of counts alone take 16 MiB; the tensors of the triple are smaller.
 LEAST_PEAK = 1 << 20
 

@@ -9,14 +9,17 @@ operation that reads the three tensors and writes one: no merge can take less.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from mergekit.merge_methods import merge_tensors
 
 from side_by_side import print_environment, print_times, take_turns
-from slack_ties.blockwise import merge_blocks
-from slack_ties.method import slack_ties_merge
+from slack_ties.rule.blockwise import merge_blocks
+from slack_ties.rule.definition import slack_ties_merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHAPES = {"MLP": (4096, 11008), "embedding": (32000, 4096)}
 WEIGHT, DENSITY, SLACK = [1.0, 0.5], 0.5, [0.0, 0.2]

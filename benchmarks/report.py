@@ -13,19 +13,20 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel import DENSITY, SHAPES, SLACK, WEIGHT, make_tensors
 from side_by_side import print_environment, print_times, take_turns
-from slack_ties.method import slack_ties_merge
-from slack_ties.tally import Tally
+from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.rule.tally import Tally
 from triples import SHAPES as SIZES
 from triples import make_triple
 from whole_merge import make_config, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 COMMANDS = {

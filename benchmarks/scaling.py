@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from side_by_side import print_environment, print_table, take_turns
-from slack_ties.method import slack_ties_merge
+from slack_ties.rule.definition import slack_ties_merge
 
 ENTRIES = (1_000_000, 4_000_000, 16_000_000, 64_000_000, 200_000_000)
 MODELS = (1, 2, 3, 4, 6)

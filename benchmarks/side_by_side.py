@@ -10,14 +10,17 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from slack_ties.kernel import load_kernel
+from slack_ties.rule.kernel import load_kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPREAD = {"base": 0.02, "ct": 0.003, "sft": 0.001}  # standard deviation; the latter of deltas
 SHARD = 2_000_000_000  # bytes

@@ -18,9 +18,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from slack_ties.adapter import Adapter, read_adapter
-from slack_ties.checkpoint import Header, model_config, read_headers, read_headers_of_file
+from slack_ties.adapter.adapter import Adapter
+from slack_ties.adapter.check import read_adapter
 from slack_ties.errors import CheckpointError
+from slack_ties.models.header import Header
+from slack_ties.models.headers import read_headers, read_headers_of_file
+from slack_ties.models.model_config import model_config
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"

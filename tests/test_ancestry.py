@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slack_ties.ancestry import FAR, UNRELATED, compare_weights
-from slack_ties.checkpoint import Header, read_headers
-from slack_ties.hub import Look, look_at_model
+from slack_ties.models.ancestry import FAR, UNRELATED, compare_weights
+from slack_ties.models.header import Header
+from slack_ties.models.headers import read_headers
+from slack_ties.models.look import Look, look_at_model
 from triple import Folders, llama, save_bin
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slack_ties.blockwise import CPU_BLOCK, Share, merge_blocks
+from slack_ties.rule.blockwise import CPU_BLOCK, merge_blocks
+from slack_ties.rule.shares import Share
 
 SHARES = [Share(1.0, 150_000, 0), Share(0.5, 150_000, 60_000)]
 

@@ -18,15 +18,18 @@ from markdown_it import MarkdownIt
 from mergekit.options import MergeOptions
 
 from hub_server import check_card
-from slack_ties.card import address_card, make_card, write_card
-from slack_ties.config import Choices, make_config
+from slack_ties.card.metadata import metadata_problems
+from slack_ties.card.own_text import PLACES, OwnText, read_own_text, sealed
+from slack_ties.card.text import make_card
+from slack_ties.card.write import address_card, write_card
+from slack_ties.catalogue.languages import list_languages
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError, RecipeError
-from slack_ties.languages import list_languages
-from slack_ties.licenses import Stated, resolve_license
-from slack_ties.merge import merge_models
-from slack_ties.metadata import metadata_problems
-from slack_ties.own_text import PLACES, OwnText, read_own_text, sealed
-from slack_ties.recipe import parse_recipe, read_recipe
+from slack_ties.licenses.known import Stated
+from slack_ties.licenses.resolve import resolve_license
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.record import MergeRecord, Parent
 from triple import MIT
 

@@ -13,14 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slack_ties.checkpoint import (
-    Header,
-    check_shapes,
-    read_headers,
-    read_headers_of_file,
-    stored_dtype,
-)
 from slack_ties.errors import CheckpointError
+from slack_ties.models.header import Header, check_shapes
+from slack_ties.models.headers import read_headers, read_headers_of_file
+from slack_ties.models.model_config import stored_dtype
 from triple import Folders, llama, save_sharded_bin
 
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 
 from hub_server import Server, Token
-from slack_ties.cli import cli
-from slack_ties.languages import list_languages
+from slack_ties.catalogue.languages import list_languages
+from slack_ties.cli.main import cli
 from triple import Folders
 
 COMMANDS = [
@@ -64,7 +64,7 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """It answers at once: neither torch nor transformers nor mergekit nor the Hub client."""
     heavy = {"torch", "transformers", "mergekit", "huggingface_hub", "safetensors.torch"}
     code = (
-        "import sys; from slack_ties.cli import cli\n"
+        "import sys; from slack_ties.cli.main import cli\n"
         f"try: cli({words or ['--help']!r})\n"
         f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
     )
@@ -88,7 +88,7 @@ def test_a_wrong_config_is_said_at_once(words: list[str], said: str, tmp_path: P
     """Before torch, transformers and mergekit are imported, which takes seconds."""
     heavy = {"torch", "transformers", "mergekit"}
     code = (
-        "import sys; from slack_ties.cli import cli\n"
+        "import sys; from slack_ties.cli.main import cli\n"
         f"try: cli({words!r})\n"
         f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
     )

@@ -10,9 +10,10 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_server import Server
-from slack_ties.commit import Branch, commit_files, list_files, wrong_files
-from slack_ties.manifest import SentFile
-from slack_ties.patience import Patience
+from slack_ties.hub.retries import Retries
+from slack_ties.publish.branch import Branch, list_files
+from slack_ties.publish.commit import commit_files, wrong_files
+from slack_ties.publish.manifest import SentFile
 
 REPO = "me/model"
 
@@ -36,7 +37,7 @@ def test_one_commit_that_adds_and_removes(tmp_path: Path, api: HfApi, branch: Br
     """On top of the head that was looked at, and on top of nothing else."""
     files = files_of(tmp_path, {"model.safetensors": 3000, "config.json": 20})
 
-    first = commit_files(files, [".gitattributes"], branch, patience=Patience(), api=api)
+    first = commit_files(files, [".gitattributes"], branch, retries=Retries(), api=api)
 
     there = list_files(REPO, first, api=api)
     assert {name: one.size for name, one in there.items()} == {
@@ -58,7 +59,7 @@ def test_how_long_it_takes(
     files = files_of(tmp_path, {f"model-{n}.safetensors": 10_000_000 for n in (1, 2)})
     hub.hub.watcher = lambda request: time.sleep(2.1 if request.startswith("PUT") else 0)
 
-    commit_files(files, [], branch, patience=Patience(), api=api)
+    commit_files(files, [], branch, retries=Retries(), api=api)
 
     said = [record.getMessage() for record in caplog.records if record.name == "slack_ties"]
     assert said == [
@@ -80,7 +81,7 @@ def test_a_file_that_the_hub_lost_in_between(
 
     hub.hub.watcher = lose
 
-    commit = commit_files(files, [], branch, patience=Patience(first_wait=0.1), api=api)
+    commit = commit_files(files, [], branch, retries=Retries(first_wait=0.1), api=api)
 
     assert wrong_files(files, [], list_files(REPO, commit, api=api)) == []
     assert "the Hub has lost a file that was sent" in caplog.text

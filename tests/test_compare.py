@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from slack_ties.compare import compare_merges
-from slack_ties.config import Choices, write_configs
+from slack_ties.config.choices import Choices
+from slack_ties.config.write import write_configs
 from slack_ties.errors import OutputError, RecipeError
-from slack_ties.figures import Figures
-from slack_ties.report import make_report
-from slack_ties.tally import CONFIG, RESCUED
+from slack_ties.explore.compare import compare_merges
+from slack_ties.explore.report import make_report
+from slack_ties.report.figures import Figures
+from slack_ties.rule.tally import CONFIG, RESCUED
 from triple import Folders
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slack_ties.card import write_card
-from slack_ties.config import RECOMMENDED, Choices, make_config, write_configs
+from slack_ties.card.write import write_card
+from slack_ties.catalogue.languages import list_languages
+from slack_ties.config.choices import RECOMMENDED, Choices
+from slack_ties.config.make import make_config
+from slack_ties.config.write import write_configs
 from slack_ties.errors import CatalogueError, OutputError, RecipeError
-from slack_ties.languages import list_languages
-from slack_ties.merge import merge_models
-from slack_ties.plan import plan_merge
-from slack_ties.recipe import FACTS_KEY
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.recipe import FACTS_KEY
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent

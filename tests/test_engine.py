@@ -11,12 +11,14 @@ import pytest
 import torch
 from mergekit.options import MergeOptions
 
-from slack_ties.collect import Collector, collecting
-from slack_ties.config import Choices, make_config
-from slack_ties.engine import alone
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import SlackTiesError
-from slack_ties.merge import merge_in_memory, merge_models
-from slack_ties.recipe import Recipe
+from slack_ties.merge.engine import alone
+from slack_ties.merge.in_memory import merge_in_memory
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.recipe import Recipe
+from slack_ties.rule.collect import Collector, collecting
 from triple import Folders
 from zoo_merge import tensors
 
@@ -85,7 +87,7 @@ def test_the_union_of_vocabularies_has_one_order(triple: Folders, tmp_path: Path
     """Whatever number Python gives to texts: mergekit keeps models in sets."""
     code = (
         "import sys; from mergekit.options import MergeOptions\n"
-        "from slack_ties.merge import merge_models\n"
+        "from slack_ties.merge.merge import merge_models\n"
         "merge_models(sys.argv[1], sys.argv[2], options=MergeOptions(quiet=True))"
     )
     text = recipe(triple).text + "tokenizer: {source: union}\n"

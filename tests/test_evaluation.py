@@ -9,8 +9,8 @@ import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, parse_eval_result_entries
 
+from slack_ties.card.evaluation import add_results, read_results, results_of
 from slack_ties.errors import OutputError
-from slack_ties.evaluation import add_results, read_results, results_of
 
 FULL = """
 - dataset:

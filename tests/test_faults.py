@@ -27,11 +27,12 @@ from mergekit.options import MergeOptions
 
 from command import environment, files_on_main, kill_at
 from hub_server import Fault, Hub, Token, serving
-from slack_ties.card import write_card
-from slack_ties.config import Choices, make_config
-from slack_ties.destination import Destination
-from slack_ties.merge import merge_models
-from slack_ties.publish import publish_model
+from slack_ties.card.write import write_card
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
+from slack_ties.merge.merge import merge_models
+from slack_ties.publish.destination import Destination
+from slack_ties.publish.publish import publish_model
 
 if TYPE_CHECKING:
     from triple import Folders

@@ -13,14 +13,16 @@ from mergekit.options import MergeOptions
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import slack_ties.merge as merge_module
-from slack_ties.checkpoint import read_headers
-from slack_ties.config import Choices, make_config
+import slack_ties.merge.merge as merge_module
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, OutputError
-from slack_ties.finish import prove_loading, what_is_not_loaded
-from slack_ties.merge import merge_models
-from slack_ties.plan import plan_merge
-from slack_ties.recipe import Recipe, parse_recipe
+from slack_ties.merge.finish import prove_loading, what_is_not_loaded
+from slack_ties.merge.merge import merge_models
+from slack_ties.models.headers import read_headers
+from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import Recipe
 from triple import CHAT, Folders
 
 QUIET = MergeOptions(quiet=True)

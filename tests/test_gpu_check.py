@@ -15,11 +15,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from slack_ties.blockwise import Share, merge_blocks
 from slack_ties.errors import CheckpointError
-from slack_ties.kernel import can_merge, load_kernel, merge_on_cpu
-from slack_ties.method import slack_ties_merge
-from slack_ties.tally import GRID, TOPS, Tally
+from slack_ties.rule.blockwise import merge_blocks
+from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.rule.kernel import can_merge, load_kernel, merge_on_cpu
+from slack_ties.rule.shares import Share
+from slack_ties.rule.tally import GRID, TOPS, Tally
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]

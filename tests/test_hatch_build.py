@@ -36,8 +36,8 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
 
     with wheel:
         assert str(wheel.filename).endswith("-py3-none-any.whl")
-        assert "slack_ties/_kernel.so" not in wheel.namelist()
-        assert "slack_ties/kernel.c" in wheel.namelist()
+        assert "slack_ties/rule/_kernel.so" not in wheel.namelist()
+        assert "slack_ties/rule/native/merge.c" in wheel.namelist()
     assert "merging takes longer" in said
 
 
@@ -47,7 +47,7 @@ def test_flags_of_the_environment_do_not_change_numbers(flags: str, tmp_path: Pa
     """With such flags compilers add code to a library that turns denormals off at its loading."""
     wheel, _ = build(tmp_path / "dist", CFLAGS=flags)
     with wheel:
-        library = wheel.extract("slack_ties/_kernel.so", tmp_path)
+        library = wheel.extract("slack_ties/rule/_kernel.so", tmp_path)
 
     code = f"import ctypes; ctypes.CDLL({library!r}); print(5e-324 * 1.0)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -63,4 +63,4 @@ def test_with_a_compiler_the_wheel_is_of_this_platform(tmp_path: Path) -> None:
     with wheel:
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         assert str(wheel.filename).endswith(f"-py3-none-{platform}.whl")
-        assert "slack_ties/_kernel.so" in wheel.namelist()
+        assert "slack_ties/rule/_kernel.so" in wheel.namelist()

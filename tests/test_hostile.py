@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from dense import merged_densely
 from slack_ties.errors import SlackTiesError
-from slack_ties.merge import merge_models
-from slack_ties.plan import plan_merge
-from slack_ties.recipe import parse_recipe
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.read import parse_recipe
 from zoo import ZOO, make, moved
 
 CASES, BATCH = 300, 25

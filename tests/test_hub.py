@@ -10,8 +10,11 @@ from huggingface_hub import HfApi
 
 from hub_server import Refused, Server
 from slack_ties.errors import CheckpointError, HubError
-from slack_ties.hub import Snapshot, find_model, look_at_model, split_reference
-from slack_ties.parent_card import ParentCard
+from slack_ties.models.cached import Snapshot
+from slack_ties.models.find import find_model
+from slack_ties.models.look import look_at_model
+from slack_ties.models.names import split_reference
+from slack_ties.models.parent_card import ParentCard
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slack_ties import kernel
-from slack_ties.blockwise import Share, merge_blocks
-from slack_ties.kernel import can_merge, load_kernel, merge_on_cpu
-from slack_ties.method import slack_ties_merge
+from slack_ties.rule import kernel
+from slack_ties.rule.blockwise import merge_blocks
+from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.rule.kernel import can_merge, load_kernel, merge_on_cpu
+from slack_ties.rule.shares import Share
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 INTEGERS = {2: torch.int16, 4: torch.int32}
@@ -310,8 +311,8 @@ def test_works_after_a_fork() -> None:
 def run_python(code: str) -> str:
     """Run Python code that imports what is needed for a merge; return what it prints."""
     head = (
-        "import torch\nfrom slack_ties.blockwise import Share, merge_blocks\n"
-        "from slack_ties.kernel import merge_on_cpu\nhow = {'normalize': True, 'lambda_': 1.0}\n"
+        "import torch\nfrom slack_ties.rule.blockwise import merge_blocks\nfrom slack_ties.rule.shares import Share\n"
+        "from slack_ties.rule.kernel import merge_on_cpu\nhow = {'normalize': True, 'lambda_': 1.0}\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", head + code], capture_output=True, text=True, check=False, timeout=90
@@ -329,8 +330,8 @@ def test_threads_that_cannot_start_are_done_without() -> None:
         base, model, share = torch.zeros(900_000), torch.ones(900_000), Share(1.0, 5, 0)
         merge_on_cpu(base, [model], [share], **how)
         torch.set_num_threads(3)
-        import slack_ties.kernel
-        slack_ties.kernel._counts(3)
+        import slack_ties.rule.kernel
+        slack_ties.rule.kernel._counts(3)
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + (6 << 20)
         before = resource.getrlimit(resource.RLIMIT_AS)
@@ -431,7 +432,9 @@ def test_a_library_that_does_not_fit_is_not_used(
     if state == "damaged":
         other.write_text("not a library")
     elif state == "of another source":
-        other.write_bytes(kernel.SOURCE.read_bytes() + b"/* changed since */\n")
+        other.mkdir()
+        for file in kernel.SOURCE.iterdir():
+            (other / file.name).write_bytes(file.read_bytes() + b"/* changed since */\n")
     monkeypatch.setattr(kernel, "SOURCE" if "source" in state else "LIBRARY", other)
 
     with caplog.at_level("DEBUG", "slack_ties"):

@@ -14,8 +14,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from slack_ties.catalogue.languages import find_triple, list_languages, unlisted_language
 from slack_ties.errors import CatalogueError
-from slack_ties.languages import find_triple, list_languages, unlisted_language
 
 TRIPLES = list_languages()
 
@@ -127,7 +127,9 @@ def test_refuses_what_is_no_tag(tag: str) -> None:
 
 def test_the_file_holds_nothing_unused() -> None:
     """Every language and family of the file is used by a triple."""
-    data = tomllib.loads(files("slack_ties").joinpath("languages.toml").read_text("utf-8"))
+    data = tomllib.loads(
+        files("slack_ties.catalogue").joinpath("languages.toml").read_text("utf-8")
+    )
 
     assert {row["language"] for row in data["triple"]} == set(data["language"])
     assert {row["family"] for row in data["triple"]} == set(data["family"])

@@ -12,19 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub_server import LICENSES
+from slack_ties.card.license_files import write_notices
+from slack_ties.catalogue.languages import list_languages
 from slack_ties.errors import HubError, RecipeError
-from slack_ties.languages import list_languages
-from slack_ties.licenses import (
-    License,
-    Stated,
-    check_repo_name,
-    find_license,
-    hub_licenses,
-    list_licenses,
-    resolve_license,
-    suggest_name,
-)
-from slack_ties.notice import write_notices
+from slack_ties.licenses.known import License, Stated, find_license, hub_licenses, list_licenses
+from slack_ties.licenses.names import check_repo_name, suggest_name
+from slack_ties.licenses.resolve import resolve_license
 from slack_ties.record import MergeRecord, Parent
 
 COMMIT = "0123456789" * 4
@@ -50,7 +43,7 @@ def triple(base: str, ct: str, sft: str, *, names: tuple[str, str, str]) -> list
 
 # (base, CT, SFT), their licences as their cards print them, the merged model's or nothing, what
 # the reason or the problem says, what is warned of, and the files to be shipped.
-# Sources of the licences: src/slack_ties/languages.toml, and the histories of the cards.
+# Sources of the licences: src/slack_ties/catalogue/languages.toml, and the histories of the cards.
 BOTH = {"LICENSE", "Notice"}
 TABLE = [
     # One licence throughout.

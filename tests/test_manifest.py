@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from mergekit.options import MergeOptions
 
-from slack_ties.config import Choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
-from slack_ties.manifest import check_weights, read_manifest
-from slack_ties.merge import merge_models
+from slack_ties.merge.merge import merge_models
+from slack_ties.publish.manifest import check_weights, read_manifest
 from slack_ties.record import read_record
 
 if TYPE_CHECKING:

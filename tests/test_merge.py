@@ -18,21 +18,17 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import slack_ties.merge as merge_module
-from slack_ties.config import Choices, make_config
-from slack_ties.errors import (
-    CheckpointError,
-    HubError,
-    OutputError,
-    RecipeError,
-    SlackTiesError,
-)
-from slack_ties.kernel import load_kernel
-from slack_ties.merge import merge_models
-from slack_ties.method import slack_ties_merge
-from slack_ties.pin import used_versions
-from slack_ties.recipe import Recipe, parse_recipe, read_recipe
+import slack_ties.merge.merge as merge_module
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
+from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError, SlackTiesError
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.pin import used_versions
+from slack_ties.recipe.read import parse_recipe, read_recipe
+from slack_ties.recipe.recipe import Recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
+from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.rule.kernel import load_kernel
 from triple import Folders, llama, save_sharded_bin
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from hub_server import check_card
+from slack_ties.card.metadata import check_metadata, metadata_problems
 from slack_ties.errors import OutputError
-from slack_ties.metadata import check_metadata, metadata_problems
 
 GOOD = {
     "language": ["no", "en"],

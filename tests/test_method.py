@@ -11,9 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from mergekit.merge_methods import get, merge_tensors
 
-from slack_ties.blockwise import merge_blocks
 from slack_ties.errors import CheckpointError
-from slack_ties.method import SLACK_TIES, Engine, slack_ties_merge
+from slack_ties.method import SLACK_TIES
+from slack_ties.rule.blockwise import merge_blocks
+from slack_ties.rule.definition import Engine, slack_ties_merge
 from strategies import DTYPES as ANY_DTYPE
 from strategies import Inputs, inputs
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slack_ties.card.own_text import PLACES, place, read_own_text, read_text_file, sealed
 from slack_ties.errors import OutputError
-from slack_ties.licenses import Stated
-from slack_ties.own_text import PLACES, place, read_own_text, read_text_file, sealed
+from slack_ties.licenses.known import Stated
 
 HEAD = "---\nlanguage:\n- bo\nlicense: mit\ntags:\n- merge\n---\n\n# Tibetan\n\n"
 CARD = sealed(HEAD + "".join(f"## {name}\n\n{place(name, '')}\n\n" for name in PLACES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slack_ties.parameters import PARAMETERS
+from slack_ties.rule.parameters import PARAMETERS
 
 TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 

@@ -9,9 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slack_ties.config import Choices, make_config
-from slack_ties.pin import add_section, pin_recipe, pinned_name, used_versions
-from slack_ties.recipe import FACTS_KEY, parse_recipe
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
+from slack_ties.recipe.pin import add_section, pin_recipe, pinned_name, used_versions
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import FACTS_KEY
 
 SHA = {name: letter * 40 for name, letter in (("a/base", "a"), ("a/ct", "b"), ("a/sft", "c"))}
 COMMITS = {name: (sha,) for name, sha in SHA.items()}

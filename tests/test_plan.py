@@ -18,12 +18,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_server import Server
-from slack_ties.config import Choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, HubError, NotOnHubError, OutputError, SlackTiesError
-from slack_ties.merge import merge_models
-from slack_ties.pin import used_versions
-from slack_ties.plan import Plan, plan_merge, plan_pinned
-from slack_ties.recipe import Recipe, parse_recipe
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge, plan_pinned
+from slack_ties.plan.plan import Plan
+from slack_ties.plan.text import plan_as_text
+from slack_ties.recipe.pin import used_versions
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import Recipe
 from triple import CHAT, Folders, extend, llama, save_bin
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
@@ -66,7 +70,7 @@ def edit(path: Path, **changes: object) -> None:
 
 def only_error(plan: Plan) -> str:
     """Return the plan's error, after making sure that there is one."""
-    assert len(plan.errors) == 1, plan.as_text()
+    assert len(plan.errors) == 1, plan_as_text(plan)
     return str(plan.errors[0])
 
 
@@ -87,7 +91,7 @@ def test_a_good_local_triple(triple: Folders, tmp_path: Path) -> None:
     assert {m.architecture for m in plan.models} == {"LlamaForCausalLM"}
     assert plan.download == 0
     assert 0.5 < plan.models[1].likeness.cosine < plan.models[2].likeness.cosine < 1
-    text = plan.as_text()
+    text = plan_as_text(plan)
     for said in (
         "bo.yml: slack_ties for Tibetan",
         f"CT    {triple.ct}",
@@ -125,7 +129,7 @@ def test_memory_of_a_device(triple: Folders) -> None:
 
     largest = 512 * 64 * 2 * 3
     assert [p.device_memory for p in plans] == [0, largest, largest + 2 * 139_584]
-    assert "cuda:       at least 0.2 MB" in plans[1].as_text()
+    assert "cuda:       at least 0.2 MB" in plan_as_text(plans[1])
 
 
 def test_other_methods_and_layouts(triple: Folders) -> None:
@@ -468,7 +472,7 @@ def test_what_a_terminal_would_obey_is_written_out(copies: Folders) -> None:
     plan = plan_merge(recipe(copies))
 
     assert "\\x1b[31mEvil" in only_error(plan)
-    assert "\x1b" not in plan.as_text()
+    assert "\x1b" not in plan_as_text(plan)
 
 
 def test_memory_is_counted(triple: Folders, tmp_path: Path) -> None:
@@ -500,7 +504,7 @@ def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
 
     assert (plan.errors, plan.warnings) == ((), ())
     assert plan.disk > 2 * 139_584  # the pair is made before it is merged
-    assert "similarity" not in plan.as_text().splitlines()[7]  # of the base to itself
+    assert "similarity" not in plan_as_text(plan).splitlines()[7]  # of the base to itself
     settings = tmp_path / "lora" / "adapter_config.json"
     edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")
     assert "says it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]
@@ -558,7 +562,7 @@ def test_a_card_that_names_the_base_spares_the_weights(
 
     assert plan.errors == ()
     assert [m.parents for m in plan.models] == [(), ("me/base",), ("me/base",)]
-    assert "says it was made from me/base" in plan.as_text()
+    assert "says it was made from me/base" in plan_as_text(plan)
     assert plan.models[1].license == "mit"
     weights = (big["base"] / "model.safetensors").stat().st_size
     header = int.from_bytes((big["base"] / "model.safetensors").read_bytes()[:8], "little")
@@ -607,7 +611,7 @@ def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
     assert "me/none' (no folder of that name here): not found" in str(plan.errors[1])
     allowed = plan_merge(make_config("bo", HUB), api=api)
     assert allowed.errors == ()
-    assert "gated, and you may read it" in allowed.as_text()
+    assert "gated, and you may read it" in plan_as_text(allowed)
 
 
 @pytest.mark.usefixtures("on_hub")

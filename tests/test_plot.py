@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from slack_ties.card import write_card
-from slack_ties.config import Choices, make_config
+from slack_ties.card.shown import show_report
+from slack_ties.card.write import write_card
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import SlackTiesError
-from slack_ties.merge import merge_models
-from slack_ties.plot import LOST, SLACKS, check_plot, draw_pictures
-from slack_ties.report_card import show_report
-from slack_ties.report_file import Report, ReportedModel, read_report
-from slack_ties.tally import Tally
+from slack_ties.merge.merge import merge_models
+from slack_ties.report.file import read_report
+from slack_ties.report.pictures import LOST, SLACKS, check_plot, draw_pictures
+from slack_ties.report.report import Report, ReportedModel
+from slack_ties.rule.tally import Tally
 from triple import Folders
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -12,14 +12,15 @@ from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
 from hub_server import Fault, Token
-from slack_ties.card import write_card
-from slack_ties.config import Choices, make_config
-from slack_ties.destination import Destination, check_publish
+from slack_ties.card.write import write_card
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
-from slack_ties.licenses import Stated
-from slack_ties.merge import merge_models
-from slack_ties.publish import plan_publish, publish_model
-from slack_ties.recipe import read_recipe
+from slack_ties.licenses.known import Stated
+from slack_ties.merge.merge import merge_models
+from slack_ties.publish.destination import Destination, check_publish
+from slack_ties.publish.publish import plan_publish, publish_model
+from slack_ties.recipe.read import read_recipe
 
 if TYPE_CHECKING:
     from hub_server import Server

@@ -83,8 +83,9 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
     """The README's config says the same as the one that is shared."""
     import yaml  # noqa: PLC0415
 
-    from slack_ties.config import make_config  # noqa: PLC0415
-    from slack_ties.recipe import FACTS_KEY, parse_recipe  # noqa: PLC0415
+    from slack_ties.config.make import make_config  # noqa: PLC0415
+    from slack_ties.recipe.read import parse_recipe  # noqa: PLC0415
+    from slack_ties.recipe.recipe import FACTS_KEY  # noqa: PLC0415
 
     (example,) = blocks("yaml")
     shown = parse_recipe(example, where="README.md").data

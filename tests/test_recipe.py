@@ -8,15 +8,9 @@ import pytest
 import yaml
 
 from slack_ties.errors import RecipeError
-from slack_ties.recipe import (
-    DTYPES,
-    FACTS_KEY,
-    PART_KEYS,
-    TOP_KEYS,
-    check_parameter_names,
-    parse_recipe,
-    read_recipe,
-)
+from slack_ties.recipe.check import DTYPES, PART_KEYS, TOP_KEYS, check_parameter_names
+from slack_ties.recipe.read import parse_recipe, read_recipe
+from slack_ties.recipe.recipe import FACTS_KEY
 
 GOOD = """
 merge_method: slack_ties

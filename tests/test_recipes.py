@@ -10,18 +10,15 @@ import yaml
 from huggingface_hub import HfApi
 
 from hub_server import Refused, Server
-from slack_ties.config import Choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import CatalogueError, HubError, RecipeError
-from slack_ties.pin import pin_recipe
-from slack_ties.recipe import parse_recipe
-from slack_ties.recipes import (
-    adapt_recipe,
-    check_untrusted,
-    lint_recipe,
-    pull_recipe,
-    search_recipes,
-    to_slack_ties,
-)
+from slack_ties.recipe.pin import pin_recipe
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.sharing.adapt import adapt_recipe, to_slack_ties
+from slack_ties.sharing.pull import pull_recipe
+from slack_ties.sharing.search import search_recipes
+from slack_ties.sharing.untrusted import check_untrusted, lint_recipe
 
 ROOT = Path(__file__).parent.parent
 GOOD = make_config("bo")

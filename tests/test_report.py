@@ -16,16 +16,17 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from dense import Dense
-from slack_ties.anatomy import layer_of, module_kind
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.figures import Figures, cosine
-from slack_ties.merge import merge_models
-from slack_ties.report import make_report
-from slack_ties.report_file import Report, ReportedModel, read_report, write_report
-from slack_ties.report_page import make_page
-from slack_ties.report_text import summarise
+from slack_ties.explore.report import make_report
+from slack_ties.merge.merge import merge_models
+from slack_ties.report.anatomy import layer_of, module_kind
+from slack_ties.report.figures import Figures, cosine
+from slack_ties.report.file import read_report, write_report
+from slack_ties.report.page import make_page
+from slack_ties.report.report import Report, ReportedModel
+from slack_ties.report.terminal import summarise
+from slack_ties.rule.tally import CONFIG, NONZERO, RESCUED, TIES, TOPS, Tally
 from slack_ties.run import run_all
-from slack_ties.tally import CONFIG, NONZERO, RESCUED, TIES, TOPS, Tally
 from triple import Folders, changed, extend, llama, make_triple, save_sharded
 
 WEIGHT, DENSITY, SLACK = [1.0, 0.75], [0.5, 0.6], [0.0, 0.2]

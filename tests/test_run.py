@@ -12,7 +12,8 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
 from hub_server import Refused, Server
-from slack_ties.config import Choices, write_configs
+from slack_ties.config.choices import Choices
+from slack_ties.config.write import write_configs
 from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
 from slack_ties.run import run_all
 from triple import Folders

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from slack_ties.config import Choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -294,7 +295,7 @@ def test_uninstalling_removes_every_trace(wheel: Path, config: Path, tmp_path: P
 
     environment.pip("uninstall", "--yes", "slack-ties")
 
-    assert {"slack_ties.pth", "slack_ties.start", "slack_ties/languages.toml"} <= during
+    assert {"slack_ties.pth", "slack_ties.start", "slack_ties/catalogue/languages.toml"} <= during
     assert environment.files() == before
     errors = environment.mergekit("run_yaml", config, tmp_path / "out", check=False)
     assert "Unimplemented merge method slack_ties" in errors

@@ -23,20 +23,21 @@ from safetensors.torch import save_file
 
 from command import Killed, environment, files_on_main, kill_at
 from hub_server import Fault, Hub, Server, Token, serving
-from slack_ties.config import Choices, make_config
-from slack_ties.destination import Destination, check_publish
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, LostOnHubError, OutputError, SlackTiesError
-from slack_ties.merge import merge_models
-from slack_ties.patience import Patience
+from slack_ties.hub.retries import Retries
+from slack_ties.merge.merge import merge_models
+from slack_ties.publish.destination import Destination, check_publish
+from slack_ties.publish.stream import Stream
 from slack_ties.run import run_all
-from slack_ties.stream import Stream
 from triple import Folders
 
 TOKEN = "hf_" + "Abc123" * 6
 TOKENS = {TOKEN: Token("me")}
 REPO = "me/tibetan"
 SHARD = 100_000  # bytes; the merged model has four files of at most that
-QUICK = Patience(timeout=1, commit=1, tries=2, first_wait=0.01)
+QUICK = Retries(timeout=1, commit=1, tries=2, first_wait=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def options(**changes: Any) -> MergeOptions:
 def stream_it(triple: Folders, out: Path, api: HfApi, **changes: Any) -> Any:
     """Merge, streaming."""
     arguments = {"options": options(), "choices": chosen(triple), "publish": REPO, **changes}
-    return run_all("bo", out, stream=True, api=api, **{"patience": QUICK, **arguments})
+    return run_all("bo", out, stream=True, api=api, **{"retries": QUICK, **arguments})
 
 
 def on_main(root: Path) -> dict[str, bytes]:
@@ -430,14 +431,14 @@ def test_a_method_that_draws_random_numbers_begins_anew(
     with pytest.raises(HubError):
         run_all(
             config, tmp_path / "out", publish=REPO, stream=True, options=seeded, api=api,
-            patience=QUICK,
+            retries=QUICK,
         )  # fmt: skip
     hub.hub.faults.clear()
     state = tmp_path / ".out.stream" / "stream.json"
     assert len(json.loads(state.read_text())["done"]) == 4
 
     run_all(
-        config, tmp_path / "out", publish=REPO, stream=True, options=seeded, api=api, patience=QUICK
+        config, tmp_path / "out", publish=REPO, stream=True, options=seeded, api=api, retries=QUICK
     )
 
     merge_models(config, tmp_path / "here", options=seeded)

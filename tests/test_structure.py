@@ -13,9 +13,10 @@ from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 
 from dense import merged_densely
-from slack_ties.merge import merge_models
-from slack_ties.plan import plan_merge
-from slack_ties.recipe import Recipe, parse_recipe
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import Recipe
 from zoo import ZOO
 from zoo_merge import ROLES, make_models, tensors
 

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 
 from dense import Dense
-from slack_ties.blockwise import merge_blocks
-from slack_ties.kernel import load_kernel, merge_on_cpu
-from slack_ties.method import Engine, slack_ties_merge
-from slack_ties.tally import (
+from slack_ties.rule.blockwise import merge_blocks
+from slack_ties.rule.definition import Engine, slack_ties_merge
+from slack_ties.rule.kernel import load_kernel, merge_on_cpu
+from slack_ties.rule.tally import (
     BINS,
     CONFIG,
     CONFLICT,
@@ -80,7 +80,7 @@ def test_counts_what_dense_torch_counts(engine: Engine, drawn: Inputs) -> None:
         protected = dense.lost(t, none) & False
         if drawn.weight[t] != 0:
             first = int(drawn.slack[t] * size)
-            protected = kept & (Dense.top(dense, t, first / size) if first else protected)
+            protected = kept & (Dense.top(dense, t, (first + 0.5) / size) if first else protected)
         counts = [int((delta != 0).sum()), int(kept.sum()), int(protected.sum())]
         counts += [int(dense.top(t, share).sum()) for share in TOPS]
         columns = [NONZERO, KEPT, PROTECTED, *range(IN_TOP, IN_TOP + len(TOPS))]

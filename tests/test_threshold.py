@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slack_ties.threshold import LANES, kth_largest
+from slack_ties.rule.threshold import LANES, kth_largest
 
 
 class NothingReadBack(TorchDispatchMode):

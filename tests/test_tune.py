@@ -12,15 +12,16 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from slack_ties.collect import Trial
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.figures import Figures
-from slack_ties.merge import merge_models
-from slack_ties.recipe import read_recipe
-from slack_ties.report import make_report
-from slack_ties.study import Result, Study, key_of
-from slack_ties.tally import CONFIG, TOPS
-from slack_ties.tune import Search, tune_config
+from slack_ties.explore.report import make_report
+from slack_ties.explore.search import Search
+from slack_ties.explore.study import Result, Study, key_of
+from slack_ties.explore.tune import tune_config
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.read import read_recipe
+from slack_ties.report.figures import Figures
+from slack_ties.rule.collect import Trial
+from slack_ties.rule.tally import CONFIG, TOPS
 from triple import Folders, extend
 
 TOP = TOPS.index(0.2)

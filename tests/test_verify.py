@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from conftest import TOKEN
 from hub_server import Server
-from slack_ties.config import Choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
-from slack_ties.recipe import parse_recipe
+from slack_ties.recipe.read import parse_recipe
 from slack_ties.run import run_all
-from slack_ties.verify import verify_model
+from slack_ties.sharing.verify import verify_model
 from triple import Folders
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)

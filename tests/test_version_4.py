@@ -14,9 +14,10 @@ import pytest
 from mergekit.options import MergeOptions
 from transformers import AutoTokenizer
 
-from slack_ties.config import Choices, make_config
-from slack_ties.merge import merge_models
-from slack_ties.recipe import parse_recipe
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.read import parse_recipe
 from triple import Folders, extend
 from zoo import ZOO
 from zoo_merge import Outcome, make_models, try_merge

@@ -12,13 +12,15 @@ from mergekit.options import MergeOptions
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from slack_ties.chat import adopt_chat
-from slack_ties.config import Choices, look_at_choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.errors import CheckpointError
-from slack_ties.merge import merge_models
-from slack_ties.method import slack_ties_merge
-from slack_ties.plan import plan_merge
-from slack_ties.vocabulary import Vocabulary, choose_section, read_vocabulary
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.tokenizer.chat import adopt_chat
+from slack_ties.tokenizer.section import choose_section
+from slack_ties.tokenizer.vocabulary import Vocabulary, read_vocabulary
 from triple import CHAT, Folders, extend, names
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from slack_ties.checkpoint import read_headers
 from slack_ties.errors import CheckpointError
-from slack_ties.weight_index import find_weights
+from slack_ties.models.headers import read_headers
+from slack_ties.models.weight_index import find_weights
 
 ONE, TWO, OVERLAY = (
     "model-00001-of-00002.safetensors",

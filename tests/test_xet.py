@@ -11,10 +11,10 @@ from huggingface_hub.utils import _xet_progress_reporting as reporting
 from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
 from huggingface_hub.utils._xet import get_xet_session
 
-from slack_ties.patience import Patience
-from slack_ties.xet import SilenceTimeoutError, told, watched
+from slack_ties.hub.retries import Retries
+from slack_ties.hub.xet import SilenceTimeoutError, told, watched
 
-QUICK = Patience(timeout=0.5, commit=1.5, tries=2, first_wait=0.01)
+QUICK = Retries(timeout=0.5, commit=1.5, tries=2, first_wait=0.01)
 
 
 def report(done: int, sent: int) -> SimpleNamespace:
@@ -31,7 +31,7 @@ def test_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the block, and never against what the user says."""
     monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "9")
 
-    with told(Patience(timeout=7, tries=3, first_wait=0.5)):
+    with told(Retries(timeout=7, tries=3, first_wait=0.5)):
         inside = {key: value for key, value in os.environ.items() if "HF_XET_CLIENT" in key}
 
     assert inside == {

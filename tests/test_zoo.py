@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from dense import merged_densely
-from slack_ties.checkpoint import read_headers
-from slack_ties.loading import skeleton_of
-from slack_ties.plain_models import plain_model
+from slack_ties.models.headers import read_headers
+from slack_ties.tensors.loading import skeleton_of
+from slack_ties.tensors.plain_models import plain_model
 from zoo import NOT_HERE, ZOO, Animal
 from zoo_merge import PAGE, Outcome, make_models, try_merge
 

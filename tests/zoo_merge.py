@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from dense import merged_densely
-from slack_ties.merge import merge_models
-from slack_ties.plan import plan_merge
-from slack_ties.recipe import parse_recipe
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.read import parse_recipe
 from zoo import NOT_HERE, ZOO, Animal, logits, make, moved
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"

@@ -6,20 +6,23 @@ file at each start of an environment that has slack-ties (see `_mergekit_hook.py
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from slack_ties.card import write_card
-    from slack_ties.compare import compare_merges
-    from slack_ties.config import Choices, write_configs
+    from slack_ties.card.write import write_card
+    from slack_ties.catalogue.languages import list_languages
+    from slack_ties.config.choices import Choices
+    from slack_ties.config.write import write_configs
     from slack_ties.errors import SlackTiesError
-    from slack_ties.languages import list_languages
-    from slack_ties.merge import merge_models
-    from slack_ties.method import slack_ties_merge
-    from slack_ties.plan import plan_merge
-    from slack_ties.publish import publish_model
-    from slack_ties.recipes import adapt_recipe, pull_recipe, search_recipes
-    from slack_ties.report import make_report
+    from slack_ties.explore.compare import compare_merges
+    from slack_ties.explore.report import make_report
+    from slack_ties.explore.tune import tune_config
+    from slack_ties.merge.merge import merge_models
+    from slack_ties.plan.make import plan_merge
+    from slack_ties.publish.publish import publish_model
+    from slack_ties.rule.definition import slack_ties_merge
     from slack_ties.run import run_all
-    from slack_ties.tune import tune_config
-    from slack_ties.verify import verify_model
+    from slack_ties.sharing.adapt import adapt_recipe
+    from slack_ties.sharing.pull import pull_recipe
+    from slack_ties.sharing.search import search_recipes
+    from slack_ties.sharing.verify import verify_model
 
 __all__ = [
     "Choices",
@@ -41,26 +44,26 @@ __all__ = [
     "write_configs",
 ]
 
-# Functions are not named like their modules: `slack_ties.merge` would turn from
-# function into module as soon as anything imports slack_ties/merge.py.
+# No function has the name of a room: `slack_ties.merge` would turn from function into package
+# as soon as anything imports slack_ties/merge/.
 _HOME = {
-    "Choices": "config",
+    "Choices": "config.choices",
     "SlackTiesError": "errors",
-    "adapt_recipe": "recipes",
-    "compare_merges": "compare",
-    "list_languages": "languages",
-    "make_report": "report",
-    "merge_models": "merge",
-    "plan_merge": "plan",
-    "publish_model": "publish",
-    "pull_recipe": "recipes",
+    "adapt_recipe": "sharing.adapt",
+    "compare_merges": "explore.compare",
+    "list_languages": "catalogue.languages",
+    "make_report": "explore.report",
+    "merge_models": "merge.merge",
+    "plan_merge": "plan.make",
+    "publish_model": "publish.publish",
+    "pull_recipe": "sharing.pull",
     "run_all": "run",
-    "search_recipes": "recipes",
-    "slack_ties_merge": "method",
-    "tune_config": "tune",
-    "verify_model": "verify",
-    "write_card": "card",
-    "write_configs": "config",
+    "search_recipes": "sharing.search",
+    "slack_ties_merge": "rule.definition",
+    "tune_config": "explore.tune",
+    "verify_model": "sharing.verify",
+    "write_card": "card.write",
+    "write_configs": "config.write",
 }
 
 

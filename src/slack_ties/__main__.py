@@ -1,5 +1,5 @@
 """`python -m slack_ties` is `slack-ties`."""
 
-from slack_ties.cli import main
+from slack_ties.cli.main import main
 
 main()

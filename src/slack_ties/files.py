@@ -7,15 +7,20 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
+    "any_matches",
     "checksum",
     "git_hash",
     "json_text",
     "mode_of_new_files",
+    "nearest_folder",
     "read_json",
     "sha256",
     "sha256_of",
@@ -110,3 +115,13 @@ def checksum(path: Path, like: str) -> str:
 def git_hash(content: bytes) -> str:
     """Return git's hash of a file, by which the Hub names small ones."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
+    """Say whether one of the file names fits one of the patterns."""
+    return any(fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def nearest_folder(out: Path) -> Path:
+    """Return the innermost folder that is there already, of those that `out` will lie in."""
+    return next(parent for parent in out.absolute().parents if parent.exists())

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
 __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
 
 WORD = re.compile(r"[\w.+-]*")
+
 OPTION = re.compile(r"[\w.:/+-]*")
+
 HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
 RECORD_FILE = "slack_ties.json"
+
 CONFIG_FILE = "mergekit_config.yml"  # mergekit's own name for it
+
 RECORD_VERSION = 1  # raised when the meaning of a field changes
 
 

@@ -5,29 +5,34 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.config import Choices, look_at_choices, make_config
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.errors import HubError, LostOnHubError, RecipeError
-from slack_ties.licenses import Stated
-from slack_ties.merge import check_output, merge_models
-from slack_ties.recipe import Recipe, read_recipe
+from slack_ties.hub.timeouts import timeouts
+from slack_ties.licenses.known import Stated
+from slack_ties.merge.merge import merge_models
+from slack_ties.merge.output import check_output
+from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
-from slack_ties.report import check_reportable
+from slack_ties.report.describe import check_reportable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
 
-    from slack_ties.destination import Destination
-    from slack_ties.patience import Patience
-    from slack_ties.publish import Published
+    from slack_ties.hub.retries import Retries
+    from slack_ties.publish.destination import Destination
+    from slack_ties.publish.publish import Published
+    from slack_ties.publish.stream import Stream
+    from slack_ties.recipe.recipe import Recipe
     from slack_ties.record import MergeRecord
-    from slack_ties.stream import Stream
 
 __all__ = ["Result", "run_all"]
 
@@ -56,7 +61,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     allow_unrelated: bool = False,
     report: bool = False,
-    patience: Patience | None = None,
+    retries: Retries | None = None,
     api: HfApi | None = None,
 ) -> Result:
     """Merge a language or a config into the folder `out`, write its card, and publish it.
@@ -74,7 +79,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         license: The merged model's licence, if it is not to follow from its parents'.
         allow_unrelated: Merge models though their weights have nothing in common.
         report: Put report.json and report.html beside the model.
-        patience: How long to wait for the Hub when publishing.
+        retries: How long to wait for the Hub when publishing.
         api: The Hub client; the default one if not given.
 
     Raises:
@@ -108,7 +113,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         report=report,
     )
     if not publish:
-        from slack_ties.card import write_card  # noqa: PLC0415 - imports the Hub client
+        from slack_ties.card.write import write_card  # noqa: PLC0415 - imports the Hub client
 
         LOG.info("[2/3] merge   %s -> %s", recipe.method, out)
         record = merge(api=api)
@@ -116,17 +121,17 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         LOG.info("[3/3] card    %s", card)
         return Result(out, record, card)
 
-    from slack_ties.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
 
     to = Destination(publish) if isinstance(publish, str) else publish
     return _merge_and_publish(
-        recipe, out, to, merge, stream=stream, stated=stated, patience=patience, api=api
+        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, api=api
     )
 
 
 def _check_place(out: Path, *, streamed: bool) -> None:
     if streamed:
-        from slack_ties.stream import check_finished  # noqa: PLC0415 - imports the Hub client
+        from slack_ties.publish.stream import check_finished  # noqa: PLC0415 - imports the Hub client
 
         check_finished(out)
     check_output(out)
@@ -140,35 +145,36 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     *,
     stream: bool,
     stated: Stated | None,
-    patience: Patience | None,
+    retries: Retries | None,
     api: HfApi | None,
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
-    from slack_ties.card import write_card  # noqa: PLC0415
-    from slack_ties.card_check import check_license  # noqa: PLC0415
-    from slack_ties.destination import check_publish, check_recipe  # noqa: PLC0415
-    from slack_ties.patience import Patience  # noqa: PLC0415
-    from slack_ties.publish import publish_model  # noqa: PLC0415
-    from slack_ties.stream import Ahead, Stream  # noqa: PLC0415
+    from slack_ties.card.write import write_card  # noqa: PLC0415
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415
+    from slack_ties.publish.ahead import Ahead  # noqa: PLC0415
+    from slack_ties.publish.check import check_license  # noqa: PLC0415
+    from slack_ties.publish.destination import check_publish, check_recipe  # noqa: PLC0415
+    from slack_ties.publish.publish import publish_model  # noqa: PLC0415
+    from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
-    api, patience = api or HfApi(), patience or Patience()
-    with patience.applied():
-        target = check_publish(to, patience=patience, api=api)
+    api, retries = api or HfApi(), retries or Retries()
+    with timeouts(retries):
+        target = check_publish(to, retries=retries, api=api)
         to = target.to
-        check_recipe(recipe, target, patience, api)
+        check_recipe(recipe, target, retries, api)
         check_license(recipe, to.repo_id, stated, api=api)
         made = partial(write_card, repo_id=to.repo_id, license=stated, api=api)
         LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)
         if stream:
-            return _stream(Stream(out, target, patience=patience, api=api), merge, made)
-        with Ahead(out, target, patience=patience, api=api) as ahead:
+            return _stream(Stream(out, target, retries=retries, api=api), merge, made)
+        with Ahead(out, target, retries=retries, api=api) as ahead:
             record = merge(ahead=ahead, api=api)
             card = made(out)
             LOG.info("[3/4] card    %s", card)
         LOG.info("[4/4] publish %s", to.repo_id)
         try:
-            published = publish_model(out, to, patience=patience, api=api)
+            published = publish_model(out, to, retries=retries, api=api)
         except HubError as error:
             msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
             again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
@@ -181,7 +187,7 @@ def _stream(
     stream: Stream, merge: Callable[..., MergeRecord], make_card: Callable[[Path], Path]
 ) -> Result:
     """Merge, and publish from the stream's folder; then it becomes the output."""
-    from slack_ties.publish import publish_model  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.publish.publish import publish_model  # noqa: PLC0415 - imports the Hub client
 
     try:
         record = merge(stream=stream, api=stream.api)
@@ -192,7 +198,7 @@ def _stream(
             stream.work,
             stream.target.to,
             sent=stream.sent,
-            patience=stream.patience,
+            retries=stream.retries,
             api=stream.api,
         )
     except LostOnHubError:
@@ -229,7 +235,8 @@ def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Rec
         raise RecipeError(msg, hint="change them in the config, or run a language")
     if is_file or str(what).startswith((".", "/", "~")):
         return read_recipe(path)
-    from slack_ties.recipes import check_not_here, pull_recipe  # noqa: PLC0415 - imports the client
+    from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the client
+    from slack_ties.sharing.untrusted import check_not_here  # noqa: PLC0415 - imports the client
 
     recipe = pull_recipe(str(what), api=api).recipe
     check_not_here(recipe)

@@ -1,0 +1,1 @@
+"""LoRA adapters: whether PEFT applies them as they were trained."""

@@ -1,0 +1,39 @@
+"""What a LoRA adapter does to a model: the value that `read_adapter` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Adapter"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What an adapter does to a model."""
+
+    rank: int  # the largest; 0 where it has no LoRA matrices
+    changes: Mapping[str, int]  # the model's tensor -> how many of its entries change
+    whole: tuple[str, ...]  # of these, what is replaced instead of added to; or rows of it
+    tensors: int  # of the model
+    parameters: int  # their entries in all
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The part of the model's entries that change."""
+        return sum(self.changes.values()) / self.parameters if self.parameters else 0.0
+
+    def as_text(self) -> str:
+        """Return what `plan` says of it."""
+        added, parts = len(self.changes) - len(self.whole), []
+        of = f"of {self.tensors} tensors"
+        if added:
+            parts.append(f"LoRA of rank {self.rank} on {added} {of}")
+        if self.whole:
+            parts.append(f"{len(self.whole)} {'more' if added else of} replaced as a whole")
+        percent = f"{100 * self.share:.0f} %" if self.share >= 0.01 else "under 1 %"  # noqa: PLR2004
+        return f"{', '.join(parts)} ({percent} of the parameters)"

@@ -1,0 +1,131 @@
+"""Results of evaluations, in the Hub's format: `.eval_results/*.yaml` of a model's folder.
+
+Format: https://huggingface.co/docs/hub/eval-results. slack-ties evaluates nothing: results
+are somebody's, and shown as such.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_eval_result_entries
+
+from slack_ties.errors import OutputError
+from slack_ties.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RESULTS_FOLDER", "add_results", "read_results", "results_of"]
+
+RESULTS_FOLDER = ".eval_results"
+
+MOST_BYTES = 1_000_000
+
+EXAMPLE = "a list of {dataset: {id: OWNER/NAME, task_id: TASK}, value: NUMBER}"
+
+# The keys of an entry, and of its parts.
+KEYS = {
+    "": ("dataset", "value", "verifyToken", "date", "source", "notes"),
+    "dataset": ("id", "task_id", "revision"),
+    "source": ("url", "name", "user", "org"),
+}
+
+ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+
+URL = re.compile(r"https?://[\w.~:/?#@!$&+,;=%-]{1,500}", re.ASCII)
+
+
+def results_of(folder: Path) -> list[EvalResultEntry]:
+    """Return the results that lie in a model's folder, by file and in their order there."""
+    files = sorted((folder / RESULTS_FOLDER).glob("*.yaml"))
+    return [entry for file in files for entry in read_results(file)]
+
+
+def add_results(file: Path, folder: Path) -> Path:
+    """Put a file of results into a model's folder, checked; return its path there.
+
+    Raises:
+        OutputError: It is not in the Hub's format, or cannot be written.
+
+    """
+    entries = read_results(file)
+    name = re.sub(r"[^\w-]+", "-", file.stem).strip("-") or "results"
+    path = folder / RESULTS_FOLDER / f"{name}.yaml"
+    text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return path
+
+
+def read_results(file: Path) -> list[EvalResultEntry]:
+    """Read results in the Hub's format.
+
+    Raises:
+        OutputError: Says what is wrong and where.
+
+    """
+    try:
+        content = file.read_bytes() if file.stat().st_size <= MOST_BYTES else None
+        data = yaml.safe_load(content.decode()) if content is not None else None
+    except OSError as error:
+        raise _wrong(file, error.strerror or str(error)) from None
+    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise whatever they like
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _wrong(file, f"no valid YAML: {first}") from None
+    if content is None:
+        raise _wrong(file, f"it has more than {MOST_BYTES:,} bytes")
+    if not isinstance(data, list) or not data:
+        raise _wrong(file, f"expected {EXAMPLE}")
+    for i, item in enumerate(data):
+        _check(file, f"[{i}]", item)
+    try:
+        return parse_eval_result_entries(data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _wrong(file, str(error)) from None
+
+
+def _check(file: Path, place: str, item: Any) -> None:
+    """Refuse what the Hub would, and what has no place in a table."""
+    if not isinstance(item, dict) or not isinstance(item.get("dataset"), dict):
+        raise _wrong(file, f"{place}: expected {EXAMPLE}")
+    for part, known in KEYS.items():
+        keys = item.get(part) if part else item
+        where = f"{place}.{part}" if part else place
+        if keys is not None and not isinstance(keys, dict):
+            raise _wrong(file, f"{where}: expected keys and values")
+        for key in keys or ():
+            if key not in known:
+                raise _wrong(file, f"{where}: unknown key {key!r}, known: {', '.join(known)}")
+    if item.get("date") is None:
+        item.pop("date", None)
+    else:
+        item["date"] = str(item["date"])
+    dataset, source, value = item["dataset"], item.get("source") or {}, item.get("value")
+    others = [item.get("notes"), dataset.get("revision"), item.get("verifyToken"), *source.values()]
+    task = dataset.get("task_id")
+    number = type(value) in (int, float) and math.isfinite(value or 0)
+    for right, what in (
+        (ID.fullmatch(str(dataset.get("id"))), "dataset.id: expected a dataset's id on the Hub"),
+        (isinstance(task, str) and task.strip(), "dataset.task_id: expected the name of a task"),
+        (number, f"value: expected a number, got {value!r}"),
+        (not source or URL.fullmatch(str(source.get("url"))), "source.url: expected a URL"),
+        (
+            all(text is None or isinstance(text, str) for text in others),
+            "notes, source and others: expected texts; quote what looks like a number or a date",
+        ),
+    ):
+        if not right:
+            raise _wrong(file, f"{place}.{what}")
+
+
+def _wrong(file: Path, what: str) -> OutputError:
+    hint = "the format is at https://huggingface.co/docs/hub/eval-results"
+    return OutputError(f"{str(file)!r}, results of an evaluation: {what}", hint=hint)

@@ -1,0 +1,193 @@
+"""What a person wrote into a model card: found again, and kept when the card is made anew.
+
+A card has places for a person's own text, between two comments that no page shows, and ends
+with the checksum of all else. So an edit outside those places is noticed, not overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import OutputError
+from slack_ties.licenses.known import Stated
+from slack_ties.models.front_matter import FRONT, front_matter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = [
+    "PLACES",
+    "OwnText",
+    "find_load_line",
+    "place",
+    "read_own_text",
+    "read_text_file",
+    "sealed",
+]
+
+# The places of a card for a person's own text, in their order.
+PLACES = ("description", "in-language", "intended-use", "contact", "more")
+
+# The keys of the metadata that are made here; any other was added by a person, and stays.
+OURS = (
+    *("language", "license", "license_name", "license_link", "base_model", "base_model_relation"),
+    *("datasets", "tags", "library_name", "pipeline_tag", "model_name"),
+)
+
+# ... and of these what a person may add to without it being an edit of what is made here.
+ADDED_TO = ("license", "license_name", "license_link", "tags", "datasets")
+
+MOST_TEXT = 100_000  # characters of one text
+
+BLOCK = re.compile(
+    r"<!-- your text: (?P<name>[\w-]+)[^\n]*-->\n(?P<text>.*?)<!-- end of your text -->\n?",
+    re.DOTALL,
+)
+
+SEAL = re.compile(r"<!-- slack-ties made [^\n]*sha256:([0-9a-f]{64}) -->\n?")
+
+# The line of the example that says what to load; it changes when the model is published.
+LOAD = re.compile(
+    r"(?<=^from transformers import AutoModelForCausalLM, AutoTokenizer\n\n)"
+    r'name = ("(?:[^"\\\n]|\\.)*")$',
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """What a person wrote into a card."""
+
+    places: Mapping[str, str] = field(default_factory=dict)  # name of the place -> text
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # keys that are not made here
+    tags: tuple[str, ...] = ()  # all of the card's
+    datasets: tuple[str, ...] = ()
+    license: Stated | None = None  # as the card states it
+    edited: bool = False  # whether anything outside of the places is not as it was made
+
+
+def place(name: str, text: str) -> str:
+    """Return a person's text in the form in which it is found again."""
+    body = f"{text.strip()}\n" if text.strip() else ""
+    return (
+        f"<!-- your text: {name} (it stays when the card is made again) -->\n"
+        f"{body}<!-- end of your text -->"
+    )
+
+
+def read_own_text(card: str) -> OwnText:
+    """Return what a person wrote into a card."""
+    card = card.replace("\r\n", "\n")
+    data = _metadata(card)
+    seal = SEAL.search(card)
+    stated = None
+    if isinstance(data.get("license"), list) and len(data["license"]) == 1:
+        data["license"] = data["license"][0]
+    if isinstance(data.get("license"), str):
+        named = (str(data.get(key) or "") for key in ("license_name", "license_link"))
+        stated = Stated(data["license"], *named)
+    return OwnText(
+        places={
+            match["name"]: match["text"].strip() for match in _blocks(card) if match["text"].strip()
+        },
+        metadata={key: value for key, value in data.items() if key not in OURS},
+        tags=_texts(data.get("tags")),
+        datasets=_texts(data.get("datasets")),
+        license=stated,
+        edited=not seal
+        or seal[1] != _checksum(card)
+        or not isinstance(data.get("license", ""), str),
+    )
+
+
+def sealed(card: str) -> str:
+    """Return a card with the checksum of all that is not a person's own text."""
+    card = SEAL.sub("", card).rstrip("\n") + "\n"
+    what = "slack-ties made this card, but for the texts between comments such as above"
+    return f"{card}\n<!-- {what}; sha256:{_checksum(card)} -->\n"
+
+
+def find_load_line(card: str) -> re.Match[str] | None:
+    """Return the line of the example that says what to load; group 1 is a JSON text.
+
+    Lines like it in a person's own text are passed over.
+    """
+    for block in _blocks(card):
+        blank = " " * (block.end() - block.start())
+        card = card[: block.start()] + blank + card[block.end() :]
+    match = LOAD.search(card)
+    try:
+        return match if match and isinstance(json.loads(match[1]), str) else None
+    except ValueError:  # a backslash that JSON does not know, typed by hand
+        return None
+
+
+def read_text_file(path: Path) -> str:
+    """Return a person's text for the card.
+
+    Raises:
+        OutputError: The file cannot be read, is no text, or has the comments of a card in it.
+
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = "is no UTF-8 text" if isinstance(error, ValueError) else error.strerror or error
+        msg = f"{str(path)!r}, a text for the card: {what}"
+        raise OutputError(msg) from None
+    if len(text) > MOST_TEXT or not text.strip():
+        msg = f"{str(path)!r}, a text for the card, has {len(text.strip()):,} characters, "
+        msg += f"expected 1 to {MOST_TEXT:,}"
+        raise OutputError(msg)
+    if "your text" in text and BLOCK.search(f"{text}\n<!-- end of your text -->\n"):
+        msg = f"{str(path)!r} has the comments around a text of a card in it"
+        raise OutputError(msg, hint="leave the lines with <!-- your text ... --> out")
+    if "<!-- end of your text -->" in text or SEAL.search(text):
+        msg = f"{str(path)!r} has comments of a card made by slack-ties in it"
+        raise OutputError(msg, hint="leave these lines out")
+    return text.replace("\r\n", "\n").strip()
+
+
+def _metadata(card: str) -> dict[str, Any]:
+    try:
+        return front_matter(card)
+    except ValueError:
+        return {}
+
+
+def _checksum(card: str) -> str:
+    """Return the checksum of what is made here, however it is laid out."""
+    ours = {
+        key: value for key, value in _metadata(card).items() if key in OURS and key not in ADDED_TO
+    }
+    front = FRONT.match(card)
+    comments = [line for line in (front[1] if front else "").splitlines() if line[:1] == "#"]
+    body = card[front.end() :] if front else card
+    for match in reversed(_blocks(body)):
+        body = body[: match.start()] + body[match.end() :]
+    body = LOAD.sub('name = ""', SEAL.sub("", body))
+    lines = [" ".join(line.split()) for line in [*comments, *body.splitlines()]]
+    try:
+        text = json.dumps([ours, [line for line in lines if line]], sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys of several kinds, a list in itself
+        return ""
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def _blocks(card: str) -> list[re.Match[str]]:
+    """Return the places of a card: the first of each name, and none that is not ours."""
+    found: dict[str, re.Match[str]] = {}
+    for match in BLOCK.finditer(card):
+        if match["name"] in PLACES and "<!-- your text:" not in match["text"]:
+            found.setdefault(match["name"], match)
+    return list(found.values())
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    several = value if isinstance(value, list) else [value]
+    return tuple(one for one in several if isinstance(one, str))

@@ -1,0 +1,59 @@
+"""The table of parents in a model card: a row for each model that was merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.card.markdown import plain_text
+from slack_ties.card.metadata import MODEL_ID
+from slack_ties.models.names import HUB_ID, split_reference
+
+if TYPE_CHECKING:
+    from slack_ties.record import MergeRecord, Parent
+
+__all__ = ["HUB", "hub_ids", "link_to", "parent_row"]
+
+HUB = "https://huggingface.co"  # where the models of a card are looked for by its readers
+
+ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
+
+
+def parent_row(parent: Parent) -> dict[str, str]:
+    """Return a row of the table of parents."""
+    links = [
+        f"[`{name}`]({HUB}/{name})" if on_hub else plain_text(name)
+        for name, _, on_hub in _parts(parent)
+    ]
+    commits = [
+        f"[`{commit[:7]}`]({HUB}/{name}/tree/{commit})" if commit else "local folder"
+        for name, commit, _ in _parts(parent)
+    ]
+    licenses = [parent.license or "not stated"]
+    licenses += [parent.adapter_license or "not stated"] if len(links) > 1 else []
+    return {
+        "role": ROLES.get(parent.role, "merged"),
+        "model": " + ".join(links),
+        "commit": " + ".join(commits),
+        "license": plain_text(" + ".join(licenses)),
+    }
+
+
+def _parts(parent: Parent) -> list[tuple[str, str, bool]]:
+    """Return the model and its adapter: name, commit, and whether it is on the Hub."""
+    if parent.commits:
+        pairs = zip(parent.names, parent.commits, strict=False)
+        return [(name, commit, bool(commit)) for name, commit in pairs]
+    paths = [path for path, _ in split_reference(parent.model)]
+    return [(path, "", bool(HUB_ID.fullmatch(path)) and not Path(path).exists()) for path in paths]
+
+
+def link_to(parent: Parent) -> str:
+    """Return a parent's name for Markdown: as code if it is on the Hub."""
+    return "+".join(f"`{name}`" if hub else plain_text(name) for name, _, hub in _parts(parent))
+
+
+def hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
+    """Return the Hub ids for the metadata: only of models known to have come from the Hub."""
+    ids = parent.hub_ids if record else [name for name, _, on_hub in _parts(parent) if on_hub]
+    return [name for name in ids if MODEL_ID.fullmatch(name)]

@@ -1,0 +1,103 @@
+"""The sections of a model card that depend on the parents: what each brings, limits, licence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.card.license_files import license_file
+from slack_ties.card.markdown import plain_sentence, plain_text
+from slack_ties.card.parents import HUB, link_to
+from slack_ties.licenses.known import License, find_license
+from slack_ties.wording import join_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slack_ties.licenses.resolve import Resolution
+    from slack_ties.recipe.recipe import Recipe
+    from slack_ties.record import Parent
+
+__all__ = ["license_section", "limits_section", "what_each_brings"]
+
+
+def what_each_brings(recipe: Recipe, parents: Sequence[Parent], language: str) -> str:
+    """Say what each model brings to the merge, if the config says what they are."""
+    roles = {role: [link_to(p) for p in parents if p.role == role] for role in ("ct", "sft")}
+    if not (roles["ct"] and roles["sft"]):
+        return ""
+    english = " in English" if "en" in recipe.facts.sft_languages else ""
+    was = "were" if len(roles["ct"]) > 1 else "was"
+    of = f" on {language}" if language else " on it"
+    tuned = "were" if len(roles["sft"]) > 1 else "was"
+    return (
+        f"{join_names(roles['ct'])} {was} continually pre-trained{of}, "
+        f"{join_names(roles['sft'])} {tuned} "
+        f"instruction-tuned{english}; the merge is to join what both learnt."
+    )
+
+
+def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool) -> list[str]:
+    """Return what follows from the method and the parents for whoever uses the model."""
+    limits = [
+        (
+            "Where the models' changes to a parameter disagree, the merge follows one side. "
+            "Anything that one of the models can do may be lost in part, in any language."
+        ),
+        "Whatever keeps the SFT model from harmful answers may be weakened in the same way.",
+    ]
+    if not evaluated:
+        limits.append("Neither was measured: no evaluation of this model is known.")
+    source = str((recipe.data.get("tokenizer") or {}).get("source") or "")
+    if source in recipe.models_of("ct"):
+        limits.append(
+            "Tokens that only the CT model has were never seen in instruction tuning: their "
+            "embeddings are the CT model's own."
+        )
+    datasets = list(dict.fromkeys(name for parent in parents for name in parent.datasets))
+    if datasets:
+        links = [f"[`{name}`]({HUB}/datasets/{name})" for name in datasets[:20]]
+        more = f" and {len(datasets) - 20} more" if len(datasets) > 20 else ""  # noqa: PLR2004
+        limits.append(
+            "What is wrong, biased or private in the data of the parents can come out again. "
+            f"Their cards name: {', '.join(links)}{more}."
+        )
+    return limits
+
+
+def license_section(resolution: Resolution) -> dict[str, Any]:
+    """Return the section on the licence: which and why, what is odd, what each one asks for."""
+    lines = [plain_text(f"{warning}.", 1000) for warning in resolution.warnings]
+    if resolution.license:
+        key = plain_text(resolution.license.key)
+        reason = plain_text(" ".join(resolution.steps), 2000)
+        reason = f"**{key}**{reason.removeprefix(key) if reason.startswith(key) else f': {reason}'}"
+        if resolution.license.link and not find_license(resolution.license.key):
+            lines.append(f"Its text: {plain_text(resolution.license.link, 400)}")
+    else:
+        reason = "**Not known**, and to be stated by whoever publishes the model."
+        lines = [plain_text(problem, 1000) for problem in resolution.problems] + lines
+    if any(one.noncommercial for one in resolution.duties):
+        reason += " **This model may not be used commercially.**"
+    duties = [
+        {
+            "name": one.name,
+            "link": one.link,
+            "lines": [
+                *_asked(one, resolution),
+                *map(plain_sentence, one.terms),
+                *([f"Its [use policy]({one.policy}) is part of it."] if one.policy else []),
+            ],
+        }
+        for one in resolution.duties
+    ]
+    return {"reason": reason, "lines": lines, "duties": [one for one in duties if one["lines"]]}
+
+
+def _asked(one: License, resolution: Resolution) -> list[str]:
+    """Say what a licence asks for of whoever passes the model on."""
+    asked = []
+    if one.copy:
+        asked.append(f"a copy of it (`{license_file(one, resolution)}`)")
+    asked += ["the sentence in `Notice`"] if one.notice else []
+    asked += [f'the words "{one.display}"'] if one.display else []
+    return [f"To pass this model on needs {join_names(asked)} ({one.source})."] if asked else []

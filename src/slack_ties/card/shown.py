@@ -1,0 +1,71 @@
+"""What a model card shows of a report: the two pictures that matter, with a sentence each."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import OutputError, SlackTiesError
+from slack_ties.report.file import REPORT_FILE, read_report
+from slack_ties.report.pictures import FOLDER, LOST, SLACKS, draw_pictures
+from slack_ties.report.sentences import read_figures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slack_ties.report.report import Report
+
+__all__ = ["Shown", "show_report"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sentence of a report, and the picture that shows it."""
+
+    text: str
+    image: str = ""  # its path from the card; empty if there is none
+    alt: str = ""  # for people who do not see it
+
+
+def show_report(folder: Path) -> list[Shown]:
+    """Return what the card of a model folder shows of its report; draw the pictures if possible.
+
+    A report that is damaged is left out with a warning: a card can do without.
+    """
+    if not (folder / REPORT_FILE).is_file():
+        return []
+    try:
+        report = read_report(folder)
+    except OutputError as error:
+        LOG.warning("the card shows nothing of the report: %s", error)
+        return []
+    try:
+        draw_pictures(report, folder)
+    except SlackTiesError as error:
+        LOG.warning("the card has no pictures of the report: %s. Next: %s", error, error.hint)
+    return [shown for shown in _choose(report, folder) if shown.text]
+
+
+def _choose(report: Report, folder: Path) -> list[Shown]:
+    """Return the sentences, each with its picture if that is there."""
+    reading = read_figures(report)
+    return [
+        Shown(
+            reading.of_losses or reading.sentences[0],
+            _there(folder, LOST),
+            "Share of the SFT model's top-10 % entries lost to the election, by layer",
+        ),
+        Shown(
+            reading.of_slack,
+            _there(folder, SLACKS),
+            "Share of the SFT model's most important entries kept, and of the CT model's lost, "
+            "by slack",
+        ),
+    ]
+
+
+def _there(folder: Path, name: str) -> str:
+    return f"{FOLDER}/{name}" if (folder / FOLDER / name).is_file() else ""

@@ -1,0 +1,146 @@
+"""Write the model card of a merged model, and what its licence asks for. `slack-ties card`.
+
+Every sentence follows from the config, from the record of the merge or from the parents'
+metadata. What is not known is left out, or said to be unknown. A person's own text stays.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.card.evaluation import add_results, results_of
+from slack_ties.card.license_files import write_notices
+from slack_ties.card.own_text import OwnText, find_load_line, read_own_text, sealed
+from slack_ties.card.shown import show_report
+from slack_ties.card.text import make_card
+from slack_ties.errors import OutputError
+from slack_ties.files import write_whole
+from slack_ties.licenses.known import Stated
+from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.models.names import HUB_ID
+from slack_ties.recipe.read import read_recipe
+from slack_ties.record import CONFIG_FILE, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huggingface_hub import HfApi
+
+__all__ = ["CARD_FILE", "address_card", "resolve_for", "write_card"]
+
+CARD_FILE = "README.md"
+
+OLD_CARD = ".README.md.old"  # no part of what is published
+
+
+def write_card(  # noqa: PLR0913 - all by name
+    out: str | Path,
+    *,
+    repo_id: str | None = None,
+    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
+    texts: Mapping[str, str] | None = None,
+    results: str | Path | None = None,
+    overwrite: bool = False,
+    api: HfApi | None = None,
+) -> Path:
+    """Write the card of the merged model in the folder `out` and return its path.
+
+    LICENSE, Notice and what else the parents' licences ask for are written beside it. What a
+    person wrote into a card that is there stays: texts in their places, keys and tags of the
+    metadata, the licence, and files beside the card.
+
+    Args:
+        out: A folder made by `merge_models`.
+        repo_id: Where the model will be published; the card's example loads it from there.
+        license: The merged model's licence. If not given it is that of the card that is
+            there, or follows from the parents'.
+        texts: A person's own texts by their place in the card: see `own_text.PLACES`.
+        results: Results of evaluations, a file in the Hub's `.eval_results` format.
+        overwrite: Replace a card that was edited outside of these places; the old one is
+            kept as .README.md.old.
+        api: The Hub client; the default one if not given.
+
+    Raises:
+        OutputError: `out` is no merged model of ours, or its card was edited elsewhere.
+        RecipeError: `license` is none that the Hub takes.
+
+    """
+    out = Path(out)
+    record = read_record(out)
+    recipe = read_recipe(out / CONFIG_FILE)
+    stated = Stated(license) if isinstance(license, str) else license
+    stated = stated.check() if stated else None
+    path = out / CARD_FILE
+    old = _read(path)
+    own = read_own_text(old) if old is not None else OwnText()
+    if own.edited and not overwrite:
+        msg = f"{path} was written or edited by hand, outside of the places for your own text"
+        flags = f" {shlex.join(stated.flags())}" if stated else ""
+        hint = "move it between the comments `your text: more` and `end of your text`, or: "
+        hint += f"slack-ties card {out}{flags} --overwrite  (keeps the old one as {OLD_CARD})"
+        raise OutputError(msg, hint=hint)
+    resolution = resolve_license(record.parents, stated or own.license)
+    own = OwnText({**own.places, **(texts or {})}, own.metadata, own.tags, own.datasets)
+    if results:
+        add_results(Path(results), out)
+    write_notices(out, record, resolution, api=api)
+    loaded = find_load_line(old or "")
+    if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
+        repo_id = name
+    card = make_card(
+        recipe,
+        record,
+        folder=out.resolve(),
+        repo_id=repo_id,
+        resolution=resolution,
+        own=own,
+        results=results_of(out),
+        shown=show_report(out),
+    )
+    text = sealed(str(card))
+    try:
+        if old is not None and read_own_text(old).edited:
+            kept = out / OLD_CARD
+            while kept.exists() and kept.read_bytes() != path.read_bytes():  # older ones stay
+                kept = kept.with_name(f"{kept.name}.old")
+            kept.write_bytes(path.read_bytes())
+        write_whole(path, text)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return path
+
+
+def resolve_for(folder: Path) -> Resolution:
+    """Return the licence of a merged model: by its parents, and as its card states it."""
+    own = read_own_text(_read(folder / CARD_FILE) or "")
+    return resolve_license(read_record(folder).parents, own.license)
+
+
+def address_card(folder: Path, repo_id: str) -> bool:
+    """Let the card's example load the model from the Hub; return whether that changed it.
+
+    A line that somebody wrote to load another Hub id stays.
+    """
+    path = folder / CARD_FILE
+    text = path.read_bytes().decode()
+    found = find_load_line(text)
+    if not found or "/" in json.loads(found[1]):
+        return False
+    line = f"name = {json.dumps(repo_id, ensure_ascii=False)}"
+    write_whole(path, text[: found.start()] + line + text[found.end() :])
+    return True
+
+
+def _read(path: Path) -> str | None:
+    """Return the card that is there; None if there is none."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
+        raise OutputError(msg, hint="move it away, then run the same command again") from None

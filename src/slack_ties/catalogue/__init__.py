@@ -1,0 +1,1 @@
+"""The catalogue of languages that have public models to merge."""

@@ -1,0 +1,234 @@
+"""The commands `languages`, `config` and `plan`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.catalogue.languages import list_languages
+from slack_ties.cli.group import PATH, cli, command, prepare, print_json, print_table
+from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
+from slack_ties.cli.options import allow_unrelated, as_json, quiet
+from slack_ties.cli.options import choices as choice_options
+from slack_ties.config.make import look_at_choices
+from slack_ties.config.write import write_configs, write_recipes
+from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
+from slack_ties.recipe.read import read_recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mergekit.options import MergeOptions
+
+    from slack_ties.config.choices import Choices
+
+__all__ = ["config"]
+
+
+@cli.command(short_help="List the languages and models of the catalogue.")
+@as_json
+@command
+def languages(*, as_json: bool) -> None:
+    """List the languages and models of the catalogue.
+
+    \b
+    Examples:
+      slack-ties languages
+      slack-ties languages --json
+    """
+    triples = list_languages()
+    if as_json:
+        print_json([asdict(triple) for triple in triples])
+        return
+    rows = [("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")]
+    rows += [
+        (
+            t.key,
+            t.language.name,
+            t.language.script,
+            t.family,
+            t.ct.id + ("  *" if t.unverified else ""),
+        )
+        for t in triples
+    ]
+    print_table(rows)
+    if any(t.unverified for t in triples):
+        click.echo("\n* has something to be verified on the Hub: `unverified` of --json says what")
+    click.echo("\nNext: slack-ties config LANG, or slack-ties run LANG --out DIR")
+
+
+@cli.command(short_help="Write merge configs, one per language.")
+@click.argument("lang", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All of the catalogue.")
+@click.option(
+    "-o",
+    "--output",
+    default="merge_configs",
+    show_default=True,
+    type=PATH,
+    help="Folder for the configs.",
+)
+@click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
+@choice_options
+@click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
+@quiet
+@as_json
+@command
+def config(  # noqa: PLR0913 - one per option
+    *,
+    lang: tuple[str, ...],
+    every: bool,
+    output: Path,
+    joint: bool,
+    choices: Choices,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write one merge config per language: plain YAML that mergekit-yaml runs unchanged.
+
+    LANG is a key of `slack-ties languages`, a language code or a name. A language outside
+    the catalogue is taken by its ISO 639 code, with --base, --ct and --sft. Of models that
+    are named so, the small files are read: for the type, and for a vocabulary that was
+    extended.
+
+    \b
+    Examples:
+      slack-ties config bo ug
+      slack-ties config --all -o merge_configs
+      slack-ties config tibetan --slack 0.3 --density 0.4
+      slack-ties config bo ug mn-Mong --joint --weight bo=1,ug=0.5,mn-Mong=0.5,sft=1
+      slack-ties config eu --base BASE --ct BASQUE_MODEL --sft CHAT_MODEL
+    """
+    _check_lang(lang, choices, every=every, joint=joint)
+    names = [triple.key for triple in list_languages()] if every else lang
+    try:
+        choices = look_at_choices(choices, lang)
+    except NotOnHubError:
+        raise
+    except HubError as error:
+        if not quiet:
+            click.echo(f"Not looked into: {error}. `slack-ties plan` will do it.", err=True)
+    paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
+    if as_json:
+        print_json({"configs": [str(path) for path in paths]})
+        return
+    for path in paths:
+        click.echo(path)
+    if not quiet and choices.base and not (choices.ct and choices.sft):
+        models = ", ".join(read_recipe(paths[0]).models)
+        click.echo(f"\nWhat you did not name is the catalogue's: {models}", err=True)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
+
+
+def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: bool) -> None:
+    """Refuse what does not go together."""
+    if bool(lang) == every:
+        msg = "give one or more LANG, or --all"
+        raise click.UsageError(msg)
+    if every and any((choices.base, choices.ct, choices.sft)):
+        msg = "--base, --ct and --sft go with LANG, not with --all"
+        raise click.UsageError(msg)
+    if len(lang) > 1 and not joint and any((choices.base, choices.ct, choices.sft)):
+        msg = "--base, --ct and --sft go with one LANG, or with --joint"
+        raise click.UsageError(msg)
+    if joint and len(lang) < 2:  # noqa: PLR2004 - several
+        msg = "--joint goes with two LANG or more"
+        raise click.UsageError(msg)
+
+
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
+@click.argument("config", nargs=-1, required=True, metavar="CONFIG", type=PATH)
+@click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
+@click.option("-o", "--output", type=PATH, help="With --pin: write here instead.")
+@click.option(
+    "--offline-lint", is_flag=True, help="Only check configs that are to be shared; no network."
+)
+@allow_unrelated
+@quiet
+@as_json
+@command
+def plan(  # noqa: PLR0913 - one per option, one line each
+    *,
+    config: tuple[Path, ...],
+    pin: bool,
+    output: Path | None,
+    offline_lint: bool,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Say what the merge CONFIG would do, what it costs, and what is wrong with it.
+
+    Reads configs, tokenizers, cards and the headers of weight files, here or on the Hub; of
+    weights some KB at most. Exit code 1 if there are errors. `merge` and `run` do the same
+    first.
+
+    \b
+    Examples:
+      slack-ties plan merge_configs/bo.yml
+      slack-ties plan merge_configs/bo.yml --pin -o bo-pinned.yml
+      slack-ties plan --offline-lint merge_configs/*.yml
+    """
+    if offline_lint:
+        _lint(config, as_json=as_json)
+        return
+    if len(config) > 1:
+        msg = "give one CONFIG; several go with --offline-lint"
+        raise click.UsageError(msg)
+    if output and not pin:
+        msg = "-o goes with --pin"
+        raise click.UsageError(msg)
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
+    from slack_ties.plan.text import plan_as_text  # noqa: PLC0415 - as above
+
+    make = plan_pinned if pin else plan_merge
+    planned = make(config[0], options=merge_options, allow_unrelated=allow_unrelated)
+    path = output or config[0]
+    if pin and not planned.errors:
+        write_recipes({path: planned.pinned()}, overwrite=output is None)
+    if as_json:
+        print_json(planned.as_json())
+        sys.exit(1 if planned.errors else 0)
+    if quiet:
+        planned.check()
+        return
+    click.echo(plan_as_text(planned))
+    if planned.errors:
+        hint = next((error.hint for error in planned.errors if error.hint), "mend the config")
+        click.echo(f"\nNext: {hint}", err=True)
+        sys.exit(1)
+    if pin:
+        click.echo(f"\nPinned: {path}", err=True)
+    allowed = ["--allow-unrelated"] if allow_unrelated else []
+    allowed += ["--allow-crimes"] if merge_options and merge_options.allow_crimes else []
+    step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
+    click.echo(f"\nNext: {step}", err=True)
+
+
+def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
+    """Check configs that are to be shared, all of them, and exit with 1 if one is wrong."""
+    from slack_ties.sharing.untrusted import lint_recipe  # noqa: PLC0415 - imports the Hub client
+
+    found = {}
+    for config in configs:
+        try:
+            lint_recipe(config)
+            found[str(config)] = ""
+        except SlackTiesError as error:
+            found[str(config)] = str(error)
+    if as_json:
+        print_json(found)
+    else:
+        for path, problem in found.items():
+            click.echo(f"{'wrong' if problem else 'good '}  {problem or path}")
+    if any(found.values()):
+        sys.exit(1)

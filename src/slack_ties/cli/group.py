@@ -1,0 +1,150 @@
+"""What all commands share: the group, errors as exit codes, progress lines, JSON and tables.
+
+Our errors become exit code 1 here. Exit code 2 is click's, for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from slack_ties.errors import SlackTiesError, masked
+
+if TYPE_CHECKING:
+    from mergekit.options import MergeOptions
+
+__all__ = ["PATH", "Group", "cli", "command", "prepare", "print_json", "print_table", "say"]
+
+LOG = logging.getLogger("slack_ties")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Path(click.Path):
+    """A path; ~ is the home folder also where the shell left it, as in --out=~/x."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path with the home folder written out."""
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - never raises
+
+
+PATH = _Path(path_type=Path)
+
+
+class Group(click.Group):
+    """Commands in the order of use, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of this file."""
+        return list(self.commands)
+
+
+def command(function: F) -> F:
+    """Turn our errors into one line, a next step and exit code 1."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except SlackTiesError as error:
+            LOG.debug("Where it was raised:", exc_info=True)
+            click.echo(f"Error: {error}", err=True)
+            if error.hint:
+                click.echo(f"Next: {error.hint}", err=True)
+            sys.exit(1)
+
+    return wrapper  # type: ignore[return-value]
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: slack-ties languages",
+)
+@click.version_option(package_name="slack-ties", prog_name="slack-ties")
+def cli() -> None:
+    """Give a language its own LLM by merging a base, its CT model and its SFT model.
+
+    \b
+    Examples:
+      slack-ties languages                     which languages have public models
+      slack-ties run bo --out tibetan          config, merge and card in one command
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
+      slack-ties config bo                     the same stage by stage
+      slack-ties plan merge_configs/bo.yml
+      slack-ties merge merge_configs/bo.yml tibetan
+      slack-ties report tibetan                what was kept, what was lost
+      slack-ties card tibetan
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan
+      slack-ties recipes search                what others made
+      slack-ties verify ME/Llama-2-7b-Tibetan
+    """
+
+
+class _Masked(logging.Formatter):
+    """Messages and tracebacks without tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line as it is printed."""
+        return masked(super().format(record))
+
+
+def say(*, quiet: bool, debug: bool = False) -> None:
+    """Send progress to stderr; results alone go to stdout."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Masked("%(message)s"))
+    LOG.handlers[:] = [handler]
+    LOG.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    LOG.propagate = False
+    if debug:
+        client = logging.getLogger("huggingface_hub")
+        client.handlers[:], client.propagate = [handler], False
+        client.setLevel(logging.DEBUG)
+    if quiet:
+        from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
+
+        disable_progress_bars()
+
+
+def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
+    """Apply what the options say of the whole process; return whether to be quiet.
+
+    Given any option of mergekit's, our --quiet arrives among them: it is a field of mergekit's.
+    """
+    quiet = options.quiet if options else quiet
+    say(quiet=quiet, debug=bool(options and options.verbosity > 1))
+    if not options:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when it is imported
+        return quiet
+    try:
+        options.apply_global_options()  # threads, seed, how much to log
+    except (RuntimeError, ValueError) as error:  # -j 0, --random-seed -1
+        wrong = "--num-threads" if "threads" in str(error) else "--random-seed"
+        msg = f"{wrong}: {error}"
+        raise click.UsageError(msg) from None
+    if not options.verbosity and "TRANSFORMERS_VERBOSITY" not in os.environ:
+        from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    return quiet
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows as columns, all to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,269 @@
+"""The commands `merge`, `report`, `compare` and `tune`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, cli, command, prepare, print_json
+from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
+from slack_ties.cli.options import allow_unrelated, as_json, numbers_option, quiet, report_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mergekit.options import MergeOptions
+
+__all__ = ["report"]
+
+
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
+@click.argument("config", type=PATH)
+@click.argument("out", type=PATH)
+@click.option(
+    "--help-mergekit",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _param, wanted: _show_and_exit(ctx) if wanted else None,
+    help="Show mergekit's options as well.",
+)
+@report_option
+@allow_unrelated
+@quiet
+@as_json
+@command
+def merge(  # noqa: PLR0913 - one per option
+    *,
+    config: Path,
+    out: Path,
+    report: bool,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Run the merge config CONFIG into the new folder OUT.
+
+    Models are folders or Hub ids. OUT holds the whole result afterwards, or is not there.
+
+    \b
+    Examples:
+      slack-ties merge merge_configs/bo.yml tibetan
+      slack-ties merge merge_configs/bo.yml tibetan --cuda --out-shard-size 2B
+      slack-ties merge merge_configs/bo.yml tibetan --report
+    """
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.merge.merge import merge_models  # noqa: PLC0415 - heavy
+
+    record = merge_models(
+        config,
+        out,
+        options=merge_options,
+        quiet=quiet,
+        allow_unrelated=allow_unrelated,
+        report=report,
+    )
+    if as_json:
+        print_json({"folder": str(out), **asdict(record)})
+        return
+    click.echo(f"{out}: {record.parameters:,} parameters, {record.dtype}")
+    if report and not quiet:
+        _show_report(out)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties card {shlex.quote(str(out))}", err=True)
+
+
+@cli.command(
+    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="See what a merge keeps and loses."
+)
+@click.argument("what", metavar="CONFIG|OUT", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder to write to.  [OUT, or CONFIG-report]")
+@click.option("--pictures", is_flag=True, help="Write images/*.png too, for the model card.")
+@allow_unrelated
+@quiet
+@as_json
+@command
+def report(  # noqa: PLR0913 - one per option
+    *,
+    what: Path,
+    output: Path | None,
+    pictures: bool,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """See a merge: what of each model is kept, what is lost, and what each slack would change.
+
+    The models are read once, as in a merge, and no model is written. CONFIG is a merge config
+    of slack_ties or ties; OUT a folder that was merged, where the report is put. It consists of
+    report.json and report.html. `merge --report` makes it in the merge's own pass.
+
+    \b
+    Examples:
+      slack-ties report merge_configs/bo.yml
+      slack-ties report merge_configs/bo.yml -o bo-report --pictures
+      slack-ties report tibetan
+    """
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.explore.report import make_report  # noqa: PLC0415 - heavy
+    from slack_ties.report.file import report_as_json  # noqa: PLC0415 - heavy
+
+    made, folder = make_report(
+        what,
+        output,
+        options=merge_options,
+        quiet=quiet,
+        allow_unrelated=allow_unrelated,
+        pictures=pictures,
+    )
+    if as_json:
+        print_json({"folder": str(folder), **report_as_json(made, tensors=False)})
+        return
+    if not quiet:
+        _show_report(folder)
+    click.echo(folder / "report.html")
+
+
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Put two merges side by side.")
+@click.argument("one", metavar="A", type=PATH)
+@click.argument("other", metavar="B", type=PATH)
+@allow_unrelated
+@quiet
+@as_json
+@command
+def compare(  # noqa: PLR0913 - one per option
+    *,
+    one: Path,
+    other: Path,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Put two merges side by side: their settings, and what their reports say.
+
+    A and B are merge configs, merged folders, or files report.json. What has a report.json is
+    read from it; of anything else the models are read, as by `slack-ties report`.
+
+    \b
+    Examples:
+      slack-ties compare tibetan merge_configs/bo.yml
+      slack-ties compare bo-report other/report.json --json
+    """
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.explore.compare import compare_merges  # noqa: PLC0415 - heavy
+
+    found = compare_merges(
+        one, other, options=merge_options, quiet=quiet, allow_unrelated=allow_unrelated
+    )
+    if as_json:
+        print_json(asdict(found))
+    else:
+        click.echo(found.as_text())
+
+
+@cli.command(
+    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Search for slack, density and weight."
+)
+@click.argument("config", type=PATH)
+@click.option(
+    "--metric",
+    type=click.Choice(["kept", "perplexity"]),
+    default="kept",
+    show_default=True,
+    help="What to go by: figures of the weights, or texts of yours.",
+)
+@click.option("--text", type=PATH, metavar="FILE", help="For perplexity: a text in the language.")
+@click.option(
+    "--text-sft", type=PATH, metavar="FILE", help="And one of what the SFT model is to keep."
+)
+@numbers_option("--slack", "Slacks of the SFT model to try.  [0,0.05,0.1,0.15,0.2,0.3,0.4]")
+@numbers_option("--density", "Densities of all models to try.  [the config's]")
+@numbers_option("--weight", "Weights of the SFT model to try.  [the config's]")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="Let Optuna choose N, in their range."
+)
+@click.option("-o", "--output", type=PATH, help="Where the best config goes.  [CONFIG-tuned.yml]")
+@click.option("--study", type=PATH, help="What was tried is kept here.  [CONFIG-tune-METRIC.json]")
+@allow_unrelated
+@quiet
+@as_json
+@command
+def tune(  # noqa: PLR0913 - one per option
+    *,
+    config: Path,
+    metric: str,
+    text: Path | None,
+    text_sft: Path | None,
+    slack: tuple[float, ...],
+    density: tuple[float, ...],
+    weight: tuple[float, ...],
+    trials: int | None,
+    output: Path | None,
+    study: Path | None,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Search for slack, density and weight, and write the best config.
+
+    Candidates are merged in memory, several in one pass over the models, and none is written
+    to disk. `kept` looks at weights alone: it balances what is in the merge of the most
+    important parameters of both sides. `perplexity` runs each candidate on your own texts.
+    Neither is a measure of how well a model does a task.
+
+    Stop it at any time: the same command goes on from what was tried.
+
+    \b
+    Examples:
+      slack-ties tune merge_configs/bo.yml
+      slack-ties tune merge_configs/bo.yml --metric perplexity --text tibetan.txt
+      slack-ties tune merge_configs/bo.yml --slack 0,0.1,0.2 --density 0.4,0.6 --weight 1,1.25
+    """
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.explore.search import Search  # noqa: PLC0415 - heavy
+    from slack_ties.explore.tune import tune_config  # noqa: PLC0415 - heavy
+
+    search = Search(slack or Search.slack, density, weight, trials or 0)
+    found = tune_config(
+        config,
+        metric=metric,
+        search=search,
+        text=text,
+        text_sft=text_sft,
+        output=output,
+        study=study,
+        options=merge_options,
+        quiet=quiet,
+        allow_unrelated=allow_unrelated,
+    )
+    if as_json:
+        print_json(asdict(found))
+        return
+    if not quiet:
+        click.echo(f"{found.as_text()}\n\nPicture: {found.page}")
+    click.echo(found.config)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties merge {shlex.quote(str(found.config))} OUT", err=True)
+
+
+def _show_report(folder: Path) -> None:
+    from slack_ties.report.file import read_report  # noqa: PLC0415 - imports numpy
+    from slack_ties.report.terminal import summarise  # noqa: PLC0415
+
+    click.echo(f"{summarise(read_report(folder))}\n")
+
+
+def _show_and_exit(ctx: click.Context) -> None:
+    click.echo(ctx.get_help())
+    ctx.exit()

@@ -1,0 +1,226 @@
+"""What commands have in common: options of ours, and mergekit's own, loaded when one is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from slack_ties.config.choices import RECOMMENDED, Choices
+from slack_ties.licenses.known import Stated
+from slack_ties.recipe.check import DTYPES
+
+__all__ = [
+    "Numbers",
+    "allow_unrelated",
+    "as_json",
+    "choices",
+    "collection_option",
+    "license_options",
+    "numbers_option",
+    "public_option",
+    "quiet",
+    "report_option",
+    "timeout_option",
+    "update_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
+    """A number, or numbers by role or language: 0.5, or ct=1,sft=0.5."""
+
+    name = "numbers"
+
+    def __init__(self, *, share: bool = False) -> None:
+        """Take any number, or shares from 0 to 1 alone."""
+        self.share = share  # whether numbers are from 0 to 1
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | dict[str, float]:
+        """Return one number, or a mapping."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
+        try:
+            if "=" not in value:
+                numbers = {"": float(value)}
+            else:
+                pairs = [pair.partition("=") for pair in value.split(",")]
+                numbers = {key.strip(): float(number) for key, _, number in pairs}
+                if len(numbers) < len(pairs):
+                    self.fail(f"{value!r} names a role twice", param, ctx)
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
+        for number in numbers.values() if self.share else ():
+            if not 0 <= number <= 1:
+                self.fail(f"{number:g} is not in the range 0 to 1", param, ctx)
+        return numbers.get("", numbers)
+
+
+def choices(function: F) -> F:
+    """Add the options that choose models and parameters; they arrive as `choices`."""
+    recommended = {name: str(value).lower() for name, value in RECOMMENDED.items()}
+    numbers = functools.partial(click.option, multiple=True, metavar="NUMBER|ROLE=NUMBER")
+    model = functools.partial(click.option, metavar="MODEL")
+    options = [
+        model("--base", help="Base model: a folder or a Hub id."),
+        model(
+            "--ct",
+            multiple=True,
+            help="The base continually pre-trained on the language; one for each LANG.",
+        ),
+        model("--sft", multiple=True, help="The base instruction-tuned in English; one or more."),
+        numbers(
+            "--weight",
+            "--weights",
+            type=Numbers(),
+            help="Factor of all models' deltas, or of a role's (ct, sft) or a language's.  "
+            f"[{recommended['weight']}]",
+        ),
+        numbers(
+            "--density",
+            type=Numbers(share=True),
+            help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
+        ),
+        numbers(
+            "--slack",
+            type=Numbers(share=True),
+            help="Share that votes first, 0 to 1; a number alone is the SFT model's.  "
+            f"[{recommended['slack']}]",
+        ),
+        click.option(
+            "--normalize/--no-normalize",
+            default=None,
+            help=f"Divide by the sum of the weights added.  [{recommended['normalize']}]",
+        ),
+        click.option(
+            "--lambda",
+            "lambda_",
+            type=float,
+            metavar="NUMBER",
+            help=f"Factor of the merged delta.  [{recommended['lambda']}]",
+        ),
+        click.option(
+            "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
+        ),
+    ]
+
+    options.append(
+        click.option(
+            "--language-name",
+            metavar="NAME",
+            help="English name of a language outside the catalogue, for the card.",
+        )
+    )
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        names = [name for name in Choices.__dataclass_fields__ if name != "tokenizer"]
+        chosen = {name: kwargs.pop(name) for name in names}
+        for name in ("weight", "density", "slack"):
+            chosen[name] = _one_or_by_role(name, chosen[name])
+        for name in ("ct", "sft"):
+            chosen[name] = chosen[name] or None
+        return function(*args, choices=Choices(**chosen), **kwargs)
+
+    for option in reversed(options):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def _one_or_by_role(
+    name: str, given: tuple[float | dict[str, float], ...]
+) -> float | dict[str, float] | None:
+    """Return an option that may come several times as one number, or as a mapping."""
+    mappings = [value for value in given if isinstance(value, dict)]
+    if len(mappings) < len(given):
+        if len(given) > 1:
+            msg = f"--{name}: one number is of all; beside others write ROLE=NUMBER"
+            raise click.UsageError(msg)
+        return given[0]
+    return {key: number for mapping in mappings for key, number in mapping.items()} or None
+
+
+def numbers_option(flag: str, help_text: str) -> Callable[[F], F]:
+    """Return an option of several numbers: 0,0.1,0.2."""
+
+    def numbers(
+        _ctx: click.Context, _param: click.Parameter, value: str | None
+    ) -> tuple[float, ...]:
+        try:
+            return tuple(float(one) for one in value.split(",")) if value else ()
+        except ValueError:
+            msg = f"{value!r} is not a list of numbers as in 0,0.1,0.2"
+            raise click.BadParameter(msg) from None
+
+    return click.option(flag, metavar="NUMBER,...", callback=numbers, help=help_text)
+
+
+def license_options(function: F) -> F:
+    """Add the options that state a licence; they arrive as `license`, a `Stated` or None."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        named = [kwargs.pop(f"license_{name}") for name in ("name", "link")]
+        stated = kwargs.pop("license")
+        if any(named) and stated != "other":
+            msg = "--license-name and --license-link go with --license other"
+            raise click.UsageError(msg)
+        kwargs["license"] = Stated(stated, *(text or "" for text in named)) if stated else None
+        return function(*args, **kwargs)
+
+    options = [
+        click.option(
+            "--license",
+            metavar="ID",
+            help="The merged model's licence, as a Hub id such as llama2.  [by its parents']",
+        ),
+        click.option("--license-name", metavar="NAME", help="With --license other: its name."),
+        click.option(
+            "--license-link", metavar="URL", help="With --license other: its text, or LICENSE."
+        ),
+    ]
+    for option in reversed(options):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
+
+public_option = click.option(
+    "--public/--private",
+    default=False,
+    show_default="private",
+    help="Who may see the repository. One that is there is not changed in this.",
+)
+
+report_option = click.option(
+    "--report", is_flag=True, help="Say what is kept and what is lost: report.json, report.html."
+)
+
+update_option = click.option(
+    "--update", is_flag=True, help="Replace what is there, if it is not of the same recipe."
+)
+
+collection_option = click.option(
+    "--collection", default="", metavar="TITLE|SLUG", help="Add the model to a collection."
+)
+
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the Hub may be silent; ten times that for a commit.",
+)
+
+allow_unrelated = click.option(
+    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
+)

@@ -1,0 +1,329 @@
+"""The commands `card`, `publish` and `run`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, cli, command, prepare, print_json, say
+from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
+from slack_ties.cli.options import (
+    allow_unrelated,
+    as_json,
+    collection_option,
+    license_options,
+    public_option,
+    quiet,
+    report_option,
+    timeout_option,
+    update_option,
+)
+from slack_ties.cli.options import choices as choice_options
+from slack_ties.licenses.names import suggest_name
+from slack_ties.recipe.read import read_recipe
+from slack_ties.record import CONFIG_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mergekit.options import MergeOptions
+
+    from slack_ties.config.choices import Choices
+    from slack_ties.licenses.known import Stated
+    from slack_ties.licenses.resolve import Resolution
+    from slack_ties.publish.publish import Published
+
+__all__ = []
+
+
+@cli.command(short_help="Write the model card.")
+@click.argument("source", metavar="OUT", type=PATH)
+@click.option(
+    "--repo-id", metavar="OWNER/NAME", help="Where it will be published, for the example."
+)
+@license_options
+@click.option("--description", metavar="FILE", type=PATH, help="Your text about the model.")
+@click.option("--in-language", metavar="FILE", type=PATH, help="A paragraph in its language.")
+@click.option("--intended-use", metavar="FILE", type=PATH, help="What it is for, and not for.")
+@click.option("--contact", metavar="FILE", type=PATH, help="How to reach you.")
+@click.option(
+    "--eval-results", metavar="FILE", type=PATH, help="Results, in the Hub's .eval_results format."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep the old one."
+)
+@quiet
+@as_json
+@command
+def card(  # noqa: PLR0913 - one per option
+    *,
+    source: Path,
+    repo_id: str | None,
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    eval_results: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+    **texts: Path | None,
+) -> None:
+    """Write the model card of the merged model OUT: OUT/README.md, LICENSE and Notice.
+
+    Metadata, parents, licence, use, limits and how to repeat the merge follow from what is
+    known of it. Run it again whenever you like: your own texts stay, those given as files and
+    those typed between the comments of the card, and so do keys and tags that you add.
+
+    Given a config (.yml) instead, it prints the card that its merge would get.
+
+    \b
+    Examples:
+      slack-ties card tibetan
+      slack-ties card tibetan --description about.md --in-language about-bo.md
+      slack-ties card tibetan --license llama2 --repo-id ME/Llama-2-7b-Tibetan
+      slack-ties card merge_configs/bo.yml > bo.md
+    """
+    say(quiet=quiet)
+
+    from slack_ties.card.own_text import read_text_file  # noqa: PLC0415
+    from slack_ties.card.text import make_card  # noqa: PLC0415 - the Hub client
+    from slack_ties.card.write import resolve_for, write_card  # noqa: PLC0415 - the Hub client
+
+    if source.suffix in {".yml", ".yaml"}:
+        if license or eval_results or any(texts.values()):
+            msg = f"{source} is a config: of options only --repo-id goes with one"
+            raise click.UsageError(msg)
+        sys.stdout.buffer.write(str(make_card(read_recipe(source), repo_id=repo_id)).encode())
+        return
+    path = write_card(
+        source,
+        repo_id=repo_id,
+        license=license,
+        texts={
+            name.replace("_", "-"): read_text_file(file) for name, file in texts.items() if file
+        },
+        results=eval_results,
+        overwrite=overwrite,
+    )
+    found = resolve_for(source)
+    if as_json:
+        print_json(
+            {
+                "card": str(path),
+                "license": found.license.key if found.license else "",
+                "license_reasons": found.steps,
+                "license_problems": found.problems,
+                "warnings": found.warnings,
+                "duties": [asdict(one) for one in found.duties],
+            }
+        )
+        return
+    click.echo(path)
+    if quiet:
+        return
+    settled = "" if found.license else "not settled. "
+    click.echo(f"\nLicence: {settled}{found.reason}", err=True)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    click.echo(f"\nNext: read it, then: {_how_to_publish(source, found)}", err=True)
+
+
+def _how_to_publish(out: Path, found: Resolution) -> str:
+    """Return the command that publishes a model, with what its licence asks for."""
+    name = f"OWNER/{suggest_name('NAME', found.prefix)}"
+    flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
+    return f"slack-ties publish {shlex.quote(str(out))} {name}{flag}"
+
+
+@cli.command(short_help="Send a merged model to the Hub.")
+@click.argument("out", type=PATH)
+@click.argument("repo_id", metavar="REPO_ID")
+@public_option
+@license_options
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@update_option
+@click.option("--revision", default="", metavar="BRANCH", help="Publish to this branch.  [main]")
+@click.option("--pr", is_flag=True, help="Open a pull request, or go on with an open one.")
+@click.option("--tag", default="", metavar="NAME", help="Tag the commit.")
+@collection_option
+@click.option(
+    "--include", multiple=True, metavar="GLOB", help="Send these files too; may be repeated."
+)
+@timeout_option
+@click.option("--debug", is_flag=True, help="Show every request, and where an error was raised.")
+@quiet
+@as_json
+@command
+def publish(  # noqa: PLR0913 - one per option
+    *,
+    out: Path,
+    repo_id: str,
+    public: bool,
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    dry_run: bool,
+    update: bool,
+    revision: str,
+    pr: bool,
+    tag: str,
+    collection: str,
+    include: tuple[str, ...],
+    timeout: float,
+    debug: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Send the merged model OUT to the Hugging Face Hub as REPO_ID (OWNER/NAME).
+
+    It uses the token of `hf auth login`, or HF_TOKEN. A new repository is private unless you
+    say --public. All files go in one commit: until then the Hub shows what it showed before.
+    If anything stops it, type the same command again: it goes on from what was sent.
+
+    If the model's licence does not follow from its parents', it asks for --license; and it
+    refuses a name that a parent's licence does not allow, and says which would do.
+
+    \b
+    Examples:
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan --dry-run
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan
+      slack-ties publish tibetan ME/Llama-2-7b-Tibetan --public --tag v1
+      slack-ties publish tibetan SOMEBODY/Llama-2-7b-Tibetan --pr
+      slack-ties publish basque ME/Llama-3.1-8B-Basque --license llama3.1
+    """
+    say(quiet=quiet, debug=debug)
+
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415
+    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.publish.publish import plan_publish, publish_model  # noqa: PLC0415
+
+    to = Destination(repo_id, public, update, revision, pr, tag, collection)
+    retries = Retries.of(timeout)
+    if dry_run:
+        planned = plan_publish(out, to, license=license, include=include, retries=retries)
+        if as_json:
+            print_json(asdict(planned))
+        else:
+            click.echo(planned.as_text())
+        return
+    published = publish_model(out, to, license=license, include=include, retries=retries)
+    if as_json:
+        print_json(asdict(published))
+        return
+    click.echo(f"{published.url} at commit {published.commit}")
+    if published.collection:
+        click.echo(f"Collection: {published.collection}")
+    if not quiet:
+        click.echo(_what_now(published), err=True)
+
+
+def _what_now(published: Published) -> str:
+    """Return how a published model is loaded, verified and reused."""
+    name, revision = shlex.quote(published.repo_id), published.branch
+    at = "" if revision == "main" else f", revision={revision!r}"
+    load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"
+    here = name if revision == "main" else shlex.quote(f"{published.repo_id}@{published.commit}")
+    return (
+        f"\nLoad it:   {load}\n"
+        f"Check it:  slack-ties verify {here}\n"
+        f"Reuse it:  slack-ties recipes pull {here}"
+    )
+
+
+@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
+@click.argument("what", metavar="LANG|CONFIG|REPO_ID")
+@click.option("--out", required=True, type=PATH, help="New folder for the result.")
+@click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="Keep no weights here: send each file when it is merged, then delete it.",
+)
+@public_option
+@update_option
+@collection_option
+@timeout_option
+@license_options
+@choice_options
+@report_option
+@allow_unrelated
+@quiet
+@as_json
+@command
+def run(  # noqa: PLR0913 - one per option
+    *,
+    what: str,
+    out: Path,
+    publish: str | None,
+    stream: bool,
+    public: bool,
+    update: bool,
+    collection: str,
+    timeout: float,
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    choices: Choices,
+    report: bool,
+    allow_unrelated: bool,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """From a language to a model in one command: config, plan, merge, card, and publish.
+
+    LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
+    config; REPO_ID (OWNER/NAME) is a published model, whose recipe is run again.
+
+    \b
+    Examples:
+      slack-ties run bo --out tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan --stream
+      slack-ties run merge_configs/bo.yml --out tibetan --cuda
+      slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
+      slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
+    """
+    if (public or update or collection or stream) and not publish:
+        msg = "--stream, --public, --update and --collection go with --publish"
+        raise click.UsageError(msg)
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415
+    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.run import run_all  # noqa: PLC0415 - heavy
+
+    to = Destination(publish, public, update, collection=collection) if publish else None
+    result = run_all(
+        what,
+        out,
+        choices=choices,
+        options=merge_options,
+        quiet=quiet,
+        publish=to,
+        stream=stream,
+        license=license,
+        retries=Retries.of(timeout),
+        allow_unrelated=allow_unrelated,
+        report=report,
+    )
+    again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
+    again += result.record.flags() + (["--publish", publish] if publish else [])
+    again += (to.flags() if to else []) + ["--stream"] * stream
+    again += license.flags() if license else []
+    if as_json:
+        print_json({**asdict(result), "repeat": shlex.join(again)})
+        return
+    if not quiet:
+        click.echo(err=True)
+    click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
+    click.echo(f"Card:      {result.card}")
+    if result.published:
+        click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
+    if result.published and stream:
+        words = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
+        get = shlex.join([*words, "--local-dir", str(out)])
+        click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
+    click.echo(f"Repeat it: {shlex.join(again)}")
+    if not publish and not quiet:
+        from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already
+
+        click.echo(f"\nNext: {_how_to_publish(out, resolve_for(out))}", err=True)

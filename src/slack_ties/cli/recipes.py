@@ -1,0 +1,230 @@
+"""The commands `recipes search`, `recipes pull`, `recipes adapt` and `verify`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, Group, cli, command, prepare, print_json, print_table, say
+from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
+from slack_ties.cli.options import as_json, quiet
+from slack_ties.config.write import write_recipes
+from slack_ties.recipe.read import read_recipe
+
+if TYPE_CHECKING:
+    from mergekit.options import MergeOptions
+
+__all__ = ["search"]
+
+
+@cli.group(cls=Group, short_help="Find, fetch and adapt recipes of others.")
+def recipes() -> None:
+    """Recipes: what others merged, to be run again, verified, or adapted.
+
+    \b
+    Examples:
+      slack-ties recipes search --language bo
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan -o tibetan.yml
+      slack-ties recipes adapt tibetan.yml --language dz --ct ME/Llama-2-7b-dzongkha
+    """
+
+
+@recipes.command(short_help="List published recipes.")
+@click.option("--language", metavar="LANG", help="A language of the catalogue, or its code.")
+@click.option("--base", metavar="REPO_ID", help="Made from this model.")
+@click.option("--author", metavar="OWNER", help="Published by this user or organization.")
+@as_json
+@command
+def search(*, language: str | None, base: str | None, author: str | None, as_json: bool) -> None:
+    """List the models on the Hub that carry a recipe of slack-ties, the newest first.
+
+    \b
+    Examples:
+      slack-ties recipes search
+      slack-ties recipes search --language bo --base meta-llama/Llama-2-7b-hf
+    """
+    from slack_ties.sharing.search import search_recipes  # noqa: PLC0415 - imports the Hub client
+
+    found = search_recipes(language=language, base=base, author=author)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    if not found:
+        click.echo("No published recipe fits.", err=True)
+        return
+    rows = [("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")]
+    rows += [
+        (
+            one.repo_id,
+            " ".join(one.languages),
+            one.license,
+            one.modified,
+            str(one.downloads),
+            " ".join(one.bases) or "(folders of its author)",
+        )
+        for one in found
+    ]
+    print_table(rows)
+    click.echo(f"\nNext: slack-ties recipes pull {found[0].repo_id}", err=True)
+
+
+@recipes.command(short_help="Fetch a recipe from the Hub.")
+@click.argument("repo_id", metavar="REPO_ID[@REVISION]")
+@click.option("-o", "--output", type=PATH, help="The file to write.  [NAME.yml]")
+@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@quiet
+@as_json
+@command
+def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
+    """Fetch the recipe of a published model, by commit, checked. Nothing else is downloaded.
+
+    It may come from anybody and be of any mergekit method: what would make it slack_ties is
+    said. A recipe that names folders, or anything but models and how to merge them, is
+    refused.
+
+    \b
+    Examples:
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan
+      slack-ties recipes pull SOMEBODY/Llama-2-7b-Tibetan@v1 -o tibetan.yml
+    """
+    say(quiet=quiet)
+
+    from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the Hub client
+
+    pulled = pull_recipe(repo_id)
+    path = output or Path(f"{pulled.repo_id.rpartition('/')[2]}.yml")
+    write_recipes({path: pulled.recipe}, overwrite=overwrite)
+    if as_json:
+        print_json(
+            {
+                "config": str(path),
+                "repo_id": pulled.repo_id,
+                "commit": pulled.commit,
+                "method": pulled.recipe.method,
+                "models": pulled.recipe.models,
+                "changes": pulled.changes,
+            }
+        )
+        return
+    click.echo(path)
+    if quiet:
+        return
+    click.echo(f"\n{pulled.recipe.method} of {', '.join(pulled.recipe.models)}", err=True)
+    click.echo(f"from {pulled.repo_id} at commit {pulled.commit}", err=True)
+    if pulled.changes:
+        click.echo("\nTo make it slack_ties:", err=True)
+        for change in pulled.changes:
+            click.echo(f"  - {change}", err=True)
+    click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+
+
+@recipes.command(short_help="Make a recipe for another language.")
+@click.argument("config", metavar="FILE", type=PATH)
+@click.option("--language", metavar="LANG", required=True, help="A language, or its code.")
+@click.option("--ct", metavar="MODEL", required=True, help="The CT model of that language.")
+@click.option("--instead-of", metavar="MODEL", help="The model that it replaces.  [the CT model]")
+@click.option("--language-name", metavar="NAME", help="English name, if the catalogue has none.")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    help="The file to write.  [merge_configs/LANG.yml]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@quiet
+@as_json
+@command
+def adapt(  # noqa: PLR0913 - one per option
+    *,
+    config: Path,
+    language: str,
+    ct: str,
+    instead_of: str | None,
+    language_name: str | None,
+    output: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Turn the recipe FILE into one for another language: same base, same SFT, same values.
+
+    \b
+    Examples:
+      slack-ties recipes adapt tibetan.yml --language dz --ct ME/Llama-2-7b-dzongkha
+      slack-ties recipes adapt theirs.yml --language eu --ct ME/basque --instead-of THEM/finnish
+    """
+    from slack_ties.sharing.adapt import adapt_recipe  # noqa: PLC0415 - imports the Hub client
+
+    recipe = adapt_recipe(
+        read_recipe(config),
+        language=language,
+        ct=ct,
+        instead_of=instead_of,
+        language_name=language_name,
+    )
+    path = output or Path("merge_configs", recipe.where)
+    write_recipes({path: recipe}, overwrite=overwrite)
+    if as_json:
+        print_json({"config": str(path)})
+        return
+    click.echo(path)
+    if not quiet:
+        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+
+
+@cli.command(
+    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Make a published merge again, compare."
+)
+@click.argument("what", metavar="REPO_ID|DIR")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Keep the rebuilt model in this new folder.  [it is deleted]",
+)
+@click.option(
+    "--against",
+    type=PATH,
+    help="Compare with this folder, without merging again.",
+)
+@quiet
+@as_json
+@command
+def verify(  # noqa: PLR0913 - one per option
+    *,
+    what: str,
+    out: Path | None,
+    against: Path | None,
+    as_json: bool,
+    quiet: bool = False,
+    merge_options: MergeOptions | None = None,
+) -> None:
+    """Verify a published merge: make it again from its recipe and compare every tensor.
+
+    Files of the same checksum are not downloaded. Exit code 0 if all tensors have the same
+    bytes, 1 if not.
+
+    \b
+    Examples:
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan@v1 --out tibetan
+      slack-ties verify SOMEBODY/Llama-2-7b-Tibetan --against tibetan
+    """
+    if out and against:
+        msg = "--out keeps what is made, and with --against nothing is: choose one"
+        raise click.UsageError(msg)
+    quiet = prepare(merge_options, quiet=quiet)
+
+    from slack_ties.sharing.verify import verify_model  # noqa: PLC0415 - heavy
+
+    result = verify_model(what, out=out, against=against, options=merge_options, quiet=quiet)
+    if as_json:
+        print_json({**asdict(result), "same": result.same})
+    else:
+        click.echo(result.as_text())
+    if not result.same:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Make merge configs from the catalogue and from what a user chose."""

@@ -1,0 +1,146 @@
+"""Write merge configs: plain mergekit YAML, one per language. `slack-ties config` calls this."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from slack_ties.config.choices import RECOMMENDED, Choices, check_keys, chosen_settings, value_for
+from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
+from slack_ties.models.model_config import stored_dtype
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import FACTS_KEY, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from huggingface_hub import HfApi
+
+    from slack_ties.catalogue.languages import Language
+
+__all__ = ["finished", "look_at_choices", "make_config"]
+
+HEADER = """\
+# {title}
+#
+# A slack_ties merge of a base, its continually pre-trained model (CT) and its English
+# instruction-tuned model (SFT). Run it with either of
+#
+#   slack-ties run {file} --out OUT
+#   mergekit-yaml {file} OUT        (after: pip install slack-ties)
+#
+{note}# Everything under the last key, {key}, is for the model card; mergekit ignores it.
+
+"""
+
+
+def make_config(languages: str | Sequence[str], choices: Choices | None = None) -> Recipe:
+    """Return a merge config without writing it; `where` is its file name.
+
+    Args:
+        languages: A language, or several whose CT models are merged together.
+        choices: Models and parameters other than the catalogue's and the recommended ones.
+
+    Raises:
+        CatalogueError: A language is not in the catalogue.
+        RecipeError: A parameter is out of range, or the languages have no base in common.
+
+    """
+    choices = choices or Choices()
+    languages = [languages] if isinstance(languages, str) else list(languages)
+    triples = choose_triples(languages, choices)
+    base = triples[0].base
+    # Where a language has several models in one merge they count as one role.
+    inputs = {t.ct.id: ("ct", name, t.ct) for name, t in zip(languages, triples, strict=True)} | {
+        source.id: ("sft", "", source) for source in sft_models(triples, choices)
+    }
+    check_keys(choices, {"ct", "sft", *languages})
+    values = {**RECOMMENDED, **chosen_settings(choices)}
+    models = []
+    for model, (role, language, _) in inputs.items():
+        parameters = {
+            name: value_for(choices, name, role, language)
+            for name in ("weight", "density", "slack")
+        }
+        if not parameters["slack"]:
+            del parameters["slack"]
+        models.append({"model": model, "parameters": parameters})
+    extended = [t.ct.id for t in triples if t.extended]
+    data: dict[str, Any] = {
+        "merge_method": "slack_ties",
+        "base_model": base.id,
+        "models": models,
+        "parameters": {name: values[name] for name in ("normalize", "lambda")},
+        "out_dtype": choices.dtype or triples[0].dtype or None,
+        "tokenizer": choices.tokenizer or tokenizer_section(extended),
+        FACTS_KEY: facts_of(triples, inputs),
+    }
+    data = {key: value for key, value in data.items() if value is not None}
+    file = f"{'-'.join(triple.key for triple in triples)}.yml"
+    names = " and ".join(_title(triple.language) for triple in triples)
+    # What is said of the catalogue's models says nothing of others.
+    own = bool(choices.base or choices.ct or choices.sft)
+    unverified = (
+        "" if own else "; ".join(dict.fromkeys(t.unverified for t in triples if t.unverified))
+    )
+    title = ", ".join(filter(None, [names, triples[0].family]))
+    return finished(data, file, title, unverified=unverified)
+
+
+def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str = "") -> Recipe:
+    """Return data as a config of ours, with what it is and how it is run at its head."""
+    note = f"# Not verified on the Hub yet: {unverified}.\n#\n" if unverified else ""
+    text = HEADER.format(title=" ".join(title.split()), file=file, key=FACTS_KEY, note=note)
+    return parse_recipe(text + _yaml(dict(data)), where=file)
+
+
+def look_at_choices(
+    choices: Choices, languages: Sequence[str] = (), api: HfApi | None = None
+) -> Choices:
+    """Add what the chosen models themselves say: the base's type, and the tokenizer section.
+
+    Reads small files, on this disk or on the Hub; nothing if no model was chosen.
+
+    Raises:
+        SlackTiesError: A model is not there or cannot be had.
+
+    """
+    if not (choices.base or choices.ct or choices.sft):
+        return choices
+    from slack_ties.models.look import look_at_model  # noqa: PLC0415 - imports the client
+    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+    from slack_ties.tokenizer.section import choose_section  # noqa: PLC0415
+    from slack_ties.tokenizer.vocabulary import read_vocabulary  # noqa: PLC0415
+
+    triples = choose_triples(list(languages), choices)
+    roles = {t.base.id: "base" for t in triples}
+    roles |= {t.ct.id: "ct" for t in triples}
+    roles |= {source.id: "sft" for source in sft_models(triples, choices)}
+    folders = {name: look_at_model(*split_reference(name)[0], api=api).folder for name in roles}
+    words = {name: read_vocabulary(folder, name) for name, folder in folders.items()}
+    section = choose_section(words, roles)
+    dtype = stored_dtype(folders[triples[0].base.id]) if choices.base else None
+    return replace(
+        choices,
+        dtype=choices.dtype or dtype or None,
+        tokenizer=choices.tokenizer or (section.data if section else None),
+    )
+
+
+def _title(language: Language) -> str:
+    name = language.name or language.tag
+    return f"{name}, {language.endonym}" if language.endonym else name
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors: the same values may stand in two places."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        """Say that every value is written out."""
+        return True
+
+
+def _yaml(data: dict[str, Any]) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)

@@ -1,0 +1,1 @@
+"""Look at merges without writing a model: report, compare, tune."""

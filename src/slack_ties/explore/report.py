@@ -1,0 +1,97 @@
+"""Make a report of a merge. `slack-ties report` calls this."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import OutputError
+from slack_ties.recipe.read import read_recipe
+from slack_ties.record import CONFIG_FILE
+from slack_ties.report.describe import check_reportable, write_pages
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.report.report import Report
+
+__all__ = ["make_report"]
+
+
+def make_report(  # noqa: PLR0913 - all by name
+    what: str | Path,
+    folder: str | Path | None = None,
+    *,
+    options: MergeOptions | None = None,
+    quiet: bool = False,
+    allow_unrelated: bool = False,
+    pictures: bool = False,
+    api: HfApi | None = None,
+) -> tuple[Report, Path]:
+    """Read the models of a merge once, and write report.json and report.html about it.
+
+    Args:
+        what: A merge config, or a folder that was merged by one.
+        folder: Where to write: the merged folder itself if not given, and for a config a new
+            folder named after it, CONFIG-report.
+        options: mergekit's own, for example the device.
+        quiet: Without `options`: show no progress.
+        allow_unrelated: Compare models though their weights have nothing in common.
+        pictures: Write images/*.png too, for the model card; needs the extra `plot`.
+        api: The Hub client; the default one if not given.
+
+    Returns:
+        The report, and the folder it is in.
+
+    Raises:
+        RecipeError: The config is of another method, or cannot be read.
+        CheckpointError: A model is missing, damaged, not finite or does not fit the others.
+        OutputError: The report cannot be written.
+
+    """
+    what = Path(what).expanduser()
+    config = what
+    if what.is_dir():
+        config = what / CONFIG_FILE
+        if not config.is_file():
+            msg = f"{str(what)!r} holds no {CONFIG_FILE}, expected a merged model or a config"
+            raise OutputError(msg, hint="slack-ties report CONFIG")
+    recipe = read_recipe(config)
+    check_reportable(recipe)
+    folder = Path(folder).expanduser() if folder else None
+    folder = folder or (what if what.is_dir() else Path(f"{what.stem}-report"))
+    _check_folder(folder)
+    if pictures:
+        from slack_ties.report.pictures import check_plot  # noqa: PLC0415 - before anything is read
+
+        check_plot()
+
+    from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - which imports this module
+
+    report = merge_in_memory(
+        recipe,
+        folder,
+        options=options,
+        quiet=quiet,
+        allow_unrelated=allow_unrelated,
+        api=api,
+    )
+    write_pages(report, folder)
+    if pictures:
+        from slack_ties.report.pictures import draw_pictures  # noqa: PLC0415 - imports matplotlib
+
+        draw_pictures(report, folder)
+    return report, folder
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a place that cannot be written to, before models are read for it."""
+    if folder.exists() and not folder.is_dir():
+        msg = f"{str(folder)!r} is a file, expected a folder"
+        raise OutputError(msg, hint="choose another with -o")
+    there = next(one for one in (folder, *folder.resolve().parents) if one.is_dir())
+    if not os.access(there, os.W_OK | os.X_OK):
+        msg = f"cannot write to {str(there)!r}"
+        raise OutputError(msg, hint="choose another folder with -o")

@@ -1,0 +1,170 @@
+"""Merge and score the candidates of `tune`."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.explore.metrics import folder_of, geometric, harmonic, score_kept, tokenizer_of
+from slack_ties.explore.perplexity import Scorer, Text
+from slack_ties.explore.study import Result, Study, key_of
+from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
+from slack_ties.rule.collect import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from slack_ties.explore.search import Search
+
+__all__ = ["Trials", "with_values"]
+
+LOG = logging.getLogger("slack_ties")
+
+MOST_SLACK = 0.5  # Optuna looks no further: above it the SFT model decides nearly alone
+
+# Of the memory that is free, the share that candidates may take at a time.
+MEMORY = 0.4
+
+AT_ONCE = 8  # trials in a pass where memory is no limit: what an interruption can cost
+
+
+class Trials:
+    """One search: it asks the study first, and the models for what is not there."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        metric: str,
+        texts: Sequence[Text],
+        study: Study,
+        how: Mapping[str, Any],
+    ) -> None:
+        self.recipe, self.metric, self.texts = recipe, metric, texts
+        self.study, self.how = study, how
+        self.scorer: Scorer | None = None
+
+    def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+        """Try all of a grid, as many in one pass over the models as memory allows."""
+        left = [values for values in grid if key_of(values) not in self.study.results]
+        if len(left) < len(grid):
+            LOG.info(
+                "  %d of %d trials are in %s", len(grid) - len(left), len(grid), self.study.path
+            )
+        at_once = AT_ONCE if self.metric == "kept" else self._fit()
+        for start in range(0, len(left), at_once):
+            self._try(left[start : start + at_once], start, len(left))
+        return list(grid)
+
+    def by_optuna(self, search: Search) -> list[dict[str, float]]:
+        """Let Optuna choose, one trial after the other; what was tried is not tried again."""
+        import optuna  # noqa: PLC0415 - an extra
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        limits = {
+            name: (min(values), max(values))
+            for name in ("density", "weight")
+            if (values := getattr(search, name))
+        }
+        limits["slack"] = (0.0, MOST_SLACK)
+        # A seed: the same answers lead to the same questions, so a study can be taken up again.
+        asked = optuna.create_study(
+            direction="maximize" if self.metric == "kept" else "minimize",
+            sampler=optuna.samplers.TPESampler(seed=0),
+        )
+        tried: list[dict[str, float]] = [{}]
+        self.by_grid(tried)
+        for number in range(search.trials):
+            trial = asked.ask()
+            values = {
+                name: trial.suggest_float(name, low, high, step=0.01 if low < high else None)
+                for name, (low, high) in sorted(limits.items())
+            }
+            values = {name: round(value, 6) for name, value in values.items()}
+            if key_of(values) not in self.study.results:
+                self._try([values], number, search.trials)
+            asked.tell(trial, self.study.results[key_of(values)].score)
+            if values not in tried:
+                tried.append(values)
+        return tried
+
+    def _fit(self) -> int:
+        """Return how many candidates fit into memory beside the one that is run."""
+        import psutil  # noqa: PLC0415
+
+        from slack_ties.plan.make import plan_merge  # noqa: PLC0415 - imports the Hub client
+
+        plan = plan_merge(
+            self.recipe,
+            options=self.how["options"],
+            api=self.how["api"],
+            allow_unrelated=self.how["allow_unrelated"],
+        )
+        size = max(plan.parameters * 4, 1)  # at most float32
+        return max(1, int(MEMORY * psutil.virtual_memory().available / size) - 1)
+
+    def _try(self, batch: Sequence[dict[str, float]], done: int, total: int) -> None:
+        """Merge a batch in one pass over the models, and score each."""
+        from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
+
+        if not batch:
+            return
+        keep = self.metric == "perplexity"
+        trials = [Trial(values, keep=keep) for values in batch]
+        names = [key_of(values) for values in batch]
+        LOG.info(
+            "  trials %d to %d of %d: %s", done + 1, done + len(batch), total, "; ".join(names)
+        )
+        report = merge_in_memory(
+            self.recipe,
+            self.study.path.parent,
+            take=lambda name, tensor: _cast(trials, name, tensor) if keep else None,
+            trials=trials,
+            **self.how,
+        )
+        for trial in trials:
+            parts = self._perplexity(trial) if keep else score_kept(report, trial)
+            score = geometric(parts) if keep else harmonic(parts)
+            self.study.add(Result(trial.values, score, parts))
+            trial.tensors.clear()
+            LOG.info("  %s: %s %.4f", key_of(trial.values), self.metric, score)
+
+    def _perplexity(self, trial: Trial) -> dict[str, float]:
+        if self.scorer is None:
+            device = self.how["options"].device if self.how["options"] else "cpu"
+            base, words = (folder_of(one, self.how["api"]) for one in tokenizer_of(self.recipe))
+            self.scorer = Scorer(base, words, self.texts, device)
+        found = self.scorer.score(trial.tensors)
+        return dict(zip(("text", "text sft"), found, strict=False))
+
+
+def _cast(trials: Sequence[Trial], name: str, tensor: Any) -> None:
+    """Give each candidate the tensor in the type of the result, or what no method merges."""
+    for trial in trials:
+        trial.tensors[name] = trial.tensors.get(name, tensor).to(tensor.dtype).cpu()
+
+
+def with_values(recipe: Recipe, best: Result, metric: str) -> str:
+    """Return the text of a config with the values of a trial, and the roles that it goes by."""
+    import yaml  # noqa: PLC0415
+
+    data: dict[str, Any] = deepcopy(dict(recipe.data))
+    sft = recipe.models_of("sft")
+    for part in data["models"]:
+        name = reference(part["model"])
+        if name == recipe.base:
+            continue
+        parameters = part.setdefault("parameters", {})
+        for key, value in best.values.items():
+            if key == "density" or name in sft:
+                parameters[key] = value
+    if "slack" in best.values:
+        data["merge_method"] = "slack_ties"
+    if not recipe.facts.roles:  # slack 0 would leave nothing that tells the SFT model
+        facts = dict(data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
+        roles = {role: list(recipe.models_of(role)) for role in ("ct", "sft")}
+        data[FACTS_KEY] = {**facts, "roles": {k: v for k, v in roles.items() if v}}
+    head = (
+        f"# The best of `slack-ties tune` by {metric}: {key_of(best.values)} ({best.score:.6g})\n"
+    )
+    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

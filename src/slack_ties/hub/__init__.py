@@ -1,0 +1,1 @@
+"""How we talk to the Hub: timeouts, retries, errors in our words."""

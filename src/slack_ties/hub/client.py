@@ -1,0 +1,42 @@
+"""What the Hub client raises, and how it is asked."""
+
+from __future__ import annotations
+
+from huggingface_hub.errors import HfHubHTTPError
+
+__all__ = [
+    "API_TIMEOUT",
+    "CLIENT_ERRORS",
+    "LOGIN",
+    "BusyError",
+    "TransportError",
+    "api_is_offline",
+    "is_server_fault",
+]
+
+API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
+
+LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
+
+# httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
+# a connection is refused or breaks.
+TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+
+
+class BusyError(TransportError):  # type: ignore[misc, valid-type]
+    """The Hub is doing something else with a repository; the client would ask without end."""
+
+
+CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
+
+
+def is_server_fault(error: HfHubHTTPError) -> bool:
+    """Say whether the Hub is to blame or busy, so that asking again may help."""
+    return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP
+
+
+def api_is_offline() -> bool:
+    """Say whether HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants  # noqa: PLC0415 - read when it is imported
+
+    return bool(constants.HF_HUB_OFFLINE)

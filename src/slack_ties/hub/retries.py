@@ -1,0 +1,97 @@
+"""The retry policy: how long to wait for the Hub, and how often to ask again.
+
+The Hub client has no timeout for an API call or a commit, and retries only uploads and listings.
+Every call that is retried here can be done twice without harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from slack_ties.hub.client import BusyError, TransportError, is_server_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Retries"]
+
+LOG = logging.getLogger("slack_ties")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How long to wait for the Hub, and how often to ask again.
+
+    Example:
+        >>> retries = Retries(timeout=30)
+        >>> with timeouts(retries):
+        ...     info = retries.ask(lambda: api.model_info("me/model"))
+
+    """
+
+    timeout: float = 60.0  # seconds without a byte, in either direction
+    commit: float = 600.0  # seconds for the answer to a commit, in which the Hub checks files
+    tries: int = 4
+    first_wait: float = 1.0  # seconds; each wait is twice the one before it
+    longest_wait: float = 300.0  # seconds that a Retry-After is followed for
+
+    @classmethod
+    def of(cls, timeout: float) -> Retries:
+        """Return the policy for `--timeout SECONDS`."""
+        return cls(timeout, commit=10 * timeout, first_wait=min(cls.first_wait, timeout / 20))
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds before the last try, if the Hub does not say how many."""
+        return float(self.first_wait * 2 ** (self.tries - 1))
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Call, and call again if the Hub is busy or cannot be reached.
+
+        Raises:
+            Exception: What the last call raised, or the first that waiting cannot mend.
+
+        """
+        wait = self.first_wait
+        for left in range(self.tries - 1, 0, -1):
+            try:
+                return call()
+            except (TransportError, HfHubHTTPError) as error:
+                pause = self.pause(error, wait)
+                if pause is None:
+                    raise
+                LOG.warning("  %s; trying again in %.0f s (%d left)", _reason(error), pause, left)
+                time.sleep(pause)
+                wait *= 2
+        return call()
+
+    def pause(self, error: Exception, wait: float) -> float | None:
+        """Return the seconds to wait before the next try, or None if that would be no use."""
+        if isinstance(error, OfflineModeIsEnabled):
+            return None
+        if not isinstance(error, HfHubHTTPError):
+            return wait
+        if not is_server_fault(error):
+            return None
+        said = error.response.headers.get("Retry-After", "").strip()
+        if not said.isdigit():
+            return wait
+        return None if int(said) > self.longest_wait else max(wait, float(said))
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words what went wrong on the way to the Hub."""
+    if isinstance(error, BusyError):
+        return "the Hub is busy with that repository"
+    if isinstance(error, HfHubHTTPError):
+        return f"the Hub answered {error.response.status_code}"
+    kinds = {"Timeout": "the Hub did not answer in time", "Protocol": "the connection broke"}
+    name = type(error).__name__
+    return next((text for kind, text in kinds.items() if kind in name), "the Hub cannot be reached")

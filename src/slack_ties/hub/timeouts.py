@@ -1,0 +1,65 @@
+"""Give the Hub client the timeouts of our retry policy."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils import _http
+
+from slack_ties.hub.client import BusyError
+from slack_ties.hub.xet import told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slack_ties.hub.retries import Retries
+
+__all__ = ["timeouts"]
+
+
+@contextmanager
+def timeouts(retries: Retries) -> Iterator[None]:
+    """Give the Hub client the timeouts of a retry policy, as long as the block runs."""
+    inner = _http._GLOBAL_CLIENT_FACTORY  # noqa: SLF001 - the one to wrap, and to put back
+
+    def time_out(request: Any) -> None:
+        _time_out(request, retries)
+
+    def factory() -> Any:
+        client = inner()
+        client.timeout = retries.timeout
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks["request"], time_out],
+            "response": [*hooks["response"], _end_conflicts],
+        }
+        return client
+
+    set_client_factory(factory)
+    try:
+        with told(retries):
+            yield
+    finally:
+        set_client_factory(inner)
+
+
+def _time_out(request: Any, retries: Retries) -> None:
+    """Time out also what the client asks for without; wait longer for work on whole files."""
+    path = request.url.path
+    times = request.extensions.setdefault("timeout", {})
+    for part in ("connect", "read", "write", "pool"):
+        if times.get(part) is None:  # as for listings
+            times[part] = retries.timeout
+    if request.method == "POST" and ("/commit/" in path or "complete" in path):
+        times["read"] = max(retries.commit, retries.timeout)
+
+
+def _end_conflicts(response: Any) -> None:
+    """End what the client would repeat without a pause or an end: making a repository."""
+    if response.status_code == 409 and response.request.url.path.endswith("/repos/create"):  # noqa: PLR2004
+        response.read()
+        if "conflicting operation" in response.text:
+            msg = "another operation on the repository is in progress"
+            raise BusyError(msg)

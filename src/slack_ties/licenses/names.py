@@ -1,0 +1,45 @@
+"""Names of repositories: some licences ask for a name that begins with theirs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import HubError
+
+if TYPE_CHECKING:
+    from slack_ties.licenses.resolve import Resolution
+
+__all__ = ["check_repo_name", "suggest_name"]
+
+LONGEST_NAME = 96  # of a repository on the Hub
+
+
+def check_repo_name(repo_id: str, resolution: Resolution) -> None:
+    """Refuse a repository name that a parent's licence does not allow.
+
+    Raises:
+        HubError: Names the rule, and a name that would do.
+
+    """
+    owner, _, name = repo_id.rpartition("/")
+    for one in resolution.duties:
+        if one.prefix and not _begins(name, one.prefix):
+            msg = f"{repo_id!r}: the name of a model made from one under the {one.name} has to "
+            msg += f"begin with {one.prefix!r} ({one.source})"
+            better = "/".join(filter(None, [owner, suggest_name(name, resolution.prefix)]))
+            raise HubError(msg, hint=f"publish it as {better}")
+
+
+def suggest_name(name: str, prefix: str) -> str:
+    """Return a repository name like `name` that begins with `prefix`: Llama-bo for bo."""
+    if not prefix or _begins(name, prefix):
+        return name
+    first = prefix.replace(" ", "-")
+    word = re.escape(prefix.partition(" ")[0])
+    rest = re.sub(rf"^{word}[-_.]*|[-_.]+{word}$", "", name, flags=re.IGNORECASE)
+    return f"{first}-{rest}"[:LONGEST_NAME].rstrip("-._")
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return bool(re.match("[-_. ]?".join(map(re.escape, prefix.split())), name))

@@ -1,0 +1,213 @@
+"""Which licence a merged model has, and what its parents' licences ask of whoever publishes it.
+
+`slack-ties plan`, `card` and `publish` call this. The rules are the licences' own, as
+`licenses.toml` reads them; where they leave a choice, the strictest of them is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slack_ties.licenses.known import (
+    JOINED,
+    UNNAMED,
+    License,
+    Stated,
+    find_license,
+    hub_licenses,
+    parts_of,
+)
+from slack_ties.licenses.parties import Party, catalogue_by_id, list_parties
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slack_ties.record import Parent
+
+__all__ = ["Resolution", "resolve_license"]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The licence of a merged model, and why."""
+
+    license: Stated | None  # None: it has to be stated by whoever made the model
+    steps: tuple[str, ...]  # the reason for each step, in sentences
+    problems: tuple[str, ...]  # what keeps it from being known
+    warnings: tuple[str, ...]  # parents that call themselves otherwise than they are
+    duties: tuple[License, ...]  # the licences whose conditions are to be met
+    chosen: bool = False  # whether it was stated, against what follows from the parents
+    suggestion: str = ""  # what would do if only those parents counted whose licence is known
+
+    @property
+    def reason(self) -> str:
+        """All of the reasons in one text."""
+        return " ".join(self.steps + (() if self.license else self.problems))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """license, license_name and license_link, as the Hub takes them."""
+        if not self.license:
+            return {}
+        named = {"license_name": self.license.name, "license_link": self.license.link}
+        return {"license": self.license.id, **{key: text for key, text in named.items() if text}}
+
+    @property
+    def display(self) -> tuple[str, ...]:
+        """The words that have to be displayed."""
+        return tuple(dict.fromkeys(one.display for one in self.duties if one.display))
+
+    @property
+    def prefix(self) -> str:
+        """The words that the model's name has to begin with; the longest, if there are several."""
+        return max((one.prefix for one in self.duties), key=len, default="")
+
+
+def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> Resolution:
+    """Return the licence of a model merged from `parents`.
+
+    Args:
+        parents: With the licences that their cards state, or the config.
+        stated: What whoever made the model states. It is followed, whatever the parents say;
+            their conditions stay among the duties.
+
+    """
+    parties = list(list_parties(parents))
+    warnings: list[str] = []
+    problems: list[str] = []
+    found: dict[str, list[str]] = {}  # licence -> whose
+    for party in parties:
+        _take(party, parties, found, problems, warnings)
+    terms = [one for name in found if (one := find_license(name))]
+    all_state = all(party.license == name for party in parties for name in found)
+    license_id, step = _combined(terms, found, stated=all_state) if terms else ("", "")
+    suggestion = license_id
+    if problems:
+        license_id = ""
+    elif terms and not license_id:
+        problems.append(step)
+    steps = [step] if license_id else []
+    license_ = _as_stated(license_id) if license_id else None
+    chosen = bool(stated and (license_ is None or stated.key != license_.key))
+    if stated and chosen:
+        by_parents = f"By the parents' licences it would be {license_id}." if license_id else ""
+        steps = [f"{stated.key}, as stated by whoever made this model.", by_parents, *problems]
+        license_ = stated
+        terms += [one for one in parts_of(stated.key) if one not in terms]
+    return Resolution(
+        license_,
+        tuple(filter(None, steps)),
+        tuple(problems),
+        tuple(warnings),
+        tuple(terms),
+        chosen,
+        suggestion,
+    )
+
+
+def _take(
+    party: Party,
+    parties: list[Party],
+    found: dict[str, list[str]],
+    problems: list[str],
+    warnings: list[str],
+) -> None:
+    """Enter the licences that hold for one party, or what keeps them from being known."""
+    own = find_license(party.license)
+    # Whatever it says of itself, the terms of what it was made from may stay with it.
+    known = {name.lower(): license_ for name, license_ in catalogue_by_id().items()}
+    known |= {one.name.lower(): one.license for one in parties}  # the Hub's ids ignore case
+    above = {
+        one.id: (name, one)
+        for name in reversed(party.origins)
+        if name.lower() != party.name.lower()
+        if (one := find_license(known.get(name.lower(), ""))) and one.binding
+    }
+    if not party.license or party.license in UNNAMED:
+        what = "states no licence" if not party.license else f"states only {party.license}"
+        stays = [f"the terms of {name} ({one.id}) stay" for name, one in above.values()]
+        hint = f"; {_and(stays)} with it in any case" if above else ""
+        problems.append(f"{party.name} {what}{hint}.")
+    elif own is None:
+        problems.append(
+            f"{party.name} is under {party.license}, whose terms are not known here: read them."
+        )
+    elif above and not own.binding:
+        warnings.extend(
+            f"{party.name} calls itself {own.id}, but was made from {name}, "
+            f"whose licence {one.id} stays with everything made from it ({one.name}, "
+            f"{one.source}): its terms are followed"
+            for name, one in above.values()
+        )
+        own = None
+    for name, one in [*(value for value in above.values()), (party.name, own)]:
+        if one:
+            whose = found.setdefault(one.id, [])
+            holder = party.name if one is own or name in {p.name for p in parties} else name
+            whose += [holder] * (holder not in whose)
+
+
+def _combined(
+    terms: list[License], found: Mapping[str, list[str]], *, stated: bool
+) -> tuple[str, str]:
+    """Return the one licence that meets all terms and why; or nothing and why there is none."""
+    none = [one for one in terms if one.derivatives == "none"]
+    if none:
+        whose = _and(found[none[0].id])
+        return "", f"{whose}: {none[0].id} lets nobody share what is made from it."
+    if len(terms) == 1:
+        whose = "every parent" if stated else "all that it was made from"
+        return terms[0].id, f"{terms[0].id}, the licence of {whose}."
+    binding = [one for one in terms if one.binding]
+    free = sorted((one for one in terms if not one.binding), key=lambda one: (-one.rank, one.id))
+    if len(binding) > 1:
+        return _bound_together(binding)
+    return _bound_by(binding[0] if binding else None, free, found)
+
+
+def _bound_by(
+    one: License | None, free: list[License], found: Mapping[str, list[str]]
+) -> tuple[str, str]:
+    """Return a licence beside which the others ask for no more than notices."""
+    others = _and([other.id for other in (free if one else free[1:])])
+    allow = f"{others} {'allow' if ' and ' in others else 'allows'} other terms for it."
+    if one is None:
+        return free[0].id, f"{free[0].id}, which asks for most among the parents' licences; {allow}"
+    if bad := [other.id for other in free if other.id in one.not_with]:
+        return "", f"{one.id} and {bad[0]} cannot both be met in one work."
+    stays = "which whatever is made from it has to have" if one.derivatives == "same" else ""
+    stays = stays or "whose terms stay with whatever is made from it"
+    whose = _and(found[one.id])
+    return one.id, f"{one.id}, the licence of {whose}, {stays} ({one.source}); {allow}"
+
+
+def _bound_together(binding: list[License]) -> tuple[str, str]:
+    """Return what meets several licences whose terms all stay with the model."""
+    ids = _and([one.id for one in binding])
+    commons = [one for one in binding if one.id.startswith("cc-by-nc-")]
+    others = [one for one in binding if one not in commons]
+    alike = [one for one in commons if one.derivatives == "same"]
+    if not others and len(alike) <= 1:
+        # Attribution and no commercial use are parts of each; sharing alike decides.
+        one = alike[0] if alike else max(commons, key=lambda one: one.id)
+        return one.id, f"{one.id}, which contains the terms of {ids}."
+    if [one.derivatives for one in others] == ["bound"] and not alike and len(commons) == 1:
+        (first,) = others
+        return f"{first.id}{JOINED}{commons[0].id}", (
+            f"{ids}, both: the terms of {first.id} stay with the model ({first.source}), and so "
+            f"does the ban of commercial use of {commons[0].id} ({commons[0].source})."
+        )
+    return "", f"The terms of {ids} all stay with the model, and no one licence meets them."
+
+
+def _as_stated(license_id: str) -> Stated:
+    if license_id in hub_licenses():
+        return Stated(license_id)
+    found = find_license(license_id)
+    return Stated("other", license_id, found.link if found else "LICENSE")
+
+
+def _and(names: list[str]) -> str:
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,1 @@
+"""Run a merge: models in, one model folder out."""

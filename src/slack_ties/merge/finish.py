@@ -1,0 +1,192 @@
+"""What a merged model needs beside its weights: config, tokenizer, chat, a proof of loading."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import CheckpointError
+from slack_ties.models.header import Header, main_type
+from slack_ties.models.model_config import model_config
+from slack_ties.recipe.recipe import reference
+from slack_ties.tensors.known import know
+from slack_ties.tensors.result import layers_of_result
+from slack_ties.tensors.result_config import Changes, write_config
+from slack_ties.tokenizer.chat import adopt_chat, translate_ids
+from slack_ties.tokenizer.files import carry_over, has_tokenizer, readable_by_all
+from slack_ties.tokenizer.templates import named_template, read_template, set_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mergekit.options import MergeOptions
+
+    from slack_ties.merge.engine import Merged
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.recipe.recipe import Recipe
+    from slack_ties.tensors.layout import Layout
+    from slack_ties.tensors.origin import Known
+
+__all__ = ["complete_model", "prove_loading", "what_is_not_loaded"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+def complete_model(  # noqa: PLR0913 - all by name
+    work: Path,
+    merged: Merged,
+    headers: Mapping[str, Header],
+    *,
+    recipe: Recipe,
+    layout: Layout,
+    base_config: Mapping[str, Any],
+    snapshots: Mapping[str, list[Snapshot]],
+    options: MergeOptions,
+) -> None:
+    """Write config and tokenizer beside merged weights, and prove that the model can be loaded.
+
+    Args:
+        work: The folder that holds the weights.
+        merged: What mergekit wrote.
+        headers: Of the weights.
+        recipe: Of the merge.
+        layout: The tensors of the result.
+        base_config: The base's config.json.
+        snapshots: Where the models are.
+        options: mergekit's own.
+
+    Raises:
+        CheckpointError: The weights are not those that were planned, or cannot be loaded.
+        OSError: A file cannot be written.
+
+    """
+    first = recipe.base or recipe.models[0]
+    base = snapshots[first][0].path
+    _check_names(merged, headers)
+    write_config(base_config, _changes(recipe, layout, headers), work)
+    copied = options.copy_tokenizer and merged.tokenizer is None and has_tokenizer(base)
+    carry_over(base, work, base_config, tokenizer=copied)
+    if merged.tokenizer is not None:
+        merged.tokenizer.save_pretrained(work)
+    if has_tokenizer(work):
+        if merged.tokenizer is not None:
+            translate_ids(work, base)
+        readable_by_all(work, base if copied else _source_of_tokenizer(recipe, snapshots, base))
+        _set_chat_template(recipe, snapshots, work)
+        _adopt_chat(recipe, work, snapshots)
+    prove_loading(work, headers, "merged model", unread=layout.unread)
+
+
+def prove_loading(
+    folder: Path, headers: Mapping[str, Header], name: str, *, unread: tuple[str, ...] = ()
+) -> None:
+    """Refuse a model of which transformers would make up weights, or leave some unread.
+
+    Args:
+        folder: Holds config.json.
+        headers: Of the model's weights.
+        name: What to call it in errors.
+        unread: Tensors that transformers leaves unread in the base as well.
+
+    Raises:
+        CheckpointError: Says what is missing, or left over.
+
+    """
+    config = model_config(folder, name)
+    known = know(name, config, headers)
+    if known is None:
+        kind = str(config["architectures"][0])
+        LOG.info("  transformers has no class %s: that it loads cannot be proved here", kind)
+        return
+    if problem := _what_is_made_up(known, headers):
+        msg = f"the {name} cannot be loaded as it is: {problem}"
+        raise CheckpointError(msg, hint="please report this, with the config")
+    becomes = known.origins(headers)
+    if left := [one for one in headers if one not in becomes and one not in unread]:
+        msg = f"the {name} holds {left[0]!r}, which transformers would not read"
+        raise CheckpointError(msg, hint="please report this, with the config")
+
+
+def what_is_not_loaded(folder: Path, headers: Mapping[str, Header], name: str) -> str:
+    """Return what transformers would make up if it loads a model; nothing if it is whole.
+
+    Arguments as for `prove_loading`.
+
+    Raises:
+        CheckpointError: Its config cannot be read.
+
+    """
+    known = know(name, model_config(folder, name), headers)
+    return _what_is_made_up(known, headers) if known else ""
+
+
+def _what_is_made_up(known: Known, headers: Mapping[str, Header]) -> str:
+    proof = known.prove(headers)
+    first = f"{proof.missing[0]!r} is missing" if proof.missing else ""
+    return proof.wrong or first
+
+
+def _check_names(merged: Merged, headers: Mapping[str, Header]) -> None:
+    """Compare what came out with what went in."""
+    lost = sorted(merged.tensors - headers.keys())
+    new = sorted(headers.keys() - merged.tensors)
+    if lost or new:
+        what = f"lacks {lost[0]!r}" if lost else f"holds {new[0]!r}, which nobody merged"
+        msg = f"the merged model {what}"
+        raise CheckpointError(msg, hint="please report this, with the config")
+
+
+def _changes(recipe: Recipe, layout: Layout, headers: Mapping[str, Header]) -> Changes:
+    rows = None
+    for name, axis in layout.vocabulary.items():
+        before = layout.tensors[name].shape
+        if name in headers and headers[name].shape[axis] != before[axis]:
+            rows = (before[axis], headers[name].shape[axis])
+    layers = layers_of_result(recipe)
+    return Changes(main_type(headers), rows, layers, untied=layout.untied)
+
+
+def _source_of_tokenizer(
+    recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], base: Path
+) -> Path:
+    """Return the folder of the model that a tokenizer section takes the tokenizer of."""
+    section = recipe.data.get("tokenizer") or {}
+    source = section.get("source") or recipe.data.get("tokenizer_source")
+    found = snapshots.get(reference(source))
+    return found[0].path if found else base
+
+
+def _set_chat_template(recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], work: Path) -> None:
+    """Take the template that the config names: one of mergekit's, one itself, or the commonest."""
+    told = recipe.data.get("chat_template")
+    if not told:
+        return
+    template = str(told)
+    if told == "auto":
+        there = [read_template(part.path) for found in snapshots.values() for part in found[:1]]
+        counts = Counter(one.strip() for one in there if one.strip())
+        template = counts.most_common(1)[0][0] if counts else ""
+    elif "{" not in template:
+        template = named_template(template) or ""
+    if template:
+        set_template(work, template)
+
+
+def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
+    """Take chat template and special tokens from the first SFT model."""
+    for name in recipe.models_of("sft")[:1]:
+        model, *adapters = (part.path for part in snapshots[name])
+        try:
+            taken = adopt_chat(
+                work,
+                model,
+                template=not recipe.data.get("chat_template"),
+                adapter=adapters[0] if adapters else None,
+            )
+        except (CheckpointError, OSError) as error:  # no odd file is worth a finished merge
+            LOG.warning("  nothing is taken from the tokenizer of %s: %s", name, error)
+            return
+        if taken:
+            LOG.info("  taken from %s: %s", name.partition("@")[0], ", ".join(taken))

@@ -1,0 +1,93 @@
+"""Merge in memory, tensor by tensor, without a model on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slack_ties.files import nearest_folder
+from slack_ties.merge.inputs import find_all
+from slack_ties.merge.options import DEFAULTS
+from slack_ties.merge.ready import ready_to_merge
+from slack_ties.recipe.read import read_recipe
+from slack_ties.recipe.recipe import Recipe
+from slack_ties.report.describe import as_slack_ties, check_reportable, describe
+from slack_ties.rule.collect import Collector, Trial, collecting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.report.report import Report
+
+__all__ = ["make_collector", "merge_in_memory"]
+
+
+def merge_in_memory(  # noqa: PLR0913 - all by name
+    config: str | Path | Recipe,
+    near: Path,
+    *,
+    take: Callable[[str, torch.Tensor], None] | None = None,
+    trials: Sequence[Trial] = (),
+    options: MergeOptions | None = None,
+    quiet: bool = False,
+    allow_unrelated: bool = False,
+    api: HfApi | None = None,
+) -> Report:
+    """Merge in memory, a tensor at a time, write no model, and return the report of it.
+
+    Args:
+        config: A merge config of `slack_ties` or `ties`, or the path of one.
+        near: A folder in or beside which there is room, if models have adapters.
+        take: Called with the name of each merged tensor and the tensor.
+        trials: What else to make of the same tensors.
+        options: As for `merge_models`, as are the others.
+        quiet: Without `options`: show no progress.
+        allow_unrelated: Merge models though their weights have nothing in common.
+        api: The Hub client; the default one if not given.
+
+    Raises:
+        SlackTiesError: As for `merge_models`; or the method is another one.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    check_reportable(recipe)
+    recipe, snapshots, _ = find_all(
+        recipe, None, options=options, api=api, allow_unrelated=allow_unrelated
+    )
+
+    from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
+
+    from slack_ties.merge import engine  # noqa: PLC0415
+
+    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    there = near if near.is_dir() else nearest_folder(near)
+    collector = make_collector(recipe, snapshots, trials)
+    with (
+        ready_to_merge(
+            as_slack_ties(recipe), there / "report", options, snapshots, out=near
+        ) as ready,
+        collecting(collector),
+    ):
+        for name, tensor in engine.merge_tensors(
+            ready.config, ready.prepared.layout, options, modules=ready.modules
+        ):
+            if take:
+                take(name, tensor)
+    return describe(recipe, collector)
+
+
+def make_collector(
+    recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], trials: Sequence[Trial] = ()
+) -> Collector:
+    """Return what counts for a report: by the folders in which mergekit finds the models."""
+    folders = {
+        tuple(str(part.path) for part in found): name
+        for name, found in snapshots.items()
+        if name != recipe.base
+    }
+    return Collector(folders, recipe.models_of("sft"), trials)

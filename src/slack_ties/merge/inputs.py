@@ -1,0 +1,110 @@
+"""Check everything before a merge, then find or download the models."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import OutputError, SlackTiesError
+from slack_ties.merge.options import traced_options
+from slack_ties.models.headers import read_headers
+from slack_ties.plan.make import plan_merge
+from slack_ties.wording import size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.models.header import Header
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["find_all"]
+
+LOG = logging.getLogger("slack_ties")
+
+ON_CPU = "leave the device options out: the CPU does it too"
+
+
+def find_all(  # noqa: PLR0913 - all by name
+    recipe: Recipe,
+    out: Path | None,
+    *,
+    options: MergeOptions | None,
+    api: HfApi | None,
+    allow_unrelated: bool,
+    streamed: bool = False,
+) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
+    """Check all that can be, and return the pinned recipe, and its models on this disk.
+
+    Without `out` nothing is to be written, and no room is asked for.
+    """
+    if options:
+        _check_options(options, streamed=streamed)
+    for name in recipe.models:
+        LOG.info("  %-5s %s", recipe.role(name) or "model", name)
+    plan = plan_merge(
+        recipe,
+        out=out,
+        options=options,
+        api=api,
+        allow_unrelated=allow_unrelated,
+        streamed=streamed,
+    )
+    if out is None:
+        errors = tuple(e for e in plan.errors if not isinstance(e, OutputError))
+        plan = replace(plan, errors=errors)
+    plan.check()
+    for warning in plan.warnings:
+        LOG.warning("  %s", warning)
+    if out is not None:
+        what = "what is not sent yet takes up to" if streamed else "the merged model takes"
+        LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
+    recipe = plan.pinned(traced_options(options) if options else {})
+    snapshots = _find_models(recipe, api, options)
+    headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
+    return recipe, snapshots, headers
+
+
+def _find_models(
+    recipe: Recipe, api: HfApi | None, options: MergeOptions | None
+) -> dict[str, list[Snapshot]]:
+    """Return where each model is on this disk, and after it its LoRA adapter if it has one."""
+    from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
+    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+
+    found: dict[str, list[Snapshot]] = {}
+    for name in recipe.models:
+        found[name] = [
+            find_model(
+                path,
+                revision,
+                api=api,
+                cache=options.transformers_cache if options else None,
+                code=bool(options and options.trust_remote_code),
+            )
+            for path, revision in split_reference(name)
+        ]
+    return found
+
+
+def _check_options(options: MergeOptions, *, streamed: bool) -> None:
+    """Refuse a device that is not here, and files that are not streamed, before any work."""
+    import torch  # noqa: PLC0415 - whoever made `options` has imported it
+
+    if streamed and not options.safe_serialization:
+        msg = "--stream sends safetensors files, --no-safe-serialization makes others"
+        raise SlackTiesError(msg, hint="leave --no-safe-serialization out")
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"device {options.device!r} cannot be used here: {reason}"
+        raise SlackTiesError(msg, hint=ON_CPU) from None
+    if options.multi_gpu and not torch.accelerator.is_available():
+        msg = "--multi-gpu: there is no GPU here, or this build of torch cannot use it"
+        raise SlackTiesError(msg, hint=ON_CPU)

@@ -1,0 +1,50 @@
+"""What is recorded of a merge: its parents and the checksums of its files."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from slack_ties.files import sha256
+from slack_ties.licenses.known import NAME
+from slack_ties.models.parent_card import license_files
+from slack_ties.record import Parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["checksums", "parent_of"]
+
+
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files; they were written a moment ago, and are read from memory."""
+    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing does not hold Python's lock
+        listed = sorted(names)
+        sums = pool.map(sha256, (folder / name for name in listed))
+        return dict(zip(listed, sums, strict=True))
+
+
+def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
+    """Return what is recorded of one merged model."""
+    model, *adapters = found
+    return Parent(
+        name,
+        role=recipe.role(name),
+        commits=tuple(part.commit for part in found),
+        license=model.card.license or _license_of(recipe, name),
+        adapter_license=adapters[0].card.license if adapters else "",
+        made_from=tuple(dict.fromkeys(name for part in found for name in part.card.made_from)),
+        datasets=tuple(dict.fromkeys(name for part in found for name in part.card.datasets)),
+        texts=license_files(model.path),
+        adapter_texts=license_files(adapters[0].path) if adapters else (),
+    )
+
+
+def _license_of(recipe: Recipe, name: str) -> str:
+    """Return the licence that the config states for a model, if it is the name of one."""
+    stated = recipe.facts.licenses.get(name, "")
+    return stated if NAME.fullmatch(stated) else ""

@@ -1,0 +1,184 @@
+"""Run a merge config: models in, one model folder out, whole or not at all.
+
+`slack-ties merge` calls this. The merging is mergekit's `run_merge`; around it everything
+that can be known beforehand is checked, and the result appears under its name only when
+it is complete. While weights are merged nothing calls the network.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.files import mode_of_new_files
+from slack_ties.merge.finish import complete_model
+from slack_ties.merge.in_memory import make_collector
+from slack_ties.merge.inputs import find_all
+from slack_ties.merge.made import checksums, parent_of
+from slack_ties.merge.options import DEFAULTS, how_it_runs, traced_options
+from slack_ties.merge.output import check_output, keep_weights, work_place
+from slack_ties.merge.ready import ready_to_merge
+from slack_ties.models.header import main_type
+from slack_ties.models.headers import read_weight_headers
+from slack_ties.models.model_config import model_config
+from slack_ties.recipe.pin import PACKAGES
+from slack_ties.recipe.read import read_recipe
+from slack_ties.recipe.recipe import Recipe
+from slack_ties.record import CONFIG_FILE, MergeRecord, write_record
+from slack_ties.report.describe import check_reportable, describe, write_pages
+from slack_ties.rule.collect import Collector, collecting
+from slack_ties.tokenizer.files import has_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.merge.engine import Merged
+    from slack_ties.merge.receiver import Receiver, Sent, Streaming
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.tensors.layout import Layout
+
+__all__ = ["merge_models"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+def merge_models(  # noqa: PLR0913 - all by name
+    config: str | Path | Recipe,
+    out: str | Path,
+    *,
+    options: MergeOptions | None = None,
+    quiet: bool = False,
+    allow_unrelated: bool = False,
+    ahead: Receiver | None = None,
+    stream: Streaming | None = None,
+    report: bool = False,
+    api: HfApi | None = None,
+) -> MergeRecord:
+    """Merge the models of `config` into the new folder `out`.
+
+    What `plan_merge` finds wrong is an error before the first weight is downloaded.
+
+    Args:
+        config: A merge config, or the path of one. Models are local folders or Hub ids.
+        out: A folder that is not there or empty. It holds the whole result afterwards, or
+            nothing if the merge fails or is stopped.
+        options: mergekit's own, for example the device; its defaults and `DEFAULTS` if not
+            given.
+        quiet: Without `options`: show no progress.
+        allow_unrelated: Merge models though their weights have nothing in common.
+        ahead: Sends weight files to the Hub while others are merged.
+        stream: Sends them and keeps none: the result is in its folder then, without weights,
+            and `out` is not made.
+        report: Count what was kept and lost on the way, and put report.json and report.html
+            into `out`. For `slack_ties` alone.
+        api: The Hub client; the default one if not given.
+
+    Returns:
+        What was merged, also stored in `out` as slack_ties.json, beside mergekit_config.yml:
+        the config with the models of the Hub pinned to their commits.
+
+    Raises:
+        RecipeError: The config cannot be read, or says something that cannot be done.
+        CheckpointError: A model is missing, damaged, not finite or does not fit the others.
+        OutputError: The result cannot be written.
+        HubError: A model cannot be had from the Hub.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    if report:
+        check_reportable(recipe, merged=True, streamed=bool(stream))
+    out = Path(out).expanduser()
+    check_output(out)
+    out = out.resolve()  # what a link leads to is what takes the result
+    recipe, snapshots, headers = find_all(
+        recipe,
+        out,
+        options=options,
+        api=api,
+        allow_unrelated=allow_unrelated,
+        streamed=bool(stream),
+    )
+
+    from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
+
+    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    types = {str(recipe.data.get("dtype") or main_type(tensors)) for tensors in headers.values()}
+    LOG.info("  %s", how_it_runs(recipe, options, types))
+    first = recipe.base or recipe.models[0]
+    base = snapshots[first][0].path
+    if options.copy_tokenizer and not has_tokenizer(base):
+        LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
+    sent: Mapping[str, Sent] = {}
+    collector = make_collector(recipe, snapshots) if report else None
+    with work_place(out, stream, recipe, options, snapshots) as work:
+        receiver = stream or ahead
+        merged, layout = _to_disk(
+            recipe, work, options, snapshots, out=out, receiver=receiver, collector=collector
+        )
+        if stream:
+            sent = stream.send_rest()
+        with keep_weights(out, stream):
+            found = read_weight_headers(work, "merged model", without_data=sent.keys())
+            complete_model(
+                work,
+                merged,
+                found,
+                recipe=recipe,
+                layout=layout,
+                base_config=model_config(base, first),
+                snapshots=snapshots,
+                options=options,
+            )
+            (work / CONFIG_FILE).write_bytes(recipe.text.encode())
+            weights = {header.file for header in found.values()}
+            for name in weights - sent.keys():
+                (work / name).chmod(mode_of_new_files())
+            sums = {name: file.sha256 for name, file in sent.items()}
+            record = MergeRecord(
+                method=recipe.method,
+                dtype=main_type(found),
+                parameters=sum(header.size for header in found.values()),
+                parents=tuple(parent_of(recipe, name, parts) for name, parts in snapshots.items()),
+                versions={name: version(name) for name in PACKAGES},
+                options=traced_options(options),
+                files=sums or checksums(work, weights),
+                beside=checksums(work, {p.name for p in work.iterdir() if p.is_file()} - weights),
+            )
+            write_record(record, work)
+            if collector:
+                write_pages(describe(recipe, collector), work)
+    return record
+
+
+def _to_disk(  # noqa: PLR0913 - one thing to do, and where
+    recipe: Recipe,
+    work: Path,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
+    *,
+    out: Path,
+    receiver: Receiver | None,
+    collector: Collector | None,
+) -> tuple[Merged, Layout]:
+    """Let mergekit merge the weights into `work`."""
+    from slack_ties.merge import engine  # noqa: PLC0415 - imports mergekit
+
+    with (
+        ready_to_merge(recipe, work, options, snapshots, out=out) as ready,
+        collecting(collector) if collector else nullcontext(),
+    ):
+        merged = engine.merge_to_disk(
+            ready.config,
+            ready.prepared.layout,
+            work,
+            options,
+            modules=ready.modules,
+            receiver=receiver,
+        )
+        return merged, ready.prepared.layout

@@ -1,0 +1,168 @@
+"""Make the models of a merge ready to be read: adapters merged into theirs, a reader for each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import CheckpointError
+from slack_ties.merge.engine import LocalModel
+from slack_ties.merge.reader import Reader, WeightFiles, same_bits
+from slack_ties.models.header import check_shapes
+from slack_ties.models.headers import read_headers
+from slack_ties.models.model_config import model_config
+from slack_ties.tensors.known import know
+from slack_ties.tensors.layout import Layout, Source, without_adapter
+from slack_ties.tensors.make_layout import make_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mergekit.options import MergeOptions
+
+    from slack_ties.models.cached import Snapshot
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["Prepared", "prepare_models"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Models that can be merged."""
+
+    layout: Layout
+    models: dict[str, LocalModel] = field(default_factory=dict)
+    readers: dict[str, Reader] = field(default_factory=dict)
+    files: dict[str, WeightFiles] = field(default_factory=dict)
+
+    def check_tied(self) -> None:
+        """Compare tensors that are stored twice and taken for one, in full.
+
+        Raises:
+            CheckpointError: Two of them differ.
+
+        """
+        for model, one, other in self.layout.equal:
+            files = self.files[model]
+            if not same_bits(files.read(one), files.read(other)):
+                msg = f"model {model!r}: its config.json ties {one} and {other}, and they differ: "
+                msg += "transformers 4 takes the first for both, transformers 5 keeps both"
+                hint = 'if both are meant, write in its config.json: "tie_word_embeddings": false'
+                raise CheckpointError(msg, hint=hint)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for reader in self.readers.values():
+            reader.flush()
+
+
+def prepare_models(
+    recipe: Recipe,
+    snapshots: Mapping[str, list[Snapshot]],
+    options: MergeOptions,
+    adapted: Path,
+) -> Prepared:
+    """Return the models of a recipe, ready to be merged.
+
+    Args:
+        recipe: Of the merge.
+        snapshots: Where each model is, and its adapter if it has one.
+        options: mergekit's own.
+        adapted: A folder for models with their adapters merged in.
+
+    Raises:
+        CheckpointError: A model is damaged, or does not fit the others.
+
+    """
+    first = recipe.base or recipe.models[0]
+    order = [first, *(name for name in snapshots if name != first)]
+    folders = {}
+    if len(snapshots[first]) > 1:  # what lies in its own folder says what the result has
+        folders[without_adapter(first)] = snapshots[first][0].path
+    folders |= {name: _folder(snapshots[name], options, adapted) for name in order}
+    headers = {name: read_headers(folder, name) for name, folder in folders.items()}
+    configs = {name: model_config(folder, name) for name, folder in folders.items()}
+    files = {name: WeightFiles(name, folder, headers[name]) for name, folder in folders.items()}
+    try:
+        layout = make_layout(
+            [
+                Source(
+                    name,
+                    configs[name],
+                    headers[name],
+                    know(name, configs[name], headers[name]),
+                    files[name].begin_alike,
+                )
+                for name in folders
+            ],
+            allow_crimes=options.allow_crimes,
+        )
+        for error in layout.errors:
+            raise error
+        check_shapes(
+            layout.found,
+            vocabulary_may_differ=_aligns_vocabulary(recipe, options),
+            per_token=layout.vocabulary,
+        )
+    finally:  # an open file cannot be deleted on Windows
+        for opened in files.values():
+            opened.close()
+    base = next(iter(folders))
+    readers = {
+        name: Reader(files[name], layout.parts[name], base=files[base], known=layout.kinds[base])
+        for name in order
+    }
+    models = {
+        name: LocalModel.of([part.path for part in snapshots[name]], number, readers[name])
+        for number, name in enumerate(order)
+    }
+    return Prepared(layout, models, readers, files)
+
+
+def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:
+    """Say whether mergekit was told what to do with vocabularies of different sizes."""
+    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    return bool(told or options.unsafe_truncate_embeddings)
+
+
+def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path:
+    """Return the folder of a model; of one with an adapter, where both are merged."""
+    if len(found) == 1:
+        return found[0].path
+    from mergekit.common import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
+
+    folder = _clean(found[0].path, adapted)
+    model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's: `plan` has said it, and what to do
+        merged = ModelReference(model=model, lora=adapter).merged(
+            cache_dir=options.lora_merge_cache or str(adapted),
+            trust_remote_code=options.trust_remote_code,
+            lora_merge_dtype=options.lora_merge_dtype,
+        )
+    return Path(merged.model.path)
+
+
+def _clean(folder: Path, beside: Path) -> Path:
+    """Return a folder with the same model and a config that says nothing of quantization.
+
+    What training in 4 bits left in a config would make transformers quantize the weights.
+    """
+    config = model_config(folder)
+    if "quantization_config" not in config:
+        return folder
+    config = {key: value for key, value in config.items() if key != "quantization_config"}
+    clean = Path(tempfile.mkdtemp(dir=beside, prefix=f"{folder.name[:40]}-"))
+    for path in folder.iterdir():
+        if path.is_file() and path.name != "config.json":
+            try:
+                (clean / path.name).symlink_to(path.resolve())
+            except OSError:  # Windows, without the right to make links
+                shutil.copyfile(path, clean / path.name)
+    (clean / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return clean

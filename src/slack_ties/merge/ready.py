@@ -1,0 +1,135 @@
+"""Make everything ready for mergekit: models on this disk, its config, its errors in our words."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import tempfile
+from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from safetensors import SafetensorError
+
+from slack_ties.errors import CheckpointError, RecipeError, SlackTiesError
+from slack_ties.merge.output import is_of_writing, unwritable
+from slack_ties.models.model_config import model_config
+from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
+from slack_ties.tensors.modules import stacks_of_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mergekit.config import MergeConfiguration
+    from mergekit.options import MergeOptions
+
+    from slack_ties.merge.prepare import Prepared
+    from slack_ties.models.cached import Snapshot
+
+__all__ = ["ready_to_merge"]
+
+LOG = logging.getLogger("slack_ties")
+
+MORE = "the whole error: slack-ties merge CONFIG OUT -vv"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What mergekit needs to merge."""
+
+    config: MergeConfiguration
+    prepared: Prepared
+    modules: dict[str, str] | None  # of a config with modules: the stacks that they are
+
+
+@contextmanager
+def ready_to_merge(
+    recipe: Recipe,
+    work: Path,
+    options: MergeOptions,
+    snapshots: Mapping[str, list[Snapshot]],
+    *,
+    out: Path,
+) -> Iterator[Ready]:
+    """Yield what mergekit merges, on local folders alone; errors speak of `out` and the config."""
+    from mergekit.config import MergeConfiguration  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
+    from slack_ties.merge.engine import alone  # noqa: PLC0415
+    from slack_ties.merge.prepare import prepare_models  # noqa: PLC0415
+
+    data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
+    try:
+        with (
+            alone(),
+            tempfile.TemporaryDirectory(
+                dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
+            ) as adapted,
+            redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
+        ):
+            prepared = prepare_models(recipe, snapshots, options, Path(adapted))
+            try:
+                prepared.check_tied()
+                config = MergeConfiguration.model_validate(_localized(data, prepared.models))
+                modules = None
+                if recipe.data.get("modules"):
+                    first = recipe.base or recipe.models[0]
+                    base_config = model_config(snapshots[first][0].path, first)
+                    modules, _ = stacks_of_modules(recipe, base_config, prepared.layout)
+                yield Ready(config, prepared, modules)
+            finally:
+                prepared.close()  # before the adapters' files go
+    except SlackTiesError as error:
+        raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        place = ".".join(map(str, first_error["loc"]))
+        text = first_error["msg"]
+        msg = f"{recipe.where}: {place}: {text}" if place else text
+        raise RecipeError(_renamed(msg, snapshots)) from None
+    except Exception as error:  # mergekit, transformers and pickle each raise their own
+        if isinstance(error, (SafetensorError, OSError)) and is_of_writing(error, work):
+            raise unwritable(out, error) from None
+        LOG.debug("mergekit's error", exc_info=True)
+        reason = _renamed(str(error) or type(error).__name__, snapshots)
+        msg = f"mergekit cannot merge {recipe.where}: {reason}"
+        raise CheckpointError(msg, hint=MORE) from None
+
+
+class _WithoutBars(io.TextIOBase):
+    """Standard error without progress bars: mergekit shows one of its tokenizers' all the same."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass on what is no bar and no line end of one."""
+        if "\r" not in text and text.strip():
+            self.stream.write(text)
+        return len(text)
+
+
+def _localized(data: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with every model replaced by the one on this disk."""
+    changed = deepcopy(dict(data))
+    for place, value in places(data):
+        if place[0] != FACTS_KEY and reference(value) in local:
+            put(changed, place, local[reference(value)])
+    return changed
+
+
+def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
+    """Call models in a message as the config does."""
+    for name, found in snapshots.items():
+        # As mergekit writes a model: MODEL+ADAPTER. A folder that the config names so is left.
+        text = "+".join(str(part.path) for part in found)
+        if text != name:
+            message = message.replace(text, name)
+        for part, own in zip(found, name.split("+"), strict=False):
+            if len(found) > 1 and part.commit:  # in the Hub's cache
+                message = message.replace(str(part.path), own)
+    return message

@@ -1,0 +1,82 @@
+"""Have mergekit hand over each weight file once it is written, and leave out what is done."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergekit.io.tasks import FinalizeModel, SaveTensor, TensorWriterTask
+from mergekit.io.tensor_writer import TensorWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from mergekit.graph import Task
+
+    from slack_ties.merge.receiver import Receiver
+
+__all__ = ["handed_over"]
+
+
+class _Writer(TensorWriter):
+    """mergekit's writer, which tells of each file."""
+
+    def __init__(self, receiver: Receiver, task: TensorWriterTask) -> None:
+        super().__init__(
+            task.out_path,
+            max_shard_size=task.max_shard_size,
+            safe_serialization=task.safe_serialization,
+        )
+        self.receiver, self.turn = receiver, threading.Lock()
+        for done in receiver.done:
+            self.shards_written += 1
+            self.total_size += sum(done.tensors.values())
+            self.weight_map |= dict.fromkeys(done.tensors, done.file)
+
+    def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:  # noqa: FBT001, FBT002 - mergekit's
+        """Write a tensor; if a file became full by that, hand it over."""
+        with self.turn:
+            before = self.shards_written
+            super().save_tensor(name, tensor, clone)
+            if self.shards_written > before:
+                self.receiver.take(Path(self.out_path, next(reversed(self.weight_map.values()))))
+
+    def finalize(self) -> None:
+        """Write what is left, name all files as transformers does, and write their index."""
+        self.receiver.settle()
+        super().finalize()
+
+
+class _Handing(TensorWriterTask):
+    """Makes our writer in place of mergekit's."""
+
+    receiver: Any
+
+    def execute(self, **_: Any) -> TensorWriter:
+        """Return it."""
+        return _Writer(self.receiver, self)
+
+    def __hash__(self) -> int:
+        """Tell it from others by the receiver."""
+        return id(self.receiver)
+
+
+def handed_over(tasks: Sequence[Task[Any]], receiver: Receiver) -> list[Task[Any]]:
+    """Return mergekit's tasks, changed so that each weight file is handed to `receiver`.
+
+    Files are written one after the other, --async-write or not. Tensors of files that are done
+    already are not merged.
+    """
+    done = {name for one in receiver.done for name in one.tensors}
+    (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]
+    writer = _Handing(**dict(last.writer_task), receiver=receiver)
+    saved = tuple(
+        task.model_copy(update={"writer_task": writer})
+        for task in last.tensor_save_tasks
+        if not (isinstance(task, SaveTensor) and task.tensor_name in done)
+    )
+    final = last.model_copy(update={"tensor_save_tasks": saved, "writer_task": writer})
+    others = [task for task in tasks if task is not last and not isinstance(task, SaveTensor)]
+    return [*saved, final, *others]

@@ -1,0 +1,1 @@
+"""Models before they are merged: found, looked at, and their files read."""

@@ -1,0 +1,102 @@
+"""Find a model on this disk: a local folder, or a complete snapshot in the Hub cache."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from slack_ties.errors import CheckpointError
+from slack_ties.files import any_matches
+from slack_ties.models.names import HUB_ID
+from slack_ties.models.parent_card import LICENSE_FILES, ParentCard, read_parent_card
+from slack_ties.models.text_files import VOCABULARY_FILES
+from slack_ties.models.weight_index import find_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huggingface_hub import HfApi
+
+__all__ = [
+    "Snapshot",
+    "find_in_cache",
+    "local_folder",
+    "patterns_for",
+    "snapshot_of",
+    "sums_of_wanted",
+]
+
+TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES, *LICENSE_FILES)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model on this disk."""
+
+    path: Path
+    commit: str = ""  # of the Hub repository, 40 hex digits; empty for a local folder
+    card: ParentCard = field(default_factory=ParentCard)
+
+
+def local_folder(path: str, revision: str | None = None) -> Path | None:
+    """Return the folder that `path` names; None if it can only be a Hub id."""
+    if revision and HUB_ID.fullmatch(path) and not path.startswith("."):
+        return None  # a folder has no revisions
+    try:
+        folder = Path(path).expanduser()
+        there = folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
+        msg = f"model folder {path[:100]!r}: {error}"
+        raise CheckpointError(msg) from None
+    if folder.is_dir():
+        return folder
+    if there or not HUB_ID.fullmatch(path) or path.startswith("."):
+        what = "is a file" if there else "is not there"
+        msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
+        raise CheckpointError(msg)
+    return None
+
+
+def patterns_for(weights: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the arguments that choose these weights and the texts, in the root alone."""
+    literal = [re.sub(r"([*?[])", r"[\1]", name) for name in weights]
+    return {"allow_patterns": [*TEXT_FILES, *more, *literal], "ignore_patterns": ["*/*"]}
+
+
+def sums_of_wanted(
+    sums: Mapping[str, str] | None, wanted: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """Return the checksums of the files that are downloaded; others may be in the cache."""
+    if sums is None:
+        return None
+    return {
+        name: one
+        for name, one in sums.items()
+        if "/" not in name and any_matches([name], tuple(wanted["allow_patterns"]))
+    }
+
+
+def snapshot_of(folder: Path) -> Snapshot:
+    """Return a folder of the Hub cache, which is named after its commit."""
+    return Snapshot(folder, commit=folder.name, card=read_parent_card(folder))
+
+
+def find_in_cache(
+    path: str, revision: str | None, api: HfApi, *, cache_dir: str | None
+) -> Snapshot | None:
+    """Return what the Hub cache holds, if it is complete."""
+    try:
+        found = api.snapshot_download(
+            path, revision=revision, cache_dir=cache_dir, local_files_only=True, **patterns_for(())
+        )
+    except (LocalEntryNotFoundError, OSError):
+        return None
+    folder = Path(str(found))
+    weights = find_weights(folder, path)
+    if weights and all((folder / name).is_file() for name in weights.files):
+        return snapshot_of(folder)
+    return None

@@ -1,0 +1,89 @@
+"""Find a model: a local folder as it is, a Hub id as a snapshot at one commit.
+
+Only the files that a merge needs are downloaded: weights in one format, config and
+tokenizer, and the card for its licence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from slack_ties.hub.client import API_TIMEOUT, TransportError, is_server_fault
+from slack_ties.hub.errors import hub_errors
+from slack_ties.models.cached import (
+    Snapshot,
+    find_in_cache,
+    local_folder,
+    patterns_for,
+    snapshot_of,
+    sums_of_wanted,
+)
+from slack_ties.models.checksums import check_download, stated_sums
+from slack_ties.models.look import needs_code, weights_on_hub
+from slack_ties.models.parent_card import LICENSE_FILES, MOST_CARD, read_parent_card
+from slack_ties.models.text_files import CODE_FILES
+
+__all__ = ["find_model"]
+
+
+def find_model(
+    path: str,
+    revision: str | None = None,
+    *,
+    api: HfApi | None = None,
+    cache: str | None = None,
+    code: bool = False,
+) -> Snapshot:
+    """Return the folder `path`, or a snapshot of the Hub model of that id.
+
+    A Hub id that is a folder here is that folder, as for mergekit and transformers, unless
+    a revision is asked for.
+    Without network a snapshot in the Hub cache is used if there is one.
+
+    Args:
+        path: A folder, or an id on the Hub.
+        revision: A branch, tag or commit of the Hub's; main if not given.
+        api: The Hub client; the default one if not given.
+        cache: Where to keep what is downloaded; the Hub's own cache if not given.
+        code: Fetch Python files as well, for models that cannot do without.
+
+    Raises:
+        CheckpointError: `path` can only be a local folder, and it is not there.
+        HubError: The model cannot be had from the Hub.
+
+    """
+    folder = local_folder(path, revision)
+    if folder:
+        return Snapshot(folder, card=read_parent_card(folder))
+    api = api or HfApi()
+    what = f"model {path!r} (no folder of that name here)"
+    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
+        try:
+            info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
+        except (OfflineModeIsEnabled, TransportError, OSError) as error:
+            if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
+                raise
+            cached = find_in_cache(path, revision, api, cache_dir=cache)
+            if cached is None:
+                raise
+            check_download(path, cached.path, cache=cache)
+            return cached  # `look_at_model` has said so
+        names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
+        weights = weights_on_hub(path, revision, names, api, cache)
+        # By the name of the revision, not by info.sha: so the cache learns what it is at,
+        # and serves it when there is no network.
+        code = code or needs_code(path, revision, names, api, cache)
+        wanted = patterns_for(weights, CODE_FILES if code else ())
+        wanted["ignore_patterns"] += [
+            file.rfilename
+            for file in info.siblings or ()
+            if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
+        ]
+        found = Path(str(api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)))
+        # What main is at may have changed since.
+        sums = stated_sums(info) if found.name == info.sha else None
+        check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
+    return snapshot_of(found)

@@ -1,0 +1,81 @@
+"""What a parent says of itself: the metadata of its model card, and its licence files.
+
+A card is somebody's text. Of it only ids, names and Hub ids are taken, in bounded number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.licenses.known import NAME, UNNAMED
+from slack_ties.models.front_matter import front_matter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["LICENSE_FILES", "MOST_CARD", "ParentCard", "license_files", "read_parent_card"]
+
+# Texts that a licence may ask to be passed on, as repositories on the Hub call them.
+LICENSE_FILES = (
+    *("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "USE_POLICY.md"),
+    *("NOTICE", "NOTICE.txt", "NOTICE.md", "Notice", "Notice.txt"),
+)
+
+MOST_CARD = 1_000_000  # bytes; the longest cards of well-known models have 50 KB
+
+MOST_NAMES = 50  # of datasets, or of models that it was made from
+
+ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ParentCard:
+    """What a model's card says, as far as it can be taken."""
+
+    license: str = ""  # an id of the Hub's, or the name of another licence; empty if not said
+    made_from: tuple[str, ...] = ()  # base_model: Hub ids
+    datasets: tuple[str, ...] = ()  # Hub ids
+
+
+def read_parent_card(folder: Path) -> ParentCard:
+    """Return what the card in a model's folder says; nothing if there is none."""
+    card = folder / "README.md"
+    try:
+        if not card.is_file() or card.stat().st_size > MOST_CARD:
+            return ParentCard()
+        data = front_matter(card.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return ParentCard()
+    return ParentCard(
+        license=_license(data),
+        made_from=_ids(data.get("base_model")),
+        datasets=_ids(data.get("datasets")),
+    )
+
+
+def license_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files in a model's folder that hold licences and notices."""
+    try:
+        return tuple(sorted({file.name for file in folder.iterdir()} & set(LICENSE_FILES)))
+    except OSError:
+        return ()
+
+
+def _license(data: dict[str, Any]) -> str:
+    declared = data.get("license")
+    if isinstance(declared, list):  # of several nobody can tell which holds for what
+        declared = "-or-".join(map(str, declared[:9]))
+    declared = declared.lower() if isinstance(declared, str) else declared
+    if declared in UNNAMED and isinstance(data.get("license_name"), str):
+        name = "-".join(data["license_name"].lower().split())
+        declared = name if NAME.fullmatch(name) else declared
+    return declared if isinstance(declared, str) and NAME.fullmatch(declared) else ""
+
+
+def _ids(declared: object) -> tuple[str, ...]:
+    several: Iterable[object] = declared if isinstance(declared, list) else [declared]
+    ids = (one for one in several if isinstance(one, str) and ID.fullmatch(one))
+    return tuple(dict.fromkeys(ids))[:MOST_NAMES]

@@ -1,0 +1,144 @@
+"""Which files of a folder hold a model's weights, and in which of them each tensor is read.
+
+The names of weight files are what the index says, not a pattern: published models have
+model.safetensors-00001-of-00002.safetensors, overlay.safetensors and others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+__all__ = [
+    "AGAIN",
+    "Weights",
+    "choose_weights",
+    "damaged",
+    "find_weights",
+    "is_lfs_pointer",
+    "lfs_error",
+]
+
+
+def damaged(file: str, name: str, error: Exception) -> CheckpointError:
+    """Return the error for a weight file that cannot be read."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    msg = f"model {name!r}: {file} cannot be read: {reason}"
+    return CheckpointError(msg, hint=AGAIN)
+
+
+AGAIN = "is it complete? If it came from the Hub: hf download ID --force-download"
+
+# In the order in which transformers looks for them (modeling_utils._get_resolved_checkpoint_files).
+MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+LONGEST_NAME = 255  # of a file
+
+LFS = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight files of one model."""
+
+    files: tuple[str, ...]  # in the order in which transformers reads them
+    index: str = ""  # the file that says which tensor is in which of them; empty for one file
+    places: Mapping[str, str] = field(default_factory=dict)  # tensor -> file, as the index says
+    note: str = ""  # what else lies there and is not read, for people
+
+
+def find_weights(folder: Path, name: str = "") -> Weights | None:
+    """Return the weight files of the model in `folder`; None if there are none.
+
+    Raises:
+        CheckpointError: The index is damaged, or names what is no file beside it.
+
+    """
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    return choose_weights(
+        names, lambda index: (folder / index).read_text(encoding="utf-8"), name or str(folder)
+    )
+
+
+def choose_weights(names: Collection[str], read: Callable[[str], str], name: str) -> Weights | None:
+    """Return the weight files among the files of a folder or a repository; None if there are none.
+
+    Args:
+        names: Of all files.
+        read: Returns the text of a file.
+        name: What to call the model in errors.
+
+    Raises:
+        CheckpointError: As for `find_weights`.
+
+    """
+    for weights in MODEL_FILES:
+        index = f"{weights}.index.json"
+        if weights in names:
+            return Weights((weights,), note=_what_is_not_read(weights, index, names, read, name))
+        if index in names:
+            places = _weight_map(index, read, name)
+            return Weights(tuple(sorted(set(places.values()))), index, places)
+    return next((Weights((file,)) for file in ADAPTER_FILES if file in names), None)
+
+
+def _what_is_not_read(
+    weights: str, index: str, names: Collection[str], read: Callable[[str], str], name: str
+) -> str:
+    """Say so if an index beside a whole file names others."""
+    if index not in names:
+        return ""
+    try:
+        others = {file for file in _weight_map(index, read, name).values() if file != weights}
+    except CheckpointError:
+        others = {index}
+    if not others:
+        return ""
+    return f"{name}: {weights} is read, as transformers does, and not what {index} names"
+
+
+def _weight_map(index: str, read: Callable[[str], str], name: str) -> dict[str, str]:
+    text = ""
+    try:
+        text = read(index)
+        weight_map = json.loads(text)["weight_map"]
+        files = {str(tensor): str(file) for tensor, file in weight_map.items()}
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        if text.startswith(LFS.decode()):
+            raise lfs_error(name, index) from None
+        why = "it has no weight_map" if isinstance(error, KeyError) else str(error)
+        msg = f"model {name!r}: {index} is damaged: {why}"
+        raise CheckpointError(msg, hint=AGAIN) from None
+    for file in files.values():
+        # The index may come from anywhere: no way out of the folder, and no name too long.
+        if Path(file).name != file or "\\" in file or len(file) > LONGEST_NAME:
+            msg = f"model {name!r}: {index} names {file[:100]!r}, expected a file beside it"
+            raise CheckpointError(msg)
+    if not files:
+        msg = f"model {name!r}: {index} names no tensors, expected weights"
+        raise CheckpointError(msg, hint=AGAIN)
+    return files
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Say whether a file is only a note of git-lfs, in place of the file itself."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(LFS)) == LFS
+    except OSError:
+        return False
+
+
+def lfs_error(name: str, file: str) -> CheckpointError:
+    """Return the error about a file that git-lfs has not fetched."""
+    msg = f"model {name!r}: {file} is a git-lfs pointer: git clone left the file itself behind"
+    return CheckpointError(msg, hint="in that folder: git lfs pull  (or: hf download ID)")

@@ -1,0 +1,118 @@
+"""What a merge costs: download, disk, memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.files import nearest_folder
+from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, main_type
+from slack_ties.plan.tokens import result_rows
+from slack_ties.tensors.layers import layer_place
+from slack_ties.tensors.result import layers_of_result
+
+if TYPE_CHECKING:
+    from mergekit.options import MergeOptions
+
+    from slack_ties.plan.draft import Draft
+    from slack_ties.tokenizer.section import Section
+
+__all__ = ["free_here", "merge_cost", "result_dtype", "result_size"]
+
+SHARD = 1_000_000_000  # bytes of a file of the result, unless an option says otherwise
+
+# What a merge takes beside tensors: Python, torch, transformers and mergekit.
+# Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
+PROCESS = 350_000_000
+
+# Result and cost
+
+
+def result_dtype(draft: Draft) -> str:
+    """Return the type of the result, and say so if mixed inputs make it wider than they are."""
+    named = draft.recipe.data.get("out_dtype") or draft.recipe.data.get("dtype")
+    if named:
+        return str(named).removeprefix("torch.")
+    types = {name: main_type(headers) for name, headers in draft.headers.items() if headers}
+    if set(types.values()) == {"float16", "bfloat16"}:
+        narrow = types.get(draft.recipe.models[0], "bfloat16")
+        draft.warnings.append(
+            "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
+            f"to prevent it add to the config: out_dtype: {narrow} (or, with a language, --dtype)"
+        )
+        return "float32"
+    return max(types.values(), key=ENTRY_BYTES.__getitem__, default="")
+
+
+def result_size(draft: Draft, section: Section | None) -> int:
+    """Return the number of entries of the result; as of the first model, with its own rows."""
+    headers = draft.layout.tensors if draft.layout else draft.headers.get(draft.first, {})
+    rows = result_rows(draft, section)
+    layers = Counter(layers_of_result(draft.recipe) if not draft.errors else ())
+    return sum(
+        header.size // header.shape[0] * rows
+        if rows and header.shape and _is_per_token(draft, name)
+        else header.size * (layers[place.number] if layers and place else 1)
+        for name, header in headers.items()
+        for place in [layer_place(name)]
+    )
+
+
+def _is_per_token(draft: Draft, name: str) -> bool:
+    return name in draft.layout.vocabulary if draft.layout else name.endswith(PER_TOKEN)
+
+
+def merge_cost(  # noqa: PLR0913 - what cost depends on
+    draft: Draft,
+    section: Section | None,
+    dtype: str,
+    parameters: int,
+    options: MergeOptions | None,
+    *,
+    streamed: bool,
+) -> dict[str, int]:
+    """Return what the merge needs, in bytes."""
+    width = ENTRY_BYTES.get(dtype, 2)
+    result = parameters * width
+    shard = options.out_shard_size if options else SHARD
+    rows = result_rows(draft, section)
+    largest: Counter[str] = Counter()
+    for headers in draft.headers.values():
+        for name, header in headers.items():
+            entries = header.size
+            if rows and _is_per_token(draft, name) and header.shape:
+                entries = entries // header.shape[0] * rows * 2  # as it was, and aligned
+            largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
+    buffered = result if options and options.async_write else min(shard, result)
+    pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
+    # One file is written while the one before it is sent; a file may be as large as a tensor.
+    most = 2 * max(shard, max(largest.values(), default=0))
+    stored = min(result, most) if streamed else result
+    # A repository that stands twice, alone and under an adapter, is downloaded once.
+    once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
+    download = sum(look.download for look in once.values())
+    memory = PROCESS + buffered + max(largest.values(), default=0)
+    # On a device: the largest tensor of each model and of the result; what the method needs
+    # beside them was not measured on one.
+    working = 0
+    if options and options.device != "cpu":
+        kept = options.low_cpu_memory or options.gpu_rich
+        working = max(largest.values(), default=0) + (buffered if kept else 0)
+    return {
+        "device_memory": working,
+        "download": download,
+        "disk": stored + sum(pairs),  # a model with its adapter is made before it is merged
+        "memory": max(memory, PROCESS + max(pairs, default=0)),
+    }
+
+
+def free_here(out: str | Path | None) -> dict[str, int]:
+    """Return the free bytes of the disk that the result goes to, and of memory."""
+    import psutil  # noqa: PLC0415 - not for --help
+
+    return {
+        "disk_free": shutil.disk_usage(nearest_folder(Path(out or "OUT"))).free,
+        "memory_free": int(psutil.virtual_memory().available),
+    }

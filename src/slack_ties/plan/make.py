@@ -1,0 +1,139 @@
+"""Know before you merge: what will be merged, what it costs, and what is wrong with it.
+
+`slack-ties plan` calls this, and `merge` and `run` do before they begin. It reads configs,
+tokenizers, cards, and the headers of weight files; of the weights themselves at most some KB,
+to see whether the models have a common ancestor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import OutputError, SlackTiesError, visible
+from slack_ties.files import nearest_folder
+from slack_ties.licenses.resolve import resolve_license
+from slack_ties.plan.ancestry import compare_ancestry
+from slack_ties.plan.cost import free_here, merge_cost, result_dtype, result_size
+from slack_ties.plan.draft import Draft
+from slack_ties.plan.models import look_at, planned_model, say_what_is_odd
+from slack_ties.plan.plan import Plan
+from slack_ties.plan.structure import check_method, check_same, compare_structure, prove_result
+from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
+from slack_ties.recipe.pin import add_section
+from slack_ties.recipe.read import read_recipe
+from slack_ties.recipe.recipe import Recipe
+from slack_ties.record import Parent
+from slack_ties.wording import size
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+__all__ = ["plan_merge", "plan_pinned"]
+
+
+def plan_merge(  # noqa: PLR0913 - all by name
+    config: str | Path | Recipe,
+    *,
+    out: str | Path | None = None,
+    options: MergeOptions | None = None,
+    api: HfApi | None = None,
+    allow_unrelated: bool = False,
+    streamed: bool = False,
+) -> Plan:
+    """Return what the merge of `config` would do, and everything that is wrong with it.
+
+    Args:
+        config: A merge config, or the path of one.
+        out: Where the result would go, to see what is free there; the current folder if not
+            given.
+        options: mergekit's own.
+        api: The Hub client; the default one if not given.
+        allow_unrelated: Only warn of models whose weights have nothing in common.
+        streamed: Weight files leave this disk as they are written.
+
+    Raises:
+        RecipeError: The config cannot be read, or says something that cannot be done. What
+            is wrong with the models is in the plan's `errors`.
+
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    if recipe.method != "slack_ties":
+        check_method(recipe)
+    draft = Draft(recipe)
+    for name in recipe.models:
+        try:
+            look_at(draft, name, api, options)
+        except SlackTiesError as error:
+            draft.errors.append(error)
+    say_what_is_odd(draft)
+    check_same(draft)
+    if set(recipe.models) <= set(draft.headers):
+        compare_structure(draft, api, allow_crimes=bool(options and options.allow_crimes))
+    section = plan_vocabulary(draft, options)
+    dtype = result_dtype(draft)
+    if draft.layout and not draft.errors:
+        prove_result(draft, section, dtype)
+    if recipe.base in draft.headers and "models" in recipe.data:
+        compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
+    parameters = result_size(draft, section)
+    cost = merge_cost(draft, section, dtype, parameters, options, streamed=streamed)
+    free = free_here(out)
+    if cost["disk"] > free["disk_free"]:
+        there = str(nearest_folder(Path(out or "OUT")))
+        msg = f"the merged model needs {size(cost['disk'])}, {there!r} has "
+        msg += f"{size(free['disk_free'])} free"
+        hint = "free some space, or choose a folder on another disk"
+        draft.errors.append(OutputError(msg, hint=hint))
+    if cost["memory"] > free["memory_free"]:
+        draft.warnings.append(
+            f"about {size(cost['memory'])} of memory are needed and {size(free['memory_free'])} "
+            "are free: close other programs, or make the files of the result smaller "
+            "(--out-shard-size 500M)"
+        )
+    models = tuple(planned_model(draft, name) for name in recipe.models if name in draft.looks)
+    resolution = resolve_license(
+        Parent(
+            m.model,
+            m.role,
+            m.commits,
+            m.license,
+            adapter_license=m.adapter_license,
+            made_from=m.parents,
+        )
+        for m in models
+    )
+    draft.warnings += resolution.warnings
+    return Plan(
+        config=recipe.where,
+        method=recipe.method,
+        languages=tuple(one.get("name") or one.get("tag", "") for one in recipe.facts.languages),
+        models=models,
+        dtype=dtype,
+        parameters=parameters,
+        vocabulary=vocabulary_text(draft, section),
+        tokenizer=section.data if section else None,
+        chat=chat_text(draft),
+        license=resolution.license.key if resolution.license else "",
+        license_reason=resolution.reason,
+        warnings=tuple(map(visible, draft.warnings)),
+        errors=tuple(draft.errors),
+        recipe=recipe,
+        device=options.device if options else "cpu",
+        **cost,
+        **free,
+    )
+
+
+def plan_pinned(config: str | Path | Recipe, **chosen: Any) -> Plan:
+    """Return the plan of `config` with the tokenizer section that it needs, if it has none.
+
+    Arguments and errors as for `plan_merge`; the plan's `pinned` is what to write.
+    """
+    recipe = config if isinstance(config, Recipe) else read_recipe(config)
+    plan = plan_merge(recipe, **chosen)
+    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    if told or not plan.tokenizer:
+        return plan
+    return plan_merge(add_section(recipe, plan.tokenizer), **chosen)

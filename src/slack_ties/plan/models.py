@@ -1,0 +1,206 @@
+"""Look at each model of a merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.adapter.check import read_adapter
+from slack_ties.errors import CheckpointError
+from slack_ties.hub.errors import hub_errors
+from slack_ties.models.entries import zeros_of
+from slack_ties.models.header import Header, main_type
+from slack_ties.models.headers import (
+    placed,
+    read_headers,
+    read_headers_of_file,
+    read_headers_of_shard,
+)
+from slack_ties.models.look import Look, look_at_model, open_weights
+from slack_ties.models.model_config import model_config
+from slack_ties.models.names import split_reference
+from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
+from slack_ties.plan.plan import PlannedModel
+from slack_ties.recipe.pin import used_versions
+from slack_ties.recipe.recipe import reference
+from slack_ties.tensors.known import know
+from slack_ties.tokenizer.vocabulary import read_vocabulary
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from mergekit.options import MergeOptions
+
+    from slack_ties.plan.draft import Draft
+    from slack_ties.tensors.origin import Known
+
+__all__ = ["known_of", "look_at", "planned_model", "say_what_is_odd"]
+
+# What each model is
+
+
+def look_at(draft: Draft, name: str, api: HfApi | None, options: MergeOptions | None) -> None:
+    """Learn what can be known of one model, and of its adapter if it has one."""
+    cache = options.transformers_cache if options else None
+    looks = [
+        look_at_model(path, revision, api=api, cache=cache)
+        for path, revision in split_reference(name)
+    ]
+    draft.looks[name] = looks
+    draft.configs[name] = model_config(looks[0].folder, name)
+    if not looks[0].weights:
+        read_headers(looks[0].folder, name)  # says what is missing
+    draft.warnings += [look.note for look in looks if look.note]
+    draft.headers[name] = _headers(draft, looks[0], name, api)
+    draft.plain[name] = (draft.configs[name], draft.headers[name])
+    adapter = looks[1].folder if len(looks) > 1 else None
+    draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
+    for adapter_look in looks[1:]:
+        _check_adapter(draft, name, adapter_look, api)
+
+
+def _untie(draft: Draft, name: str, heads: list[str]) -> None:
+    """Know that a model has a head of its own once its adapter is merged into it."""
+    config, headers = draft.configs[name], draft.headers[name]
+    known = draft.kinds.pop(name)
+    for head in heads:
+        group = next((group for group in known.tied if head in group), ()) if known else ()
+        embedding = next((one for one in group if one in headers), None)
+        if embedding:
+            draft.headers[name] = {**headers, head: headers[embedding]}
+            draft.configs[name] = {**config, "tie_word_embeddings": False}
+
+
+def known_of(draft: Draft, name: str) -> Known | None:
+    """Return what transformers knows of a model."""
+    if name not in draft.kinds:
+        draft.kinds[name] = know(name, draft.configs[name], draft.headers[name])
+    return draft.kinds[name]
+
+
+def _headers(draft: Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
+    if not look.missing:
+        return read_headers(look.folder, name)
+    weights = look.chosen or Weights(tuple(look.weights))
+    found: dict[str, dict[str, Header]] = {}
+    from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
+
+    for file in look.weights:
+        with hub_errors(f"model {name!r}", api or HfApi()), open_weights(look, file, api) as opened:
+            try:
+                found[file] = read_headers_of_file(opened, file, name)
+            except CheckpointError:
+                if file.endswith(".safetensors"):
+                    raise
+                # PyTorch's old format, or more than tensors: known once it is here.
+                draft.warnings.append(
+                    f"{name}: {file} cannot be looked into before it is downloaded"
+                )
+    draft.dark |= len(found) < len(look.weights)
+    return placed(weights, found, name)
+
+
+def _check_adapter(draft: Draft, name: str, adapter: Look, api: HfApi | None) -> None:
+    import json  # noqa: PLC0415
+
+    try:
+        config = json.loads((adapter.folder / "adapter_config.json").read_text(encoding="utf-8"))
+        kind = config["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        if is_lfs_pointer(adapter.folder / "adapter_config.json"):
+            raise lfs_error(name, "adapter_config.json") from None
+        if (adapter.folder / "adapter_config.json").is_file():
+            msg = f"model {name!r}: adapter_config.json of {adapter.path!r} is damaged or names no "
+            msg += "peft_type"
+            raise CheckpointError(msg, hint="get that file again") from None
+        msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with an "
+        raise CheckpointError(msg + "adapter_config.json, as PEFT writes it") from None
+    if kind != "LORA":
+        msg = f"model {name!r}: {adapter.path!r} is an adapter of type {kind!r}, expected LORA"
+        raise CheckpointError(msg)
+    if not adapter.weights:
+        msg = f"model {name!r}: {adapter.path!r} has no adapter_model.safetensors or .bin"
+        raise CheckpointError(msg)
+    file = next(iter(adapter.weights))
+    with open_weights(adapter, file, api) as opened:
+        headers = (
+            read_headers_of_file(opened, file, f"{name} (its adapter)")
+            if file in adapter.missing
+            else read_headers_of_shard(adapter.folder / file, f"{name} (its adapter)")
+        )
+    known = known_of(draft, name)
+    found = read_adapter(
+        name,
+        config=config,
+        headers=headers,
+        model=draft.headers[name],
+        zeros=zeros_of(adapter, headers, api),
+        modules=known.state.keys() if known else None,
+        tied=bool(known and any(known.heads & group for group in known.tied)),
+    )
+    draft.adapters[name] = found.as_text()
+    draft.warnings += [f"{name}: {warning}" for warning in found.warnings]
+    if known and found.whole and not config.get("ensure_weight_tying"):
+        groups = {head: next((g for g in known.tied if head in g), ()) for head in known.heads}
+        _untie(draft, name, [head for head in groups if {head, *groups[head]} & {*found.whole}])
+    made_for = str(config.get("base_model_name_or_path") or "")
+    here = split_reference(name)[0][0]
+    if made_for and Path(made_for).name.lower() != Path(here).name.lower():
+        draft.warnings.append(f"{adapter.path} says it was made for {made_for}, not for {here}")
+
+
+def planned_model(draft: Draft, name: str) -> PlannedModel:
+    """Return what the plan says about one model."""
+    look, *adapters = draft.looks[name]
+    headers = draft.headers.get(name, {})
+    words = draft.words.get(name)
+    architectures = draft.configs.get(name, {}).get("architectures") or [""]
+    weights = next(iter(look.weights), "")
+    return PlannedModel(
+        model=name,
+        role=draft.recipe.role(name),
+        commits=tuple(part.commit for part in draft.looks[name]),
+        architecture=str(architectures[0]),
+        dtype=main_type(headers) if headers else "",
+        parameters=sum(header.size for header in headers.values()),
+        format="safetensors" if weights.endswith(".safetensors") else ".bin" if weights else "",
+        bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
+        download=sum(part.download for part in (look, *adapters)),
+        tokens=len(words.tokens) if words else 0,
+        license=look.card.license or draft.recipe.facts.licenses.get(name, ""),
+        adapter_license=adapters[0].card.license if adapters else "",
+        adapter=draft.adapters.get(name, ""),
+        gated=any(part.gated for part in draft.looks[name]),
+        parents=look.card.made_from,
+        likeness=draft.likeness.get(name),
+    )
+
+
+def say_what_is_odd(draft: Draft) -> None:
+    """Warn of branches that moved, of other versions, and of inputs that change nothing."""
+    for looks in draft.looks.values():
+        for look in looks:
+            if look.head:
+                draft.warnings.append(
+                    f"{look.path} is pinned at {look.commit[:7]}, and its main has moved on to "
+                    f"{look.head[:7]}: look there for what changed"
+                )
+    recipe, facts = draft.recipe, draft.recipe.facts
+    listed = [reference(part["model"]) for part in recipe.data.get("models") or ()]
+    if recipe.method == "slack_ties" and recipe.base in listed:
+        draft.warnings.append(f"{recipe.base} is the base itself: it has no change to add")
+    weights = [
+        {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
+        for part in recipe.data.get("models") or ()
+    ]
+    if weights and not any(weights) and None not in weights:
+        draft.warnings.append("all weights are 0: the result is the base")
+    here = used_versions()
+    other = {
+        f"{name} {there} (here {here[name]})"
+        for name, there in facts.versions.items()
+        if name in here and here[name] != there
+    }
+    if other:
+        draft.warnings.append(
+            f"this config was made with {', '.join(sorted(other))}: the bytes may differ"
+        )

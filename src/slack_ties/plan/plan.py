@@ -1,0 +1,109 @@
+"""The value that `plan_merge` returns: what a merge would do, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import RecipeError, SlackTiesError
+from slack_ties.recipe.pin import pin_recipe, used_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slack_ties.models.ancestry import Likeness
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["Plan", "PlannedModel"]
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """One model of a merge, as it is known before its weights are read."""
+
+    model: str  # as the config names it
+    role: str = ""  # base, ct, sft or not known
+    commits: tuple[str, ...] = ()  # of the Hub, of the model and of its adapter; or empty
+    architecture: str = ""
+    dtype: str = ""  # the widest of its tensors
+    parameters: int = 0
+    format: str = ""  # safetensors or .bin
+    bytes: int = 0  # of its weight files
+    download: int = 0  # of these, what is not on this disk
+    tokens: int = 0  # in its tokenizer that the embedding has a row for; 0: no tokenizer
+    license: str = ""
+    adapter_license: str = ""
+    adapter: str = ""  # how much of the model its adapter changes
+    gated: bool = False
+    parents: tuple[str, ...] = ()  # base_model, as its card says
+    likeness: Likeness | None = None  # of its entries to the base's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a merge would do."""
+
+    config: str  # its path
+    method: str
+    languages: tuple[str, ...]
+    models: tuple[PlannedModel, ...]
+    dtype: str = ""  # of the result
+    parameters: int = 0
+    vocabulary: str = ""  # whose tokens the result has, for people
+    tokenizer: Mapping[str, Any] | None = None  # mergekit's section; None if none is needed
+    chat: str = ""  # where its chat template and special tokens come from
+    license: str = ""  # of the merged model; empty if it does not follow from its models'
+    license_reason: str = ""
+    download: int = 0  # bytes
+    disk: int = 0  # bytes, of the result and of what is made on the way
+    disk_free: int = 0
+    memory: int = 0  # bytes at the peak, without what the system caches of files; an estimate
+    memory_free: int = 0
+    device: str = "cpu"
+    device_memory: int = 0  # bytes at least, on a device other than the CPU
+    warnings: tuple[str, ...] = ()
+    errors: tuple[SlackTiesError, ...] = ()
+    recipe: Recipe | None = field(default=None, repr=False)  # as it was given
+
+    @property
+    def space(self) -> tuple[int, int]:
+        """Bytes of the disk that are needed, and that are free."""
+        return self.disk, self.disk_free
+
+    def pinned(self, options: Mapping[str, Any] | None = None) -> Recipe:
+        """Return the config with the commits that were planned, and the versions here.
+
+        Raises:
+            SlackTiesError: There are errors: not all commits are known.
+
+        """
+        self.check()
+        if self.recipe is None:
+            msg = f"{self.config}: this plan has no config"
+            raise RecipeError(msg)
+        return pin_recipe(self.recipe, {m.model: m.commits for m in self.models}, options)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        data = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in {"errors", "recipe", "models"}
+        }
+        errors = [{"message": str(e), "next": e.hint} for e in self.errors]
+        models = [
+            {**vars(m), "likeness": vars(m.likeness) if m.likeness else None} for m in self.models
+        ]
+        return {**data, "models": models, "errors": errors, "versions": used_versions()}
+
+    def check(self) -> None:
+        """Raise the first error, if there is one."""
+        if not self.errors:
+            return
+        first, *others = self.errors
+        if others:
+            s = "s" * (len(others) > 1)
+            hint = f"{first.hint}; " if first.hint else ""
+            hint += f"{len(others)} more error{s}: slack-ties plan {self.config}"
+            raise type(first)(str(first), hint=hint)
+        raise first

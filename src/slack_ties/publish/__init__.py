@@ -1,0 +1,1 @@
+"""Send a merged model to the Hub."""

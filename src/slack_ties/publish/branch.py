@@ -1,0 +1,37 @@
+"""A branch, tag or pull request of a repository on the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, RepoFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Branch", "list_files"]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Where a commit goes on top of what."""
+
+    repo_id: str
+    name: str  # main, another branch, or refs/pr/N
+    head: str  # its commit
+    files: Mapping[str, RepoFile] = field(default_factory=dict)  # at that commit
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.name.replace("refs/pr/", "pull request ")
+
+
+def list_files(repo_id: str, revision: str, *, api: HfApi) -> dict[str, RepoFile]:
+    """Return all files of a repository at one commit, by name; the client asks several times."""
+    return {
+        entry.path: entry
+        for entry in api.list_repo_tree(repo_id, recursive=True, revision=revision)
+        if isinstance(entry, RepoFile)
+    }

@@ -1,0 +1,144 @@
+"""Whether a model may be published as it is: its card, its licence, and its name.
+
+By the folder alone, or before a merge by the cards of its models; and by the Hub's own check
+of the card.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from typing import TYPE_CHECKING
+
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+from slack_ties.card.evaluation import results_of
+from slack_ties.card.license_files import is_pointer, license_file, missing_duties
+from slack_ties.card.metadata import check_metadata
+from slack_ties.card.write import CARD_FILE, resolve_for
+from slack_ties.errors import HubError, OutputError
+from slack_ties.licenses.names import check_repo_name
+from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.models.front_matter import front_matter
+from slack_ties.models.look import look_at_model
+from slack_ties.models.names import split_reference
+from slack_ties.record import Parent, read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from huggingface_hub import HfApi
+
+    from slack_ties.licenses.known import Stated
+    from slack_ties.publish.destination import Destination
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["check_card", "check_license", "validate_card"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+def check_license(
+    recipe: Recipe, repo_id: str, stated: Stated | None = None, *, api: HfApi | None = None
+) -> None:
+    """Refuse to merge what could not be published as `repo_id`: its licence, or the name.
+
+    Reads the cards of the models alone.
+
+    Raises:
+        SlackTiesError: A model is not there, or as for `publish_model`.
+
+    """
+    parents = []
+    for name in recipe.models:
+        looks = [look_at_model(*part, api=api) for part in split_reference(name)]
+        parents.append(
+            Parent(
+                name,
+                role=recipe.role(name),
+                commits=tuple(look.commit for look in looks),
+                license=looks[0].card.license or recipe.facts.licenses.get(name, ""),
+                adapter_license=looks[1].card.license if len(looks) > 1 else "",
+                made_from=looks[0].card.made_from,
+            )
+        )
+    resolution = resolve_license(parents, stated.check() if stated else None)
+    _check_resolution(resolution, f"what {recipe.where} makes", "the same command with")
+    check_repo_name(repo_id, resolution)
+
+
+def _check_resolution(resolution: Resolution, what: str, again: str) -> None:
+    if resolution.license:
+        return
+    msg = f"the licence of {what} is not settled: {' '.join(resolution.problems)}"
+    hint = f"ask their authors, then state the merged model's yourself: {again} --license "
+    raise OutputError(msg, hint=hint + (resolution.suggestion or "ID"))
+
+
+def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> None:
+    """Refuse what the Hub or a parent's licence would not have.
+
+    Args:
+        folder: Of the model.
+        to: Where it is to go.
+        stated: The licence with which the card would be written again: then what it asks for
+            need not be there yet.
+
+    """
+    card = folder / CARD_FILE
+    again = f"slack-ties card {shlex.quote(str(folder))}"
+    if not card.is_file():
+        msg = f"{str(folder)!r} has no model card ({CARD_FILE})"
+        raise OutputError(msg, hint=again)
+    resolution = resolve_for(folder)
+    if stated:
+        resolution = resolve_license(read_record(folder).parents, stated.check())
+    flags = shlex.join(["", *to.flags()]).removeprefix("''")
+    publish = f"slack-ties publish {shlex.quote(str(folder))} {to.repo_id}{flags}"
+    _check_resolution(resolution, repr(str(folder)), publish)
+    check_repo_name(to.repo_id, resolution)
+    if not stated and (missing := missing_duties(folder, resolution, read_record(folder))):
+        own = resolution.license and resolution.license.link in missing
+        what = "its licence needs" if own else "its parents' licences ask for"
+        msg = f"{str(folder)!r} lacks what {what}: {'; '.join(missing)}"
+        hint = f"put the text of your licence into {folder / missing[0]}" if own else again
+        raise OutputError(msg, hint=hint)
+    check_metadata(card)
+    results_of(folder)  # reads them, and refuses what the Hub would
+    if not stated:
+        _check_stated(card, resolution, again)
+    for warning in resolution.warnings:
+        LOG.warning("  %s", warning)
+    for one in resolution.duties:
+        if one.copy and is_pointer(folder / license_file(one, resolution)):
+            file = license_file(one, resolution)
+            LOG.warning("  %s only says where the text of the %s is: put it there", file, one.name)
+
+
+def _check_stated(card: Path, resolution: Resolution, again: str) -> None:
+    """Refuse a card whose metadata state no licence, or another than the model has."""
+    data = front_matter(card.read_text(encoding="utf-8-sig"))
+    keys = ("license", "license_name", "license_link")
+    says = {key: data[key] for key in keys if data.get(key)}
+    if says != resolution.metadata:
+        said = says.get("license_name") or says.get("license") or "no licence"
+        expected = resolution.license.key if resolution.license else "none"
+        msg = f"{card} states {said}, expected {expected}"
+        raise OutputError(msg, hint=again)
+
+
+def validate_card(card: Path, repo_id: str, api: HfApi) -> None:
+    """Let the Hub check the card before anything is made or sent there."""
+    response = get_session().post(
+        f"{api.endpoint}/api/validate-yaml",
+        json={"repoType": "model", "content": card.read_bytes().decode()},
+        headers=build_hf_headers(token=api.token),
+    )
+    if response.status_code == 400:  # noqa: PLR2004 - HTTP
+        try:
+            said = "; ".join(one["message"] for one in response.json()["errors"])
+        except (ValueError, KeyError, TypeError):
+            said = response.text[:300]
+        msg = f"{repo_id!r}: the Hub refuses the card: {said}"
+        raise HubError(msg, hint=f"mend the lines between the two --- of {card}")
+    hf_raise_for_status(response)

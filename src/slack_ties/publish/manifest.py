@@ -1,0 +1,229 @@
+"""What a model folder holds that would be sent to the Hub, and what must not be sent.
+
+Nothing is read that takes long: checksums of the weights are computed when they are asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from slack_ties.card.evaluation import RESULTS_FOLDER
+from slack_ties.errors import CheckpointError, OutputError
+from slack_ties.files import any_matches, git_hash, read_json, sha256
+from slack_ties.models.header import PER_TOKEN, Header
+from slack_ties.models.headers import read_headers
+from slack_ties.models.text_files import ALWAYS, BESIDE
+from slack_ties.record import CONFIG_FILE, MergeRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from huggingface_hub import RepoFile
+
+__all__ = ["WEIGHTS", "SentFile", "check_weights", "read_manifest"]
+
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
+
+# What a model folder holds: by transformers, by mergekit, by us, and pictures for the card.
+PARTS = (
+    *WEIGHTS,
+    *("config.json", *ALWAYS, *BESIDE, "tokenizer*", "vocab*", "chat_template*", "*.jinja"),
+    *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
+    *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
+)
+
+CODE = "*.py"  # only of a model whose config says that it cannot do without
+
+LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+
+MOST_READ = 20_000_000  # bytes of a text that is looked through for secrets
+
+# What nobody means to publish, and how it begins.
+SECRETS = {
+    "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
+    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY"),
+    "an AWS key": re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "a GitHub token": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})"),
+    "an API key": re.compile(rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{40,}"),
+}
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """One file as it is to be on the Hub."""
+
+    name: str  # there
+    size: int  # bytes
+    path: Path | None = None  # here; None if its content is on the Hub alone
+    known: str = ""  # its SHA-256, if that need not be computed
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256, 64 hex digits."""
+        return self.known or (sha256(self.path) if self.path else "")
+
+    def is_same(self, there: RepoFile) -> bool:
+        """Say whether the Hub's file is this one, by its checksum."""
+        if there.size != self.size:
+            return False
+        if there.lfs:
+            return bool(there.lfs.sha256 == self.sha256)
+        return self.path is not None and git_hash(self.path.read_bytes()) == there.blob_id
+
+
+def read_manifest(
+    folder: Path,
+    record: MergeRecord,
+    *,
+    include: Iterable[str] = (),
+    sent: Mapping[str, SentFile] | None = None,
+) -> dict[str, SentFile]:
+    """Return the files of `folder` that would be sent, by name.
+
+    Hidden files stay here, but for results of evaluations.
+
+    Args:
+        folder: Made by `merge_models`.
+        record: Of that merge.
+        include: Patterns of files to send that are no part of a model.
+        sent: Weight files that the Hub has; `folder` has their headers.
+
+    Raises:
+        OutputError: A weight, config or tokenizer file is missing or damaged; or there is
+            something that is no part of a model, or that looks like a secret.
+
+    """
+    again = f"merge again: slack-ties merge {shlex.quote(str(folder / CONFIG_FILE))} OUT"
+    sent = sent or {}
+    if record.files and not any((folder / name).is_file() for name in record.files):
+        msg = f"{str(folder)!r} has no weights; if they were streamed, they are on the Hub alone"
+        hint = "send a card by itself: hf upload REPO_ID README.md README.md (in that folder), or "
+        hint += "get the weights: hf download REPO_ID --include '*.safetensors' --local-dir FOLDER"
+        raise OutputError(msg, hint=hint)
+    try:
+        headers = read_headers(folder, str(folder), without_data=sent.keys())
+    except CheckpointError as error:
+        raise OutputError(str(error), hint=again) from None
+    parameters = sum(header.size for header in headers.values())
+    if parameters != record.parameters:
+        msg = f"{str(folder)!r} holds {parameters:,} parameters, expected the {record.parameters:,}"
+        msg += " that were merged"
+        raise OutputError(msg, hint=again)
+    _check_loads(folder, again)
+    if sha256(folder / "config.json") != record.beside.get("config.json"):  # a person changed it
+        _check_config(folder, headers, again)
+    _check_beside(folder, record, again)
+    names = sorted(_names(folder))
+    strays = [
+        name
+        for name in names
+        if not _is_part(folder, name) and not any(fnmatch(name, pattern) for pattern in include)
+    ]
+    if strays:
+        more = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
+        msg = f"{str(folder)!r} holds what is no part of a model: {strays[0]!r}{more}"
+        hint = f"move it elsewhere, or send it too: --include {shlex.quote(strays[0])}"
+        raise OutputError(msg, hint=hint)
+    for name in names:
+        if found := _secret(folder / name):
+            msg = f"{folder / name} seems to hold {found}"
+            hint = "take it out; if it ever was published, revoke it first"
+            raise OutputError(msg, hint=hint)
+    files = {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
+    return files | dict(sent)
+
+
+def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
+    """Refuse weights that are not the ones that were merged; reads all of them.
+
+    Raises:
+        OutputError: Names the file.
+
+    """
+    for name, merged in record.files.items():
+        if name in files and files[name].sha256 != merged:
+            path = files[name].path
+            msg = f"{path} is not what was merged: its checksum is not the one in slack_ties.json"
+            raise OutputError(msg, hint="merge again into another folder, and publish that")
+
+
+def _names(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        result = inside.parent.as_posix() == RESULTS_FOLDER and inside.suffix == ".yaml"
+        if path.is_file() and (not hidden or result):
+            yield inside.as_posix()
+
+
+def _is_part(folder: Path, name: str) -> bool:
+    if name.startswith(f"{RESULTS_FOLDER}/"):
+        return True
+    if fnmatch(name, CODE) and "/" not in name:
+        return "auto_map" in read_json(folder / "config.json")
+    return "/" not in name.removeprefix("images/") and any_matches(
+        [name.removeprefix("images/")], PARTS
+    )
+
+
+def _check_loads(folder: Path, again: str) -> None:
+    """Refuse a config or a tokenizer that nobody could load."""
+    config = read_json(folder / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        msg = f"{folder / 'config.json'} is missing or damaged: it names no model_type"
+        raise OutputError(msg, hint=again)
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return
+    from tokenizers import Tokenizer  # noqa: PLC0415 - not for --help
+
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises no other type
+        msg = f"{path} cannot be read: {error}"
+        raise OutputError(msg, hint=again) from None
+
+
+def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
+    """Refuse a model that lacks a file it was merged with, or that would not be what was merged.
+
+    A person may change the others, such as generation settings.
+    """
+    for name, merged in record.beside.items():
+        path = folder / name
+        if not path.is_file():
+            msg = f"{path} is missing: the merge made it"
+            raise OutputError(msg, hint=again)
+        if name == CONFIG_FILE and sha256(path) != merged:
+            msg = f"{path} was changed after the merge: it is not what these weights were made by"
+            raise OutputError(msg, hint=f"put it back, or {again}")
+
+
+def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> None:
+    """Refuse a config of another size than the weights."""
+    config = read_json(folder / "config.json")
+    rows = [one.shape for name, one in headers.items() if name.endswith(PER_TOKEN)]
+    layers = {int(match[1]) for name in headers if (match := LAYER.search(name))}
+    found = {
+        "vocab_size": rows[0][0] if rows else None,
+        "hidden_size": rows[0][1] if rows and len(rows[0]) > 1 else None,
+        "num_hidden_layers": len(layers) or None,
+    }
+    for key, size in found.items():
+        if size and isinstance(config.get(key), int) and config[key] != size:
+            msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"
+            raise OutputError(msg, hint=f"put it back, or {again}")
+
+
+def _secret(path: Path) -> str:
+    """Return what kind of secret a text file seems to hold; never the secret."""
+    if any_matches([path.name], WEIGHTS[:2]) or path.stat().st_size > MOST_READ:
+        return ""
+    content = path.read_bytes()
+    return next((kind for kind, pattern in SECRETS.items() if pattern.search(content)), "")

@@ -1,0 +1,147 @@
+"""What publishing would do: what is sent, what is removed, what stays, and what must not be lost.
+
+Nothing is written here.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.card.license_files import is_pointer
+from slack_ties.card.own_text import read_own_text
+from slack_ties.card.write import CARD_FILE
+from slack_ties.errors import HubError
+from slack_ties.files import any_matches
+from slack_ties.publish.destination import another_recipe
+from slack_ties.publish.manifest import WEIGHTS, SentFile, check_weights
+from slack_ties.record import CONFIG_FILE, MergeRecord
+from slack_ties.wording import size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huggingface_hub import HfApi
+
+    from slack_ties.hub.retries import Retries
+    from slack_ties.publish.branch import Branch
+    from slack_ties.publish.destination import Target
+
+__all__ = ["Planned", "compare"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What publishing would do. Nothing has been made or sent."""
+
+    repo_id: str
+    url: str
+    new: bool  # the repository is made
+    private: bool
+    branch: str
+    head: str  # the commit that it is at; empty if there is none
+    send: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
+    same: tuple[str, ...] = ()  # files that are there already, with the same checksum
+    remove: tuple[str, ...] = ()  # weights of an earlier merge
+    keep: tuple[str, ...] = ()  # other files that are there, and stay
+
+    def as_text(self) -> str:
+        """Return what a person reads."""
+        kind = "private" if self.private else "public"
+        where = f"{self.branch} of {self.repo_id}"
+        lines = [
+            f"A new {kind} repository {self.repo_id} would be made"
+            if self.new
+            else f"{where} ({kind}) is at {self.head[:7] or 'no commit'}"
+        ]
+        lines += [f"  send    {name}  {size(length)}" for name, length in self.send.items()]
+        lines += [f"  remove  {name}" for name in self.remove]
+        lines += [f"  there   {name}" for name in self.same]
+        lines += [f"  keep    {name}" for name in self.keep]
+        total = size(sum(self.send.values()))
+        lines.append(f"{len(self.send)} files, {total}, in one commit. Nothing was made or sent.")
+        return "\n".join(lines)
+
+
+def compare(
+    target: Target,
+    files: Mapping[str, SentFile],
+    record: MergeRecord,
+    *,
+    retries: Retries,
+    api: HfApi,
+) -> tuple[Planned, dict[str, SentFile]]:
+    """Return what is to be done, and the files as they are to be on the Hub afterwards.
+
+    Raises:
+        HubError: Something that is there would be lost, or would make a mixture.
+
+    """
+    to, branch = target.to, target.branch
+    files = dict(files)
+    url = f"{api.endpoint}/{to.repo_id}"
+    name = branch.name if branch else "main"
+    check_weights(files, record)
+    if branch is None:
+        sent = {file.name: file.size for file in files.values()}
+        return Planned(to.repo_id, url, True, target.private, name, "", sent), files
+    there = branch.files
+    same = [one for one, file in files.items() if one in there and file.is_same(there[one])]
+    if target.earlier and CONFIG_FILE not in same and not (to.update or to.pull_request):
+        raise another_recipe(to)
+    for one in sorted(set(files) & set(there) - set(same)):
+        if _is_somebodys(one, files[one], branch, retries, api):
+            if is_pointer(files[one].path or Path(one)):
+                LOG.info("  %s stays as it is there: the one here only says where to find it", one)
+                del files[one]
+            elif not (to.update or to.pull_request):
+                msg = f"{one} of {to.repo_id!r} was changed there, and would be replaced"
+                get = f"hf download {to.repo_id} {one} --local-dir there"
+                raise HubError(msg, hint=f"{get}  (to take it over), or: --update")
+    others = sorted(set(there) - set(files))
+    ours = {*(target.earlier.files if target.earlier else ()), "model.safetensors.index.json"}
+    stale = [one for one in others if any_matches([one], WEIGHTS) and one in ours]
+    foreign = [one for one in others if any_matches([one], WEIGHTS) and one not in ours]
+    if foreign:
+        msg = f"{to.repo_id!r} holds weights that slack-ties did not put there, such as "
+        msg += f"{foreign[0]!r}: beside others nobody could tell which are loaded"
+        hint = f"choose another name, or: hf repo-files delete {to.repo_id} {foreign[0]}"
+        raise HubError(msg, hint=hint)
+    sent = {one: file.size for one, file in files.items() if one not in same}
+    if (
+        to.tag
+        and (sent or stale or target.tags.get(to.tag) != branch.head)
+        and to.tag in target.tags
+    ):
+        msg = f"{to.repo_id!r} has a tag {to.tag!r} already, at {target.tags[to.tag][:7]}"
+        raise HubError(msg, hint="choose another --tag")
+    keep = tuple(one for one in others if one not in stale)
+    plan = Planned(
+        to.repo_id,
+        url,
+        False,
+        target.private,
+        name,
+        branch.head,
+        sent,
+        tuple(same),
+        tuple(stale),
+        keep,
+    )
+    return plan, files
+
+
+def _is_somebodys(name: str, file: SentFile, branch: Branch, retries: Retries, api: HfApi) -> bool:
+    """Say whether a text on the Hub was written by a person, and the one here does not have it."""
+    if name != CARD_FILE:
+        return bool(file.path and is_pointer(file.path))
+    path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))
+    theirs = read_own_text(Path(path).read_text(encoding="utf-8", errors="replace"))
+    ours = read_own_text(file.path.read_text(encoding="utf-8") if file.path else "")
+    if theirs.edited:
+        return True
+    return any(ours.places.get(key) != text for key, text in theirs.places.items())

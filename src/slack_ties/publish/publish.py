@@ -1,0 +1,241 @@
+"""Send a merged model to the Hugging Face Hub. `slack-ties publish` calls this.
+
+Everything that can be known is looked at before anything is made or sent. All files go in
+one commit, so that the Hub shows the old model or the new one and never a mixture;
+afterwards the Hub's checksums are compared with the files here. No repository is ever
+deleted, and of its files none but weights of an earlier merge of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi
+
+from slack_ties.card.write import CARD_FILE, address_card, write_card
+from slack_ties.errors import HubError, LostOnHubError
+from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
+from slack_ties.hub.errors import hub_error, hub_errors
+from slack_ties.hub.retries import Retries
+from slack_ties.hub.timeouts import timeouts
+from slack_ties.licenses.known import Stated
+from slack_ties.publish.branch import Branch, list_files
+from slack_ties.publish.check import check_card, validate_card
+from slack_ties.publish.commit import SaidError, commit_files, wrong_files
+from slack_ties.publish.destination import Destination, Target, check_publish
+from slack_ties.publish.make_branch import find_pull_request, make_branch
+from slack_ties.publish.manifest import SentFile, read_manifest
+from slack_ties.publish.plan import Planned, compare
+from slack_ties.publish.tag_and_collect import announce
+from slack_ties.record import MergeRecord, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Published", "plan_publish", "publish_model"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a model went."""
+
+    repo_id: str
+    url: str  # of the model's page, or of the pull request
+    commit: str
+    files: tuple[str, ...]
+    branch: str = "main"
+    collection: str = ""  # its URL
+
+
+def publish_model(  # noqa: PLR0913 - all by name
+    folder: str | Path,
+    to: str | Destination,
+    *,
+    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
+    include: Iterable[str] = (),
+    sent: Mapping[str, SentFile] | None = None,
+    retries: Retries | None = None,
+    api: HfApi | None = None,
+) -> Published:
+    """Publish the merged model in `folder` on the Hub.
+
+    A repository that is there must hold nothing, or an earlier result of the same recipe,
+    unless `to` says that it may be updated. Interrupted at any moment, main holds what it
+    held, and the same call goes on from there.
+
+    Args:
+        folder: Made by `merge_models`, with a card by `write_card`.
+        to: The Hub id, or where and how; a new repository is private unless that says public.
+        license: The merged model's licence; the card is made again to state it.
+        include: Patterns of files to send that are no part of a model.
+        sent: Weight files whose content the Hub has already, and `folder` has not: see `Stream`.
+        retries: How long to wait for the Hub.
+        api: The Hub client; the default one, with your stored token, if not given.
+
+    Raises:
+        OutputError: The folder is incomplete or holds what must not be sent, its card is none
+            that the Hub takes, its licence is not known, or something is missing that a
+            parent's licence asks for. Nothing is sent then.
+        HubError: The Hub cannot be reached or refuses, or holds other bytes than were sent.
+
+    """
+    folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
+    to = Destination(to) if isinstance(to, str) else to
+    record = read_record(folder)
+    read_manifest(folder, record, include=include, sent=sent)
+    _warn_of_local(record)
+    stated = Stated(license) if isinstance(license, str) else license
+    check_card(folder, to, stated)
+    with timeouts(retries):
+        target = check_publish(to, retries=retries, api=api)
+        if stated:  # only now: what is refused changes nothing here
+            LOG.info("  writing the card and the licence's files to state it")
+            write_card(folder, license=stated, api=api)
+            check_card(folder, to)
+        if address_card(folder, target.to.repo_id):
+            LOG.info("  the card's example now loads %s", target.to.repo_id)
+        files = read_manifest(folder, record, include=include, sent=sent)
+        target = find_pull_request(target, files, retries=retries, api=api)
+        plan, files = compare(target, files, record, retries=retries, api=api)
+        with hub_errors(f"publishing to {target.to.repo_id!r}", api):
+            retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
+        try:
+            return _send(plan, files, target, retries=retries, api=api)
+        except (KeyboardInterrupt, SystemExit):
+            LOG.warning("  stopped: the same command goes on from what the Hub has by now")
+            raise
+
+
+def plan_publish(  # noqa: PLR0913 - all by name
+    folder: str | Path,
+    to: str | Destination,
+    *,
+    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
+    include: Iterable[str] = (),
+    retries: Retries | None = None,
+    api: HfApi | None = None,
+) -> Planned:
+    """Look at all that `publish_model` looks at, and say what it would do.
+
+    Nothing is written, here or on the Hub. Arguments and errors as for `publish_model`.
+    """
+    folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
+    to = Destination(to) if isinstance(to, str) else to
+    record = read_record(folder)
+    files = read_manifest(folder, record, include=include)
+    stated = Stated(license) if isinstance(license, str) else license
+    if stated:
+        LOG.info("  the card and the licence's files would be written again to state it")
+    check_card(folder, to, stated)
+    with timeouts(retries):
+        target = check_publish(to, retries=retries, api=api)
+        target = find_pull_request(target, files, retries=retries, api=api)
+        plan, _ = compare(target, files, record, retries=retries, api=api)
+        if not stated:
+            with hub_errors(f"publishing to {target.to.repo_id!r}", api):
+                retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
+    return plan
+
+
+def _send(
+    plan: Planned,
+    files: Mapping[str, SentFile],
+    target: Target,
+    *,
+    retries: Retries,
+    api: HfApi,
+) -> Published:
+    """Make what is missing, send, commit, compare, tag.
+
+    Raises:
+        HubError: With what is on the Hub after it.
+
+    """
+    to = target.to
+    branch = make_branch(target, files, retries=retries, api=api)
+    wanted = [files[name] for name in plan.send]
+    if wanted or plan.remove:
+        LOG.info("  sending %d files to %s/%s", len(wanted), api.endpoint, to.repo_id)
+        if plan.remove:
+            LOG.info("  removing there: %s", ", ".join(plan.remove))
+        try:
+            commit = commit_files(wanted, plan.remove, branch, retries=retries, api=api)
+        except HubError as error:
+            raise _with_state(error, target, branch, api) from None
+    else:
+        LOG.info("  %s holds all of it already", branch.label)
+        commit = branch.head
+    _verify(files, plan, to.repo_id, commit, api=api)
+    collection = announce(target, commit, retries=retries, api=api)
+    url = f"{api.endpoint}/{to.repo_id}"
+    if to.pull_request:
+        url += f"/discussions/{branch.name.rpartition('/')[2]}"
+    return Published(to.repo_id, url, commit, tuple(files), branch.name, collection)
+
+
+# Looking
+
+
+def _warn_of_local(record: MergeRecord) -> None:
+    local = [p.model for p in record.parents if not any(p.commits)]
+    if local:
+        LOG.warning(
+            "  these parents are folders here, which nobody else has; their paths are published "
+            "with the config: %s",
+            ", ".join(local),
+        )
+
+
+# Making and sending
+
+
+def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> HubError:
+    """Add to an error what is on the Hub now."""
+    if isinstance(error, SaidError):
+        return error
+    try:
+        info = api.model_info(branch.repo_id, revision=branch.name, timeout=API_TIMEOUT)
+        unchanged = info.sha == branch.head
+    except CLIENT_ERRORS:
+        state = f"Nothing was committed; {branch.repo_id} cannot be reached now"
+    else:
+        if not unchanged:
+            state = f"{branch.label} was changed by somebody else: it is at {(info.sha or '')[:7]}"
+        elif target.branch is None:
+            state = f"{branch.repo_id} was made and is still empty"
+        else:
+            state = f"{branch.label} of {branch.repo_id} is unchanged, at {branch.head[:7]}"
+    if isinstance(error, LostOnHubError):
+        return LostOnHubError(f"{error}. {state}", hint=error.hint)
+    again = "run the same command again: what the Hub has by now is not sent twice"
+    hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
+    return type(error)(f"{error}. {state}", hint=hint)
+
+
+def _verify(
+    files: Mapping[str, SentFile],
+    plan: Planned,
+    repo_id: str,
+    commit: str,
+    *,
+    api: HfApi,
+) -> None:
+    """Compare what the Hub holds at a commit with what was sent, file by file."""
+    try:
+        there = list_files(repo_id, commit, api=api)
+    except CLIENT_ERRORS as error:
+        why = hub_error(f"{repo_id!r} is published at commit {commit[:7]}", api, error)
+        msg = f"{why}. So what arrived was not compared"
+        again = "run the same command again: it compares, and sends nothing twice"
+        raise HubError(msg, hint=again) from None
+    if wrong := wrong_files(files.values(), plan.remove, there):
+        msg = (
+            f"{repo_id!r} at commit {commit[:7]}: {', '.join(wrong)} arrived damaged or not at all"
+        )
+        raise HubError(msg, hint="run the same command again: it sends what is missing")
+    LOG.info("  compared: all %d files have the checksums that they have here", len(files))

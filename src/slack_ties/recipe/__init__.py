@@ -1,0 +1,1 @@
+"""A merge config: read, checked, pinned."""

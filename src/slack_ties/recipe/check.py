@@ -1,0 +1,275 @@
+"""Refuse a merge config that says something unknown or impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slack_ties.errors import RecipeError, nearest
+from slack_ties.recipe.recipe import FACTS_KEY, Recipe, inputs_of, reference
+from slack_ties.rule.parameters import PARAMETERS
+
+__all__ = ["DTYPES", "FACTS_KEYS", "check_keys", "check_parameter_names", "check_recipe"]
+
+# mergekit 0.1.5: the fields of MergeConfiguration and of its parts. A test compares
+# them with mergekit's. `name` belongs to mergekit-multi.
+TOP_KEYS = frozenset(
+    {"modules", "slices", "models", "merge_method", "base_model", "dtype", "tokenizer_source"}
+    | {"tokenizer", "chat_template", "out_dtype", "parameters"}
+)
+
+PART_KEYS = {
+    "models": frozenset({"model", "parameters"}),
+    "slices": frozenset({"sources", "base_model", "residual_weight", "parameters"}),
+    "sources": frozenset({"model", "layer_range", "parameters"}),
+    "modules": frozenset({"slices", "models", "parameters"}),
+}
+
+MODEL_KEYS = frozenset({"model", "lora", "override_architecture"})  # a model's long form
+
+PATH_KEYS = frozenset({"path", "revision"})
+
+TOKENIZER_KEYS = frozenset({"source", "tokens", "pad_to_multiple_of"})
+
+TOKEN_KEYS = frozenset({"source", "force"})
+
+TOKEN_SOURCE_KEYS = frozenset({"kind", "model", "token_id", "token"})
+
+# Ours, under FACTS_KEY.
+FACTS_KEYS = frozenset(
+    {"recipe", "language", "family", "roles", "licenses", "sft_languages", "versions", "options"}
+)
+
+# What mergekit's dtype_from_name knows of floating-point types.
+DTYPES = ("bfloat16", "float16", "float32", "float64")
+
+# Parameters of stock `ties` that change nothing here: int8_mask only saves memory there,
+# and rescale is its default when false (when true it is an error: we have none).
+WITHOUT_EFFECT = ("int8_mask", "rescale")
+
+
+def check_recipe(data: object, where: str) -> None:
+    """Refuse what mergekit would ignore or trip over late."""
+    if not isinstance(data, Mapping):
+        got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
+        msg = f"{where}: expected a mergekit config (keys and values), got {got}"
+        raise RecipeError(msg, hint="slack-ties config LANG  (writes one)")
+    check_keys(where, data, TOP_KEYS | {FACTS_KEY, "name"})
+    if not data.get("merge_method"):
+        msg = f"{where}: merge_method is missing"
+        raise RecipeError(msg, hint="add: merge_method: slack_ties")
+    if sum(bool(data.get(key)) for key in ("models", "slices", "modules")) != 1:
+        msg = f"{where}: expected exactly one of models, slices and modules"
+        raise RecipeError(msg)
+    for key in ("dtype", "out_dtype"):
+        name = data.get(key)
+        if name is not None and str(name).removeprefix("torch.") not in DTYPES:
+            msg = f"{where}: {key}: unknown type {name!r}.{nearest(str(name), list(DTYPES))}"
+            raise RecipeError(msg, hint=f"known: {', '.join(DTYPES)}")
+    _check_parts(where, data)
+    _check_tokenizer(where, data)
+    if data.get("base_model"):
+        _check_reference(f"{where}: base_model", data["base_model"])
+    if not any(True for _ in inputs_of(data)):
+        msg = f"{where}: expected at least one model to merge"
+        raise RecipeError(msg)
+    if data["merge_method"] == "slack_ties":
+        _check_slack_ties(where, data)
+
+
+def _check_parts(where: str, data: Mapping[str, Any]) -> None:
+    """Check the shape of models, slices and modules, at every depth."""
+    modules = data.get("modules") or {}
+    if not isinstance(modules, Mapping):
+        msg = f"{where}: modules: expected names and modules, got {modules!r}"
+        raise RecipeError(msg)
+    for name, module in modules.items():
+        check_keys(f"{where}: modules.{name}", module, PART_KEYS["modules"])
+        _check_parts(f"{where}: modules.{name}", module)
+    for name in ("models", "slices", "sources"):
+        parts = data.get(name) or []
+        if not isinstance(parts, list):
+            msg = f"{where}: {name}: expected a list, got {parts!r}"
+            raise RecipeError(msg)
+        for i, part in enumerate(parts):
+            place = f"{where}: {name}[{i}]"
+            check_keys(place, part, PART_KEYS[name])
+            if "model" in PART_KEYS[name] and not part.get("model"):
+                msg = f"{place}: model is missing"
+                raise RecipeError(msg)
+            if "model" in part:
+                _check_reference(f"{place}.model", part["model"])
+            if part.get("base_model"):
+                _check_reference(f"{place}.base_model", part["base_model"])
+            _check_parts(place, part)
+        if name == "models":
+            _check_twice(where, parts)
+
+
+def _check_twice(where: str, parts: list[Mapping[str, Any]]) -> None:
+    names = [reference(part["model"]) for part in parts if "model" in part]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"{where}: models lists {name!r} twice"
+            raise RecipeError(msg, hint="list it once, with the sum of the weights")
+
+
+def _check_reference(place: str, value: object) -> None:
+    """Check the shape of a model's name: one line, or mergekit's long form."""
+    if isinstance(value, Mapping):
+        if "path" in value:
+            check_keys(place, value, PATH_KEYS)
+            return
+        check_keys(place, value, MODEL_KEYS)
+        if not value.get("model"):
+            msg = f"{place}: model is missing"
+            raise RecipeError(msg)
+        for key in ("model", "lora"):
+            if value.get(key):
+                _check_reference(f"{place}.{key}", value[key])
+    elif not isinstance(value, str):
+        msg = f"{place}: expected a folder or a Hub id, got {value!r}"
+        raise RecipeError(msg, hint="a name that is a number needs quotes")
+
+
+def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
+    """Check the keys of the tokenizer section, which mergekit would ignore if misspelt."""
+    if data.get("tokenizer_source"):
+        _check_reference(f"{where}: tokenizer_source", data["tokenizer_source"])
+    template = data.get("chat_template")
+    if template is not None and not isinstance(template, str):
+        msg = f"{where}: chat_template: expected a text, got {template!r}"
+        raise RecipeError(msg)
+    section = data.get("tokenizer")
+    if section is None:
+        return
+    check_keys(f"{where}: tokenizer", section, TOKENIZER_KEYS)
+    if data.get("tokenizer_source"):
+        msg = f"{where}: tokenizer and tokenizer_source, expected one of them"
+        raise RecipeError(msg)
+    if section.get("source"):
+        _check_reference(f"{where}: tokenizer.source", section["source"])
+    padding = section.get("pad_to_multiple_of")
+    if padding is not None and (not isinstance(padding, int) or padding < 1):
+        msg = f"{where}: tokenizer.pad_to_multiple_of: expected a number above 0, got {padding!r}"
+        raise RecipeError(msg)
+    _check_tokens(where, section.get("tokens") or {})
+
+
+def _check_tokens(where: str, tokens: object) -> None:
+    if not isinstance(tokens, Mapping):
+        msg = f"{where}: tokenizer.tokens: expected tokens and sources, got {tokens!r}"
+        raise RecipeError(msg)
+    for token, how in tokens.items():
+        place = f"{where}: tokenizer.tokens.{token}"
+        check_keys(place, how, TOKEN_KEYS)
+        source = how.get("source")
+        if isinstance(source, Mapping) and "kind" in source:
+            check_keys(f"{place}.source", source, TOKEN_SOURCE_KEYS)
+            source = source.get("model")
+        if source:
+            _check_reference(f"{place}.source", source)
+
+
+def check_keys(where: str, part: object, known: frozenset[str]) -> None:
+    """Refuse what is no mapping, or has a key that is not known."""
+    if not isinstance(part, Mapping):
+        msg = f"{where}: expected keys and values, got {part!r}"
+        raise RecipeError(msg)
+    for key in part:
+        if key not in known:
+            names = sorted(known)
+            msg = f"{where}: unknown key {key!r}.{nearest(str(key), names)}"
+            raise RecipeError(msg, hint=f"known here: {', '.join(names)}")
+
+
+def _settings(
+    where: str, data: Mapping[str, Any], *, models: bool = True
+) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Yield every place of parameters: where it stands, what it says, whether of one model."""
+    places = [(f"{where}: parameters", data.get("parameters"), False)]
+    for i, part in enumerate(data.get("slices") or ()):
+        places.append((f"{where}: slices[{i}].parameters", part.get("parameters"), False))
+    if models:
+        for place, part in inputs_of(data):
+            name = reference(part["model"])
+            places.append((f"{where}: {place} ({name})", part.get("parameters"), True))
+    for place, settings, per_model in places:
+        if isinstance(settings, Mapping):
+            yield place, settings, per_model
+        elif settings is not None:
+            msg = f"{place}: expected parameters and values, got {settings!r}"
+            raise RecipeError(msg)
+    for name, module in (data.get("modules") or {}).items():
+        yield from _settings(f"{where}: modules.{name}", module, models=False)
+
+
+def _check_slack_ties(where: str, data: Mapping[str, Any]) -> None:
+    """Check every parameter of our method: its name, its place and its values."""
+    if not data.get("base_model"):
+        msg = f"{where}: slack_ties needs a base_model: deltas are taken from it"
+        raise RecipeError(msg, hint="add: base_model: PATH_OR_HUB_ID")
+    table = {p.name: p for p in PARAMETERS}
+    for place, settings, per_model in _settings(where, data):
+        for name, value in settings.items():
+            if name in WITHOUT_EFFECT and (name, value) != ("rescale", True):
+                continue
+            if name not in table:
+                raise _unknown_parameter(place, name, list(table), "slack_ties")
+            if per_model and not table[name].per_model:
+                msg = f"{place}: {name} holds for the whole merge, expected under parameters"
+                raise RecipeError(msg, hint=f"move {name} to the top-level parameters")
+            for scalar in _scalars(f"{place}: {name}", value):
+                try:
+                    table[name].check(scalar)
+                except ValueError as error:
+                    msg = f"{place}: {error}"
+                    raise RecipeError(msg) from None
+    _check_required(where, data, [p.name for p in PARAMETERS if p.default is None])
+
+
+def _check_required(where: str, data: Mapping[str, Any], required: list[str]) -> None:
+    """Refuse a model without a parameter that has no default."""
+    for i, part in enumerate(data.get("models") or ()):
+        name = reference(part["model"])
+        given = {**(data.get("parameters") or {}), **(part.get("parameters") or {})}
+        for parameter in required:
+            if name != reference(data["base_model"]) and parameter not in given:
+                msg = f"{where}: models[{i}] ({name}): {parameter} is missing"
+                raise RecipeError(msg, hint=f"add under its parameters: {parameter}: 1.0")
+
+
+def check_parameter_names(recipe: Recipe, known: list[str]) -> None:
+    """Refuse parameters that the recipe's method does not have; mergekit would ignore them.
+
+    Raises:
+        RecipeError: Names the place, the parameter and the nearest known one.
+
+    """
+    for place, settings, _ in _settings(recipe.where, recipe.data):
+        for name in settings:
+            if name not in known:
+                raise _unknown_parameter(place, name, known, recipe.method)
+
+
+def _unknown_parameter(place: str, name: object, known: list[str], method: str) -> RecipeError:
+    msg = f"{place}: unknown parameter {name!r}.{nearest(str(name), known)}"
+    return RecipeError(msg, hint=f"{method} knows: {', '.join(known) or 'none'}")
+
+
+def _scalars(where: str, setting: object) -> Iterator[object]:
+    """Yield every scalar of a mergekit setting: a value, a gradient, or values by filter."""
+    if isinstance(setting, list):
+        if not setting:
+            msg = f"{where}: expected a value or a list of values, got an empty list"
+            raise RecipeError(msg)
+        for item in setting:
+            yield from _scalars(where, item)
+    elif isinstance(setting, Mapping):
+        check_keys(where, setting, frozenset({"value", "filter"}))
+        if "value" not in setting:
+            msg = f"{where}: value is missing"
+            raise RecipeError(msg)
+        yield from _scalars(where, setting["value"])
+    else:
+        yield setting

@@ -1,0 +1,229 @@
+"""Pin a config: every Hub id with its commit, and the versions that make the bytes.
+
+The text stays as it was written, comments too; only the names of models change. Where that
+cannot be done (anchors, keys that stand twice) the same content is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from slack_ties.errors import RecipeError
+from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Place, Recipe, places, put
+from slack_ties.recipe.recipe import reference as name_of
+
+__all__ = ["PACKAGES", "add_section", "one_line", "pin_recipe", "pinned_name", "used_versions"]
+
+# What makes the bytes of a merge.
+PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
+
+PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*")  # needs no quotes anywhere in YAML
+
+
+@cache
+def used_versions() -> dict[str, str]:
+    """Return the installed versions of what makes the bytes; builds left out."""
+    return {name: version(name).partition("+")[0] for name in PACKAGES}
+
+
+def pin_recipe(
+    recipe: Recipe,
+    commits: Mapping[str, Sequence[str]],
+    options: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Return the config with every model of the Hub as ID@COMMIT, and with our versions.
+
+    Args:
+        recipe: The config. One of local folders alone gets the versions.
+        commits: For each model as the config names it, the commit of it and of its adapter;
+            empty texts for local folders.
+        options: mergekit's options that change bytes; those of the config stay if not given.
+
+    """
+    pinned = {name: pinned_name(name, found) for name, found in commits.items()}
+    renamed = [
+        (place, new)
+        for place, value in places(recipe.data)
+        if (new := _renamed(value, pinned)) is not None
+    ]
+    facts = dict(recipe.data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
+    added: dict[str, Any] = {"versions": used_versions()}
+    if options or (options is not None and "options" in facts):
+        added["options"] = dict(options)
+    wanted = deepcopy({**recipe.data, FACTS_KEY: {**facts, **added}})
+    for place, new in renamed:
+        put(wanted, place, new)
+    licenses = wanted[FACTS_KEY].get("licenses") or {}
+    if licenses:
+        wanted[FACTS_KEY]["licenses"] = {pinned.get(k, k): v for k, v in licenses.items()}
+    return _written(recipe, wanted, lambda text: _edited(text, renamed, pinned, added))
+
+
+def add_section(recipe: Recipe, tokenizer: Mapping[str, Any]) -> Recipe:
+    """Return the config with mergekit's `tokenizer:` section."""
+    data = {"tokenizer": dict(tokenizer)}
+    return _written(recipe, {**recipe.data, **data}, lambda text: _added(text, data))
+
+
+def pinned_name(name: str, commits: Sequence[str]) -> str:
+    """Return a model's name with the commits of its parts."""
+    if not any(commits):
+        return name  # also a folder with + or @ in its name
+    parts = [part.partition("@")[0] for part in name.split("+")]
+    both = zip(parts, commits, strict=True)
+    return "+".join(f"{part}@{commit}" if commit else part for part, commit in both)
+
+
+def one_line(data: Any) -> str:
+    """Return data as YAML in one line."""
+    line: str = yaml.safe_dump(
+        data, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+    )
+    return line.removesuffix("\n").removesuffix("\n...")
+
+
+def _written(recipe: Recipe, wanted: Mapping[str, Any], edit: Callable[[str], str]) -> Recipe:
+    """Return the edited config if it says what is wanted, or else what is wanted, dumped."""
+    try:
+        edited = parse_recipe(edit(recipe.text), where=recipe.where)
+        if edited.data == wanted:
+            return edited
+    except (yaml.YAMLError, RecipeError, LookupError, ValueError, TypeError):
+        pass  # a layout that a piece of text cannot be put into
+    lines = recipe.text.splitlines(keepends=True)
+    count = next((i for i, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
+    # Through JSON, in which nothing is the same object twice: YAML would make aliases of it.
+    plain = json.loads(json.dumps(dict(wanted)))
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
+    return parse_recipe("".join(lines[:count]) + text, where=recipe.where)
+
+
+def _renamed(value: Any, pinned: Mapping[str, str]) -> Any:
+    """Return what stands in a model's place when it is pinned; None if it stays."""
+    name = name_of(value)
+    new = pinned.get(name, name)
+    if new == name:
+        return None
+    architecture = value.get("override_architecture") if isinstance(value, Mapping) else None
+    if not architecture:
+        return new
+    parts = dict(zip(("model", "lora"), new.split("+"), strict=False))
+    return {**parts, "override_architecture": architecture}
+
+
+# In the text
+
+
+def _edited(
+    text: str,
+    renamed: Sequence[tuple[Place, Any]],
+    pinned: Mapping[str, str],
+    added: Mapping[str, Any],
+) -> str:
+    root = _composed(text)
+    edits: dict[tuple[int, int], str] = {}
+    for place, new in renamed:
+        node = _node(root, place)
+        edits[_span(text, node)] = _quoted(new, node)
+    licenses = _find(_find(root, FACTS_KEY), "licenses")
+    for key, _ in licenses.value if isinstance(licenses, yaml.MappingNode) else ():
+        if pinned.get(key.value, key.value) != key.value:
+            edits[_span(text, key)] = _quoted(pinned[key.value], key)
+    for (start, end), new in sorted(edits.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    return _with_facts(text, added)
+
+
+def _with_facts(text: str, added: Mapping[str, Any]) -> str:
+    """Write what is added under our key, in place of what is there of it."""
+    ours = _find(_composed(text), FACTS_KEY)
+    facts = {FACTS_KEY: {"recipe": RECIPE_VERSION, **added}}
+    if ours is None:
+        return _added(text, facts)
+    if not ours.value:  # there, and empty
+        (key,) = (key for key, value in _composed(text).value if key.value == FACTS_KEY)
+        end = max(ours.end_mark.index, key.end_mark.index + 1)
+        return text[: key.start_mark.index] + one_line(facts)[1:-1] + text[end:]
+    lines = {name: f"{name}: {one_line(value)}" for name, value in added.items()}
+    for key, value in reversed(ours.value):
+        if key.value in lines:
+            start, end = key.start_mark.index, _span(text, value)[1]
+            text = text[:start] + lines.pop(key.value) + text[end:]
+    ours = _find(_composed(text), FACTS_KEY)
+    ((key, value),) = (pair for pair in ours.value if pair[0].value == "recipe")
+    between = ", " if ours.flow_style else _newline(text) + " " * key.start_mark.column
+    end = _span(text, value)[1]
+    return text[:end] + "".join(f"{between}{line}" for line in lines.values()) + text[end:]
+
+
+def _added(text: str, data: Mapping[str, Any]) -> str:
+    """Return the config with something more at its top level: before our key, or at the end."""
+    root = _composed(text)
+    if root.flow_style:  # JSON, for example
+        start = root.start_mark.index + 1
+        return f"{text[:start]}{one_line(data)[1:-1]}, {text[start:].lstrip()}"
+    indent, newline = " " * root.start_mark.column, _newline(text)
+    block = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=10**6)
+    lines = [f"{indent}{line}" for line in block.splitlines()]
+    for key, _ in root.value:
+        if key.value == FACTS_KEY:
+            start = text.rindex("\n", 0, key.start_mark.index) + 1
+            return text[:start] + newline.join([*lines, ""]) + text[start:]
+    end = _span(text, root)[1]
+    rest = text[end:].partition("\n")  # a comment at the end of the last line stays there
+    return text[:end] + rest[0] + newline + newline.join([*lines, ""]) + rest[2]
+
+
+def _composed(text: str) -> Any:
+    """Return the nodes of a config, which know where they stand in the text."""
+    return yaml.compose(text)
+
+
+def _node(node: Any, place: Place) -> yaml.Node:
+    for step in place:
+        node = node.value[step] if isinstance(step, int) else _find(node, step)
+    if isinstance(node, yaml.Node):
+        return node
+    raise LookupError(place)
+
+
+def _find(node: Any, key: str) -> Any:
+    """Return the value of a key of a mapping; None if it has none."""
+    items = node.value if isinstance(node, yaml.MappingNode) else ()
+    found = [value for name, value in items if name.value == key]
+    if len(found) > 1:
+        msg = f"{key} stands twice"
+        raise LookupError(msg)
+    return found[0] if found else None
+
+
+def _span(text: str, node: yaml.Node) -> tuple[int, int]:
+    """Return where a node begins and ends, without the comments that follow it."""
+    start = node.start_mark.index
+    if text[start] in "&*!":
+        msg = "an anchor, an alias or a tag"
+        raise LookupError(msg)
+    last = node
+    while isinstance(last, yaml.CollectionNode) and not last.flow_style and last.value:
+        last = last.value[-1][1] if isinstance(last, yaml.MappingNode) else last.value[-1]
+    return start, last.end_mark.index
+
+
+def _quoted(value: Any, node: yaml.Node) -> str:
+    """Return a name as it can stand in a node's place."""
+    if isinstance(value, str) and PLAIN.fullmatch(value) and getattr(node, "style", None) is None:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"

@@ -1,0 +1,109 @@
+"""Read a merge config from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slack_ties.errors import RecipeError
+from slack_ties.recipe.check import FACTS_KEYS, check_keys, check_recipe
+from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Facts, Recipe, reference
+
+__all__ = ["parse_recipe", "read_recipe"]
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read and check the merge config at `path`.
+
+    Raises:
+        RecipeError: It is not there, not YAML, or says something that cannot be done.
+
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode()  # with the line ends that it has
+    except FileNotFoundError:
+        msg = f"no config file {str(path)!r}"
+        name = str(path)
+        hint = f"slack-ties recipes pull {name}" if name.count("/") == 1 else ""
+        if not path.suffix and not path.parent.name:
+            hint = f"slack-ties config {name}"
+        raise RecipeError(msg, hint=hint or "slack-ties config LANG  (writes one)") from None
+    except (OSError, UnicodeDecodeError) as error:
+        found = "a folder" if path.is_dir() else error
+        msg = f"{path}: expected a YAML text file, got: {found}"
+        raise RecipeError(msg) from None
+    return parse_recipe(text, where=str(path))
+
+
+def parse_recipe(text: str, *, where: str) -> Recipe:
+    """Check a merge config given as text; `where` is what messages call it.
+
+    Raises:
+        RecipeError: It is not YAML, or says something that cannot be done.
+
+    """
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        msg = f"{where}:{line} not valid YAML: {problem}"
+        raise RecipeError(msg) from None
+    except (ValueError, RecursionError) as error:  # 2024-13-45, or thousands of brackets
+        msg = f"{where}: not valid YAML: {error}"
+        raise RecipeError(msg) from None
+    try:
+        check_recipe(data, where)
+        return Recipe(where, text, data, _facts(data, where))
+    except RecursionError:  # an anchor that holds itself
+        msg = f"{where}: expected a mergekit config, got YAML that contains itself"
+    except ValueError:  # a whole number of thousands of digits cannot be shown
+        msg = f"{where}: a number is too long"
+    raise RecipeError(msg) from None
+
+
+def _facts(data: Mapping[str, Any], where: str) -> Facts:
+    facts = data.get(FACTS_KEY) or {}
+    if not isinstance(facts, Mapping):
+        msg = f"{where}: {FACTS_KEY}: expected keys and values, got {facts!r}"
+        raise RecipeError(msg)
+    if facts and facts.get("recipe") != RECIPE_VERSION:
+        msg = f"{where}: {FACTS_KEY}.recipe: expected {RECIPE_VERSION}, got {facts.get('recipe')!r}"
+        raise RecipeError(msg, hint="pip install --upgrade slack-ties")
+    check_keys(f"{where}: {FACTS_KEY}", facts, FACTS_KEYS)
+
+    def table(name: str, value: object) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            msg = f"{where}: {FACTS_KEY}.{name}: expected keys and values, got {value!r}"
+            raise RecipeError(msg)
+        return {str(k): str(v) for k, v in value.items()}
+
+    def several(name: str, value: object) -> list[Any]:
+        if not isinstance(value, list):
+            msg = f"{where}: {FACTS_KEY}.{name}: expected a list, got {value!r}"
+            raise RecipeError(msg)
+        return value
+
+    language = facts.get("language") or []
+    languages = language if isinstance(language, list) else [language]
+    roles = facts.get("roles") or {}
+    table("roles", roles)
+    options = facts.get("options") or {}
+    table("options", options)
+    return Facts(
+        languages=tuple(table("language", one) for one in languages),
+        family=str(facts.get("family") or ""),
+        roles={
+            str(role): tuple(map(reference, names if isinstance(names, list) else [names]))
+            for role, names in roles.items()
+        },
+        licenses=table("licenses", facts.get("licenses") or {}),
+        sft_languages=tuple(map(str, several("sft_languages", facts.get("sft_languages") or []))),
+        versions=table("versions", facts.get("versions") or {}),
+        options=dict(options),
+    )

@@ -1,0 +1,1 @@
+"""What a merge keeps and loses: figures, sentences, pages, pictures."""

@@ -1,0 +1,119 @@
+"""Write and read report.json."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import OutputError
+from slack_ties.files import write_whole
+from slack_ties.report.figures import as_numbers, tally_of
+from slack_ties.report.report import REPORT_VERSION, Report, ReportedModel
+from slack_ties.report.sentences import read_figures
+from slack_ties.rule.tally import GRID, TOPS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["REPORT_FILE", "read_report", "report_as_json", "write_report"]
+
+REPORT_FILE = "report.json"
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Write report.json into a folder and return its path."""
+    data = report_as_json(report)
+    lines = []
+    for key, value in data.items():  # a line for each tensor: for people, and for diff
+        if key in {"kinds", "layers", "tensors"}:
+            inner = ",\n".join(f"{_dump(name)}: {_dump(one)}" for name, one in value.items())
+            lines.append(f"{_dump(key)}: {{\n{inner}\n}}")
+        else:
+            lines.append(f"{_dump(key)}: {_dump(value)}")
+    path = folder / REPORT_FILE
+    write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    return path
+
+
+def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
+    """Return what report.json holds.
+
+    Args:
+        report: Of a merge.
+        tensors: Whether to list every tensor, too.
+
+    """
+    reading = read_figures(report)
+    data: dict[str, Any] = {
+        "report": report.report,
+        "config": report.config,
+        "method": report.method,
+        "settings": dict(report.settings),
+        "versions": dict(report.versions),
+        "tops": list(TOPS),
+        "grid": list(GRID),
+        "models": [
+            {
+                "model": one.model,
+                "role": one.role,
+                "varied": one.varied,
+                "settings": dict(one.settings),
+            }
+            for one in report.models
+        ],
+        "reading": list(reading.sentences),
+        "suggested_slack": reading.slack,
+        "total": as_numbers(report.total),
+        "kinds": {kind: as_numbers(tally) for kind, tally in report.kinds.items()},
+        "layers": {str(layer): as_numbers(tally) for layer, tally in report.layers.items()},
+    }
+    if tensors:
+        data["tensors"] = {name: as_numbers(tally) for name, tally in report.tensors.items()}
+    return data
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def read_report(path: Path) -> Report:
+    """Read a report: a file, or the report.json of a folder.
+
+    Raises:
+        OutputError: There is none, or it is not one of ours.
+
+    """
+    path = path / REPORT_FILE if path.is_dir() else path
+    again = f"slack-ties report {path.parent}"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["report"] != REPORT_VERSION:
+            msg = f"{path}: expected report version {REPORT_VERSION}, got {data['report']!r}"
+            raise OutputError(msg, hint=f"pip install --upgrade slack-ties, or again: {again}")
+        if (data["tops"], data["grid"]) != (list(TOPS), list(GRID)):
+            msg = f"{path}: its tops and its grid are not those of this version"
+            raise OutputError(msg, hint=again)
+        models = tuple(
+            ReportedModel(
+                str(one["model"]), str(one["role"]), bool(one["varied"]), dict(one["settings"])
+            )
+            for one in data["models"]
+        )
+        varied = tuple(model.varied for model in models)
+        return Report(
+            config=str(data["config"]),
+            method=str(data["method"]),
+            models=models,
+            tensors={str(k): tally_of(v, varied) for k, v in data["tensors"].items()},
+            settings=dict(data["settings"]),
+            versions={str(k): str(v) for k, v in data["versions"].items()},
+        )
+    except FileNotFoundError:
+        msg = f"there is no {REPORT_FILE} in {str(path.parent)!r}"
+        raise OutputError(msg, hint=again) from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        msg = f"{path}: damaged: {error!r}"
+        raise OutputError(msg, hint=f"{again}  (makes it again)") from None
+    except RecursionError:
+        msg = f"{path}: damaged"
+        raise OutputError(msg, hint=again) from None

@@ -1,0 +1,253 @@
+"""Write report.html: one file that shows a report in pictures, without network and without scripts.
+
+Everything that comes from a config or a file, such as the names of models, is escaped.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from slack_ties.report.anatomy import KINDS
+from slack_ties.report.charts import Line, heat_map, line_chart
+from slack_ties.report.figures import Figures, conflict_share, cosine, same_sign
+from slack_ties.report.sentences import IMPORTANT, percent, read_figures
+from slack_ties.report.series import config_slack, lost_by_layer, slack_curves
+from slack_ties.rule.tally import CONFIG, CONFLICT, RESCUED, TIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from slack_ties.report.report import Report
+
+__all__ = ["PAGE_FILE", "STYLE", "make_page"]
+
+PAGE_FILE = "report.html"
+
+OUTSIDE = "none"  # the column of tensors that are in no layer
+
+# Okabe and Ito's colours, which people with any kind of colour vision tell apart
+# (https://jfly.uni-koeln.de/color/); lighter ones of the same hues on a dark ground.
+STYLE = """
+:root{color-scheme:light dark;--bg:#fff;--fg:#1b1b1b;--soft:#595959;--rule:#d4d4d4;
+--c1:#0072b2;--c2:#c04f00;--c3:#007a5a;--c4:#a8487f;--c5:#8a6d00;--c6:#444}
+@media (prefers-color-scheme:dark){:root{--bg:#15181c;--fg:#e9e9e9;--soft:#b0b0b0;--rule:#3c4148;
+--c1:#56b4e9;--c2:#ff9a4d;--c3:#35c79b;--c4:#e39ac6;--c5:#f0e442;--c6:#ccc}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1180px;padding:16px;background:var(--bg);color:var(--fg);
+font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
+h1{font-size:1.4rem;margin:.2em 0}h2{font-size:1.05rem;margin:0 0 .3em}
+p{margin:.4em 0}.soft,figcaption,.none{color:var(--soft);font-size:.9rem}
+.reading{border-left:4px solid var(--c1);padding:.1em 0 .1em 1em;margin:1em 0;max-width:48em}
+.charts{display:grid;gap:28px;grid-template-columns:1fr;margin:1.5em 0}
+@media (min-width:900px){.charts{grid-template-columns:1fr 1fr}}
+figure{margin:0;min-width:0}svg{width:100%;height:auto;display:block}
+text{font:11px system-ui,sans-serif;fill:var(--soft)}
+.grid{stroke:var(--rule);stroke-width:.7;fill:none}
+.mark{stroke:var(--fg);stroke-width:1;stroke-dasharray:3 3;fill:none}
+.line{fill:none;stroke-width:2}.heat{fill:var(--c1)}
+.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.s4{stroke:var(--c4)}
+.s5{stroke:var(--c5)}.s6{stroke:var(--c6)}
+.f1{fill:var(--c1)}.f2{fill:var(--c2)}.f3{fill:var(--c3)}.f4{fill:var(--c4)}.f5{fill:var(--c5)}
+.f6{fill:var(--c6)}
+.legend{display:flex;flex-wrap:wrap;gap:.2em 1.2em;font-size:.85rem;margin:.3em 0}
+.legend span{display:inline-flex;align-items:center;gap:.4em}.key{width:26px;height:8px}
+.scale{width:120px;height:12px;background:linear-gradient(90deg,
+color-mix(in srgb,var(--c1) 6%,var(--bg)),var(--c1))}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;margin:.6em 0}
+th,td{padding:.25em .7em .25em 0;text-align:right;border-bottom:1px solid var(--rule);
+white-space:nowrap}th:first-child,td:first-child{text-align:left}
+summary{cursor:pointer}
+"""
+
+
+def make_page(report: Report) -> str:
+    """Return the page of a report."""
+    reading = read_figures(report)
+    charts = "".join(
+        f"<figure><h2>{escape(title)}</h2>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+        for title, drawn, caption in _charts(report)
+    )
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in reading.sentences)
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    entries = int(report.total.positions[0])
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>Merge report: {escape(report.config)}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>Merge report</h1><p>{escape(report.config)}, merge method "
+        f"{escape(report.method)}: {entries:,} entries in {len(report.tensors)} tensors</p>\n"
+        f'<div class="reading">{sentences}</div>\n<div class="charts">{charts}</div>\n'
+        f"{_models(report)}{_layers(report)}"
+        '<p class="soft">Figures are of the weights, counted while merging by the rule that '
+        "merges. They say what was kept and what was lost, not how good the model is. Definitions: "
+        f"docs/report.md of slack-ties. {escape(versions)}</p>\n</body></html>\n"
+    )
+
+
+def _charts(report: Report) -> list[tuple[str, str, str]]:
+    """Return title, picture and caption of each chart."""
+    varied = any(model.varied for model in report.models)
+    layers = report.layers
+    lost = [
+        Line(name, points, 1 + number % 6)
+        for name, points, number in lost_by_layer(report, "this config")
+    ]
+    whose = "SFT model's" if varied else "models'"
+    charts = [
+        (
+            "Important parameters lost, by layer",
+            line_chart("Important parameters lost, by layer", lost, across="layer"),
+            f"Of the {whose} top-10 % entries of each tensor, the share lost to the election.",
+        ),
+        (
+            "Where the models disagree",
+            _conflicts(report),
+            (
+                "Share of positions at which kept entries have opposite signs, by layer and kind "
+                f"of module; what is in no layer is under “{OUTSIDE}”."
+            ),
+        ),
+    ]
+    if varied:
+        charts.append(_slack_chart(report))
+    norms = [
+        Line(
+            model.label,
+            [(layer, Figures(tally, t).norm) for layer, tally in layers.items()],
+            1 + t % 6,
+        )
+        for t, model in enumerate(report.models)
+    ]
+    charts.append(
+        (
+            "Size of the deltas, by layer",
+            line_chart("Size of the deltas, by layer", norms, across="layer", shares=False),
+            "Euclidean norm of what each model changed in the base.",
+        )
+    )
+    charts.append(_histogram(report))
+    return charts
+
+
+def _conflicts(report: Report) -> str:
+    columns = [str(layer) for layer in report.layers]
+    rows = [kind for kind in KINDS if kind in report.kinds]
+    values = {
+        (kind, OUTSIDE if layer is None else str(layer)): conflict_share(tally)
+        for (layer, kind), tally in report.cells.items()
+    }
+    if any(layer is None for layer, _ in report.cells):
+        columns.append(OUTSIDE)
+    return heat_map("Where the models disagree", rows, columns, values, across="layer")
+
+
+def _slack_chart(report: Report) -> tuple[str, str, str]:
+    kept, lost = slack_curves(report)
+    lines = [Line(name, points, 2 + i) for i, (name, points) in enumerate(kept)]
+    others = [t for t, model in enumerate(report.models) if not model.varied]
+    lines += [Line(name, points, 5 + t % 2) for t, (name, points) in zip(others, lost, strict=True)]
+    slack = config_slack(report)
+    mark = (slack, f"config: {slack:g}") if slack is not None and slack <= 0.5 else None  # noqa: PLR2004 - the grid's end
+    ticks = {x / 10: f"{x / 10:g}" for x in range(6)}
+    title = "What each slack keeps, and what it costs"
+    chart = line_chart(title, lines, across="slack", ticks=ticks, mark=mark, largest=1.0)
+    return (
+        title,
+        chart,
+        (
+            "Shares in the merge of the SFT model's most important entries, and of the other "
+            "models' kept entries the share that loses to the election."
+        ),
+    )
+
+
+def _histogram(report: Report) -> tuple[str, str, str]:
+    found = [Figures(report.total, t).histogram() for t in range(len(report.models))]
+    exponents = sorted({e for one in found for e in one})
+    title = "How large the deltas are"
+    caption = (
+        "Share of a model's entries by the size of their delta, in powers of two; entries that "
+        "equal the base are left out."
+    )
+    if not exponents:
+        return title, line_chart(title, [], across="size"), caption
+    # The few smallest are far off: they would take the width of all others.
+    totals = {e: sum(one.get(e, 0) for one in found) for e in exponents}
+    seen, everything = 0, sum(totals.values())
+    first = exponents[0]
+    for e in exponents:
+        if seen + totals[e] > everything / 1000:
+            first = e
+            break
+        seen += totals[e]
+    span = range(first, exponents[-1] + 1)
+    lines = [
+        Line(
+            model.label,
+            [(e, one.get(e, 0) / max(Figures(report.total, t).entries, 1)) for e in span],
+            1 + t % 6,
+        )
+        for t, (model, one) in enumerate(zip(report.models, found, strict=True))
+    ]
+    step = max(1, -(-len(span) // 7))
+    ticks = {float(e): f"2^{e}" for e in span[::step]}
+    return title, line_chart(title, lines, across="size of the delta", ticks=ticks), caption
+
+
+def _models(report: Report) -> str:
+    """Return the total as a table, and how the models go together."""
+    total = report.total
+    columns: dict[str, Callable[[Figures], str]] = {
+        "delta norm": lambda f: f"{f.norm:.4g}",
+        "density": lambda f: percent(f.density),
+        "slack": lambda f: percent(f.slack),
+        "in conflict": lambda f: percent(f.lost(CONFLICT)),
+        "lost, TIES": lambda f: percent(f.lost(TIES)),
+        "lost": lambda f: percent(f.lost(CONFIG)),
+        "top 10 % lost, TIES": lambda f: percent(f.top_lost(IMPORTANT, TIES)),
+        "top 10 % lost": lambda f: percent(f.top_lost(IMPORTANT, CONFIG)),
+        "energy lost": lambda f: percent(f.energy_lost(CONFIG)),
+        "rescued": lambda f: f"{f.losses(RESCUED):,}",
+        "effective weight": lambda f: "-" if f.weight is None else f"{f.weight:.3f}",
+    }
+    rows = [
+        [model.label, *(show(Figures(total, t)) for show in columns.values())]
+        for t, model in enumerate(report.models)
+    ]
+    text = _table(["model", *columns], rows)
+    for one in range(len(report.models)):
+        for other in range(one + 1, len(report.models)):
+            angle, signs = cosine(total, one, other), same_sign(total, one, other)
+            names = f"{report.models[one].label} and {report.models[other].label}"
+            angle_text = "-" if angle is None else f"{angle:.3f}"
+            text += f"<p>{escape(names)}: cosine {angle_text}, same sign where both keep an entry "
+            text += f"{percent(signs)}.</p>"
+    return f"<h2>All models, all tensors</h2>{text}\n"
+
+
+def _layers(report: Report) -> str:
+    """Return layers and kinds as a table to open."""
+    scopes = [(f"layer {layer}", tally) for layer, tally in report.layers.items()]
+    scopes += [(kind, tally) for kind, tally in report.kinds.items()]
+    head = ["", "entries", "in conflict"]
+    for model in report.models:
+        head += [f"{model.label}: norm", "top 10 % lost, TIES", "top 10 % lost"]
+    rows = []
+    for name, tally in scopes:
+        row = [name, f"{int(tally.positions[0]):,}", percent(conflict_share(tally))]
+        for t in range(len(report.models)):
+            figures = Figures(tally, t)
+            row += [f"{figures.norm:.3g}", percent(figures.top_lost(IMPORTANT, TIES))]
+            row.append(percent(figures.top_lost(IMPORTANT, CONFIG)))
+        rows.append(row)
+    table = _table(head, rows)
+    return f"<details><summary>By layer and kind of module</summary>{table}</details>\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{escape(one)}</th>" for one in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="wide"><table><tr>{cells}</tr>{body}</table></div>'

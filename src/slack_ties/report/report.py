@@ -1,0 +1,90 @@
+"""A report as it lies on disk, report.json: written whole, read back, checked.
+
+docs/report.md has its schema. What is counted is stored per tensor; layers, kinds and the total are
+sums of tensors, and stored for readers of the file alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slack_ties.report.anatomy import KINDS, layer_of, module_kind
+from slack_ties.rule.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["REPORT_VERSION", "Report", "ReportedModel"]
+
+REPORT_VERSION = 1  # raised when the meaning of a field changes
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class ReportedModel:
+    """One model of a report: those that are merged into the base."""
+
+    model: str  # as the config names it
+    role: str = ""  # ct, sft or not known
+    varied: bool = False  # whether the grid is of its slack
+    settings: Mapping[str, Any] = field(default_factory=dict)  # weight, density, slack: as YAML
+
+    @property
+    def label(self) -> str:
+        """What a picture calls it."""
+        name = self.model.partition("@")[0].rstrip("/").rpartition("/")[2] or self.model
+        return f"{self.role.upper()} ({name})" if self.role else name
+
+    def setting(self, name: str, default: float) -> float | None:
+        """Return a setting that is one number; None where it differs between tensors."""
+        value = self.settings.get(name, default)
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of a merge."""
+
+    config: str  # what to call it
+    method: str  # of the config: slack_ties or ties
+    models: tuple[ReportedModel, ...]
+    tensors: Mapping[str, Tally]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # normalize and lambda
+    versions: Mapping[str, str] = field(default_factory=dict)
+    report: int = REPORT_VERSION
+
+    @cached_property
+    def total(self) -> Tally:
+        """The tally of all tensors."""
+        return self._sum(lambda _: True)[True]
+
+    @cached_property
+    def layers(self) -> dict[int, Tally]:
+        """The tallies of the layers, in order."""
+        sums = self._sum(layer_of)
+        return {key: sums[key] for key in sorted(k for k in sums if k is not None)}
+
+    @cached_property
+    def kinds(self) -> dict[str, Tally]:
+        """The tallies of the kinds of modules that there are, in the order of `KINDS`."""
+        sums = self._sum(module_kind)
+        return {kind: sums[kind] for kind in KINDS if kind in sums}
+
+    @cached_property
+    def cells(self) -> dict[tuple[int | None, str], Tally]:
+        """The tallies of layers and kinds; None for what is in no layer."""
+        return self._sum(lambda name: (layer_of(name), module_kind(name)))
+
+    def _sum(self, key: Callable[[str], K]) -> dict[K, Tally]:
+        sums: dict[K, Tally] = {}
+        for name, tally in self.tensors.items():
+            one = key(name)
+            sums[one] = sums[one] + tally if one in sums else tally
+        return sums or {key(""): Tally.empty([model.varied for model in self.models])}
+
+    def of_role(self, role: str) -> list[int]:
+        """Return the places of the models of a role."""
+        return [place for place, model in enumerate(self.models) if model.role == role]

@@ -1,0 +1,276 @@
+"""The compiled rule: hands tensors to `native/merge.c`, on as many CPU threads as torch uses.
+
+Wheels of a platform hold `native/merge.c` built as a library that needs neither Python nor anything
+else. Where slack-ties was built without a compiler there is none, and `blockwise.py` does the
+work, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from slack_ties.rule.tally import BINS, CLASSES, COLUMNS, GRID, LEVELS, SUMS, TOPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slack_ties.rule.shares import Share
+    from slack_ties.rule.tally import Tally
+
+__all__ = ["MOST_THREADS", "can_merge", "load_kernel", "merge_on_cpu"]
+
+LOG = logging.getLogger("slack_ties")
+
+LIBRARY = Path(__file__).with_name("_kernel.so")  # so called on every platform
+
+SOURCE = Path(__file__).with_name("native")
+
+# Without --no-cache-dir pip would install the wheel again that it made without a compiler.
+AGAIN = (
+    "Next: install a C compiler, then the same `pip install` again with "
+    "--force-reinstall --no-deps --no-cache-dir"
+)
+
+# What native/numbers.h calls by the same names.
+TYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+COUNTS = 1 << 18  # numbers of 32 bits: 1 MiB
+
+MOST_THREADS = 16  # more would only wait for memory
+
+MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
+
+MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
+
+# Entries that a thread takes at a time: few, so that all are done together, but not too few, so
+# that each reads on where it was.
+SLICES, MIN_SLICE, MAX_SLICE = 64, 1 << 13, 1 << 16
+
+ROWS, BLOCK, STRIP = 1 << 16, 256, 64  # of a table; entries in work at a time; sums side by side
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("type", ctypes.c_int32))
+
+
+class _Model(ctypes.Structure):
+    _fields_ = (
+        ("tensor", _Tensor),
+        ("weight", ctypes.c_float),
+        ("ranks", ctypes.c_int64 * 2),
+        ("bits", ctypes.c_int32 * 2),
+    )
+
+
+class _Watched(ctypes.Structure):
+    _fields_ = (
+        ("ranks", ctypes.c_int64 * (len(TOPS) + len(GRID))),
+        ("bits", ctypes.c_int32 * (len(TOPS) + len(GRID))),
+        ("reached", ctypes.c_int64 * (2 + len(TOPS) + len(GRID))),
+        ("varied", ctypes.c_int32),
+    )
+
+
+class _Tally(ctypes.Structure):
+    _fields_ = (
+        ("models", ctypes.POINTER(_Watched)),
+        *((name, ctypes.c_void_p) for name in ("histogram", "lower", "deltas", "strips", "ways")),
+        *((name, ctypes.c_void_p) for name in ("way_energy", "used", "counts", "sums")),
+        *((name, ctypes.c_int64) for name in ("count_size", "sum_size")),
+    )
+
+
+class _Merge(ctypes.Structure):
+    _fields_ = (
+        ("base", _Tensor),
+        ("out", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("slice", ctypes.c_int64),
+        ("models", ctypes.POINTER(_Model)),
+        ("number", ctypes.c_int64),
+        ("lambda_", ctypes.c_float),
+        ("normalize", ctypes.c_int32),
+        ("counts", ctypes.POINTER(ctypes.c_uint32)),
+        ("started", ctypes.POINTER(ctypes.c_int64)),
+        ("wanted", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("tops", ctypes.c_int32 * MOST_THREADS),
+        ("arrived", ctypes.c_int32),
+        ("wrong", ctypes.c_int32),
+        ("tally", ctypes.POINTER(_Tally)),
+    )
+
+
+@cache
+def load_kernel() -> ctypes.CDLL | None:
+    """Return the library, or None where there is none or it is not that of this source."""
+    if not LIBRARY.exists():
+        LOG.warning(
+            "slack-ties was built without its compiled kernel: merging takes longer. %s", AGAIN
+        )
+        return None
+    try:
+        kernel = ctypes.CDLL(str(LIBRARY))
+        kernel.slack_ties_source.restype = ctypes.c_char_p
+        same = kernel.slack_ties_source().decode() == _checksum(SOURCE)
+    except (OSError, AttributeError) as error:
+        LOG.warning(
+            "the compiled kernel cannot be used: merging takes longer: %s. %s", error, AGAIN
+        )
+        return None
+    if not same:
+        LOG.warning(
+            "the compiled kernel is not that of %s: merging takes longer. %s", SOURCE, AGAIN
+        )
+        return None
+    kernel.slack_ties_run.argtypes = [ctypes.POINTER(_Merge)]
+    kernel.slack_ties_run.restype = None
+    return kernel
+
+
+def _checksum(source: Path) -> str:
+    """Return the SHA-256 of all C files, as hatch_build.py computes it."""
+    files = sorted(source.glob("*.[ch]"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def can_merge(*tensors: torch.Tensor) -> bool:
+    """Say whether `merge_on_cpu` takes these: on the CPU, below float64 and 2^32 entries."""
+    return all(map(_is_plain, tensors)) and load_kernel() is not None
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor's numbers lie in memory as they are."""
+    return (
+        type(tensor) in {torch.Tensor, torch.nn.Parameter}
+        and tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.dtype in TYPES
+        and tensor.numel() < MOST_ENTRIES
+        and not tensor.is_neg()
+        and (tensor.data_ptr() != 0 or tensor.numel() == 0)
+    )
+
+
+def merge_on_cpu(  # noqa: PLR0913 - what the definition needs
+    base: torch.Tensor,
+    models: Sequence[torch.Tensor],
+    shares: Sequence[Share],
+    *,
+    normalize: bool,
+    lambda_: float,
+    tally: Tally | None = None,
+) -> tuple[torch.Tensor, bool]:
+    """Do what `blockwise.merge_blocks` does, for contiguous tensors that `can_merge` takes.
+
+    Beyond inputs and output it needs one MiB per thread, and there are at most 16. A tally takes
+    4 MiB more per thread and 0.3 MiB per model, and less than 2 KiB per model for every 65,536
+    entries.
+    """
+    kernel = load_kernel()
+    assert kernel is not None  # noqa: S101 - can_merge was asked
+    size, out = base.numel(), torch.empty_like(base)
+    threads = max(1, min(torch.get_num_threads(), MOST_THREADS, size // MIN_SHARE))
+    passes = 2 * len(models) + 1
+    merge = _Merge(
+        base=_tensor(base),
+        out=out.data_ptr(),
+        size=size,
+        slice=min(max(size // (threads * SLICES), MIN_SLICE), MAX_SLICE),
+        models=(_Model * len(models))(
+            *(
+                _Model(_tensor(model), share.weight, (share.kept, share.protected))
+                for model, share in zip(models, shares, strict=True)
+            )
+        ),
+        number=len(models),
+        lambda_=lambda_,
+        normalize=normalize,
+        counts=_counts(threads),
+        started=(ctypes.c_int64 * passes)(),
+        wanted=threads,
+    )
+    if tally is None:
+        kernel.slack_ties_run(merge)
+    else:
+        _run_with_tally(kernel, merge, shares, tally)
+    return out, not merge.wrong
+
+
+def _run_with_tally(
+    kernel: ctypes.CDLL, merge: _Merge, shares: Sequence[Share], tally: Tally
+) -> None:
+    """Merge, and count for `tally`: numbers of entries per thread, sums per slice."""
+    n, threads = merge.number, merge.wanted
+    merge.slice = MAX_SLICE  # whatever the number of threads, which must not change the sums
+    slices = -(-merge.size // merge.slice)
+    counts = np.zeros((threads, n * (1 + CLASSES * LEVELS + 2 * n) + 2), np.int64)
+    sums = np.zeros((slices, n * (SUMS + CLASSES * LEVELS + n) + 1))
+    tally.histogram = np.zeros((n, BINS), np.int64)
+    ways = n * CLASSES * (1 << LEVELS)
+    rooms = {
+        name: _room(name, kind, threads * number)
+        for name, kind, number in (
+            ("lower", ctypes.c_uint32, (3 + len(TOPS) + len(GRID)) * ROWS),
+            ("deltas", ctypes.c_float, 3 * n * BLOCK),
+            ("strips", ctypes.c_double, (n * (SUMS + n) + 1) * STRIP),
+            ("ways", ctypes.c_uint32, ways),
+            ("way_energy", ctypes.c_double, ways),
+            ("used", ctypes.c_uint32, ways),
+        )
+    }
+    watched = (_Watched * n)(
+        *(
+            _Watched(ranks=share.marks, varied=varied)
+            for share, varied in zip(shares, tally.varied, strict=True)
+        )
+    )
+    asked = _Tally(
+        models=watched,
+        histogram=tally.histogram.ctypes.data,
+        **{name: ctypes.addressof(room) for name, room in rooms.items()},
+        counts=counts.ctypes.data,
+        sums=sums.ctypes.data,
+        count_size=counts.shape[1],
+        sum_size=sums.shape[1],
+    )
+    merge.tally = ctypes.pointer(asked)
+    kernel.slack_ties_run(merge)
+    counted = counts.sum(axis=0)
+    columns = np.empty((n, COLUMNS), np.int64)
+    columns[:, 0] = counted[:n]
+    for one, watch in zip(columns, watched, strict=True):
+        found = np.array(watch.reached[: COLUMNS - 1], np.int64)
+        one[1:] = np.where(found < 0, one[0], found)
+    counted = np.concatenate([columns.ravel(), counted[n:]])
+    tally.fill(merge.size, counted, np.add.reduce(sums, axis=0))
+
+
+def _tensor(tensor: torch.Tensor) -> _Tensor:
+    return _Tensor(tensor.data_ptr(), TYPES.index(tensor.dtype))
+
+
+_OWN = threading.local()
+
+
+def _counts(threads: int) -> ctypes.Array[ctypes.c_uint32]:
+    """Return room to count in."""
+    return _room("counts", ctypes.c_uint32, threads * COUNTS)
+
+
+def _room(name: str, kind: Any, number: int) -> ctypes.Array[Any]:
+    """Return room that is the calling thread's own: new memory each time takes longer."""
+    room: ctypes.Array[Any] | None = getattr(_OWN, name, None)
+    if room is None or len(room) < number:
+        room = (kind * number)()
+        setattr(_OWN, name, room)
+    return room

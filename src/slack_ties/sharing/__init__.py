@@ -1,0 +1,1 @@
+"""Recipes of others: search, pull, adapt, verify."""

@@ -1,0 +1,237 @@
+"""Compare a published merge with the same merge made again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import CheckpointError, HubError, OutputError, visible
+from slack_ties.files import any_matches, checksum
+from slack_ties.hub.client import api_is_offline
+from slack_ties.hub.errors import hub_errors
+from slack_ties.merge.finish import what_is_not_loaded
+from slack_ties.models.headers import read_headers
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from huggingface_hub import HfApi
+
+__all__ = ["WEIGHTS", "Difference", "Published", "Verified", "compare_published"]
+
+LOG = logging.getLogger("slack_ties")
+
+MOST_SHOWN = 20  # differing tensors; --json has all
+
+WEIGHTS = ("*.safetensors",)
+
+# Texts and pictures beside the model: no part of what is loaded.
+NOT_COMPARED = (
+    *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
+    *("*.png", "*.jpg", "*.svg", "*.html", "report.json"),
+)
+
+# What the same merge writes otherwise with another version of transformers.
+VERSION_KEYS = ("transformers_version",)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tensor that is not the same."""
+
+    tensor: str
+    file: str  # of the published model
+    what: str  # how it differs, for people
+    entries: int = 0  # that differ
+    largest: float = 0.0  # absolute difference
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a comparison found."""
+
+    model: str  # a Hub id, or a folder
+    commit: str  # empty for a folder
+    against: str  # the folder it was compared with; empty if that was made and is gone
+    tensors: int  # of both models
+    compared: int  # of these, entry by entry; the others lie in files with the same checksum
+    differences: tuple[Difference, ...]
+    files: tuple[str, ...]  # other files of the model that differ, or that only one has
+    not_loaded: str = ""  # what transformers would make up, because both lack it
+
+    @property
+    def same(self) -> bool:
+        """Whether every tensor has the same bytes, and what is loaded with them is the same."""
+        return not self.differences and not self.files and not self.not_loaded
+
+    def as_text(self) -> str:
+        """Return what a person reads."""
+        name = f"{self.model} at {self.commit[:7]}" if self.commit else self.model
+        if not self.differences:
+            lines = [f"{name}: all {self.tensors:,} tensors have the same bytes"]
+        else:
+            lines = [f"{name}: {len(self.differences):,} of {self.tensors:,} tensors differ"]
+            shown = self.differences[:MOST_SHOWN]
+            lines += [f"  {d.tensor}{f' ({d.file})' if d.file else ''} {d.what}" for d in shown]
+            if len(self.differences) > MOST_SHOWN:
+                lines.append(f"  ... and {len(self.differences) - MOST_SHOWN:,} more: --json")
+        if self.files:
+            lines.append(f"Files that differ, and change what is loaded: {', '.join(self.files)}")
+        if self.not_loaded:
+            lines.append(f"transformers would make up weights of this model: {self.not_loaded}")
+        return "\n".join(map(visible, lines))
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published model: a folder, or files on the Hub that are fetched when they are needed."""
+
+    name: str
+    commit: str
+    sums: Mapping[str, str]  # file -> sha256 of large files, git's sha1 of small ones
+    folder: Path | None = None
+    api: HfApi | None = None
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file here."""
+        if self.folder:
+            return self.folder / name
+        if self.api is None:
+            raise FileNotFoundError(name)
+        with hub_errors(f"{name} of {self.name!r}", self.api):
+            path = Path(self.api.hf_hub_download(self.name, name, revision=self.commit))
+        if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
+            msg = f"{self.name!r}: {name} arrived damaged: its checksum is not the Hub's"
+            again = f"hf download {self.name} {name} --force-download"
+            raise HubError(msg, hint=f"{again}; then verify again")
+        return path
+
+
+def compare_published(published: Published, made: Path, *, kept: bool) -> Verified:
+    """Compare every tensor and file of a published merge with one made again."""
+    if not made.is_dir():
+        msg = f"there is no folder {str(made)!r} to compare with"
+        raise OutputError(msg)
+    here = read_headers(made, "rebuilt model")
+    named = [name for name in published.sums if not any_matches([name], NOT_COMPARED)]
+    same = {
+        name: (made / name).is_file()
+        and checksum(made / name, published.sums[name]) == published.sums[name]
+        for name in sorted(named)
+    }
+    weights = [name for name in same if any_matches([name], WEIGHTS)]
+    equal = [name for name in weights if same[name]]
+    other = [name for name in weights if not same[name]]
+    files = [
+        name
+        for name in same
+        if name not in weights
+        and not same[name]
+        and not (
+            _leads_to(published, name, weights, set(here))
+            if name.endswith(".index.json")
+            else _says_the_same(published, name, made)
+        )
+    ]
+    if not api_is_offline() and (made / RECORD_FILE).is_file():
+        files += [
+            name
+            for name in read_record(made).beside
+            if name not in published.sums and not name.endswith(".index.json")
+        ]
+    if not weights:
+        where = " in the cache" if api_is_offline() else ""
+        msg = f"{published.name!r} has no safetensors weights to compare{where}"
+        raise CheckpointError(msg)
+    LOG.info("  %d of %d weight files have the same checksum", len(equal), len(weights))
+    differences: list[Difference] = []
+    seen = {tensor for tensor, header in here.items() if header.file in equal}
+    compared = 0
+    for name in other:
+        for tensor, found in _differences(published.file(name), made, here):
+            seen.add(tensor)
+            compared += 1
+            if found:
+                differences.append(Difference(tensor, name, **found))
+    differences += [
+        Difference(tensor, "", "is not in the published model")
+        for tensor in here
+        if tensor not in seen
+    ]
+    return Verified(
+        model=published.name,
+        commit=published.commit,
+        against=str(made) if kept else "",
+        tensors=len(seen | here.keys()),
+        compared=compared,
+        differences=tuple(differences),
+        files=tuple(files),
+        not_loaded=what_is_not_loaded(made, here, "rebuilt model"),
+    )
+
+
+def _says_the_same(published: Published, name: str, made: Path) -> bool:
+    """Say whether two JSON files differ in nothing but the version that wrote them."""
+    if not name.endswith(".json") or not (made / name).is_file():
+        return False
+    pair = [_json(published.file(name)), _json(made / name)]
+    for data in pair:
+        for key in VERSION_KEYS if isinstance(data, dict) else ():
+            data.pop(key, None)
+    return pair[0] is not None and bool(pair[0] == pair[1])
+
+
+def _leads_to(published: Published, name: str, weights: list[str], tensors: set[str]) -> bool:
+    """Say whether an index leads to every tensor, in files that are compared.
+
+    Files of another size have another index, and hold the same model.
+    """
+    index = _json(published.file(name))
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    return (
+        isinstance(places, dict) and tensors == set(places) and set(places.values()) <= {*weights}
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return None
+
+
+def _differences(
+    file: Path, made: Path, here: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every tensor of a published file with how it differs from the one made here."""
+    import torch  # noqa: PLC0415 - only if a file differs
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    try:
+        with safe_open(file, framework="pt") as theirs:
+            for tensor in sorted(theirs.keys()):
+                if tensor not in here:
+                    yield tensor, {"what": "is only in the published model"}
+                    continue
+                with safe_open(made / here[tensor].file, framework="pt") as ours:
+                    a, b = theirs.get_tensor(tensor), ours.get_tensor(tensor)
+                if a.shape != b.shape or a.dtype != b.dtype:
+                    kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (a, b)]
+                    yield tensor, {"what": f"is {kinds[0]} there and {kinds[1]} here"}
+                    continue
+                # Bit for bit: NaN is equal to itself, and 0 is not -0.
+                bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.itemsize]
+                count = int((a.view(bits) != b.view(bits)).sum())
+                if not count:
+                    yield tensor, {}
+                    continue
+                far = float((a.double() - b.double()).abs().max())
+                what = f"{count:,} of {a.numel():,} entries differ, by at most {far:.3g}"
+                yield tensor, {"what": what, "entries": count, "largest": far}
+    except SafetensorError as error:
+        msg = f"{file.name} of the published model cannot be read: {error}"
+        raise CheckpointError(msg) from None

@@ -1,0 +1,91 @@
+"""Search the Hub for recipes that others published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi
+
+from slack_ties.hub.errors import hub_errors
+from slack_ties.sharing.adapt import language_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Listed", "search_recipes"]
+
+TAG = "slack-ties"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One published recipe."""
+
+    repo_id: str
+    languages: tuple[str, ...]
+    bases: tuple[str, ...]  # base_model, as its card says
+    license: str
+    modified: str  # year-month-day
+    downloads: int
+    likes: int
+
+
+def search_recipes(
+    *,
+    language: str | None = None,
+    base: str | None = None,
+    author: str | None = None,
+    limit: int = 100,
+    api: HfApi | None = None,
+) -> list[Listed]:
+    """Return published models that carry a recipe of ours, the newest first.
+
+    Args:
+        language: A language of the catalogue, or a language tag.
+        base: The Hub id of a parent.
+        author: A user or an organization.
+        limit: At most so many.
+        api: The Hub client; the default one if not given.
+
+    Raises:
+        CatalogueError: `language` is no language.
+        HubError: The Hub cannot be reached.
+
+    """
+    api = api or HfApi()
+    wanted = [TAG]
+    if language:
+        found = language_of(language)
+        # The Hub lists ISO 639 codes; our cards carry a tag for a script.
+        wanted.append(found.tag if "-" in found.tag else found.iso_639_1 or found.iso_639_3)
+    if base:
+        wanted.append(f"base_model:{base.partition('@')[0]}")
+    with hub_errors("searching for recipes", api):
+        models = list(
+            api.list_models(
+                filter=wanted, author=author, sort="last_modified", limit=limit, full=True,
+                cardData=True,
+            )
+        )  # fmt: skip
+    return [
+        Listed(
+            repo_id=model.id,
+            languages=tuple(_texts(card.get("language"))),
+            bases=tuple(_texts(card.get("base_model"))),
+            license=next(iter(_texts(card.get("license"))), ""),
+            modified=f"{model.last_modified:%Y-%m-%d}" if model.last_modified else "",
+            downloads=model.downloads or 0,
+            likes=model.likes or 0,
+        )
+        for model in models
+        for card in [vars(model.card_data) if model.card_data else {}]
+    ]
+
+
+def _texts(value: object) -> Iterable[str]:
+    """Return what somebody's metadata say, as harmless texts."""
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if isinstance(one, str):
+            yield "".join(c for c in one if c.isprintable())[:100]

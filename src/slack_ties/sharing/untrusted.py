@@ -1,0 +1,163 @@
+"""Check a recipe that comes from somebody else before anything uses it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+import yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from slack_ties.errors import RecipeError
+from slack_ties.models.names import HUB_ID, split_reference
+from slack_ties.recipe.read import parse_recipe, read_recipe
+from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, reference
+
+__all__ = ["MOST_BYTES", "check_not_here", "check_untrusted", "lint_recipe", "refused"]
+
+MOST_BYTES = 256 * 1024  # of a recipe; the longest that mergekit's documentation shows has 5 KB
+
+MOST_DEPTH = 32
+
+MOST_PADDING = 4096
+
+REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
+
+TEMPLATE = re.compile(r"[\w.-]{1,64}")
+
+# Characters that turn the direction of what follows them.
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def check_untrusted(text: str, *, where: str) -> Recipe:
+    """Return a recipe from elsewhere, if it does nothing but merge models of the Hub.
+
+    Refused are: YAML tags and aliases, keys that neither mergekit nor we have, models that
+    are not Hub ids, chat templates written out (they are programs), control characters, and
+    more than 256 KiB.
+
+    Raises:
+        RecipeError: Says what was found.
+
+    """
+    what = f"recipe {where!r}"
+    _check_yaml(text, what)
+    recipe = parse_recipe(text, where=where)
+    for place, value in places(recipe.data):
+        if place[0] != FACTS_KEY:
+            _check_model(what, reference(value))
+    template = recipe.data.get("chat_template")
+    if template is not None and not (isinstance(template, str) and TEMPLATE.fullmatch(template)):
+        raise refused(what, "a chat template written out, which is a program")
+    section = recipe.data.get("tokenizer") or {}
+    padding = section.get("pad_to_multiple_of")
+    if padding is not None and not (isinstance(padding, int) and 0 < padding <= MOST_PADDING):
+        raise refused(what, f"pad_to_multiple_of {padding!r}")
+    return recipe
+
+
+def _check_yaml(text: str, what: str) -> None:
+    if len(text.encode()) > MOST_BYTES:
+        raise refused(what, f"it has {len(text.encode()):,} bytes")
+    try:
+        depth = 0
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MOST_DEPTH:  # before it is read on: that takes ever longer
+                raise refused(what, f"more than {MOST_DEPTH} brackets in one another")
+            if isinstance(event, yaml.ScalarEvent) and (bad := _hidden(event.value)):
+                raise refused(what, f"control characters ({bad!r}) in {event.value[:40]!r}")
+            if isinstance(event, yaml.AliasEvent):
+                raise refused(what, "a YAML alias, which can make a small file huge")
+            if tag := getattr(event, "tag", None):
+                raise refused(what, f"the YAML tag {str(tag)[:60]!r}")
+    except yaml.YAMLError:
+        pass  # parse_recipe says where
+
+
+def lint_recipe(path: Path) -> Recipe:
+    """Check a config that is to be shared, without any network, and return it.
+
+    Beyond what a recipe from elsewhere must be, it is a slack_ties merge that says under our
+    key which language it is for and what each model is, and it is named after the language.
+
+    Raises:
+        RecipeError: Says what is missing.
+
+    """
+    recipe = check_untrusted(read_recipe(path).text, where=str(path))
+    facts = recipe.facts
+    problems = []
+    if recipe.method != "slack_ties":
+        problems.append(f"merge_method is {recipe.method}, expected slack_ties")
+    tags = [one.get("tag", "") for one in facts.languages]
+    if not tags or not all(tags):
+        problems.append(f"{FACTS_KEY}.language has no tag")
+    elif not path.stem.startswith(tags[0]):
+        problems.append(f"its name is {path.stem}, expected one that begins with {tags[0]}")
+    problems += [
+        f"{FACTS_KEY}.roles does not say what {name} is"
+        for name in recipe.models
+        if recipe.role(name) not in ("base", "ct", "sft")
+    ]
+    problems += [
+        f"there is no {role} model" for role in ("ct", "sft") if not recipe.models_of(role)
+    ]
+    problems += [
+        f"{FACTS_KEY} speaks of {name}, which is not merged"
+        for name in sorted({*facts.licenses, *(n for ns in facts.roles.values() for n in ns)})
+        if name not in recipe.models
+    ]
+    if not recipe.data.get("out_dtype"):
+        problems.append("out_dtype is missing: mixed inputs would make it float32")
+    if problems:
+        msg = f"{path}: {'; '.join(problems)}"
+        raise RecipeError(msg, hint="compare it with one that `slack-ties config` writes")
+    return recipe
+
+
+def check_not_here(recipe: Recipe) -> None:
+    """Refuse to take a recipe's Hub ids for folders that happen to have their names.
+
+    Raises:
+        RecipeError: Names the model.
+
+    """
+    for name in recipe.models:
+        for path, revision in split_reference(name):
+            if not revision and Path(path).exists():
+                msg = f"{recipe.where} means {path!r} on the Hub, and here is a folder of that name"
+                raise RecipeError(msg, hint="run it from another folder")
+
+
+def refused(what: str, found: str) -> RecipeError:
+    """Return the error for a recipe of others that is refused."""
+    msg = f"{what} is refused: {found}"
+    return RecipeError(msg, hint="a recipe from elsewhere may name models of the Hub, no more")
+
+
+def _check_model(what: str, name: str) -> None:
+    for part in name.split("+"):
+        path, at, revision = part.partition("@")
+        try:
+            validate_repo_id(path)
+            good = bool(HUB_ID.fullmatch(path)) and path.isascii()
+        except HFValidationError:
+            good = False
+        if not good or (at and (not REVISION.fullmatch(revision) or ".." in revision)):
+            raise refused(what, f"the model {name[:100]!r}, expected a Hub id")
+
+
+def _hidden(text: str) -> str:
+    """Return a character that a terminal would obey, or that no file can hold; or nothing."""
+    return next(
+        (
+            c
+            for c in text
+            if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in BIDI
+        ),
+        "",
+    )

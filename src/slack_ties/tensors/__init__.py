@@ -1,0 +1,1 @@
+"""Which tensors the merged model has, and where in each model each of them is."""

@@ -1,0 +1,313 @@
+"""Find every tensor of the base in the other models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import CheckpointError
+from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, Header
+from slack_ties.tensors.convert import converted_shapes
+from slack_ties.tensors.layers import layer_place
+from slack_ties.tensors.layout import Layout, Part, Source
+from slack_ties.tensors.origin import Origin
+from slack_ties.wording import first_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Fit"]
+
+CRIMES = "--allow-crimes"
+
+SAME_BASE = "are all models of the same base?"
+
+LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
+
+PREFIXES = ("model.", "transformer.")  # where transformers has no class to say it
+
+
+class Fit:
+    """Finds every tensor of the base in the other models."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        base: Source,
+        others: list[Source],
+        becomes: dict[str, dict[str, Origin]],
+        *,
+        allow_crimes: bool,
+    ) -> None:
+        self.layout, self.base, self.others = layout, base, others
+        self.allow_crimes = allow_crimes
+        # Of what was joined: the shapes of its pieces, or of the whole.
+        self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
+        self.becomes = becomes
+
+    def fill(self) -> None:
+        """Fill in the layout."""
+        if self._stored_twice():
+            return
+        layout, base = self.layout, self.base
+        groups = {source.name: self._tied(source) for source in (base, *self.others)}
+        layout.tensors = dict(base.headers)
+        self._untie(groups)
+        if layout.errors:
+            return
+        becomes = self.becomes[base.name]
+        layout.copies = self._copies(groups)
+        known = base.known
+        layout.unread = tuple(name for name in base.headers if known and name not in becomes)
+        if layout.unread:
+            layout.notes.append(
+                f"{base.name}: transformers does not read {first_of(layout.unread)}; they are "
+                "merged all the same. Is its config.json right?"
+            )
+        layout.vocabulary = self._vocabulary()
+        layout.kept = tuple(
+            name for name, header in layout.tensors.items() if header.dtype not in ENTRY_BYTES
+        )
+        layout.last = self._last()
+        for source in (base, *self.others):
+            parts, used = self._parts(source, groups)
+            layout.parts[source.name] = parts
+            if source is not base:
+                self._check_rest(source, used, groups[source.name])
+        if not layout.errors:
+            self._check_shapes()
+
+    def _stored_twice(self) -> bool:
+        """Refuse a model that has one tensor under two names: which is read is chance."""
+        for source in (self.base, *self.others):
+            by_target: dict[str, list[str]] = {}
+            becomes = self.becomes[source.name]
+            for name, origin in becomes.items():
+                by_target.setdefault(origin.target, []).append(name)
+            for names in by_target.values():
+                whole = [name for name in names if not becomes[name].pattern]
+                if whole and len(names) > 1:
+                    other = next(name for name in names if name != whole[0])
+                    msg = f"model {source.name!r} holds {whole[0]} and {other}, which are the same "
+                    msg += "tensor under two names"
+                    hint = "save the model again with save_pretrained"
+                    self.layout.errors.append(CheckpointError(msg, hint=hint))
+                    return True
+        return False
+
+    def _tied(self, source: Source) -> list[list[str]]:
+        """Return the groups of a model's tensors, as it stores them, that are one tensor.
+
+        transformers takes two stored tensors that differ for two, whatever the config says.
+        """
+        named = {origin: name for name, origin in self.becomes[source.name].items()}
+        found = []
+        for group in source.known.tied if source.known else ():
+            stored = [named[Origin(target)] for target in group if Origin(target) in named]
+            order = list(source.headers)
+            becomes, heads = self.becomes[source.name], source.known.heads if source.known else ()
+            # The embedding before the head: whichever of them differs from it is a head of its own.
+            stored.sort(key=lambda name: (becomes[name].target in heads, order.index(name)))
+            alike = [stored[0]] if stored else []
+            for name in stored[1:]:
+                one, other = source.headers[stored[0]], source.headers[name]
+                if one.shape == other.shape and source.same(stored[0], name):
+                    alike.append(name)
+                    self.layout.equal.append((source.name, stored[0], name))
+            found.append(alike)
+        return found
+
+    def _untie(self, groups: Mapping[str, list[list[str]]]) -> None:
+        """Add a head of its own to the result where another model has one, or refuse that."""
+        base, layout = self.base, self.layout
+        ours = self._own_heads(base, groups)
+        stored = {origin.target: name for name, origin in self.becomes[base.name].items()}
+        for source in self.others:
+            for target, name in self._own_heads(source, groups).items():
+                tied = self._tied_to(base, target, groups)
+                if target in ours or not tied:  # a head that the base lacks: see `_check_rest`
+                    continue
+                if not self.allow_crimes:
+                    layout.errors.append(self._mixed(source.name, name, base.name))
+                    return
+                new = stored.get(target, name)
+                layout.tensors[new] = replace(base.headers[tied[0]], file="")
+                self.becomes[base.name][new] = Origin(target)
+                layout.untied = True
+            for target, name in ours.items():
+                tied = self._tied_to(source, target, groups)
+                own = target in self._own_heads(source, groups)
+                if tied and not own and not self.allow_crimes:
+                    layout.errors.append(self._mixed(base.name, name, source.name))
+                    return
+        if any(self._tied_to(base, target, groups) for target in ours):
+            layout.untied = True  # transformers does not tie what is stored twice and differs
+
+    def _own_heads(self, source: Source, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
+        """Return the heads that a model stores and that are not its embedding."""
+        return {
+            origin.target: name
+            for name, origin in self.becomes[source.name].items()
+            if source.known
+            and origin.target in source.known.heads
+            and name in source.headers
+            and name not in self._tied_to(source, origin.target, groups)
+        }
+
+    def _tied_to(
+        self, source: Source, target: str, groups: Mapping[str, list[list[str]]]
+    ) -> list[str]:
+        """Return the stored tensors that one of transformers' is tied to."""
+        if source.known is None:
+            return []
+        for group, stored in zip(source.known.tied, groups[source.name], strict=True):
+            if target in group:
+                return stored
+        return []
+
+    def _mixed(self, owner: str, name: str, other: str) -> CheckpointError:
+        msg = f"{owner!r} has a head of its own ({name}), and {other!r} ties its head to its "
+        msg += "embedding"
+        hint = f"to merge them all the same, with a head of its own: {CRIMES}"
+        return CheckpointError(msg, hint=hint)
+
+    def _copies(self, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
+        """Return tied tensors that the base stores more than once: merged once, and copied."""
+        if self.layout.untied:
+            return {}
+        return {name: group[0] for group in groups[self.base.name] for name in group[1:]}
+
+    def _vocabulary(self) -> dict[str, int]:
+        known, becomes = self.base.known, self.becomes[self.base.name]
+        names = [name for name in self.layout.tensors if name.endswith(PER_TOKEN)]
+        if known is not None:
+            names = [n for n, origin in becomes.items() if origin.target in known.vocabulary]
+        return {name: 1 if name.endswith(LOGITS_BIAS) else 0 for name in names}
+
+    def _last(self) -> frozenset[str]:
+        """Return the tensors behind the last layer: of these, mergekit asks the last slice."""
+        known = self.base.known
+        if known is None:
+            return frozenset(
+                name
+                for name in self.layout.tensors
+                if layer_place(name) is None
+                and ("norm" in name or "head" in name or "ln_f" in name)
+            )
+        order = {name: number for number, name in enumerate(known.state)}
+        first = min((order[name] for name in order if layer_place(name)), default=len(order))
+        return frozenset(
+            name
+            for name, origin in self.becomes[self.base.name].items()
+            if layer_place(name) is None and order.get(origin.target, 0) > first
+        )
+
+    def _parts(
+        self, source: Source, groups: Mapping[str, list[list[str]]]
+    ) -> tuple[dict[str, Part], set[str]]:
+        """Return where each tensor of the result is in a model, and what of it is used."""
+        theirs = {n: o for n, o in self.becomes[source.name].items() if n in source.headers}
+        by_target: dict[str, dict[str, Origin]] = {}
+        for name, becomes in theirs.items():
+            by_target.setdefault(becomes.target, {})[name] = becomes
+        parts: dict[str, Part] = {}
+        missing: list[str] = []
+        for name, header in self.layout.tensors.items():
+            if name in self.layout.copies:
+                continue
+            origin = self.becomes[self.base.name].get(name)
+            part: Part | None
+            if header.dtype not in ENTRY_BYTES:  # whole numbers, truth values: nothing to merge
+                part = Part(self.base.name, {name: Origin(name)})
+            elif origin is None:
+                part = self._by_name(source, name)
+            else:
+                tied = self._tied_to(source, origin.target, groups)
+                part = self._by_origin(source, origin, by_target.get(origin.target, {}), tied)
+            if part is None:
+                missing.append(name)
+            else:
+                parts[name] = part
+        used = {n for p in parts.values() if p.model == source.name for n in p.tensors}
+        self._take_from_base(source, missing, parts)
+        return parts, used
+
+    def _by_origin(
+        self, source: Source, wanted: Origin, there: Mapping[str, Origin], tied: list[str]
+    ) -> Part | None:
+        """Find a tensor by what it becomes in transformers' model."""
+        for name, origin in there.items():
+            if origin == wanted:
+                return Part(source.name, {name: origin})
+        if there:  # the same in another layout
+            cut = wanted if wanted.pattern else None
+            return Part(source.name, dict(there), joined=wanted.target, cut=cut)
+        if tied:
+            return Part(source.name, {tied[0]: self.becomes[source.name][tied[0]]})
+        return None
+
+    def _take_from_base(self, source: Source, missing: list[str], parts: dict[str, Part]) -> None:
+        """Refuse a model that lacks tensors, but for those that transformers does not read."""
+        if gone := [name for name in missing if name not in self.layout.unread]:
+            msg = f"{source.name!r} lacks {first_of(gone)}, which the base {self.base.name!r} has"
+            hint = "is it complete, and of the same base? If it came from the Hub: hf download ID "
+            self.layout.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
+        elif missing:
+            parts |= {name: Part(self.base.name, {name: Origin(name)}) for name in missing}
+            self.layout.notes.append(
+                f"{source.name} has no {first_of(missing)}, which transformers does not read: the "
+                "base's is kept as it is"
+            )
+
+    def _by_name(self, source: Source, name: str) -> Part | None:
+        """Find a tensor that transformers knows nothing of, by its name alone."""
+        names = [name, *(f"{p}{name}" for p in PREFIXES)]
+        names += [name.removeprefix(p) for p in PREFIXES if name.startswith(p)]
+        found = [one for one in names if one in source.headers]
+        return Part(source.name, {found[0]: Origin(name)}) if found else None
+
+    def _check_rest(self, source: Source, used: set[str], groups: list[list[str]]) -> None:
+        """Refuse what a model has beyond the base, unless it is nothing that is read."""
+        rest = [name for name in source.headers if name not in used]
+        rest = [name for name in rest if not any(name in group for group in groups)]
+        rest = [name for name in rest if source.headers[name].dtype in ENTRY_BYTES]
+        if not rest:
+            return
+        read = [name for name in rest if source.known is None or name in self.becomes[source.name]]
+        if read and not self.allow_crimes:
+            msg = f"{source.name!r} has {first_of(read)}, which the base {self.base.name!r} lacks: "
+            msg += "the merged model would be without it"
+            hint = f"{SAME_BASE} To leave it out all the same: {CRIMES}"
+            self.layout.errors.append(CheckpointError(msg, hint=hint))
+            return
+        self.layout.notes.append(
+            f"{source.name}: {first_of(rest)} is not in the base and is left out"
+        )
+
+    def _check_shapes(self) -> None:
+        """Note the shape of every tensor as each model has it, and refuse types that differ."""
+        for source in (self.base, *self.others):
+            found: dict[str, Header] = {}
+            for name, part in self.layout.parts[source.name].items():
+                owner = source if part.model == source.name else self.base
+                header = self._header(owner, part)
+                if header is None:
+                    msg = (
+                        f"{source.name!r}: {first_of(list(part.tensors))} cannot be brought to the "
+                    )
+                    msg += f"layout of {name} in the base"
+                    hint = "load it with transformers, and save it again with save_pretrained"
+                    self.layout.errors.append(CheckpointError(msg, hint=hint))
+                    return
+                found[name] = header
+            self.layout.found[source.name] = found
+
+    def _header(self, source: Source, part: Part) -> Header | None:
+        first = source.headers[next(iter(part.tensors))]
+        if not part.joined:
+            return first
+        key = (source.name, part.joined, part.cut is None)
+        if key not in self.shapes:
+            self.shapes[key] = converted_shapes(self.base.known, part, source.headers)
+        shape = self.shapes[key].get(part.cut)
+        return replace(first, shape=shape) if shape is not None else None

@@ -1,0 +1,69 @@
+"""Which stack of layers each module of a recipe is."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import RecipeError
+from slack_ties.tensors.layers import stacks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slack_ties.recipe.recipe import Recipe
+    from slack_ties.tensors.layout import Layout
+
+__all__ = ["stacks_of_modules"]
+
+
+def stacks_of_modules(
+    recipe: Recipe, config: Mapping[str, Any], layout: Layout
+) -> tuple[dict[str, str], list[RecipeError]]:
+    """Return the stack of layers that each module of a recipe is, and what is wrong with them.
+
+    Modules have the names of mergekit's architecture files, or of the stacks themselves.
+    """
+    modules = recipe.data.get("modules") or {}
+    stacks = stacks_of(layout)
+    # mergekit 0.1.5 lacks a dot in the names of Whisper's decoder.
+    plain = {stack.replace(".", ""): stack for stack in stacks}
+    theirs = _mergekit_modules(config) or {"default": next(iter(stacks), "")}
+    named = {name: plain.get(stack.replace(".", "")) for name, stack in theirs.items()}
+    known = {stack: stack for stack in stacks}
+    known |= {name: stack for name, stack in named.items() if stack is not None}
+    found = {name: known[name] for name in modules if known.get(name) in stacks}
+    errors = []
+    for name in modules:
+        if name not in found:
+            msg = f"{recipe.where}: modules.{name}: the base has no such module"
+            errors.append(RecipeError(msg, hint=f"known: {', '.join(sorted(known))}"))
+    left = [stack for stack in stacks if stack not in found.values()]
+    if modules and left and not errors:
+        names = [name for name, stack in known.items() if stack in left]
+        msg = f"{recipe.where}: modules: nothing is said of {left[0]}, which the base has: the "
+        msg += "merged model would be without it"
+        errors.append(RecipeError(msg, hint=f"add a module: {names[0]}, or use models:"))
+    return found, errors
+
+
+def _mergekit_modules(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the modules that mergekit has of an architecture of several parts, by its files."""
+    package = find_spec("mergekit")
+    kind = (config.get("architectures") or [""])[0]
+    if not package or not package.submodule_search_locations:
+        return {}
+    folder = Path(package.submodule_search_locations[0], "_data", "architectures")
+    for path in sorted(folder.glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if kind in data.get("architectures", ()) and data.get("kind") == "modular":
+            return {name: _stack_of(module) for name, module in data["modules"].items()}
+    return {}
+
+
+def _stack_of(module: Mapping[str, Any]) -> str:
+    weights = module["architecture"]["layer_templates"]["weights"]
+    first = str(weights[0]["name"]) if weights else ""
+    return f"{module.get('weight_prefix') or ''}{first.partition('.${layer_index}')[0]}"

@@ -1,0 +1,53 @@
+"""Chat templates: of a model folder, and those that mergekit brings."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from slack_ties.files import json_text, read_json, write_whole
+
+__all__ = ["named_template", "read_template", "set_template", "template_names"]
+
+
+def set_template(out: Path, template: str) -> None:
+    """Give the merged model's tokenizer a chat template, in place of any that it has."""
+    for name in ("chat_template.jinja", "chat_template.json"):
+        (out / name).unlink(missing_ok=True)
+    settings = read_json(out / "tokenizer_config.json")
+    if settings.pop("chat_template", None) is not None:
+        write_whole(out / "tokenizer_config.json", json_text(settings))
+    write_whole(out / "chat_template.jinja", template)
+
+
+def named_template(name: str) -> str | None:
+    """Return the chat template that mergekit has under a name; None if it has none."""
+    if name not in template_names():
+        return None
+    return (_templates() / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def template_names() -> list[str]:
+    """Return the names of mergekit's chat templates."""
+    return sorted(path.stem for path in _templates().glob("*.jinja"))
+
+
+def _templates() -> Path:
+    package = find_spec("mergekit")  # found, not imported: that takes seconds
+    places = package.submodule_search_locations if package else None
+    return Path(places[0] if places else "", "_data", "chat_templates")
+
+
+def read_template(folder: Path) -> str:
+    """Return the chat template that lies in a folder, wherever it stands; or nothing."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        pass
+    stated = read_json(folder / "tokenizer_config.json").get("chat_template") or read_json(
+        folder / "chat_template.json"
+    ).get("chat_template")
+    if isinstance(stated, list):  # several, by name
+        named = {t.get("name"): t.get("template") for t in stated if isinstance(t, dict)}
+        stated = named.get("default")
+    return stated if isinstance(stated, str) else ""

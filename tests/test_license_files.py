@@ -1,0 +1,325 @@
+"""What the parents' licences ask to be passed on lies beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from slack_ties.card.license_files import is_pointer, missing_duties, write_notices
+from slack_ties.errors import OutputError
+from slack_ties.licenses.known import Stated, find_license
+from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.record import MergeRecord, Parent
+
+NOTICE = (
+    "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, "
+    "Inc. All Rights Reserved."
+)
+
+
+def merge_of(*licenses: str, **base: object) -> tuple[MergeRecord, Resolution]:
+    """Return the record of a merge of models under these licences, and its licence."""
+    parents = [
+        Parent(f"a/{role}", role, (f"{i}" * 40,), license_)
+        for i, (role, license_) in enumerate(zip(("base", "ct", "sft"), licenses, strict=False))
+    ]
+    parents[0] = replace(parents[0], **base)
+    record = MergeRecord("slack_ties", "bfloat16", 1, tuple(parents), {})
+    return record, resolve_license(parents)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """Return all files of a folder."""
+    return {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A base in a folder, with its licence, its notice and its policy of use."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "LICENSE.txt").write_bytes(b"LLAMA 3.1 COMMUNITY LICENSE\r\n\xc2\xa9 Meta\r\n")
+    (folder / "NOTICE").write_text("made by the base's makers\n")
+    (folder / "USE_POLICY.md").write_text("be good\n")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder of a merged model."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_texts_of_a_parent_in_a_folder(base: Path, out: Path) -> None:
+    """Its licence as LICENSE, its notice and the required sentence in Notice, its policy."""
+    names = ("LICENSE.txt", "NOTICE", "USE_POLICY.md")
+    record, found = merge_of("llama3.1", "llama3.1", model=str(base), commits=("",), texts=names)
+
+    written = write_notices(out, record, found)
+
+    assert texts(out) == {
+        "LICENSE": "LLAMA 3.1 COMMUNITY LICENSE\n© Meta\n",
+        "Notice": (
+            f"{NOTICE}\n\n"
+            "The weights of this model are changed ones: it was made by merging\n"
+            "- base (llama3.1)\n"
+            f"- a/ct at commit {'1' * 40} (llama3.1)\n\n"
+            "From the notice of base:\n\nmade by the base's makers\n"
+        ),
+        "USE_POLICY.md": "be good\n",
+    }
+    assert {path.name for path in written} == set(texts(out))
+    assert write_notices(out, record, found) == []  # the second time there is nothing to do
+
+
+def test_texts_of_a_parent_on_the_hub(base: Path, out: Path, api: HfApi) -> None:
+    """Those of the commit that was merged, though the repository has moved on."""
+    api.create_repo("me/base", private=False)
+    api.upload_folder(repo_id="me/base", folder_path=base)
+    commit = api.model_info("me/base").sha
+    api.upload_file(path_or_fileobj=b"new", path_in_repo="LICENSE.txt", repo_id="me/base")
+    record, found = merge_of(
+        "llama3.1", model="me/base@main", commits=(commit,), texts=("LICENSE.txt", "NOTICE")
+    )
+
+    write_notices(out, record, found, api=api)
+
+    assert texts(out)["LICENSE"] == "LLAMA 3.1 COMMUNITY LICENSE\n© Meta\n"
+    assert "From the notice of me/base:" in texts(out)["Notice"]
+
+
+def test_no_parent_has_the_text(out: Path) -> None:
+    """LICENSE says where it is and that it belongs there; Notice needs no text."""
+    record, found = merge_of("llama3.1", "llama3.1")
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert texts(out)["LICENSE"] == (
+        "Llama 3.1 Community License Agreement\n"
+        "https://github.com/meta-llama/llama-models/blob/main/models/llama3_1/LICENSE\n\n"
+        "This file only says where the text of the licence is. It could not be taken from "
+        "the models that were merged.\n"
+        "The licence asks to pass on a copy: put the text in the place of this.\n"
+    )
+    assert texts(out)["Notice"].startswith(f"{NOTICE}\n")
+
+
+def test_a_text_that_cannot_be_had(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The Hub is not there, and neither is the cache: said once, and LICENSE says where it is."""
+    record, found = merge_of("llama3.1", texts=("LICENSE", "NOTICE"))
+
+    write_notices(out, record, found, api=HfApi(endpoint="http://127.0.0.1:9"))
+
+    assert is_pointer(out / "LICENSE")
+    said = [record.message for record in caplog.records if record.name == "slack_ties"]
+    assert len(said) == 1  # NOTICE is not asked for any more
+    assert "LICENSE of 'a/base': " in said[0]
+    assert said[0].endswith("it is not passed on")
+    assert f"the notice of {record.parents[0].names[0]} in Notice" in missing_duties(
+        out, found, record
+    )
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"x" * 1_000_001, b""])
+def test_a_text_that_is_none(base: Path, out: Path, content: bytes) -> None:
+    """A licence of a parent that is no text of sane length is not passed on."""
+    (base / "LICENSE.txt").write_bytes(content)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=("LICENSE.txt",))
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+
+
+def test_what_a_person_put_there_stays(out: Path) -> None:
+    """A LICENSE that is no pointer; and all of Notice, to which missing sentences are added."""
+    (out / "LICENSE").write_text("the text, by hand")
+    (out / "Notice").write_text("With thanks to my village.\n")
+    record, found = merge_of("llama3.1", "llama3.1")
+
+    write_notices(out, record, found)
+
+    assert texts(out)["LICENSE"] == "the text, by hand"
+    assert texts(out)["Notice"].startswith(f"With thanks to my village.\n\n{NOTICE}\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["Copyright \u00a9 Universit\u00e4t\n".encode("latin-1"), "mine\n".encode("utf-16")],
+)
+def test_what_cannot_be_read_is_not_replaced(out: Path, content: bytes) -> None:
+    """A Notice of an editor that does not write UTF-8 is nobody's to throw away."""
+    (out / "Notice").write_bytes(content)
+    record, found = merge_of("llama3.1", "llama3.1")
+
+    with pytest.raises(OutputError, match="cannot be read as UTF-8 text"):
+        write_notices(out, record, found)
+
+    assert (out / "Notice").read_bytes() == content
+
+
+def test_long_notices_of_parents_are_kept(base: Path, out: Path) -> None:
+    """What was written here can be read again, however long it is; and added to."""
+    (base / "NOTICE").write_text("long\n" * 190_000)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=("NOTICE",))
+    write_notices(out, record, found)
+    notice = out / "Notice"
+    notice.write_text(notice.read_text("utf-8") + "mine" * 100_000, "utf-8")
+
+    assert write_notices(out, record, found) == []
+    assert missing_duties(out, found, record) == [
+        "the words 'Built with Llama' in README.md",
+    ]
+
+
+def test_links_out_of_a_parents_folder_are_not_followed(base: Path, out: Path) -> None:
+    """A clone of a stranger's repository may hold links to anything here."""
+    secret = base.parent / "id_rsa"
+    secret.write_text("-----BEGIN PRIVATE KEY-----")
+    for name in ("LICENSE.txt", "NOTICE"):
+        (base / name).unlink()
+        (base / name).symlink_to(secret)
+    names = ("LICENSE.txt", "NOTICE")
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=names)
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert not [text for text in texts(out).values() if "PRIVATE KEY" in text]
+
+
+def test_the_text_of_another_license_goes(base: Path, out: Path) -> None:
+    """It was put there by us, for another licence than is stated now; a person's stays."""
+    record, found = merge_of(
+        "apache-2.0", "mit", model=str(base), commits=("",), texts=("LICENSE.txt",)
+    )
+    write_notices(out, record, found)
+    assert texts(out)["LICENSE"].startswith("LLAMA 3.1")
+    other = resolve_license(record.parents, Stated("cc-by-4.0"))
+
+    write_notices(out, record, other)
+
+    assert is_pointer(out / "LICENSE")
+    assert "creativecommons.org" in texts(out)["LICENSE"]
+    write_notices(out, record, resolve_license(record.parents, Stated("other", "mine", "LICENSE")))
+    assert "LICENSE" not in texts(out)
+    (out / "LICENSE").write_text("by hand")
+    write_notices(out, record, other)
+    assert texts(out)["LICENSE"] == "by hand"
+
+
+def test_a_text_of_another_license_is_not_taken(base: Path, out: Path) -> None:
+    """Neither as the text of the one that is asked for, nor as its policy of use."""
+    names = ("LICENSE.txt", "USE_POLICY.md")
+    record, found = merge_of("mit", "llama3.1", model=str(base), commits=("",), texts=names)
+    assert found.license == Stated("llama3.1")
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert "USE_POLICY.md" not in texts(out)
+
+
+def test_a_text_below_the_pointer_stays(out: Path) -> None:
+    """Pasted where the pointer says that it belongs."""
+    record, found = merge_of("apache-2.0", "apache-2.0")
+    write_notices(out, record, found)
+    pasted = texts(out)["LICENSE"] + "Apache License, the text\n"
+    (out / "LICENSE").write_text(pasted)
+
+    write_notices(out, record, found)
+
+    assert texts(out)["LICENSE"] == pasted
+    assert not is_pointer(out / "LICENSE")
+
+
+def test_an_adapters_texts(base: Path, out: Path, tmp_path: Path, api: HfApi) -> None:
+    """A model and its adapter each have their licence; both texts are looked for."""
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    (lora / "LICENSE").write_text("Apache, the text")
+    for name, folder in (("me/base", base), ("me/lora", lora)):
+        api.create_repo(name, private=False)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    commits = tuple(api.model_info(name).sha for name in ("me/base", "me/lora"))
+    record, found = merge_of(
+        "mit",
+        model="me/base+me/lora",
+        commits=commits,
+        adapter_license="apache-2.0",
+        adapter_texts=("LICENSE",),
+    )
+
+    write_notices(out, record, found, api=api)
+
+    assert texts(out)["LICENSE"] == "Apache, the text"
+    assert f"- me/lora at commit {commits[1]} (apache-2.0)" in texts(out)["Notice"]
+
+
+def test_a_pointer_gives_way_to_the_text(base: Path, out: Path) -> None:
+    """When the text can be had later, it takes its place."""
+    record, found = merge_of("llama3.1", "llama3.1")
+    write_notices(out, record, found)
+    record, found = merge_of(
+        "llama3.1", "llama3.1", model=str(base), commits=("",), texts=("LICENSE.txt",)
+    )
+
+    write_notices(out, record, found)
+
+    assert texts(out)["LICENSE"].startswith("LLAMA 3.1 COMMUNITY LICENSE")
+
+
+def test_two_licenses_that_both_hold(out: Path) -> None:
+    """LICENSE says so, and each has its own file or address."""
+    record, found = merge_of("llama2", "cc-by-nc-4.0")
+
+    write_notices(out, record, found)
+
+    assert set(texts(out)) == {"LICENSE", "LICENSE-llama2", "Notice"}
+    assert "https://creativecommons.org/licenses/by-nc/4.0/legalcode" in texts(out)["LICENSE"]
+    assert "under the terms of all of these at once" in texts(out)["LICENSE"]
+    assert not is_pointer(out / "LICENSE")
+    assert is_pointer(out / "LICENSE-llama2")
+
+
+def test_nothing_is_asked_for(out: Path) -> None:
+    """Public domain."""
+    record, found = merge_of("cc0-1.0", "cc0-1.0")
+
+    write_notices(out, record, found)
+
+    assert missing_duties(out, found) == []
+
+
+def test_what_is_missing_is_named(out: Path) -> None:
+    """Each duty by itself; none after the files and the card are there."""
+    record, found = merge_of("llama3.1", "apache-2.0")
+    stated = resolve_license(record.parents, Stated("other", "mine", "LICENSE"))
+
+    assert missing_duties(out, found) == [
+        "the sentence of the Llama 3.1 Community License Agreement in Notice",
+        "LICENSE",
+        "the words 'Built with Llama' in README.md",
+    ]
+    assert missing_duties(out, stated)[0] == "LICENSE"  # the text that the card promises
+    write_notices(out, record, found)
+    (out / "README.md").write_text("**Built with Llama**")
+    assert missing_duties(out, found) == []
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    """One line, no traceback."""
+    record, found = merge_of("llama3.1")
+
+    with pytest.raises(OutputError, match="cannot write"):
+        write_notices(tmp_path / "none", record, found)
+
+
+def test_the_sentences_are_the_licenses() -> None:
+    """The one of this file is the one of the table."""
+    assert find_license("llama3.1").notice == NOTICE
