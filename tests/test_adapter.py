@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from slack_ties.adapter.adapter import Adapter
-from slack_ties.adapter.check import read_adapter
+from slack_ties.adapter.read import read_adapter
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import Header
 from slack_ties.models.headers import read_headers, read_headers_of_file

@@ -311,8 +311,10 @@ def test_works_after_a_fork() -> None:
 def run_python(code: str) -> str:
     """Run Python code that imports what is needed for a merge; return what it prints."""
     head = (
-        "import torch\nfrom slack_ties.rule.blockwise import merge_blocks\nfrom slack_ties.rule.shares import Share\n"
-        "from slack_ties.rule.kernel import merge_on_cpu\nhow = {'normalize': True, 'lambda_': 1.0}\n"
+        "import torch\nfrom slack_ties.rule.blockwise import merge_blocks\n"
+        "from slack_ties.rule.kernel import merge_on_cpu\n"
+        "from slack_ties.rule.shares import Share\n"
+        "how = {'normalize': True, 'lambda_': 1.0}\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", head + code], capture_output=True, text=True, check=False, timeout=90

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -14,11 +15,14 @@ import pytest
 import slack_ties
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "slack_ties"
 MODULES = [
-    name
-    for _, name, _ in pkgutil.iter_modules(slack_ties.__path__)
-    if not name.startswith("_")  # the hook and __main__ are for the interpreter
+    name.removeprefix("slack_ties.")
+    for _, name, is_room in pkgutil.walk_packages(slack_ties.__path__, "slack_ties.")
+    if not is_room and "._" not in name  # the hook and __main__ are for the interpreter
 ]
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+MOST_LINES = 300
 
 
 def test_importing_the_package_imports_nothing() -> None:
@@ -74,8 +78,24 @@ def test_all_is_honest(module: str) -> None:
     assert loaded.__all__ == sorted(
         loaded.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n)
     )
-    if module != "cli":  # whose functions are commands
+    if not module.startswith("cli."):  # whose functions are commands
         assert own <= set(loaded.__all__)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_docstring_and_no_code(room: str) -> None:
+    """So that importing one module of a room imports no other."""
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text("utf-8"))
+
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.[pch]*")), ids=lambda p: p.name)
+def test_no_module_is_too_long(path: Path) -> None:
+    """A reader can keep a module in mind."""
+    if path.suffix in {".py", ".c", ".h"}:
+        assert len(path.read_text("utf-8").splitlines()) <= MOST_LINES
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -703,7 +703,9 @@ def test_how_much_an_adapter_changes(copies: Folders, tmp_path: Path) -> None:
     ]
 
     assert plans[0].errors == ()
-    assert "adapter: LoRA of rank 2 on 4 of 21 tensors (9 % of the parameters)" in str(plans[0])
+    assert "adapter: LoRA of rank 2 on 4 of 21 tensors (9 % of the parameters)" in plan_as_text(
+        plans[0]
+    )
     (error,) = plans[1].errors
     assert "the adapter changes nothing: all its 4 lora_B are zero" in str(error)
 

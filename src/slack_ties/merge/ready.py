@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slack_ties.merge.prepare import Prepared
     from slack_ties.models.cached import Snapshot
 
-__all__ = ["ready_to_merge"]
+__all__ = ["Ready", "ready_to_merge"]
 
 LOG = logging.getLogger("slack_ties")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.adapter.check import read_adapter
+from slack_ties.adapter.read import read_adapter
 from slack_ties.errors import CheckpointError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.models.entries import zeros_of

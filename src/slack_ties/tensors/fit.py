@@ -9,8 +9,9 @@ from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, Header
 from slack_ties.tensors.convert import converted_shapes
 from slack_ties.tensors.layers import layer_place
-from slack_ties.tensors.layout import Layout, Part, Source
+from slack_ties.tensors.layout import Part, Source
 from slack_ties.tensors.origin import Origin
+from slack_ties.tensors.ties import CRIMES, Ties
 from slack_ties.wording import first_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit"]
 
-CRIMES = "--allow-crimes"
 
 SAME_BASE = "are all models of the same base?"
 
@@ -27,36 +27,21 @@ LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
 PREFIXES = ("model.", "transformer.")  # where transformers has no class to say it
 
 
-class Fit:
+class Fit(Ties):
     """Finds every tensor of the base in the other models."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        base: Source,
-        others: list[Source],
-        becomes: dict[str, dict[str, Origin]],
-        *,
-        allow_crimes: bool,
-    ) -> None:
-        self.layout, self.base, self.others = layout, base, others
-        self.allow_crimes = allow_crimes
-        # Of what was joined: the shapes of its pieces, or of the whole.
-        self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
-        self.becomes = becomes
 
     def fill(self) -> None:
         """Fill in the layout."""
         if self._stored_twice():
             return
         layout, base = self.layout, self.base
-        groups = {source.name: self._tied(source) for source in (base, *self.others)}
+        groups = {source.name: self.tied_groups(source) for source in (base, *self.others)}
         layout.tensors = dict(base.headers)
-        self._untie(groups)
+        self.untie(groups)
         if layout.errors:
             return
         becomes = self.becomes[base.name]
-        layout.copies = self._copies(groups)
+        layout.copies = self.copies_of_tied(groups)
         known = base.known
         layout.unread = tuple(name for name in base.headers if known and name not in becomes)
         if layout.unread:
@@ -94,88 +79,6 @@ class Fit:
                     self.layout.errors.append(CheckpointError(msg, hint=hint))
                     return True
         return False
-
-    def _tied(self, source: Source) -> list[list[str]]:
-        """Return the groups of a model's tensors, as it stores them, that are one tensor.
-
-        transformers takes two stored tensors that differ for two, whatever the config says.
-        """
-        named = {origin: name for name, origin in self.becomes[source.name].items()}
-        found = []
-        for group in source.known.tied if source.known else ():
-            stored = [named[Origin(target)] for target in group if Origin(target) in named]
-            order = list(source.headers)
-            becomes, heads = self.becomes[source.name], source.known.heads if source.known else ()
-            # The embedding before the head: whichever of them differs from it is a head of its own.
-            stored.sort(key=lambda name: (becomes[name].target in heads, order.index(name)))
-            alike = [stored[0]] if stored else []
-            for name in stored[1:]:
-                one, other = source.headers[stored[0]], source.headers[name]
-                if one.shape == other.shape and source.same(stored[0], name):
-                    alike.append(name)
-                    self.layout.equal.append((source.name, stored[0], name))
-            found.append(alike)
-        return found
-
-    def _untie(self, groups: Mapping[str, list[list[str]]]) -> None:
-        """Add a head of its own to the result where another model has one, or refuse that."""
-        base, layout = self.base, self.layout
-        ours = self._own_heads(base, groups)
-        stored = {origin.target: name for name, origin in self.becomes[base.name].items()}
-        for source in self.others:
-            for target, name in self._own_heads(source, groups).items():
-                tied = self._tied_to(base, target, groups)
-                if target in ours or not tied:  # a head that the base lacks: see `_check_rest`
-                    continue
-                if not self.allow_crimes:
-                    layout.errors.append(self._mixed(source.name, name, base.name))
-                    return
-                new = stored.get(target, name)
-                layout.tensors[new] = replace(base.headers[tied[0]], file="")
-                self.becomes[base.name][new] = Origin(target)
-                layout.untied = True
-            for target, name in ours.items():
-                tied = self._tied_to(source, target, groups)
-                own = target in self._own_heads(source, groups)
-                if tied and not own and not self.allow_crimes:
-                    layout.errors.append(self._mixed(base.name, name, source.name))
-                    return
-        if any(self._tied_to(base, target, groups) for target in ours):
-            layout.untied = True  # transformers does not tie what is stored twice and differs
-
-    def _own_heads(self, source: Source, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
-        """Return the heads that a model stores and that are not its embedding."""
-        return {
-            origin.target: name
-            for name, origin in self.becomes[source.name].items()
-            if source.known
-            and origin.target in source.known.heads
-            and name in source.headers
-            and name not in self._tied_to(source, origin.target, groups)
-        }
-
-    def _tied_to(
-        self, source: Source, target: str, groups: Mapping[str, list[list[str]]]
-    ) -> list[str]:
-        """Return the stored tensors that one of transformers' is tied to."""
-        if source.known is None:
-            return []
-        for group, stored in zip(source.known.tied, groups[source.name], strict=True):
-            if target in group:
-                return stored
-        return []
-
-    def _mixed(self, owner: str, name: str, other: str) -> CheckpointError:
-        msg = f"{owner!r} has a head of its own ({name}), and {other!r} ties its head to its "
-        msg += "embedding"
-        hint = f"to merge them all the same, with a head of its own: {CRIMES}"
-        return CheckpointError(msg, hint=hint)
-
-    def _copies(self, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
-        """Return tied tensors that the base stores more than once: merged once, and copied."""
-        if self.layout.untied:
-            return {}
-        return {name: group[0] for group in groups[self.base.name] for name in group[1:]}
 
     def _vocabulary(self) -> dict[str, int]:
         known, becomes = self.base.known, self.becomes[self.base.name]
@@ -222,7 +125,7 @@ class Fit:
             elif origin is None:
                 part = self._by_name(source, name)
             else:
-                tied = self._tied_to(source, origin.target, groups)
+                tied = self.tied_to(source, origin.target, groups)
                 part = self._by_origin(source, origin, by_target.get(origin.target, {}), tied)
             if part is None:
                 missing.append(name)

@@ -1,0 +1,118 @@
+"""Tied tensors: which tensors of a model are one, and whether the result has a head of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import CheckpointError
+from slack_ties.tensors.origin import Origin
+
+if TYPE_CHECKING:
+    from slack_ties.tensors.layout import Layout, Source
+
+__all__ = ["CRIMES", "Ties"]
+
+CRIMES = "--allow-crimes"
+
+
+class Ties:
+    """The tied tensors of the models of a merge."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        base: Source,
+        others: list[Source],
+        becomes: dict[str, dict[str, Origin]],
+        *,
+        allow_crimes: bool,
+    ) -> None:
+        self.layout, self.base, self.others = layout, base, others
+        self.allow_crimes = allow_crimes
+        # Of what was joined: the shapes of its pieces, or of the whole.
+        self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
+        self.becomes = becomes
+
+    def tied_groups(self, source: Source) -> list[list[str]]:
+        """Return the groups of a model's tensors, as it stores them, that are one tensor.
+
+        transformers takes two stored tensors that differ for two, whatever the config says.
+        """
+        named = {origin: name for name, origin in self.becomes[source.name].items()}
+        found = []
+        for group in source.known.tied if source.known else ():
+            stored = [named[Origin(target)] for target in group if Origin(target) in named]
+            order = list(source.headers)
+            becomes, heads = self.becomes[source.name], source.known.heads if source.known else ()
+            # The embedding before the head: whichever of them differs from it is a head of its own.
+            stored.sort(key=lambda name: (becomes[name].target in heads, order.index(name)))
+            alike = [stored[0]] if stored else []
+            for name in stored[1:]:
+                one, other = source.headers[stored[0]], source.headers[name]
+                if one.shape == other.shape and source.same(stored[0], name):
+                    alike.append(name)
+                    self.layout.equal.append((source.name, stored[0], name))
+            found.append(alike)
+        return found
+
+    def untie(self, groups: Mapping[str, list[list[str]]]) -> None:
+        """Add a head of its own to the result where another model has one, or refuse that."""
+        base, layout = self.base, self.layout
+        ours = self._own_heads(base, groups)
+        stored = {origin.target: name for name, origin in self.becomes[base.name].items()}
+        for source in self.others:
+            for target, name in self._own_heads(source, groups).items():
+                tied = self.tied_to(base, target, groups)
+                if target in ours or not tied:  # a head that the base lacks: see `_check_rest`
+                    continue
+                if not self.allow_crimes:
+                    layout.errors.append(self._mixed(source.name, name, base.name))
+                    return
+                new = stored.get(target, name)
+                layout.tensors[new] = replace(base.headers[tied[0]], file="")
+                self.becomes[base.name][new] = Origin(target)
+                layout.untied = True
+            for target, name in ours.items():
+                tied = self.tied_to(source, target, groups)
+                own = target in self._own_heads(source, groups)
+                if tied and not own and not self.allow_crimes:
+                    layout.errors.append(self._mixed(base.name, name, source.name))
+                    return
+        if any(self.tied_to(base, target, groups) for target in ours):
+            layout.untied = True  # transformers does not tie what is stored twice and differs
+
+    def _own_heads(self, source: Source, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
+        """Return the heads that a model stores and that are not its embedding."""
+        return {
+            origin.target: name
+            for name, origin in self.becomes[source.name].items()
+            if source.known
+            and origin.target in source.known.heads
+            and name in source.headers
+            and name not in self.tied_to(source, origin.target, groups)
+        }
+
+    def tied_to(
+        self, source: Source, target: str, groups: Mapping[str, list[list[str]]]
+    ) -> list[str]:
+        """Return the stored tensors that one of transformers' is tied to."""
+        if source.known is None:
+            return []
+        for group, stored in zip(source.known.tied, groups[source.name], strict=True):
+            if target in group:
+                return stored
+        return []
+
+    def _mixed(self, owner: str, name: str, other: str) -> CheckpointError:
+        msg = f"{owner!r} has a head of its own ({name}), and {other!r} ties its head to its "
+        msg += "embedding"
+        hint = f"to merge them all the same, with a head of its own: {CRIMES}"
+        return CheckpointError(msg, hint=hint)
+
+    def copies_of_tied(self, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
+        """Return tied tensors that the base stores more than once: merged once, and copied."""
+        if self.layout.untied:
+            return {}
+        return {name: group[0] for group in groups[self.base.name] for name in group[1:]}
