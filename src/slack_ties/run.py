@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,13 @@ from slack_ties.merge.output import check_output
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable
+from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
 
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.destination import Destination
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from slack_ties.publish.stream import Stream
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.record import MergeRecord
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["Result", "run_all"]
 
@@ -54,15 +56,12 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     out: str | Path,
     *,
     choices: Choices | None = None,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
     publish: str | Destination | None = None,
     stream: bool = False,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
-    allow_unrelated: bool = False,
     report: bool = False,
     retries: Retries | None = None,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> Result:
     """Merge a language or a config into the folder `out`, write its card, and publish it.
 
@@ -71,16 +70,13 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
             of a published model, whose recipe is run again.
         out: A folder that is not there or empty.
         choices: For a language: models and parameters other than the catalogue's.
-        options: mergekit's own, for example the device; as for `merge_models` if not given.
-        quiet: Without `options`: show no progress.
         publish: Where on the Hub to publish it; nothing is published if not given.
         stream: With `publish`: weight files leave this disk as soon as the Hub has them, and
             `out` holds everything else in the end. Interrupted, the same call goes on.
         license: The merged model's licence, if it is not to follow from its parents'.
-        allow_unrelated: Merge models though their weights have nothing in common.
         report: Put report.json and report.html beside the model.
         retries: How long to wait for the Hub when publishing.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
         SlackTiesError: A stage failed; its message says what and where. What earlier stages
@@ -91,6 +87,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     if stream and not publish:
         msg = "stream goes with publish"
         raise ValueError(msg)
+    how = Settings(**settings)
+    api = how.api
     out = Path(out).expanduser()
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
@@ -103,20 +101,12 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     language = f" for {' and '.join(names)}" if names else ""
     LOG.info("[1/%d] config  %s%s", 4 if publish else 3, recipe.where, language)
 
-    merge = partial(
-        merge_models,
-        recipe,
-        out,
-        options=options,
-        quiet=quiet,
-        allow_unrelated=allow_unrelated,
-        report=report,
-    )
+    merge = partial(merge_models, recipe, out, report=report)
     if not publish:
         from slack_ties.card.write import write_card  # noqa: PLC0415 - imports the Hub client
 
         LOG.info("[2/3] merge   %s -> %s", recipe.method, out)
-        record = merge(api=api)
+        record = merge(**vars(how))
         card = write_card(out, license=stated, api=api)
         LOG.info("[3/3] card    %s", card)
         return Result(out, record, card)
@@ -125,7 +115,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     to = Destination(publish) if isinstance(publish, str) else publish
     return _merge_and_publish(
-        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, api=api
+        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, how=how
     )
 
 
@@ -146,7 +136,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     stream: bool,
     stated: Stated | None,
     retries: Retries | None,
-    api: HfApi | None,
+    how: Settings,
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
@@ -158,7 +148,8 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
-    api, retries = api or HfApi(), retries or Retries()
+    api, retries = how.api or HfApi(), retries or Retries()
+    merge = partial(merge, **vars(replace(how, api=api)))
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
         to = target.to
@@ -169,7 +160,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         if stream:
             return _stream(Stream(out, target, retries=retries, api=api), merge, made)
         with Ahead(out, target, retries=retries, api=api) as ahead:
-            record = merge(ahead=ahead, api=api)
+            record = merge(ahead=ahead)
             card = made(out)
             LOG.info("[3/4] card    %s", card)
         LOG.info("[4/4] publish %s", to.repo_id)
@@ -190,7 +181,7 @@ def _stream(
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415 - imports the Hub client
 
     try:
-        record = merge(stream=stream, api=stream.api)
+        record = merge(stream=stream)
         card = make_card(stream.work)
         LOG.info("[3/4] card")
         LOG.info("[4/4] publish %s", stream.target.to.repo_id)

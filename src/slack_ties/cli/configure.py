@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.cli.group import PATH, cli, command, prepare, print_json, print_table
-from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
-from slack_ties.cli.options import allow_unrelated, as_json, quiet
+from slack_ties.cli.group import PATH, cli, command, print_json, print_table
+from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.options import allow_unrelated, as_json, quiet, with_settings
 from slack_ties.cli.options import choices as choice_options
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
@@ -22,11 +22,10 @@ from slack_ties.recipe.read import read_recipe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mergekit.options import MergeOptions
-
     from slack_ties.config.choices import Choices
+    from slack_ties.settings import Settings
 
-__all__ = ["config"]
+__all__: list[str] = []
 
 
 @cli.command(short_help="List the languages and models of the catalogue.")
@@ -142,7 +141,7 @@ def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: 
         raise click.UsageError(msg)
 
 
-@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Say what a merge would do.")
+@cli.command(cls=MergeCommand, short_help="Say what a merge would do.")
 @click.argument("config", nargs=-1, required=True, metavar="CONFIG", type=PATH)
 @click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
 @click.option("-o", "--output", type=PATH, help="With --pin: write here instead.")
@@ -150,19 +149,15 @@ def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: 
     "--offline-lint", is_flag=True, help="Only check configs that are to be shared; no network."
 )
 @allow_unrelated
-@quiet
-@as_json
-@command
+@with_settings
 def plan(  # noqa: PLR0913 - one per option, one line each
     *,
     config: tuple[Path, ...],
     pin: bool,
     output: Path | None,
     offline_lint: bool,
-    allow_unrelated: bool,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """Say what the merge CONFIG would do, what it costs, and what is wrong with it.
 
@@ -185,20 +180,18 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     if output and not pin:
         msg = "-o goes with --pin"
         raise click.UsageError(msg)
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
     from slack_ties.plan.text import plan_as_text  # noqa: PLC0415 - as above
 
     make = plan_pinned if pin else plan_merge
-    planned = make(config[0], options=merge_options, allow_unrelated=allow_unrelated)
+    planned = make(config[0], **vars(settings))
     path = output or config[0]
     if pin and not planned.errors:
         write_recipes({path: planned.pinned()}, overwrite=output is None)
     if as_json:
         print_json(planned.as_json())
         sys.exit(1 if planned.errors else 0)
-    if quiet:
+    if settings.quiet:
         planned.check()
         return
     click.echo(plan_as_text(planned))
@@ -208,8 +201,8 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         sys.exit(1)
     if pin:
         click.echo(f"\nPinned: {path}", err=True)
-    allowed = ["--allow-unrelated"] if allow_unrelated else []
-    allowed += ["--allow-crimes"] if merge_options and merge_options.allow_crimes else []
+    allowed = ["--allow-unrelated"] if settings.allow_unrelated else []
+    allowed += ["--allow-crimes"] if settings.allow_crimes else []
     step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
     click.echo(f"\nNext: {step}", err=True)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
-__all__ = ["MERGEKIT_OPTIONS", "MergeCommand", "parse_size"]
+__all__ = ["MERGEKIT_NAMES", "MergeCommand"]
 
 # mergekit's options that are not offered: we write the card, and have a --quiet.
 NOT_OFFERED = {"write_model_card", "quiet"}
@@ -26,11 +27,52 @@ All of them: slack-ties merge --help-mergekit
 """
 
 
+# The names of mergekit's options that we offer: --NAME and --no-NAME, and those that have one form.
+# A test compares them with mergekit's own.
+SWITCHES = (
+    "allow-crimes",
+    "async-write",
+    "clone-tensors",
+    "copy-tokenizer",
+    "cuda",
+    "lazy-unpickle",
+    "low-cpu-memory",
+    "multi-gpu",
+    "read-to-gpu",
+    "safe-serialization",
+    "trust-remote-code",
+    "unsafe-truncate-embeddings",
+)
+MERGEKIT_NAMES = frozenset(
+    {
+        *(f"--{no}{name}" for name in SWITCHES for no in ("", "no-")),
+        *(
+            "--device",
+            "--gpu-rich",
+            "--lora-merge-cache",
+            "--lora-merge-dtype",
+            "--num-threads",
+            "--out-shard-size",
+            "--random-seed",
+            "--transformers-cache",
+            "--write-threads",
+            "-j",
+            "-v",
+        ),
+    }
+)
+
+
 class MergeCommand(click.Command):
     """A command that takes mergekit's own options, loaded when one is given.
 
-    mergekit takes seconds to import: --help must not, and neither must a wrong config.
+    mergekit takes seconds to import. `--help`, a wrong config and a misspelt option must not
+    wait for it.
     """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Show mergekit's most used options below our own."""
+        super().__init__(*given, **{"epilog": MERGEKIT_OPTIONS, **named})
 
     def make_context(
         self,
@@ -45,9 +87,19 @@ class MergeCommand(click.Command):
         if "--help-mergekit" not in args:
             try:
                 return super().make_context(info_name, list(args), parent, **extra)
-            except click.NoSuchOption:
-                pass
+            except click.NoSuchOption as error:
+                self._check_name(error)
         return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
+
+    def _check_name(self, error: click.NoSuchOption) -> None:
+        """Refuse a name that mergekit does not have either, without importing mergekit."""
+        name = error.option_name
+        # A short option may come with others, or with its value: -vv, -j4.
+        if name in MERGEKIT_NAMES or (not name.startswith("--") and name[:2] in MERGEKIT_NAMES):
+            return
+        known = {*MERGEKIT_NAMES, *(flag for param in self.params for flag in param.opts)}
+        alike = get_close_matches(name, sorted(known))
+        raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
 
     def _with_mergekit_options(self) -> click.Command:
         from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class

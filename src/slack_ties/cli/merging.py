@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slack_ties.cli.group import PATH, cli, command, prepare, print_json
-from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
-from slack_ties.cli.options import allow_unrelated, as_json, numbers_option, quiet, report_option
+from slack_ties.cli.group import PATH, cli, print_json
+from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.options import (
+    allow_unrelated,
+    numbers_option,
+    report_option,
+    with_settings,
+)
+from slack_ties.explore.metrics import METRICS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mergekit.options import MergeOptions
+    from slack_ties.settings import Settings
 
-__all__ = ["report"]
+__all__: list[str] = []
 
 
-@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Run a merge config.")
+@cli.command(cls=MergeCommand, short_help="Run a merge config.")
 @click.argument("config", type=PATH)
 @click.argument("out", type=PATH)
 @click.option(
@@ -33,18 +39,14 @@ __all__ = ["report"]
 )
 @report_option
 @allow_unrelated
-@quiet
-@as_json
-@command
-def merge(  # noqa: PLR0913 - one per option
+@with_settings
+def merge(
     *,
     config: Path,
     out: Path,
     report: bool,
-    allow_unrelated: bool,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """Run the merge config CONFIG into the new folder OUT.
 
@@ -56,47 +58,37 @@ def merge(  # noqa: PLR0913 - one per option
       slack-ties merge merge_configs/bo.yml tibetan --cuda --out-shard-size 2B
       slack-ties merge merge_configs/bo.yml tibetan --report
     """
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.merge.merge import merge_models  # noqa: PLC0415 - heavy
 
     record = merge_models(
         config,
         out,
-        options=merge_options,
-        quiet=quiet,
-        allow_unrelated=allow_unrelated,
+        **vars(settings),
         report=report,
     )
     if as_json:
         print_json({"folder": str(out), **asdict(record)})
         return
     click.echo(f"{out}: {record.parameters:,} parameters, {record.dtype}")
-    if report and not quiet:
+    if report and not settings.quiet:
         _show_report(out)
-    if not quiet:
+    if not settings.quiet:
         click.echo(f"\nNext: slack-ties card {shlex.quote(str(out))}", err=True)
 
 
-@cli.command(
-    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="See what a merge keeps and loses."
-)
+@cli.command(cls=MergeCommand, short_help="See what a merge keeps and loses.")
 @click.argument("what", metavar="CONFIG|OUT", type=PATH)
 @click.option("-o", "--output", type=PATH, help="Folder to write to.  [OUT, or CONFIG-report]")
 @click.option("--pictures", is_flag=True, help="Write images/*.png too, for the model card.")
 @allow_unrelated
-@quiet
-@as_json
-@command
-def report(  # noqa: PLR0913 - one per option
+@with_settings
+def report(
     *,
     what: Path,
     output: Path | None,
     pictures: bool,
-    allow_unrelated: bool,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """See a merge: what of each model is kept, what is lost, and what each slack would change.
 
@@ -110,42 +102,34 @@ def report(  # noqa: PLR0913 - one per option
       slack-ties report merge_configs/bo.yml -o bo-report --pictures
       slack-ties report tibetan
     """
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.explore.report import make_report  # noqa: PLC0415 - heavy
     from slack_ties.report.file import report_as_json  # noqa: PLC0415 - heavy
 
     made, folder = make_report(
         what,
         output,
-        options=merge_options,
-        quiet=quiet,
-        allow_unrelated=allow_unrelated,
+        **vars(settings),
         pictures=pictures,
     )
     if as_json:
         print_json({"folder": str(folder), **report_as_json(made, tensors=False)})
         return
-    if not quiet:
+    if not settings.quiet:
         _show_report(folder)
     click.echo(folder / "report.html")
 
 
-@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Put two merges side by side.")
+@cli.command(cls=MergeCommand, short_help="Put two merges side by side.")
 @click.argument("one", metavar="A", type=PATH)
 @click.argument("other", metavar="B", type=PATH)
 @allow_unrelated
-@quiet
-@as_json
-@command
-def compare(  # noqa: PLR0913 - one per option
+@with_settings
+def compare(
     *,
     one: Path,
     other: Path,
-    allow_unrelated: bool,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """Put two merges side by side: their settings, and what their reports say.
 
@@ -157,26 +141,20 @@ def compare(  # noqa: PLR0913 - one per option
       slack-ties compare tibetan merge_configs/bo.yml
       slack-ties compare bo-report other/report.json --json
     """
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.explore.compare import compare_merges  # noqa: PLC0415 - heavy
 
-    found = compare_merges(
-        one, other, options=merge_options, quiet=quiet, allow_unrelated=allow_unrelated
-    )
+    found = compare_merges(one, other, **vars(settings))
     if as_json:
         print_json(asdict(found))
     else:
         click.echo(found.as_text())
 
 
-@cli.command(
-    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Search for slack, density and weight."
-)
+@cli.command(cls=MergeCommand, short_help="Search for slack, density and weight.")
 @click.argument("config", type=PATH)
 @click.option(
     "--metric",
-    type=click.Choice(["kept", "perplexity"]),
+    type=click.Choice(list(METRICS)),
     default="kept",
     show_default=True,
     help="What to go by: figures of the weights, or texts of yours.",
@@ -194,9 +172,7 @@ def compare(  # noqa: PLR0913 - one per option
 @click.option("-o", "--output", type=PATH, help="Where the best config goes.  [CONFIG-tuned.yml]")
 @click.option("--study", type=PATH, help="What was tried is kept here.  [CONFIG-tune-METRIC.json]")
 @allow_unrelated
-@quiet
-@as_json
-@command
+@with_settings
 def tune(  # noqa: PLR0913 - one per option
     *,
     config: Path,
@@ -209,10 +185,8 @@ def tune(  # noqa: PLR0913 - one per option
     trials: int | None,
     output: Path | None,
     study: Path | None,
-    allow_unrelated: bool,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """Search for slack, density and weight, and write the best config.
 
@@ -229,8 +203,6 @@ def tune(  # noqa: PLR0913 - one per option
       slack-ties tune merge_configs/bo.yml --metric perplexity --text tibetan.txt
       slack-ties tune merge_configs/bo.yml --slack 0,0.1,0.2 --density 0.4,0.6 --weight 1,1.25
     """
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.explore.search import Search  # noqa: PLC0415 - heavy
     from slack_ties.explore.tune import tune_config  # noqa: PLC0415 - heavy
 
@@ -243,17 +215,15 @@ def tune(  # noqa: PLR0913 - one per option
         text_sft=text_sft,
         output=output,
         study=study,
-        options=merge_options,
-        quiet=quiet,
-        allow_unrelated=allow_unrelated,
+        **vars(settings),
     )
     if as_json:
         print_json(asdict(found))
         return
-    if not quiet:
+    if not settings.quiet:
         click.echo(f"{found.as_text()}\n\nPicture: {found.page}")
     click.echo(found.config)
-    if not quiet:
+    if not settings.quiet:
         click.echo(f"\nNext: slack-ties merge {shlex.quote(str(found.config))} OUT", err=True)
 
 

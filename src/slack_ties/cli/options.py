@@ -1,16 +1,21 @@
-"""What commands have in common: options of ours, and mergekit's own, loaded when one is given."""
+"""The options that several commands share, each as one decorator."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slack_ties.cli.group import command, prepare
 from slack_ties.config.choices import RECOMMENDED, Choices
 from slack_ties.licenses.known import Stated
 from slack_ties.recipe.check import DTYPES
+from slack_ties.settings import Settings
+
+if TYPE_CHECKING:
+    from mergekit.options import MergeOptions
 
 __all__ = [
     "Numbers",
@@ -25,9 +30,39 @@ __all__ = [
     "report_option",
     "timeout_option",
     "update_option",
+    "with_settings",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
+allow_unrelated = click.option(
+    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
+)
+
+
+def with_settings(function: F) -> F:
+    """Add what every command that reads models takes; it arrives as `settings` and `as_json`.
+
+    These are --quiet and --json, and with `MergeCommand` mergekit's own options. Where a command
+    has --allow-unrelated, it belongs to the settings too.
+    """
+
+    @functools.wraps(function)
+    def wrapper(
+        *,
+        allow_unrelated: bool = False,
+        quiet: bool = False,
+        merge_options: MergeOptions | None = None,
+        **others: Any,
+    ) -> Any:
+        quiet = prepare(merge_options, quiet=quiet)
+        settings = Settings(merge_options, quiet=quiet, allow_unrelated=allow_unrelated)
+        return function(settings=settings, **others)
+
+    return quiet(as_json(command(wrapper)))  # type: ignore[return-value]
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
@@ -189,10 +224,6 @@ def license_options(function: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
-
 public_option = click.option(
     "--public/--private",
     default=False,
@@ -219,8 +250,4 @@ timeout_option = click.option(
     show_default=True,
     metavar="SECONDS",
     help="How long the Hub may be silent; ten times that for a commit.",
-)
-
-allow_unrelated = click.option(
-    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
 )

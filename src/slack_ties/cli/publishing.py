@@ -1,4 +1,4 @@
-"""The commands `card`, `publish` and `run`."""
+"""The commands `card` and `publish`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slack_ties.cli.group import PATH, cli, command, prepare, print_json, say
-from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
+from slack_ties.cli.group import PATH, cli, command, print_json, say
 from slack_ties.cli.options import (
-    allow_unrelated,
     as_json,
     collection_option,
     license_options,
     public_option,
     quiet,
-    report_option,
     timeout_option,
     update_option,
 )
-from slack_ties.cli.options import choices as choice_options
 from slack_ties.licenses.names import suggest_name
 from slack_ties.recipe.read import read_recipe
-from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mergekit.options import MergeOptions
-
-    from slack_ties.config.choices import Choices
     from slack_ties.licenses.known import Stated
     from slack_ties.licenses.resolve import Resolution
     from slack_ties.publish.publish import Published
 
-__all__ = []
+__all__ = ["how_to_publish"]
 
 
 @cli.command(short_help="Write the model card.")
@@ -127,10 +119,10 @@ def card(  # noqa: PLR0913 - one per option
     click.echo(f"\nLicence: {settled}{found.reason}", err=True)
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    click.echo(f"\nNext: read it, then: {_how_to_publish(source, found)}", err=True)
+    click.echo(f"\nNext: read it, then: {how_to_publish(source, found)}", err=True)
 
 
-def _how_to_publish(out: Path, found: Resolution) -> str:
+def how_to_publish(out: Path, found: Resolution) -> str:
     """Return the command that publishes a model, with what its licence asks for."""
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
     flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
@@ -228,102 +220,3 @@ def _what_now(published: Published) -> str:
         f"Check it:  slack-ties verify {here}\n"
         f"Reuse it:  slack-ties recipes pull {here}"
     )
-
-
-@cli.command(cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="All of it in one command.")
-@click.argument("what", metavar="LANG|CONFIG|REPO_ID")
-@click.option("--out", required=True, type=PATH, help="New folder for the result.")
-@click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
-@click.option(
-    "--stream",
-    is_flag=True,
-    help="Keep no weights here: send each file when it is merged, then delete it.",
-)
-@public_option
-@update_option
-@collection_option
-@timeout_option
-@license_options
-@choice_options
-@report_option
-@allow_unrelated
-@quiet
-@as_json
-@command
-def run(  # noqa: PLR0913 - one per option
-    *,
-    what: str,
-    out: Path,
-    publish: str | None,
-    stream: bool,
-    public: bool,
-    update: bool,
-    collection: str,
-    timeout: float,
-    license: Stated | None,  # noqa: A002 - the Hub's word for it
-    choices: Choices,
-    report: bool,
-    allow_unrelated: bool,
-    as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
-) -> None:
-    """From a language to a model in one command: config, plan, merge, card, and publish.
-
-    LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
-    config; REPO_ID (OWNER/NAME) is a published model, whose recipe is run again.
-
-    \b
-    Examples:
-      slack-ties run bo --out tibetan
-      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
-      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan --stream
-      slack-ties run merge_configs/bo.yml --out tibetan --cuda
-      slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
-      slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
-    """
-    if (public or update or collection or stream) and not publish:
-        msg = "--stream, --public, --update and --collection go with --publish"
-        raise click.UsageError(msg)
-    quiet = prepare(merge_options, quiet=quiet)
-
-    from slack_ties.hub.retries import Retries  # noqa: PLC0415
-    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
-    from slack_ties.run import run_all  # noqa: PLC0415 - heavy
-
-    to = Destination(publish, public, update, collection=collection) if publish else None
-    result = run_all(
-        what,
-        out,
-        choices=choices,
-        options=merge_options,
-        quiet=quiet,
-        publish=to,
-        stream=stream,
-        license=license,
-        retries=Retries.of(timeout),
-        allow_unrelated=allow_unrelated,
-        report=report,
-    )
-    again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
-    again += result.record.flags() + (["--publish", publish] if publish else [])
-    again += (to.flags() if to else []) + ["--stream"] * stream
-    again += license.flags() if license else []
-    if as_json:
-        print_json({**asdict(result), "repeat": shlex.join(again)})
-        return
-    if not quiet:
-        click.echo(err=True)
-    click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
-    click.echo(f"Card:      {result.card}")
-    if result.published:
-        click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
-    if result.published and stream:
-        words = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
-        get = shlex.join([*words, "--local-dir", str(out)])
-        click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
-    click.echo(f"Repeat it: {shlex.join(again)}")
-    if not publish and not quiet:
-        from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already
-
-        click.echo(f"\nNext: {_how_to_publish(out, resolve_for(out))}", err=True)

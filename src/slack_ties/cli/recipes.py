@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slack_ties.cli.group import PATH, Group, cli, command, prepare, print_json, print_table, say
-from slack_ties.cli.mergekit_options import MERGEKIT_OPTIONS, MergeCommand
-from slack_ties.cli.options import as_json, quiet
+from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
+from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.options import as_json, quiet, with_settings
 from slack_ties.config.write import write_recipes
 from slack_ties.recipe.read import read_recipe
 
 if TYPE_CHECKING:
-    from mergekit.options import MergeOptions
+    from slack_ties.settings import Settings
 
-__all__ = ["search"]
+__all__: list[str] = []
 
 
 @cli.group(cls=Group, short_help="Find, fetch and adapt recipes of others.")
@@ -177,9 +177,7 @@ def adapt(  # noqa: PLR0913 - one per option
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
 
 
-@cli.command(
-    cls=MergeCommand, epilog=MERGEKIT_OPTIONS, short_help="Make a published merge again, compare."
-)
+@cli.command(cls=MergeCommand, short_help="Make a published merge again, compare.")
 @click.argument("what", metavar="REPO_ID|DIR")
 @click.option(
     "--out",
@@ -191,17 +189,14 @@ def adapt(  # noqa: PLR0913 - one per option
     type=PATH,
     help="Compare with this folder, without merging again.",
 )
-@quiet
-@as_json
-@command
-def verify(  # noqa: PLR0913 - one per option
+@with_settings
+def verify(
     *,
     what: str,
     out: Path | None,
     against: Path | None,
     as_json: bool,
-    quiet: bool = False,
-    merge_options: MergeOptions | None = None,
+    settings: Settings,
 ) -> None:
     """Verify a published merge: make it again from its recipe and compare every tensor.
 
@@ -217,11 +212,9 @@ def verify(  # noqa: PLR0913 - one per option
     if out and against:
         msg = "--out keeps what is made, and with --against nothing is: choose one"
         raise click.UsageError(msg)
-    quiet = prepare(merge_options, quiet=quiet)
-
     from slack_ties.sharing.verify import verify_model  # noqa: PLC0415 - heavy
 
-    result = verify_model(what, out=out, against=against, options=merge_options, quiet=quiet)
+    result = verify_model(what, out=out, against=against, **vars(settings))
     if as_json:
         print_json({**asdict(result), "same": result.same})
     else:

@@ -18,14 +18,15 @@ from slack_ties.report.figures import Figures, conflict_share, cosine
 from slack_ties.report.file import REPORT_FILE, read_report
 from slack_ties.report.sentences import IMPORTANT, percent, read_figures
 from slack_ties.rule.tally import CONFIG, RESCUED, TIES
+from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
 
     from slack_ties.report.report import Report
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["Comparison", "Row", "compare_merges"]
 
@@ -83,34 +84,28 @@ class Comparison:
         return "\n".join(visible(line.rstrip()) for line in lines)
 
 
-def compare_merges(  # noqa: PLR0913 - all by name
+def compare_merges(
     one: str | Path,
     other: str | Path,
-    *,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    allow_unrelated: bool = False,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> Comparison:
     """Return two merges side by side.
 
     Args:
         one: A merge config, a merged folder, or a report.json.
         other: Likewise.
-        options: mergekit's own, for a report that is to be made.
-        quiet: Without `options`: show no progress.
-        allow_unrelated: Compare models though their weights have nothing in common.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`; for a report
+            that has to be made.
 
     Raises:
         SlackTiesError: One of them cannot be read, or its report cannot be made.
 
     """
+    how = Settings(**settings)
     places = [Path(place).expanduser() for place in (one, other)]
     for place in places:  # both, before the first is read for minutes
         if not _report_at(place):
             check_reportable(read_recipe(_config_at(place)))
-    how = {"options": options, "quiet": quiet, "allow_unrelated": allow_unrelated, "api": api}
     first, second = (_report_of(place, how) for place in places)
     return Comparison((str(one), str(other)), tuple(_rows(first, second)))
 
@@ -131,12 +126,12 @@ def _config_at(place: Path) -> Path:
     return place / CONFIG_FILE
 
 
-def _report_of(place: Path, how: dict[str, Any]) -> Report:
+def _report_of(place: Path, how: Settings) -> Report:
     if path := _report_at(place):
         return read_report(path)
     from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
-    return merge_in_memory(_config_at(place), place, **how)
+    return merge_in_memory(_config_at(place), place, settings=how)
 
 
 def _rows(one: Report, other: Report) -> Iterator[Row]:

@@ -1,32 +1,153 @@
-"""The metrics of `tune`. A new metric is added here, and nowhere else."""
+"""The metrics of `tune`. To add one, write its class here and add it to `METRICS`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from slack_ties.errors import RecipeError, SlackTiesError
 from slack_ties.recipe.recipe import Recipe, reference
-from slack_ties.report.figures import Figures
-from slack_ties.rule.tally import CONFIG, TOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-    from huggingface_hub import HfApi
-
+    from slack_ties.explore.perplexity import Scorer, Text
     from slack_ties.report.report import Report
     from slack_ties.rule.collect import Trial
+    from slack_ties.settings import Settings
 
-__all__ = ["METRICS", "folder_of", "geometric", "harmonic", "score_kept", "tokenizer_of"]
-
-METRICS = ("kept", "perplexity")
-
-IMPORTANT = TOPS.index(0.2)  # what slack 0.2 protects: docs/report.md
+__all__ = ["METRICS", "Kept", "Metric", "Perplexity"]
 
 
-def tokenizer_of(recipe: Recipe) -> tuple[str, str]:
+class Metric(Protocol):
+    """How a candidate is scored. One instance serves one search."""
+
+    name: ClassVar[str]  # as `--metric` takes it
+    more_is_better: ClassVar[bool]
+    is_share: ClassVar[bool]  # whether scores are from 0 to 1
+    roles: ClassVar[tuple[str, ...]]  # of which the recipe has to name a model
+    runs_models: ClassVar[bool]  # whether it needs each candidate's tensors, in memory
+
+    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
+        """Prepare a search."""
+
+    @classmethod
+    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:
+        """Refuse a recipe or texts that the metric cannot use, before a model is read.
+
+        Args:
+            recipe: Of the merge.
+            texts: The files of `--text` and `--text-sft`; None where one is not given.
+
+        Raises:
+            SlackTiesError: Says what is missing.
+
+        """
+
+    def parts(self, report: Report, trial: Trial) -> dict[str, float]:
+        """Return the scores of which the score of a candidate is made, by their names."""
+
+    def score(self, parts: Mapping[str, float]) -> float:
+        """Return the score that candidates are compared by."""
+
+
+class Kept:
+    """The share of each side's most important parameters that is in the merge.
+
+    No model is run. The score is the harmonic mean of both sides: it is low if one side is low.
+    """
+
+    name = "kept"
+    more_is_better = True
+    is_share = True
+    roles = ("sft", "ct")
+    runs_models = False
+
+    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
+        """Prepare a search: nothing is needed."""
+
+    @classmethod
+    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:  # noqa: ARG003 - see Metric
+        """Refuse texts: they would not be read."""
+        if any(texts):
+            msg = "a text goes with --metric perplexity"
+            raise SlackTiesError(msg)
+
+    def parts(self, report: Report, trial: Trial) -> dict[str, float]:
+        """Return, by role, the share of the models' top 20 % that is in the merge."""
+        from slack_ties.report.figures import Figures  # noqa: PLC0415 - imports numpy
+        from slack_ties.rule.tally import CONFIG, TOPS  # noqa: PLC0415 - imports numpy
+
+        important = TOPS.index(0.2)  # what slack 0.2 protects: docs/report.md
+        counted = replace(report, tensors=trial.tallies)
+        parts = {}
+        for role in ("ct", "sft"):
+            shares = []
+            for number in report.of_role(role):
+                share = Figures(counted.total, number).top_kept(important, CONFIG)
+                if share is None:
+                    msg = f"{report.models[number].model} does not differ from the base"
+                    hint = "there is nothing to tune: is it the right model?"
+                    raise SlackTiesError(msg, hint=hint)
+                shares.append(share)
+            parts[role] = sum(shares) / len(shares)
+        return parts
+
+    def score(self, parts: Mapping[str, float]) -> float:
+        """Return the harmonic mean."""
+        return len(parts) / sum(1 / max(part, 1e-9) for part in parts.values())
+
+
+class Perplexity:
+    """The perplexity of each candidate on the user's own texts; of two, the geometric mean."""
+
+    name = "perplexity"
+    more_is_better = False
+    is_share = False
+    roles = ("sft",)
+    runs_models = True
+
+    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
+        """Prepare a search; the model is made when the first candidate is scored."""
+        self.recipe, self.texts, self.settings = recipe, texts, settings
+        self.scorer: Scorer | None = None
+
+    @classmethod
+    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:
+        """Refuse a missing text, or a tokenizer that is none of a model's."""
+        if not texts[0]:
+            msg = "perplexity needs a text in the language"
+            raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
+        _tokenizer_of(recipe)
+
+    def parts(self, report: Report, trial: Trial) -> dict[str, float]:  # noqa: ARG002 - see Metric
+        """Return the perplexity on each text."""
+        if self.scorer is None:
+            from slack_ties.explore.perplexity import Scorer  # noqa: PLC0415 - heavy
+
+            base, tokenizer = map(self._folder, _tokenizer_of(self.recipe))
+            self.scorer = Scorer(base, tokenizer, self.texts, self.settings.device)
+        found = self.scorer.score(trial.tensors)
+        return dict(zip(("text", "text sft"), found, strict=False))
+
+    def score(self, parts: Mapping[str, float]) -> float:
+        """Return the geometric mean."""
+        product = 1.0
+        for part in parts.values():
+            product *= part ** (1 / len(parts))
+        return product
+
+    def _folder(self, name: str) -> Path:
+        """Return the folder of a model, which is downloaded if need be."""
+        from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
+        from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+
+        path, revision = split_reference(name)[0]
+        return find_model(path, revision, api=self.settings.api).path
+
+
+def _tokenizer_of(recipe: Recipe) -> tuple[str, str]:
     """Return the base, and the model whose tokenizer the merged model has."""
     section = recipe.data.get("tokenizer") or {}
     source = section.get("source") or recipe.data.get("tokenizer_source") or "base"
@@ -39,39 +160,4 @@ def tokenizer_of(recipe: Recipe) -> tuple[str, str]:
     return recipe.base, name
 
 
-def folder_of(name: str, api: HfApi | None) -> Path:
-    """Return the folder of a model, which is downloaded if need be."""
-    from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
-    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
-
-    path, revision = split_reference(name)[0]
-    return find_model(path, revision, api=api).path
-
-
-def score_kept(report: Report, trial: Trial) -> dict[str, float]:
-    """Return, by role, the share of the models' top that is in the merge, averaged over models."""
-    counted = replace(report, tensors=trial.tallies)
-    parts = {}
-    for role in ("ct", "sft"):
-        shares = []
-        for place in report.of_role(role):
-            share = Figures(counted.total, place).top_kept(IMPORTANT, CONFIG)
-            if share is None:
-                msg = f"{report.models[place].model} does not differ from the base"
-                raise SlackTiesError(msg, hint="there is nothing to tune: is it the right model?")
-            shares.append(share)
-        parts[role] = sum(shares) / len(shares)
-    return parts
-
-
-def harmonic(parts: Mapping[str, float]) -> float:
-    """Return the harmonic mean: it is low if one part is low."""
-    return len(parts) / sum(1 / max(part, 1e-9) for part in parts.values())
-
-
-def geometric(parts: Mapping[str, float]) -> float:
-    """Return the geometric mean."""
-    product = 1.0
-    for part in parts.values():
-        product *= part ** (1 / len(parts))
-    return product
+METRICS: Mapping[str, Any] = {metric.name: metric for metric in (Kept, Perplexity)}

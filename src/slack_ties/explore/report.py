@@ -10,25 +10,23 @@ from slack_ties.errors import OutputError
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable, write_pages
+from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
 
     from slack_ties.report.report import Report
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["make_report"]
 
 
-def make_report(  # noqa: PLR0913 - all by name
+def make_report(
     what: str | Path,
     folder: str | Path | None = None,
     *,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    allow_unrelated: bool = False,
     pictures: bool = False,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> tuple[Report, Path]:
     """Read the models of a merge once, and write report.json and report.html about it.
 
@@ -36,11 +34,8 @@ def make_report(  # noqa: PLR0913 - all by name
         what: A merge config, or a folder that was merged by one.
         folder: Where to write: the merged folder itself if not given, and for a config a new
             folder named after it, CONFIG-report.
-        options: mergekit's own, for example the device.
-        quiet: Without `options`: show no progress.
-        allow_unrelated: Compare models though their weights have nothing in common.
         pictures: Write images/*.png too, for the model card; needs the extra `plot`.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
         The report, and the folder it is in.
@@ -51,6 +46,7 @@ def make_report(  # noqa: PLR0913 - all by name
         OutputError: The report cannot be written.
 
     """
+    how = Settings(**settings)
     what = Path(what).expanduser()
     config = what
     if what.is_dir():
@@ -68,16 +64,9 @@ def make_report(  # noqa: PLR0913 - all by name
 
         check_plot()
 
-    from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - which imports this module
+    from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
-    report = merge_in_memory(
-        recipe,
-        folder,
-        options=options,
-        quiet=quiet,
-        allow_unrelated=allow_unrelated,
-        api=api,
-    )
+    report = merge_in_memory(recipe, folder, settings=how)
     write_pages(report, folder)
     if pictures:
         from slack_ties.report.pictures import draw_pictures  # noqa: PLC0415 - imports matplotlib

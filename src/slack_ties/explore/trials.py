@@ -6,16 +6,16 @@ import logging
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.explore.metrics import folder_of, geometric, harmonic, score_kept, tokenizer_of
-from slack_ties.explore.perplexity import Scorer, Text
 from slack_ties.explore.study import Result, Study, key_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.collect import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
+    from slack_ties.explore.metrics import Metric
     from slack_ties.explore.search import Search
+    from slack_ties.settings import Settings
 
 __all__ = ["Trials", "with_values"]
 
@@ -35,14 +35,11 @@ class Trials:
     def __init__(
         self,
         recipe: Recipe,
-        metric: str,
-        texts: Sequence[Text],
+        metric: Metric,
         study: Study,
-        how: Mapping[str, Any],
+        settings: Settings,
     ) -> None:
-        self.recipe, self.metric, self.texts = recipe, metric, texts
-        self.study, self.how = study, how
-        self.scorer: Scorer | None = None
+        self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
 
     def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
         """Try all of a grid, as many in one pass over the models as memory allows."""
@@ -51,7 +48,7 @@ class Trials:
             LOG.info(
                 "  %d of %d trials are in %s", len(grid) - len(left), len(grid), self.study.path
             )
-        at_once = AT_ONCE if self.metric == "kept" else self._fit()
+        at_once = self._fit() if self.metric.runs_models else AT_ONCE
         for start in range(0, len(left), at_once):
             self._try(left[start : start + at_once], start, len(left))
         return list(grid)
@@ -69,7 +66,7 @@ class Trials:
         limits["slack"] = (0.0, MOST_SLACK)
         # A seed: the same answers lead to the same questions, so a study can be taken up again.
         asked = optuna.create_study(
-            direction="maximize" if self.metric == "kept" else "minimize",
+            direction="maximize" if self.metric.more_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=0),
         )
         tried: list[dict[str, float]] = [{}]
@@ -94,12 +91,7 @@ class Trials:
 
         from slack_ties.plan.make import plan_merge  # noqa: PLC0415 - imports the Hub client
 
-        plan = plan_merge(
-            self.recipe,
-            options=self.how["options"],
-            api=self.how["api"],
-            allow_unrelated=self.how["allow_unrelated"],
-        )
+        plan = plan_merge(self.recipe, **vars(self.settings))
         size = max(plan.parameters * 4, 1)  # at most float32
         return max(1, int(MEMORY * psutil.virtual_memory().available / size) - 1)
 
@@ -109,7 +101,7 @@ class Trials:
 
         if not batch:
             return
-        keep = self.metric == "perplexity"
+        keep = self.metric.runs_models
         trials = [Trial(values, keep=keep) for values in batch]
         names = [key_of(values) for values in batch]
         LOG.info(
@@ -120,22 +112,14 @@ class Trials:
             self.study.path.parent,
             take=lambda name, tensor: _cast(trials, name, tensor) if keep else None,
             trials=trials,
-            **self.how,
+            settings=self.settings,
         )
         for trial in trials:
-            parts = self._perplexity(trial) if keep else score_kept(report, trial)
-            score = geometric(parts) if keep else harmonic(parts)
+            parts = self.metric.parts(report, trial)
+            score = self.metric.score(parts)
             self.study.add(Result(trial.values, score, parts))
             trial.tensors.clear()
-            LOG.info("  %s: %s %.4f", key_of(trial.values), self.metric, score)
-
-    def _perplexity(self, trial: Trial) -> dict[str, float]:
-        if self.scorer is None:
-            device = self.how["options"].device if self.how["options"] else "cpu"
-            base, words = (folder_of(one, self.how["api"]) for one in tokenizer_of(self.recipe))
-            self.scorer = Scorer(base, words, self.texts, device)
-        found = self.scorer.score(trial.tensors)
-        return dict(zip(("text", "text sft"), found, strict=False))
+            LOG.info("  %s: %s %.4f", key_of(trial.values), self.metric.name, score)
 
 
 def _cast(trials: Sequence[Trial], name: str, tensor: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import RecipeError, SlackTiesError
-from slack_ties.explore.metrics import METRICS, tokenizer_of
+from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
 from slack_ties.explore.study import Result, key_of, open_study
@@ -22,11 +22,13 @@ from slack_ties.files import sha256_of, write_whole
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.report.describe import check_reportable
+from slack_ties.settings import Settings
 from slack_ties.wording import in_columns
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
+
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["Tuned", "tune_config"]
 
@@ -62,10 +64,7 @@ def tune_config(  # noqa: PLR0913 - all by name
     text_sft: str | Path | None = None,
     output: str | Path | None = None,
     study: str | Path | None = None,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    allow_unrelated: bool = False,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> Tuned:
     """Try values for a config, and write the best config beside it.
 
@@ -80,19 +79,17 @@ def tune_config(  # noqa: PLR0913 - all by name
         output: Where to write the best config; CONFIG-tuned.yml if not given.
         study: What was tried is kept here, and taken up again. CONFIG-tune-METRIC.json if not
             given.
-        options: mergekit's own, for example the device.
-        quiet: Without `options`: show no progress.
-        allow_unrelated: Merge models though their weights have nothing in common.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
         SlackTiesError: A text or the config does not do, or the models do not.
 
     """
+    how = Settings(**settings)
     search = search or Search()
     path = Path(config).expanduser()
     recipe = read_recipe(path)
-    _check(recipe, metric, text, text_sft)
+    kind = _check(recipe, metric, (text, text_sft))
     texts = [read_text(Path(one).expanduser()) for one in (text, text_sft) if one]
     if search.trials:
         check_optuna()
@@ -104,30 +101,22 @@ def tune_config(  # noqa: PLR0913 - all by name
     kept = open_study(
         Path(study) if study else path.with_name(f"{path.stem}-tune-{metric}.json"), about
     )
-    how = {"options": options, "quiet": quiet, "allow_unrelated": allow_unrelated, "api": api}
-    run = Trials(recipe, metric, texts, kept, how)
-    tried = run.by_optuna(search) if search.trials else run.by_grid(search.grid())
+    trials = Trials(recipe, kind(recipe, texts, how), kept, how)
+    tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
-    best = (max if metric == "kept" else min)(results, key=lambda one: one.score)
+    best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
     out = Path(output).expanduser() if output else path.with_name(f"{path.stem}-tuned.yml")
     write_whole(out, with_values(recipe, best, metric))
-    page = write_tune_page(path.with_name(f"{path.stem}-tune-{metric}.html"), metric, results, best)
+    page = write_tune_page(path.with_name(f"{path.stem}-tune-{metric}.html"), kind, results, best)
     return Tuned(metric, results, best, out, kept.path, page)
 
 
-def _check(
-    recipe: Recipe, metric: str, text: str | Path | None, text_sft: str | Path | None
-) -> None:
-    """Refuse what no search can be made of, before a model is read."""
-    if metric not in METRICS:
-        msg = f"unknown metric {metric!r}, expected {' or '.join(METRICS)}"
+def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> type[Metric]:
+    """Return the metric, or refuse what no search can be made of, before a model is read."""
+    if name not in METRICS:
+        msg = f"unknown metric {name!r}, expected {' or '.join(METRICS)}"
         raise SlackTiesError(msg)
-    if metric == "perplexity" and not text:
-        msg = "perplexity needs a text in the language"
-        raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
-    if metric == "kept" and (text or text_sft):
-        msg = "a text goes with --metric perplexity"
-        raise SlackTiesError(msg)
+    metric: type[Metric] = METRICS[name]
     check_reportable(recipe)
     if "models" not in recipe.data:
         msg = f"{recipe.where}: expected `models`: slices and modules cannot be tuned"
@@ -135,9 +124,9 @@ def _check(
     if len(recipe.models) < 3:  # noqa: PLR2004 - the base and two
         msg = f"{recipe.where}: a single model is merged: no slack changes anything"
         raise RecipeError(msg, hint="name a CT model and an SFT model")
-    if not recipe.models_of("sft") or (metric == "kept" and not recipe.models_of("ct")):
+    if not all(recipe.models_of(role) for role in metric.roles):
         msg = f"{recipe.where} does not say which model is the SFT model and which the CT model"
         hint = f"add: {FACTS_KEY}: {{recipe: {RECIPE_VERSION}, roles: {{ct: [ID], sft: [ID]}}}}"
         raise RecipeError(msg, hint=hint)
-    if metric == "perplexity":
-        tokenizer_of(recipe)
+    metric.check(recipe, texts)
+    return metric

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from slack_ties.explore.metrics import Metric
     from slack_ties.explore.study import Result
 
 __all__ = ["write_tune_page"]
@@ -22,7 +23,9 @@ __all__ = ["write_tune_page"]
 MOST_LINES = 6  # of the palette
 
 
-def write_tune_page(path: Path, metric: str, results: Sequence[Result], best: Result) -> Path:
+def write_tune_page(
+    path: Path, metric: type[Metric], results: Sequence[Result], best: Result
+) -> Path:
     """Write the page and return its path.
 
     Raises:
@@ -40,22 +43,22 @@ def write_tune_page(path: Path, metric: str, results: Sequence[Result], best: Re
         for i, (name, points) in enumerate(groups.items())
     ]
     mark = (best.values["slack"], f"best: {best.score:.4g}") if "slack" in best.values else None
-    title = f"{metric} by slack"
-    drawn = line_chart(title, lines, across="slack", shares=metric == "kept", mark=mark)
+    title = f"{metric.name} by slack"
+    drawn = line_chart(title, lines, across="slack", shares=metric.is_share, mark=mark)
     parts = list(best.parts)
-    head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric, *parts))
+    head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric.name, *parts))
     rows = "".join(
         f"<tr><td>{'* ' if one is best else ''}{escape(key_of(one.values))}</td>"
         + "".join(f"<td>{number:.4f}</td>" for number in (one.score, *one.parts.values()))
         + "</tr>"
         for one in results
     )
-    more = "more is better" if metric == "kept" else "less is better"
+    more = "more is better" if metric.more_is_better else "less is better"
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Search by {escape(metric)}</title><style>{STYLE}</style></head><body>\n"
-        f'<h1>Search by {escape(metric)}</h1><p class="soft">{more}</p>'
+        f"<title>Search by {escape(metric.name)}</title><style>{STYLE}</style></head><body>\n"
+        f'<h1>Search by {escape(metric.name)}</h1><p class="soft">{more}</p>'
         f'<div class="charts"><figure>{drawn}</figure>'
         f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div></div>\n</body></html>\n'
     )

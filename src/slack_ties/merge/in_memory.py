@@ -12,14 +12,13 @@ from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.report.describe import as_slack_ties, check_reportable, describe
 from slack_ties.rule.collect import Collector, Trial, collecting
+from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import torch
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
 
     from slack_ties.models.cached import Snapshot
     from slack_ties.report.report import Report
@@ -27,16 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["make_collector", "merge_in_memory"]
 
 
-def merge_in_memory(  # noqa: PLR0913 - all by name
+def merge_in_memory(
     config: str | Path | Recipe,
     near: Path,
     *,
     take: Callable[[str, torch.Tensor], None] | None = None,
     trials: Sequence[Trial] = (),
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    allow_unrelated: bool = False,
-    api: HfApi | None = None,
+    settings: Settings | None = None,
 ) -> Report:
     """Merge in memory, a tensor at a time, write no model, and return the report of it.
 
@@ -45,10 +41,7 @@ def merge_in_memory(  # noqa: PLR0913 - all by name
         near: A folder in or beside which there is room, if models have adapters.
         take: Called with the name of each merged tensor and the tensor.
         trials: What else to make of the same tensors.
-        options: As for `merge_models`, as are the others.
-        quiet: Without `options`: show no progress.
-        allow_unrelated: Merge models though their weights have nothing in common.
-        api: The Hub client; the default one if not given.
+        settings: How to work; the defaults if not given.
 
     Raises:
         SlackTiesError: As for `merge_models`; or the method is another one.
@@ -56,15 +49,14 @@ def merge_in_memory(  # noqa: PLR0913 - all by name
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     check_reportable(recipe)
-    recipe, snapshots, _ = find_all(
-        recipe, None, options=options, api=api, allow_unrelated=allow_unrelated
-    )
+    settings = settings or Settings()
+    recipe, snapshots, _ = find_all(recipe, None, settings)
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
     from slack_ties.merge import engine  # noqa: PLC0415
 
-    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    options = settings.options or MergeOptions(**DEFAULTS, quiet=settings.quiet)
     there = near if near.is_dir() else nearest_folder(near)
     collector = make_collector(recipe, snapshots, trials)
     with (

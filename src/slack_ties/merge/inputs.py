@@ -15,12 +15,12 @@ from slack_ties.wording import size
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
 
     from slack_ties.models.cached import Snapshot
     from slack_ties.models.header import Header
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.settings import Settings
 
 __all__ = ["find_all"]
 
@@ -29,31 +29,19 @@ LOG = logging.getLogger("slack_ties")
 ON_CPU = "leave the device options out: the CPU does it too"
 
 
-def find_all(  # noqa: PLR0913 - all by name
-    recipe: Recipe,
-    out: Path | None,
-    *,
-    options: MergeOptions | None,
-    api: HfApi | None,
-    allow_unrelated: bool,
-    streamed: bool = False,
+def find_all(
+    recipe: Recipe, out: Path | None, settings: Settings, *, streamed: bool = False
 ) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
     """Check all that can be, and return the pinned recipe, and its models on this disk.
 
     Without `out` nothing is to be written, and no room is asked for.
     """
+    options = settings.options
     if options:
         _check_options(options, streamed=streamed)
     for name in recipe.models:
         LOG.info("  %-5s %s", recipe.role(name) or "model", name)
-    plan = plan_merge(
-        recipe,
-        out=out,
-        options=options,
-        api=api,
-        allow_unrelated=allow_unrelated,
-        streamed=streamed,
-    )
+    plan = plan_merge(recipe, out=out, streamed=streamed, **vars(settings))
     if out is None:
         errors = tuple(e for e in plan.errors if not isinstance(e, OutputError))
         plan = replace(plan, errors=errors)
@@ -64,26 +52,25 @@ def find_all(  # noqa: PLR0913 - all by name
         what = "what is not sent yet takes up to" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = plan.pinned(traced_options(options) if options else {})
-    snapshots = _find_models(recipe, api, options)
+    snapshots = _find_models(recipe, settings)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
     return recipe, snapshots, headers
 
 
-def _find_models(
-    recipe: Recipe, api: HfApi | None, options: MergeOptions | None
-) -> dict[str, list[Snapshot]]:
+def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]]:
     """Return where each model is on this disk, and after it its LoRA adapter if it has one."""
     from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
+    options = settings.options
     found: dict[str, list[Snapshot]] = {}
     for name in recipe.models:
         found[name] = [
             find_model(
                 path,
                 revision,
-                api=api,
-                cache=options.transformers_cache if options else None,
+                api=settings.api,
+                cache=settings.cache,
                 code=bool(options and options.trust_remote_code),
             )
             for path, revision in split_reference(name)

@@ -30,17 +30,19 @@ from slack_ties.recipe.recipe import Recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, write_record
 from slack_ties.report.describe import check_reportable, describe, write_pages
 from slack_ties.rule.collect import Collector, collecting
+from slack_ties.settings import Settings
 from slack_ties.tokenizer.files import has_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
 
     from slack_ties.merge.engine import Merged
     from slack_ties.merge.receiver import Receiver, Sent, Streaming
     from slack_ties.models.cached import Snapshot
+    from slack_ties.settings import SettingsByName
     from slack_ties.tensors.layout import Layout
 
 __all__ = ["merge_models"]
@@ -48,17 +50,14 @@ __all__ = ["merge_models"]
 LOG = logging.getLogger("slack_ties")
 
 
-def merge_models(  # noqa: PLR0913 - all by name
+def merge_models(
     config: str | Path | Recipe,
     out: str | Path,
     *,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    allow_unrelated: bool = False,
     ahead: Receiver | None = None,
     stream: Streaming | None = None,
     report: bool = False,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
 
@@ -68,16 +67,12 @@ def merge_models(  # noqa: PLR0913 - all by name
         config: A merge config, or the path of one. Models are local folders or Hub ids.
         out: A folder that is not there or empty. It holds the whole result afterwards, or
             nothing if the merge fails or is stopped.
-        options: mergekit's own, for example the device; its defaults and `DEFAULTS` if not
-            given.
-        quiet: Without `options`: show no progress.
-        allow_unrelated: Merge models though their weights have nothing in common.
         ahead: Sends weight files to the Hub while others are merged.
         stream: Sends them and keeps none: the result is in its folder then, without weights,
             and `out` is not made.
         report: Count what was kept and lost on the way, and put report.json and report.html
             into `out`. For `slack_ties` alone.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
         What was merged, also stored in `out` as slack_ties.json, beside mergekit_config.yml:
@@ -96,18 +91,12 @@ def merge_models(  # noqa: PLR0913 - all by name
     out = Path(out).expanduser()
     check_output(out)
     out = out.resolve()  # what a link leads to is what takes the result
-    recipe, snapshots, headers = find_all(
-        recipe,
-        out,
-        options=options,
-        api=api,
-        allow_unrelated=allow_unrelated,
-        streamed=bool(stream),
-    )
+    how = Settings(**settings)
+    recipe, snapshots, headers = find_all(recipe, out, how, streamed=bool(stream))
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
-    options = options or MergeOptions(**DEFAULTS, quiet=quiet)
+    options = how.options or MergeOptions(**DEFAULTS, quiet=how.quiet)
     types = {str(recipe.data.get("dtype") or main_type(tensors)) for tensors in headers.values()}
     LOG.info("  %s", how_it_runs(recipe, options, types))
     first = recipe.base or recipe.models[0]

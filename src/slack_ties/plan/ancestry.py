@@ -9,18 +9,16 @@ from slack_ties.models.ancestry import FAR, UNRELATED, compare_weights
 from slack_ties.models.look import descends
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
     from slack_ties.plan.draft import Draft
 
 __all__ = ["compare_ancestry"]
 
 
-def compare_ancestry(draft: Draft, api: HfApi | None, *, allow_unrelated: bool) -> None:
+def compare_ancestry(draft: Draft) -> None:
     """Find models that were not trained from the declared base."""
     if draft.errors:
         return
-    base = draft.recipe.base
+    base, api = draft.recipe.base, draft.settings.api
     base_look = draft.looks[base][0]
     others = {
         name: (look, headers)
@@ -42,7 +40,7 @@ def compare_ancestry(draft: Draft, api: HfApi | None, *, allow_unrelated: bool) 
             msg = f"the weights of {name!r} have nothing in common with the base {base!r} "
             msg += f"{measure}, expected a model that was trained from it"
             hint = "is base_model right? To merge all the same: --allow-unrelated"
-            if allow_unrelated:
+            if draft.settings.allow_unrelated:
                 draft.warnings.append(msg)
             else:
                 draft.errors.append(CheckpointError(msg, hint=hint))

@@ -14,8 +14,6 @@ from slack_ties.tensors.layers import layer_place
 from slack_ties.tensors.result import layers_of_result
 
 if TYPE_CHECKING:
-    from mergekit.options import MergeOptions
-
     from slack_ties.plan.draft import Draft
     from slack_ties.tokenizer.section import Section
 
@@ -64,16 +62,16 @@ def _is_per_token(draft: Draft, name: str) -> bool:
     return name in draft.layout.vocabulary if draft.layout else name.endswith(PER_TOKEN)
 
 
-def merge_cost(  # noqa: PLR0913 - what cost depends on
+def merge_cost(
     draft: Draft,
     section: Section | None,
     dtype: str,
     parameters: int,
-    options: MergeOptions | None,
     *,
     streamed: bool,
 ) -> dict[str, int]:
     """Return what the merge needs, in bytes."""
+    options = draft.settings.options
     width = ENTRY_BYTES.get(dtype, 2)
     result = parameters * width
     shard = options.out_shard_size if options else SHARD

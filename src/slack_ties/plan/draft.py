@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from slack_ties.models.header import Header
     from slack_ties.models.look import Look
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.settings import Settings
     from slack_ties.tensors.layout import Layout
     from slack_ties.tensors.origin import Known
     from slack_ties.tokenizer.vocabulary import Vocabulary
@@ -23,6 +24,7 @@ class Draft:
     """What is known so far, while a plan is made."""
 
     recipe: Recipe
+    settings: Settings
     looks: dict[str, list[Look]] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)

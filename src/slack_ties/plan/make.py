@@ -24,23 +24,23 @@ from slack_ties.recipe.pin import add_section
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.record import Parent
+from slack_ties.settings import Settings
 from slack_ties.wording import size
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
+
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["plan_merge", "plan_pinned"]
 
 
-def plan_merge(  # noqa: PLR0913 - all by name
+def plan_merge(
     config: str | Path | Recipe,
     *,
     out: str | Path | None = None,
-    options: MergeOptions | None = None,
-    api: HfApi | None = None,
-    allow_unrelated: bool = False,
     streamed: bool = False,
+    **settings: Unpack[SettingsByName],
 ) -> Plan:
     """Return what the merge of `config` would do, and everything that is wrong with it.
 
@@ -48,10 +48,8 @@ def plan_merge(  # noqa: PLR0913 - all by name
         config: A merge config, or the path of one.
         out: Where the result would go, to see what is free there; the current folder if not
             given.
-        options: mergekit's own.
-        api: The Hub client; the default one if not given.
-        allow_unrelated: Only warn of models whose weights have nothing in common.
         streamed: Weight files leave this disk as they are written.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
         RecipeError: The config cannot be read, or says something that cannot be done. What
@@ -61,24 +59,24 @@ def plan_merge(  # noqa: PLR0913 - all by name
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     if recipe.method != "slack_ties":
         check_method(recipe)
-    draft = Draft(recipe)
+    draft = Draft(recipe, Settings(**settings))
     for name in recipe.models:
         try:
-            look_at(draft, name, api, options)
+            look_at(draft, name)
         except SlackTiesError as error:
             draft.errors.append(error)
     say_what_is_odd(draft)
     check_same(draft)
     if set(recipe.models) <= set(draft.headers):
-        compare_structure(draft, api, allow_crimes=bool(options and options.allow_crimes))
-    section = plan_vocabulary(draft, options)
+        compare_structure(draft)
+    section = plan_vocabulary(draft)
     dtype = result_dtype(draft)
     if draft.layout and not draft.errors:
         prove_result(draft, section, dtype)
     if recipe.base in draft.headers and "models" in recipe.data:
-        compare_ancestry(draft, api, allow_unrelated=allow_unrelated)
+        compare_ancestry(draft)
     parameters = result_size(draft, section)
-    cost = merge_cost(draft, section, dtype, parameters, options, streamed=streamed)
+    cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
     free = free_here(out)
     if cost["disk"] > free["disk_free"]:
         there = str(nearest_folder(Path(out or "OUT")))
@@ -120,7 +118,7 @@ def plan_merge(  # noqa: PLR0913 - all by name
         warnings=tuple(map(visible, draft.warnings)),
         errors=tuple(draft.errors),
         recipe=recipe,
-        device=options.device if options else "cpu",
+        device=draft.settings.device,
         **cost,
         **free,
     )

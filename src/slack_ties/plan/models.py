@@ -27,9 +27,6 @@ from slack_ties.tensors.known import know
 from slack_ties.tokenizer.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from mergekit.options import MergeOptions
-
     from slack_ties.plan.draft import Draft
     from slack_ties.tensors.origin import Known
 
@@ -38,11 +35,10 @@ __all__ = ["known_of", "look_at", "planned_model", "say_what_is_odd"]
 # What each model is
 
 
-def look_at(draft: Draft, name: str, api: HfApi | None, options: MergeOptions | None) -> None:
+def look_at(draft: Draft, name: str) -> None:
     """Learn what can be known of one model, and of its adapter if it has one."""
-    cache = options.transformers_cache if options else None
     looks = [
-        look_at_model(path, revision, api=api, cache=cache)
+        look_at_model(path, revision, api=draft.settings.api, cache=draft.settings.cache)
         for path, revision in split_reference(name)
     ]
     draft.looks[name] = looks
@@ -50,12 +46,12 @@ def look_at(draft: Draft, name: str, api: HfApi | None, options: MergeOptions | 
     if not looks[0].weights:
         read_headers(looks[0].folder, name)  # says what is missing
     draft.warnings += [look.note for look in looks if look.note]
-    draft.headers[name] = _headers(draft, looks[0], name, api)
+    draft.headers[name] = _headers(draft, looks[0], name)
     draft.plain[name] = (draft.configs[name], draft.headers[name])
     adapter = looks[1].folder if len(looks) > 1 else None
     draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
     for adapter_look in looks[1:]:
-        _check_adapter(draft, name, adapter_look, api)
+        _check_adapter(draft, name, adapter_look)
 
 
 def _untie(draft: Draft, name: str, heads: list[str]) -> None:
@@ -77,7 +73,7 @@ def known_of(draft: Draft, name: str) -> Known | None:
     return draft.kinds[name]
 
 
-def _headers(draft: Draft, look: Look, name: str, api: HfApi | None) -> dict[str, Header]:
+def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
     if not look.missing:
         return read_headers(look.folder, name)
     weights = look.chosen or Weights(tuple(look.weights))
@@ -85,7 +81,10 @@ def _headers(draft: Draft, look: Look, name: str, api: HfApi | None) -> dict[str
     from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
 
     for file in look.weights:
-        with hub_errors(f"model {name!r}", api or HfApi()), open_weights(look, file, api) as opened:
+        with (
+            hub_errors(f"model {name!r}", draft.settings.api or HfApi()),
+            open_weights(look, file, draft.settings.api) as opened,
+        ):
             try:
                 found[file] = read_headers_of_file(opened, file, name)
             except CheckpointError:
@@ -99,7 +98,7 @@ def _headers(draft: Draft, look: Look, name: str, api: HfApi | None) -> dict[str
     return placed(weights, found, name)
 
 
-def _check_adapter(draft: Draft, name: str, adapter: Look, api: HfApi | None) -> None:
+def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
     import json  # noqa: PLC0415
 
     try:
@@ -121,7 +120,7 @@ def _check_adapter(draft: Draft, name: str, adapter: Look, api: HfApi | None) ->
         msg = f"model {name!r}: {adapter.path!r} has no adapter_model.safetensors or .bin"
         raise CheckpointError(msg)
     file = next(iter(adapter.weights))
-    with open_weights(adapter, file, api) as opened:
+    with open_weights(adapter, file, draft.settings.api) as opened:
         headers = (
             read_headers_of_file(opened, file, f"{name} (its adapter)")
             if file in adapter.missing
@@ -133,7 +132,7 @@ def _check_adapter(draft: Draft, name: str, adapter: Look, api: HfApi | None) ->
         config=config,
         headers=headers,
         model=draft.headers[name],
-        zeros=zeros_of(adapter, headers, api),
+        zeros=zeros_of(adapter, headers, draft.settings.api),
         modules=known.state.keys() if known else None,
         tied=bool(known and any(known.heads & group for group in known.tied)),
     )

@@ -24,8 +24,6 @@ from slack_ties.tensors.slices import check_slices
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from huggingface_hub import HfApi
-
     from slack_ties.plan.draft import Draft
     from slack_ties.tokenizer.section import Section
 
@@ -60,9 +58,10 @@ def check_method(recipe: Recipe) -> None:
     check_parameter_names(recipe, known)
 
 
-def compare_structure(draft: Draft, api: HfApi | None, *, allow_crimes: bool) -> None:
+def compare_structure(draft: Draft) -> None:
     """Find where each tensor of the result is in each model, or why it cannot be."""
     recipe, first = draft.recipe, draft.first
+    allow_crimes = draft.settings.allow_crimes
     order = [first, *(name for name in recipe.models if name != first)]
     configs = {name: draft.configs[name] for name in order}
     errors, warnings = compare_configs(configs, allow_crimes=allow_crimes)
@@ -81,7 +80,7 @@ def compare_structure(draft: Draft, api: HfApi | None, *, allow_crimes: bool) ->
             draft.configs[name],
             draft.headers[name],
             kinds[name],
-            first_entries_alike(draft.looks[name][0], draft.headers[name], api),
+            first_entries_alike(draft.looks[name][0], draft.headers[name], draft.settings.api),
         )
         for name in order
     ]

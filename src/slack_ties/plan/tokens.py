@@ -15,8 +15,6 @@ from slack_ties.wording import first_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mergekit.options import MergeOptions
-
     from slack_ties.plan.draft import Draft
 
 __all__ = ["chat_text", "plan_vocabulary", "result_rows", "vocabulary_text"]
@@ -24,7 +22,7 @@ __all__ = ["chat_text", "plan_vocabulary", "result_rows", "vocabulary_text"]
 # Tokenizer
 
 
-def plan_vocabulary(draft: Draft, options: MergeOptions | None) -> Section | None:
+def plan_vocabulary(draft: Draft) -> Section | None:
     """Return what the result's vocabulary is; an error if the config has to say more."""
     recipe = draft.recipe
     _check_template(draft)
@@ -44,6 +42,7 @@ def plan_vocabulary(draft: Draft, options: MergeOptions | None) -> Section | Non
     if draft.errors:  # of what the vocabularies are compared with, too
         return None
     section = choose_section(words, roles)
+    options = draft.settings.options
     if options and options.unsafe_truncate_embeddings:
         return None
     if section is None:

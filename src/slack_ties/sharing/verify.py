@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
+from slack_ties.settings import Settings
 from slack_ties.sharing.differences import WEIGHTS, Published, Verified, compare_published
 from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.untrusted import check_not_here
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
+    from typing_extensions import Unpack
 
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.settings import SettingsByName
 
 __all__ = ["verify_model"]
 
@@ -50,14 +54,12 @@ SAFE_OPTIONS = {
 }
 
 
-def verify_model(  # noqa: PLR0913 - all by name
+def verify_model(
     what: str | Path,
     *,
     out: str | Path | None = None,
     against: str | Path | None = None,
-    options: MergeOptions | None = None,
-    quiet: bool = False,
-    api: HfApi | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> Verified:
     """Make a published merge again from its recipe, and compare every tensor.
 
@@ -65,14 +67,14 @@ def verify_model(  # noqa: PLR0913 - all by name
         what: A Hub id (OWNER/NAME or OWNER/NAME@REVISION), or a folder made by us.
         out: Keep what is made here, in a new folder; it is deleted if not given.
         against: Compare with this folder instead of making the model again.
-        options: mergekit's own; the recipe's, as far as they change bytes, if not given.
-        quiet: Without `options`: show no progress.
-        api: The Hub client; the default one if not given.
+        settings: `options`, `quiet` and `api`, as in `Settings`. Without `options` those of the
+            recipe count, as far as they change bytes.
 
     Raises:
         SlackTiesError: The recipe is refused or cannot be run, or a model cannot be had.
 
     """
+    how = Settings(**settings)
     if Path(what).is_dir():
         folder = Path(what)
         published = Published(str(what), "", _sums(folder), folder)
@@ -80,7 +82,8 @@ def verify_model(  # noqa: PLR0913 - all by name
     else:
         from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
 
-        api = api or HfApi()
+        api = how.api or HfApi()
+        how = replace(how, api=api)
         pulled = pull_recipe(str(what), api=api)
         check_not_here(pulled.recipe)
         LOG.info("  recipe of %s at commit %s", pulled.repo_id, pulled.commit)
@@ -92,14 +95,9 @@ def verify_model(  # noqa: PLR0913 - all by name
         msg = f"there is no recipe in {str(what)!r}"
         raise OutputError(msg)
     with _place(out) as place:
-        merge_models(
-            recipe,
-            place,
-            options=options or _options(recipe, quiet=quiet),
-            quiet=quiet,
-            allow_unrelated=True,  # whoever merged it has answered for that
-            api=api,
-        )
+        # Whoever merged it has answered for models that have nothing in common.
+        options = how.options or _options(recipe, quiet=how.quiet)
+        merge_models(recipe, place, **vars(replace(how, options=options, allow_unrelated=True)))
         return compare_published(published, place, kept=out is not None)
 
 

@@ -1,0 +1,125 @@
+"""The command `run`: all stages in one."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, cli, print_json
+from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.options import (
+    allow_unrelated,
+    collection_option,
+    license_options,
+    public_option,
+    report_option,
+    timeout_option,
+    update_option,
+    with_settings,
+)
+from slack_ties.cli.options import choices as choice_options
+from slack_ties.cli.publishing import how_to_publish
+from slack_ties.record import CONFIG_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slack_ties.config.choices import Choices
+    from slack_ties.licenses.known import Stated
+    from slack_ties.settings import Settings
+
+__all__: list[str] = []
+
+
+@cli.command(cls=MergeCommand, short_help="All of it in one command.")
+@click.argument("what", metavar="LANG|CONFIG|REPO_ID")
+@click.option("--out", required=True, type=PATH, help="New folder for the result.")
+@click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="Keep no weights here: send each file when it is merged, then delete it.",
+)
+@public_option
+@update_option
+@collection_option
+@timeout_option
+@license_options
+@choice_options
+@report_option
+@allow_unrelated
+@with_settings
+def run(  # noqa: PLR0913 - one per option
+    *,
+    what: str,
+    out: Path,
+    publish: str | None,
+    stream: bool,
+    public: bool,
+    update: bool,
+    collection: str,
+    timeout: float,
+    license: Stated | None,  # noqa: A002 - the Hub's word for it
+    choices: Choices,
+    report: bool,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """From a language to a model in one command: config, plan, merge, card, and publish.
+
+    LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
+    config; REPO_ID (OWNER/NAME) is a published model, whose recipe is run again.
+
+    \b
+    Examples:
+      slack-ties run bo --out tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan --stream
+      slack-ties run merge_configs/bo.yml --out tibetan --cuda
+      slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
+      slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
+    """
+    if (public or update or collection or stream) and not publish:
+        msg = "--stream, --public, --update and --collection go with --publish"
+        raise click.UsageError(msg)
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415
+    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.run import run_all  # noqa: PLC0415 - heavy
+
+    to = Destination(publish, public, update, collection=collection) if publish else None
+    result = run_all(
+        what,
+        out,
+        choices=choices,
+        **vars(settings),
+        publish=to,
+        stream=stream,
+        license=license,
+        retries=Retries.of(timeout),
+        report=report,
+    )
+    again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
+    again += result.record.flags() + (["--publish", publish] if publish else [])
+    again += (to.flags() if to else []) + ["--stream"] * stream
+    again += license.flags() if license else []
+    if as_json:
+        print_json({**asdict(result), "repeat": shlex.join(again)})
+        return
+    if not settings.quiet:
+        click.echo(err=True)
+    click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
+    click.echo(f"Card:      {result.card}")
+    if result.published:
+        click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
+    if result.published and stream:
+        words = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
+        get = shlex.join([*words, "--local-dir", str(out)])
+        click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
+    click.echo(f"Repeat it: {shlex.join(again)}")
+    if not publish and not settings.quiet:
+        from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already
+
+        click.echo(f"\nNext: {how_to_publish(out, resolve_for(out))}", err=True)
