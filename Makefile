@@ -17,6 +17,7 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
 	$(BIN)/interrogate src tests demo benchmarks experiments hatch_build.py
 	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md docs/evidence.md

@@ -23,9 +23,9 @@ from mergekit.merge_methods import (
     TensorGroup,
     register,
 )
-from mergekit.merge_methods.base import MISSING, ParameterSpec
 from pydantic import BeforeValidator
 
+from slack_ties.private.mergekit import MISSING, ParameterSpec
 from slack_ties.rule.collect import collected
 from slack_ties.rule.definition import slack_ties_merge
 from slack_ties.rule.parameters import PARAMETERS, Parameter

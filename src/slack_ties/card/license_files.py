@@ -18,6 +18,7 @@ from slack_ties.licenses.known import find_license, list_licenses, parts_of
 from slack_ties.licenses.parties import list_parties
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.models.parent_card import MOST_CARD
+from slack_ties.private.huggingface_hub import is_in_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -243,11 +244,11 @@ def _of_folder(folder: Path, name: str) -> str:
     try:
         path, root = (folder / name).resolve(), folder.resolve()
         # A snapshot of the Hub cache holds links into `blobs`.
-        inside = path.is_relative_to(root) or path.is_relative_to(root.parents[1] / "blobs")
+        inside = path.is_relative_to(root) or is_in_cache(path, root)
         if not inside or not path.is_file():
             LOG.warning("  %s leads out of the model's folder: it is not passed on", folder / name)
             return ""
-    except (OSError, IndexError, RuntimeError):
+    except (OSError, RuntimeError):
         return ""
     return _read(path) or ""
 

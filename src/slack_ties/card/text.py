@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import EvalResultEntry, ModelCard, ModelCardData
+from huggingface_hub import EvalResultEntry, ModelCard
 
 from slack_ties.card.markdown import plain_text
 from slack_ties.card.metadata import LANGUAGE
@@ -19,11 +19,12 @@ from slack_ties.card.sections import license_section, limits_section, what_each_
 from slack_ties.catalogue.languages import TAG
 from slack_ties.errors import OutputError
 from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.private.huggingface_hub import as_it_is
 from slack_ties.record import MergeRecord, Parent
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from slack_ties.card.shown import Shown
@@ -66,7 +67,7 @@ def make_card(  # noqa: PLR0913 - all by name
     data["model_name"] = f"{title}, merged with {plain_text(recipe.method)}"
     try:
         card: ModelCard = ModelCard.from_template(
-            _card_data(data),
+            as_it_is(data),
             template_str=_template(),
             title=title,
             display=resolution.display,
@@ -135,14 +136,6 @@ def _metadata(
         "tags": list(dict.fromkeys([*ours, *own.tags])),
         **own.metadata,
     }
-
-
-def _card_data(data: Mapping[str, Any]) -> ModelCardData:
-    """Return the metadata in this order, as it is: what a person added is not looked into."""
-    card_data = ModelCardData()
-    card_data.__dict__.clear()
-    card_data.__dict__.update(eval_results=None, **{str(key): one for key, one in data.items()})
-    return card_data
 
 
 def _title(recipe: Recipe, language: str, folder: Path | None, resolution: Resolution) -> str:

@@ -109,9 +109,9 @@ def say(*, quiet: bool, debug: bool = False) -> None:
         client.handlers[:], client.propagate = [handler], False
         client.setLevel(logging.DEBUG)
     if quiet:
-        from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
+        from slack_ties.private.huggingface_hub import hide_progress_bars  # noqa: PLC0415
 
-        disable_progress_bars()
+        hide_progress_bars()
 
 
 def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:

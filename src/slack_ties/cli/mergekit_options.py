@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from slack_ties.private.click import options_of
+
 __all__ = ["MERGEKIT_NAMES", "MergeCommand"]
 
 # mergekit's options that are not offered: we write the card, and have a --quiet.
@@ -102,19 +104,18 @@ class MergeCommand(click.Command):
         raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
 
     def _with_mergekit_options(self) -> click.Command:
-        from mergekit.options import add_merge_options  # noqa: PLC0415 - see the class
-
         from slack_ties.merge.options import DEFAULTS  # noqa: PLC0415
+        from slack_ties.private.mergekit import add_merge_options  # noqa: PLC0415 - see the class
 
         command = click.Command(self.name, params=list(self.params))
         command.help, command.epilog = self.help, self.epilog
         ours = {param.name for param in self.params}
         with_options: Any = add_merge_options(self.callback)
         command.callback = with_options
-        for param in reversed(with_options.__click_params__):
+        for param in options_of(with_options):
             param.default = DEFAULTS.get(param.name, param.default)
             if param.name == "out_shard_size":
-                param.type, param.metavar = click.types.FuncParamType(parse_size), "SIZE"
+                param.type, param.metavar = click.types.convert_type(parse_size), "SIZE"
                 param.help = "Bytes per file written, for example 500M or 2B  [default: 1B]"
             if param.name not in NOT_OFFERED | ours:
                 command.params.append(param)
@@ -123,7 +124,7 @@ class MergeCommand(click.Command):
 
 def parse_size(value: str | int) -> int:
     """Return mergekit's sizes as bytes; a usage error in place of its ValueError."""
-    from mergekit.common import parse_kmb  # noqa: PLC0415 - see MergeCommand
+    from slack_ties.private.mergekit import parse_kmb  # noqa: PLC0415 - see MergeCommand
 
     try:
         return int(parse_kmb(value))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.files import sha256_of
+from slack_ties.private.transformers import tied_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ class Scorer:
             self.model = build(self.config, dtype=dtype)
             self.model.to(self.device).eval()
         missing, unexpected = self.model.load_state_dict(dict(tensors), strict=False)
-        tied = set(getattr(self.model, "_tied_weights_keys", None) or ())
+        tied = tied_weights(self.model)
         wrong = [*unexpected, *(name for name in missing if name not in tied)]
         if wrong:
             msg = f"the merged model does not fit what transformers builds: {wrong[0]!r}"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from huggingface_hub.errors import HfHubHTTPError
+from typing import TYPE_CHECKING
+
+from slack_ties.private.huggingface_hub import TransportError
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
 
 __all__ = [
     "API_TIMEOUT",
@@ -10,17 +15,12 @@ __all__ = [
     "LOGIN",
     "BusyError",
     "TransportError",
-    "api_is_offline",
     "is_server_fault",
 ]
 
 API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
 
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
-
-# httpx.HTTPError in huggingface_hub 1, httpx2.HTTPError in 2: what the client raises when
-# a connection is refused or breaks.
-TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
 class BusyError(TransportError):  # type: ignore[misc, valid-type]
@@ -33,10 +33,3 @@ CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
 def is_server_fault(error: HfHubHTTPError) -> bool:
     """Say whether the Hub is to blame or busy, so that asking again may help."""
     return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP
-
-
-def api_is_offline() -> bool:
-    """Say whether HF_HUB_OFFLINE is set."""
-    from huggingface_hub import constants  # noqa: PLC0415 - read when it is imported
-
-    return bool(constants.HF_HUB_OFFLINE)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import set_client_factory
-from huggingface_hub.utils import _http
-
 from slack_ties.hub.client import BusyError
 from slack_ties.hub.xet import told
+from slack_ties.private.huggingface_hub import wrap_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +20,11 @@ __all__ = ["timeouts"]
 @contextmanager
 def timeouts(retries: Retries) -> Iterator[None]:
     """Give the Hub client the timeouts of a retry policy, as long as the block runs."""
-    inner = _http._GLOBAL_CLIENT_FACTORY  # noqa: SLF001 - the one to wrap, and to put back
 
     def time_out(request: Any) -> None:
         _time_out(request, retries)
 
-    def factory() -> Any:
-        client = inner()
+    def with_timeouts(client: Any) -> Any:
         client.timeout = retries.timeout
         hooks = client.event_hooks
         client.event_hooks = {
@@ -37,12 +33,8 @@ def timeouts(retries: Retries) -> Iterator[None]:
         }
         return client
 
-    set_client_factory(factory)
-    try:
-        with told(retries):
-            yield
-    finally:
-        set_client_factory(inner)
+    with wrap_client(with_timeouts), told(retries):
+        yield
 
 
 def _time_out(request: Any, retries: Retries) -> None:

@@ -14,7 +14,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from huggingface_hub import utils
+from slack_ties.private.huggingface_hub import (
+    HF_XET,
+    abort_uploads,
+    can_watch_uploads,
+    report_uploads_to,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,15 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SilenceTimeoutError", "told", "watched"]
 
-try:
-    from huggingface_hub.utils import _xet_progress_reporting as reporting
-except ImportError:  # an older client without hf_xet
-    reporting = None  # type: ignore[assignment]
-
-
 T = TypeVar("T")
-
-CAN_WATCH = hasattr(reporting, "XetUploadProgressReporter")  # since huggingface_hub 2.0
 
 STEP = 0.2  # seconds between two looks
 
@@ -53,11 +50,11 @@ def told(retries: Retries) -> Iterator[None]:
     """Set what hf_xet reads from the environment when its session begins; a user's own stays."""
     words = {
         "CONNECT_TIMEOUT": f"{retries.timeout:g}s",
-        "READ_TIMEOUT": PATIENT if CAN_WATCH else f"{retries.commit:g}s",
+        "READ_TIMEOUT": PATIENT if can_watch_uploads() else f"{retries.commit:g}s",
         "RETRY_MAX_ATTEMPTS": str(retries.tries),
         "RETRY_BASE_DELAY": f"{retries.first_wait * 1000:.0f}ms",
     }
-    new = {f"HF_XET_CLIENT_{name}": value for name, value in words.items()}
+    new = {f"{HF_XET}{name}": value for name, value in words.items()}
     new = {name: value for name, value in new.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -76,10 +73,18 @@ class _Watch:
         self.seen: tuple[int, ...] = (0, 0, 0, 0)
         self.all_sent = False
 
+    def begin(self) -> None:
+        """Note that an upload begins."""
+        self.began = True
+        self.at = self.start = time.monotonic()
+
     def look(self, report: Any) -> None:
-        """Note a report of hf_xet's."""
+        """Note a report of hf_xet's. One without the fields that we know ends the watch."""
         names = ("bytes", "bytes_completed", "transfer_bytes", "transfer_bytes_completed")
-        seen = tuple(int(getattr(report, f"total_{name}", 0) or 0) for name in names)
+        if not all(hasattr(report, f"total_{name}") for name in names):
+            self.began = False
+            return
+        seen = tuple(int(getattr(report, f"total_{name}") or 0) for name in names)
         if seen != self.seen:
             self.seen, self.at = seen, time.monotonic()
         # The last bytes are counted with the answer.
@@ -112,7 +117,7 @@ def watched(call: Callable[[], T], retries: Retries) -> T:
         Exception: What `call` raises.
 
     """
-    if not CAN_WATCH:
+    if not can_watch_uploads():
         return call()
     watch, done = _Watch(), threading.Event()
     outcome: dict[str, Any] = {}
@@ -124,61 +129,20 @@ def watched(call: Callable[[], T], retries: Retries) -> T:
             outcome["error"] = error
         done.set()
 
-    with _reporting_to(watch):
+    with report_uploads_to(watch.begin, watch.look):
         threading.Thread(target=work, name="slack-ties uploads", daemon=True).start()
         try:
             while not done.wait(STEP):
                 silence = watch.silence
                 if silence > watch.limit(retries):
-                    _abort()
+                    abort_uploads()
                     done.wait(ABORT)
                     msg = f"no progress for {silence:.0f} s"
                     raise SilenceTimeoutError(msg)
         except (KeyboardInterrupt, SystemExit):
-            _abort()
+            abort_uploads()
             raise
     if "error" in outcome:
         raise outcome["error"]
     value: T = outcome["value"]
     return value
-
-
-def _abort() -> None:
-    """End what hf_xet is doing; its next session is a new one."""
-    from huggingface_hub.utils._xet import abort_xet_session  # noqa: PLC0415 - where hf_xet is
-
-    abort_xet_session()  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _reporting_to(watch: _Watch) -> Iterator[None]:
-    """Let the client report to `watch` too, or to it alone where no bars are shown."""
-    bars: Any = reporting.XetUploadProgressReporter
-    disabled = utils.are_progress_bars_disabled  # type: ignore[attr-defined]
-
-    class Reporter:
-        """Passes on what it is told."""
-
-        def __init__(self) -> None:
-            watch.began = True
-            watch.at = watch.start = time.monotonic()
-            self.bars = None if disabled() else bars()
-
-        def update_progress(self, report: Any, items: Any) -> None:
-            """Take a report."""
-            watch.look(report)
-            if self.bars:
-                self.bars.update_progress(report, items)
-
-        def close(self, *arguments: Any, **named: Any) -> None:
-            """Show no more."""
-            if self.bars:
-                self.bars.close(*arguments, **named)
-
-    reporting.XetUploadProgressReporter = Reporter  # type: ignore[assignment, misc]
-    utils.are_progress_bars_disabled = lambda *_: False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        reporting.XetUploadProgressReporter = bars  # type: ignore[misc]
-        utils.are_progress_bars_disabled = disabled  # type: ignore[attr-defined]

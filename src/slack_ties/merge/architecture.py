@@ -11,14 +11,14 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from mergekit.architecture import (
+from pydantic import BaseModel
+
+from slack_ties.private.mergekit import (
     ModelArchitecture,
     ModuleArchitecture,
     ModuleDefinition,
     WeightInfo,
 )
-from pydantic import BaseModel
-
 from slack_ties.tensors.layers import layer_place
 
 if TYPE_CHECKING:

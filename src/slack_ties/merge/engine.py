@@ -12,17 +12,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import transformers
-from mergekit.common import ModelReference, dtype_from_name
-from mergekit.graph import Executor, Task
-from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor
-from mergekit.multigpu_executor import MultiGPUExecutor
-from mergekit.plan import MergePlanner
-from mergekit.tokenizer import TokenizerInfo
 from pydantic import PrivateAttr
 
 from slack_ties.errors import SlackTiesError
 from slack_ties.merge.architecture import architecture_of
 from slack_ties.merge.shard_writer import handed_over
+from slack_ties.private.mergekit import (
+    Executor,
+    FinalizeModel,
+    LoaderCache,
+    MergePlanner,
+    ModelReference,
+    MultiGPUExecutor,
+    SaveTensor,
+    Task,
+    TokenizerInfo,
+    dtype_from_name,
+)
+from slack_ties.private.transformers import set_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -162,7 +169,7 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
 
     """
     if options.random_seed is not None:
-        transformers.trainer_utils.set_seed(options.random_seed)
+        set_seed(options.random_seed)
     work = _plan(config, layout, str(out), options, modules)
     tasks = handed_over(work.tasks, receiver) if receiver else work.tasks
     storage = options.device if options.low_cpu_memory else "cpu"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from slack_ties.models.cached import Snapshot
     from slack_ties.recipe.recipe import Recipe
 
+from slack_ties.private.safetensors import system_errors
+
 __all__ = ["check_output", "is_of_writing", "keep_weights", "unwritable", "work_place"]
 
 LOG = logging.getLogger("slack_ties")
@@ -46,8 +48,6 @@ or mend what is named above and merge again into another folder.
 
 # No space, file-size limit, quota. safetensors gives the number in its message alone.
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-NUMBER = re.compile(r"(?:os error|code:) (\d+)")
 
 
 @contextmanager
@@ -169,8 +169,7 @@ def is_of_writing(error: Exception, work: Path) -> bool:
 
 
 def _is_full(error: Exception) -> bool:
-    numbers = {int(number) for number in NUMBER.findall(str(error))}
-    return bool(NO_ROOM & {*numbers, getattr(error, "errno", None)})
+    return bool(NO_ROOM & {*system_errors(error), getattr(error, "errno", None)})
 
 
 def unwritable(out: Path, error: Exception) -> OutputError:

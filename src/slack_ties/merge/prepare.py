@@ -134,7 +134,7 @@ def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path
     """Return the folder of a model; of one with an adapter, where both are merged."""
     if len(found) == 1:
         return found[0].path
-    from mergekit.common import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
+    from slack_ties.private.mergekit import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
 
     folder = _clean(found[0].path, adapted)
     model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))

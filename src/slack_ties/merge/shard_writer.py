@@ -6,16 +6,15 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mergekit.io.tasks import FinalizeModel, SaveTensor, TensorWriterTask
-from mergekit.io.tensor_writer import TensorWriter
+from slack_ties.private.mergekit import FinalizeModel, SaveTensor, TensorWriter, TensorWriterTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-    from mergekit.graph import Task
 
     from slack_ties.merge.receiver import Receiver
+    from slack_ties.private.mergekit import Task
 
 __all__ = ["handed_over"]
 

@@ -10,17 +10,9 @@ from math import prod
 from typing import IO, Any, NamedTuple
 
 from slack_ties.models.safetensors_file import MOST_HEADER
+from slack_ties.private.torch import REBUILD_PARAMETER, REBUILD_TENSOR, STORAGES
 
 __all__ = ["Stored", "pickle_places"]
-
-# PyTorch's names for the same in .bin files; other types are nothing that we sample.
-STORAGES = {
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "FloatStorage": "float32",
-    "DoubleStorage": "float64",
-    **{f"{name}Storage": name.lower() for name in ("Long", "Int", "Short", "Char", "Byte", "Bool")},
-}
 
 MOST_PROTOCOL = 3  # of pickle, that torch.load takes with weights_only=True
 
@@ -72,8 +64,8 @@ class _Names(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
         """Return our stand-in for what the pickle asks for."""
         known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _note,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+            REBUILD_TENSOR: _note,
+            REBUILD_PARAMETER: lambda data, *_: data,
             **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
         }
         if (module, name) in known:

@@ -15,6 +15,7 @@ from slack_ties.models.names import HUB_ID
 from slack_ties.models.parent_card import LICENSE_FILES, ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
 from slack_ties.models.weight_index import find_weights
+from slack_ties.private.huggingface_hub import cached_commit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ def sums_of_wanted(
 
 def snapshot_of(folder: Path) -> Snapshot:
     """Return a folder of the Hub cache, which is named after its commit."""
-    return Snapshot(folder, commit=folder.name, card=read_parent_card(folder))
+    return Snapshot(folder, commit=cached_commit(folder), card=read_parent_card(folder))
 
 
 def find_in_cache(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+from slack_ties.private.huggingface_hub import cached_commit, cached_sums
+
 __all__ = ["check_download", "stated_sums"]
 
 LOG = logging.getLogger("slack_ties")
@@ -74,7 +76,7 @@ def check_download(
     for file in damaged:
         LOG.warning("  %s of %s is damaged in the cache: fetching it again", file, name)
         (api or HfApi()).hf_hub_download(
-            name, file, revision=folder.name, cache_dir=cache, force_download=True
+            name, file, revision=cached_commit(folder), cache_dir=cache, force_download=True
         )
     if still := _damaged(name, folder, {file: wanted[file] for file in damaged}):
         msg = f"model {name!r}: {still[0]} does not have the checksum that the Hub states"
@@ -82,14 +84,13 @@ def check_download(
 
 
 def _again(name: str, file: str, folder: Path, cache: str | None) -> str:
-    words = ["hf", "download", name, file, "--revision", folder.name, "--force-download"]
+    words = ["hf", "download", name, file, "--revision", cached_commit(folder), "--force-download"]
     return shlex.join(words + (["--cache-dir", cache] if cache else []))
 
 
 def _sums_by_name(folder: Path) -> dict[str, str]:
     """Return the checksums after which the cache names its files, where it does."""
-    names = {path.name: path.resolve().name for path in folder.iterdir()}
-    return {file: blob for file, blob in names.items() if SUM.fullmatch(blob)}
+    return {file: blob for file, blob in cached_sums(folder).items() if SUM.fullmatch(blob)}
 
 
 def _damaged(name: str, folder: Path, sums: Mapping[str, str]) -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from huggingface_hub import HfApi, HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import tqdm
 
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import any_matches
@@ -20,6 +19,7 @@ from slack_ties.models.names import COMMIT, HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
 from slack_ties.models.weight_index import Weights, choose_weights, find_weights
+from slack_ties.private.huggingface_hub import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,13 +44,6 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
 
 READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
-
-
-class _Silent(tqdm):
-    """No progress of small files."""
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **{**named, "disable": True})  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def look_at_model(
             path,
             revision=revision,
             cache_dir=cache,
-            tqdm_class=_Silent,
+            tqdm_class=no_progress(),
             allow_patterns=texts or ["config.json"],
         )
     commit = info.sha or ""

@@ -10,8 +10,6 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
 from slack_ties.card.evaluation import results_of
 from slack_ties.card.license_files import is_pointer, license_file, missing_duties
 from slack_ties.card.metadata import check_metadata
@@ -22,6 +20,7 @@ from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import split_reference
+from slack_ties.private.huggingface_hub import post, raise_for_status
 from slack_ties.record import Parent, read_record
 
 if TYPE_CHECKING:
@@ -129,11 +128,8 @@ def _check_stated(card: Path, resolution: Resolution, again: str) -> None:
 
 def validate_card(card: Path, repo_id: str, api: HfApi) -> None:
     """Let the Hub check the card before anything is made or sent there."""
-    response = get_session().post(
-        f"{api.endpoint}/api/validate-yaml",
-        json={"repoType": "model", "content": card.read_bytes().decode()},
-        headers=build_hf_headers(token=api.token),
-    )
+    card_text = {"repoType": "model", "content": card.read_bytes().decode()}
+    response = post(api, "/api/validate-yaml", card_text)
     if response.status_code == 400:  # noqa: PLR2004 - HTTP
         try:
             said = "; ".join(one["message"] for one in response.json()["errors"])
@@ -141,4 +137,7 @@ def validate_card(card: Path, repo_id: str, api: HfApi) -> None:
             said = response.text[:300]
         msg = f"{repo_id!r}: the Hub refuses the card: {said}"
         raise HubError(msg, hint=f"mend the lines between the two --- of {card}")
-    hf_raise_for_status(response)
+    if response.status_code == 404:  # noqa: PLR2004 - HTTP
+        LOG.warning("  this Hub has no check of cards: it checks the card when it is committed")
+        return
+    raise_for_status(response)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
-from huggingface_hub.lfs import UploadInfo
 
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS, TransportError
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.xet import SilenceTimeoutError, watched
+from slack_ties.private.huggingface_hub import add_sent_file, set_checksum
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.wording import size
 
@@ -212,11 +212,6 @@ def _addition(file: SentFile) -> CommitOperationAdd:
     if file.path:
         operation = CommitOperationAdd(file.name, file.path)
         if file.size >= LARGE:
-            operation.upload_info.sha256 = bytes.fromhex(file.sha256)
+            set_checksum(operation, file.sha256)
         return operation
-    # As after `preupload_lfs_files`, which forgets the content of what the Hub has.
-    operation = CommitOperationAdd(file.name, b"")
-    known = bytes.fromhex(file.sha256)
-    operation.upload_info = UploadInfo(sha256=known, size=file.size, sample=b"")
-    operation._upload_mode, operation._is_uploaded = "lfs", True  # noqa: SLF001
-    return operation
+    return add_sent_file(file.name, file.sha256, file.size)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import HubError
+from slack_ties.private.huggingface_hub import was_sent
 from slack_ties.publish.commit import upload_files
 from slack_ties.publish.make_branch import make_branch
 from slack_ties.wording import size
@@ -70,8 +71,7 @@ class Sender:
             return
         LOG.info("  sending %s, %s", file.name, size(file.size))
         for sent in upload_files([file], self.branch, retries=self.retries, api=self.api):
-            # Private to the client; without them a file would seem sent that the Hub refuses.
-            if sent._should_ignore or sent._upload_mode != "lfs" or not sent._is_uploaded:  # noqa: SLF001
+            if not was_sent(sent):
                 msg = f"{self.target.to.repo_id!r} does not take {file.name} as a large file"
                 raise HubError(msg, hint="look at .gitattributes and .gitignore there")
 

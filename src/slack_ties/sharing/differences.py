@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
 from slack_ties.files import any_matches, checksum
-from slack_ties.hub.client import api_is_offline
 from slack_ties.hub.errors import hub_errors
 from slack_ties.merge.finish import what_is_not_loaded
 from slack_ties.models.headers import read_headers
+from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 if TYPE_CHECKING:
@@ -137,14 +137,14 @@ def compare_published(published: Published, made: Path, *, kept: bool) -> Verifi
             else _says_the_same(published, name, made)
         )
     ]
-    if not api_is_offline() and (made / RECORD_FILE).is_file():
+    if not is_offline() and (made / RECORD_FILE).is_file():
         files += [
             name
             for name in read_record(made).beside
             if name not in published.sums and not name.endswith(".index.json")
         ]
     if not weights:
-        where = " in the cache" if api_is_offline() else ""
+        where = " in the cache" if is_offline() else ""
         msg = f"{published.name!r} has no safetensors weights to compare{where}"
         raise CheckpointError(msg)
     LOG.info("  %d of %d weight files have the same checksum", len(equal), len(weights))

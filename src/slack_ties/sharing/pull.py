@@ -15,8 +15,9 @@ from huggingface_hub import HfApi
 
 from slack_ties.errors import HubError
 from slack_ties.files import git_hash
-from slack_ties.hub.client import API_TIMEOUT, api_is_offline
+from slack_ties.hub.client import API_TIMEOUT
 from slack_ties.hub.errors import hub_errors
+from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
 from slack_ties.sharing.adapt import to_slack_ties
 from slack_ties.sharing.untrusted import MOST_BYTES, check_untrusted, refused
@@ -56,7 +57,7 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
         raise HubError(msg, hint="slack-ties recipes search")
     what = f"recipe of {repo_id!r}"
     with hub_errors(what, api):
-        if api_is_offline():
+        if is_offline():
             file = api.hf_hub_download(
                 path, CONFIG_FILE, revision=revision or None, local_files_only=True
             )

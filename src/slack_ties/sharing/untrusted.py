@@ -7,11 +7,10 @@ import unicodedata
 from pathlib import Path
 
 import yaml
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from slack_ties.errors import RecipeError
 from slack_ties.models.names import HUB_ID, split_reference
+from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, reference
 
@@ -142,11 +141,7 @@ def refused(what: str, found: str) -> RecipeError:
 def _check_model(what: str, name: str) -> None:
     for part in name.split("+"):
         path, at, revision = part.partition("@")
-        try:
-            validate_repo_id(path)
-            good = bool(HUB_ID.fullmatch(path)) and path.isascii()
-        except HFValidationError:
-            good = False
+        good = is_repo_id(path) and bool(HUB_ID.fullmatch(path)) and path.isascii()
         if not good or (at and (not REVISION.fullmatch(revision) or ".." in revision)):
             raise refused(what, f"the model {name[:100]!r}, expected a Hub id")
 

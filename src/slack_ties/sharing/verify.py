@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import checksum
-from slack_ties.hub.client import API_TIMEOUT, api_is_offline
+from slack_ties.hub.client import API_TIMEOUT
 from slack_ties.hub.errors import hub_errors
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
+from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.settings import Settings
@@ -129,7 +130,7 @@ def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
 
 def _on_hub(repo_id: str, commit: str, api: HfApi) -> Published:
     with hub_errors(f"model {repo_id!r}", api):
-        if api_is_offline():
+        if is_offline():
             allowed = [*WEIGHTS, "*.json", "*.jinja", "*.yml"]
             folder = api.snapshot_download(
                 repo_id, revision=commit, allow_patterns=allowed, local_files_only=True

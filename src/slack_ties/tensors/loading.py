@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import (
+
+from slack_ties.errors import CheckpointError
+from slack_ties.private.transformers import (
+    CONFIG_MAPPING,
     WeightConverter,
     WeightRenaming,
     dot_natural_key,
+    get_model_conversion_mapping,
     rename_source_key,
     revert_weight_conversion,
 )
-
-from slack_ties.errors import CheckpointError
 from slack_ties.tensors.origin import Origin, Proof
 
 if TYPE_CHECKING:
@@ -226,8 +227,6 @@ def skeleton_of(config: Mapping[str, Any]) -> Skeleton | None:
         CheckpointError: transformers has a class, and cannot make it from this config.
 
     """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: PLC0415
-
     stated = [config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None]
     if odd := [one for one in stated if not isinstance(one, (str, dict))]:
         msg = f"config.json says dtype {odd[0]!r}, expected the name of one"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import RecipeError
+from slack_ties.private.mergekit import data_folder
 from slack_ties.tensors.layers import stacks_of
 
 if TYPE_CHECKING:
@@ -51,12 +50,8 @@ def stacks_of_modules(
 
 def _mergekit_modules(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the modules that mergekit has of an architecture of several parts, by its files."""
-    package = find_spec("mergekit")
     kind = (config.get("architectures") or [""])[0]
-    if not package or not package.submodule_search_locations:
-        return {}
-    folder = Path(package.submodule_search_locations[0], "_data", "architectures")
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(data_folder("architectures").glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         if kind in data.get("architectures", ()) and data.get("kind") == "modular":
             return {name: _stack_of(module) for name, module in data["modules"].items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from slack_ties.files import json_text, read_json, write_whole
+from slack_ties.private.mergekit import data_folder
 
 __all__ = ["named_template", "read_template", "set_template", "template_names"]
 
@@ -24,18 +24,12 @@ def named_template(name: str) -> str | None:
     """Return the chat template that mergekit has under a name; None if it has none."""
     if name not in template_names():
         return None
-    return (_templates() / f"{name}.jinja").read_text(encoding="utf-8")
+    return (data_folder("chat_templates") / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def template_names() -> list[str]:
     """Return the names of mergekit's chat templates."""
-    return sorted(path.stem for path in _templates().glob("*.jinja"))
-
-
-def _templates() -> Path:
-    package = find_spec("mergekit")  # found, not imported: that takes seconds
-    places = package.submodule_search_locations if package else None
-    return Path(places[0] if places else "", "_data", "chat_templates")
+    return sorted(path.stem for path in data_folder("chat_templates").glob("*.jinja"))
 
 
 def read_template(folder: Path) -> str:

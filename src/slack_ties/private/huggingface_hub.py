@@ -1,0 +1,291 @@
+"""What we use of the Hub client beyond its documentation, and of the Hub beyond its API.
+
+Each function says what happens if a future version of huggingface_hub has it no more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, constants, utils
+from huggingface_hub import set_client_factory as set_factory
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from slack_ties.private.lazy import gone
+
+__all__ = [
+    "HF_XET",
+    "TransportError",
+    "abort_uploads",
+    "add_sent_file",
+    "as_it_is",
+    "cached_commit",
+    "cached_sums",
+    "can_watch_uploads",
+    "hide_progress_bars",
+    "is_in_cache",
+    "is_offline",
+    "is_repo_id",
+    "no_progress",
+    "post",
+    "raise_for_status",
+    "report_uploads_to",
+    "set_checksum",
+    "was_sent",
+    "wrap_client",
+]
+
+LOG = logging.getLogger("slack_ties")
+LIBRARY, BOUNDS = "huggingface-hub", ">=1.12,<3"
+# hf_xet reads its limits from variables with this prefix; names that it does not know any more
+# change nothing, and then its own limits hold.
+HF_XET = "HF_XET_CLIENT_"
+
+
+def _transport_error() -> type[Exception]:
+    """Return httpx.HTTPError (huggingface_hub 1) or httpx2.HTTPError (2).
+
+    The client raises it when a connection is refused or breaks. If the client should build on
+    another library, only Python's own errors of connections are retried.
+    """
+    bases = [base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"]
+    return bases[0] if bases else ConnectionError
+
+
+TransportError: type[Exception] = _transport_error()
+
+
+@contextmanager
+def wrap_client(wrap: Callable[[Any], Any]) -> Iterator[None]:
+    """Let the Hub client use an HTTP client that `wrap` has changed, as long as the block runs.
+
+    If the present factory cannot be found, nothing is changed and a warning says so: the Hub
+    client then waits without a limit of time.
+    """
+    from huggingface_hub.utils import _http  # noqa: PLC0415 - private
+
+    inner = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    if inner is None:
+        LOG.warning("  %s: no timeout is set", gone(LIBRARY, BOUNDS, "_GLOBAL_CLIENT_FACTORY"))
+        yield
+        return
+    set_factory(lambda: wrap(inner()))
+    try:
+        yield
+    finally:
+        set_factory(inner)
+
+
+# Uploads by hf_xet
+
+
+def _reporting() -> Any:
+    try:
+        from huggingface_hub.utils import _xet_progress_reporting as found  # noqa: PLC0415 - private
+    except ImportError:  # an older client without hf_xet
+        return None
+    return found if hasattr(found, "XetUploadProgressReporter") else None
+
+
+def can_watch_uploads() -> bool:
+    """Say whether uploads report their progress to us (since huggingface_hub 2.0).
+
+    If not, they are not watched, and hf_xet's own limits hold.
+    """
+    return _reporting() is not None
+
+
+@contextmanager
+def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]) -> Iterator[None]:
+    """Let the client call us at the start of an upload and at each report of its progress.
+
+    Its progress bars are shown as before.
+    """
+    reporting = _reporting()
+    bars: Any = reporting.XetUploadProgressReporter
+    disabled = utils.are_progress_bars_disabled  # type: ignore[attr-defined]
+
+    class Reporter:
+        """Passes on what it is told."""
+
+        def __init__(self) -> None:
+            began()
+            self.bars = None if disabled() else bars()
+
+        def update_progress(self, report: Any, items: Any) -> None:
+            """Take a report."""
+            progress(report)
+            if self.bars:
+                self.bars.update_progress(report, items)
+
+        def close(self, *arguments: Any, **named: Any) -> None:
+            """Show no more."""
+            if self.bars:
+                self.bars.close(*arguments, **named)
+
+    reporting.XetUploadProgressReporter = Reporter
+    utils.are_progress_bars_disabled = lambda *_: False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        reporting.XetUploadProgressReporter = bars
+        utils.are_progress_bars_disabled = disabled  # type: ignore[attr-defined]
+
+
+def abort_uploads() -> None:
+    """End what hf_xet is doing; its next session is a new one. If that is gone, it goes on."""
+    from huggingface_hub.utils import _xet  # noqa: PLC0415 - private
+
+    if abort := getattr(_xet, "abort_xet_session", None):
+        abort()
+
+
+# Operations of a commit
+
+
+def set_checksum(operation: CommitOperationAdd, sha256: str) -> None:
+    """Tell the client a file's SHA-256, so that it does not compute it a second time."""
+    operation.upload_info.sha256 = bytes.fromhex(sha256)
+
+
+def add_sent_file(name: str, sha256: str, size: int) -> CommitOperationAdd:
+    """Return the operation that adds a file whose content the Hub has already.
+
+    It is as `preupload_lfs_files` leaves an operation.
+
+    Raises:
+        SlackTiesError: This version of the client keeps that elsewhere.
+
+    """
+    try:
+        from huggingface_hub.lfs import UploadInfo  # noqa: PLC0415 - private
+    except ImportError:
+        raise gone(LIBRARY, BOUNDS, "lfs.UploadInfo") from None
+    operation = CommitOperationAdd(name, b"")
+    operation.upload_info = UploadInfo(sha256=bytes.fromhex(sha256), size=size, sample=b"")
+    if not hasattr(operation, "_upload_mode") or not hasattr(operation, "_is_uploaded"):
+        raise gone(LIBRARY, BOUNDS, "CommitOperationAdd._upload_mode")
+    operation._upload_mode, operation._is_uploaded = "lfs", True  # noqa: SLF001
+    return operation
+
+
+def was_sent(operation: CommitOperationAdd) -> bool:
+    """Say whether the Hub took the content of a file as that of a large one.
+
+    Raises:
+        SlackTiesError: This version of the client keeps that elsewhere: without it a file would
+            seem sent that the Hub refuses.
+
+    """
+    try:
+        ignored, mode = operation._should_ignore, operation._upload_mode  # noqa: SLF001
+        uploaded = operation._is_uploaded  # noqa: SLF001
+    except AttributeError:
+        raise gone(LIBRARY, BOUNDS, "CommitOperationAdd._is_uploaded") from None
+    return uploaded and mode == "lfs" and not ignored
+
+
+# Single requests, names, settings
+
+
+def post(api: HfApi, path: str, data: Mapping[str, Any]) -> Any:
+    """Return the answer to a POST request that the client has no function for.
+
+    Raises:
+        SlackTiesError: This version of the client cannot make requests so.
+
+    """
+    try:
+        session, headers = utils.get_session, utils.build_hf_headers  # type: ignore[attr-defined]
+    except AttributeError:
+        raise gone(LIBRARY, BOUNDS, "utils.get_session") from None
+    return session().post(f"{api.endpoint}{path}", json=data, headers=headers(token=api.token))
+
+
+def raise_for_status(response: Any) -> None:
+    """Raise the client's error for an answer that is one; httpx's own if the client has none."""
+    check = getattr(utils, "hf_raise_for_status", None)
+    if check:
+        check(response)
+    else:
+        response.raise_for_status()
+
+
+def is_repo_id(name: str) -> bool:
+    """Say whether a name is a repository's by the client's rules; by ours alone if it has none."""
+    check = getattr(utils, "validate_repo_id", None)
+    try:
+        if check:
+            check(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def is_offline() -> bool:
+    """Say whether HF_HUB_OFFLINE is set; False if the client does not tell."""
+    return bool(getattr(constants, "HF_HUB_OFFLINE", False))
+
+
+def hide_progress_bars() -> None:
+    """Show no progress bars of the client. If that cannot be said any more, they are shown."""
+    if hide := getattr(utils, "disable_progress_bars", None):
+        hide()
+
+
+def no_progress() -> Any:
+    """Return the class of a progress bar that is never shown, for downloads of small files.
+
+    Without the client's own class its bars are shown, as None stands for them.
+    """
+    bar: Any = getattr(utils, "tqdm", None)
+    if not isinstance(bar, type):
+        return None
+
+    class Silent(bar):
+        """Shows nothing."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **{**named, "disable": True})
+
+    return Silent
+
+
+def as_it_is(data: Mapping[str, Any]) -> ModelCardData:
+    """Return a card's metadata in this order, unchanged: the client checks and sorts its own."""
+    made = ModelCardData()
+    made.__dict__.clear()
+    made.__dict__.update(eval_results=None, **{str(key): one for key, one in data.items()})
+    return made
+
+
+# The folders of the Hub cache
+
+
+def cached_commit(folder: Path) -> str:
+    """Return the commit of a snapshot in the cache, after which its folder is named."""
+    return folder.name
+
+
+def is_in_cache(path: Path, folder: Path) -> bool:
+    """Say whether a file lies where the cache keeps the contents of a snapshot's files.
+
+    Args:
+        path: Of the file, with links followed.
+        folder: Of the snapshot, with links followed: MODEL/snapshots/COMMIT.
+
+    """
+    return len(folder.parents) > 1 and path.is_relative_to(folder.parents[1] / "blobs")
+
+
+def cached_sums(folder: Path) -> dict[str, str]:
+    """Return by file what the cache calls its content: the checksum on the Hub.
+
+    If a future cache names contents otherwise, the names are no checksums, and files from the
+    cache are not compared with the Hub's.
+    """
+    return {path.name: path.resolve().name for path in folder.iterdir()}

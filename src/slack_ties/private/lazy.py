@@ -1,0 +1,44 @@
+"""Import a name of another library when it is used, and say clearly if it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from slack_ties.errors import SlackTiesError
+
+__all__ = ["gone", "import_lazily"]
+
+
+def import_lazily(library: str, bounds: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's `__getattr__` (PEP 562) that imports these names on first use.
+
+    Args:
+        library: As pip calls it.
+        bounds: The versions that have the names, as in pyproject.toml.
+        names: Name -> the module of the library that has it.
+
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            msg = f"no such name: {name}"
+            raise AttributeError(msg)
+        try:
+            return getattr(import_module(names[name]), name)
+        except (ImportError, AttributeError) as error:
+            raise gone(library, bounds, f"{names[name]}.{name}") from error
+
+    return find
+
+
+def gone(library: str, bounds: str, name: str) -> SlackTiesError:
+    """Return the error for a name that this version of a library does not have."""
+    try:
+        here = version(library)
+    except PackageNotFoundError:
+        here = "which is not installed"
+    msg = f"{library} {here} has no {name}, which slack-ties needs"
+    return SlackTiesError(msg, hint=f"pip install '{library}{bounds}'")

@@ -1,0 +1,101 @@
+"""mergekit's classes and functions that its documentation does not describe.
+
+mergekit promises a YAML format and commands. What a merge is planned, executed and written with
+may change in any version, so pyproject.toml has an upper bound. A name that is gone is one line
+with the versions that have it: from the start-up hook a log line, from our commands an error.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slack_ties.private.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from mergekit.architecture import (
+        ModelArchitecture,
+        ModuleArchitecture,
+        ModuleDefinition,
+        WeightInfo,
+    )
+    from mergekit.common import ModelPath, ModelReference, dtype_from_name, parse_kmb
+    from mergekit.graph import Executor, Task
+    from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
+    from mergekit.io.tensor_writer import TensorWriter
+    from mergekit.merge_methods.base import MISSING, ParameterSpec
+    from mergekit.multigpu_executor import MultiGPUExecutor
+    from mergekit.options import add_merge_options
+    from mergekit.plan import MergePlanner
+    from mergekit.tokenizer import TokenizerInfo
+
+__all__ = [
+    "MISSING",
+    "NAMES",
+    "Executor",
+    "FinalizeModel",
+    "LoaderCache",
+    "MergePlanner",
+    "ModelArchitecture",
+    "ModelPath",
+    "ModelReference",
+    "ModuleArchitecture",
+    "ModuleDefinition",
+    "MultiGPUExecutor",
+    "ParameterSpec",
+    "SaveTensor",
+    "Task",
+    "TensorWriter",
+    "TensorWriterTask",
+    "TokenizerInfo",
+    "WeightInfo",
+    "add_merge_options",
+    "data_folder",
+    "dtype_from_name",
+    "parse_kmb",
+]
+
+BOUNDS = ">=0.1.5,<0.2"
+NAMES = {
+    # How a merge method declares its parameters.
+    "MISSING": "mergekit.merge_methods.base",
+    "ParameterSpec": "mergekit.merge_methods.base",
+    # What a merge is planned along: the tensors, and the layers that they are in.
+    "ModelArchitecture": "mergekit.architecture",
+    "ModuleArchitecture": "mergekit.architecture",
+    "ModuleDefinition": "mergekit.architecture",
+    "WeightInfo": "mergekit.architecture",
+    # The planner, the tasks that it makes, and what executes them.
+    "MergePlanner": "mergekit.plan",
+    "Task": "mergekit.graph",
+    "Executor": "mergekit.graph",
+    "MultiGPUExecutor": "mergekit.multigpu_executor",
+    "SaveTensor": "mergekit.io.tasks",
+    "FinalizeModel": "mergekit.io.tasks",
+    "LoaderCache": "mergekit.io.tasks",
+    # The writer of weight files: its shards_written, total_size and weight_map are used too.
+    "TensorWriterTask": "mergekit.io.tasks",
+    "TensorWriter": "mergekit.io.tensor_writer",
+    # Models by their folders, types and sizes by their names, the result's tokenizer.
+    "ModelPath": "mergekit.common",
+    "ModelReference": "mergekit.common",
+    "dtype_from_name": "mergekit.common",
+    "parse_kmb": "mergekit.common",
+    "TokenizerInfo": "mergekit.tokenizer",
+    # mergekit-yaml's options, as click options.
+    "add_merge_options": "mergekit.options",
+}
+
+__getattr__ = import_lazily("mergekit", BOUNDS, NAMES)
+
+
+def data_folder(name: str) -> Path:
+    """Return a folder of mergekit's data: `architectures` or `chat_templates`.
+
+    mergekit is not imported for it. If there is no such folder, the checks that read it are left
+    out: an unknown chat template or module is then found only by mergekit, during the merge.
+    """
+    package = find_spec("mergekit")
+    places = package.submodule_search_locations if package else None
+    return Path(places[0] if places else "", "_data", name)

@@ -1,0 +1,23 @@
+"""What torch.save writes into a .bin file, which PyTorch's documentation does not describe.
+
+If a future PyTorch writes other names, the header of such a file cannot be read without loading
+it: a file on this disk is then read by torch.load in its restricted mode, and a file on the Hub is
+looked at only after its download.
+"""
+
+from __future__ import annotations
+
+__all__ = ["REBUILD_PARAMETER", "REBUILD_TENSOR", "STORAGES"]
+
+# The functions that a pickle names for a tensor and for a parameter.
+REBUILD_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
+REBUILD_PARAMETER = ("torch._utils", "_rebuild_parameter")
+
+# The class of a tensor's storage, in the module `torch`, and the type of its entries.
+STORAGES = {
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    **{f"{name}Storage": name.lower() for name in ("Long", "Int", "Short", "Char", "Byte", "Bool")},
+}

@@ -1,0 +1,62 @@
+"""Functions and attributes of transformers that its documentation does not describe.
+
+They tell what transformers makes of a checkpoint: which tensors it renames, joins or splits. If
+one is gone, a plain decoder (see tensors/plain_models.py) can still be merged, and any other
+model is refused with the versions of transformers that can look at it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.private.lazy import import_lazily
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import (
+        WeightConverter,
+        WeightRenaming,
+        dot_natural_key,
+        rename_source_key,
+        revert_weight_conversion,
+    )
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    set_seed: Callable[[int], None]
+
+__all__ = [
+    "CONFIG_MAPPING",
+    "NAMES",
+    "WeightConverter",
+    "WeightRenaming",
+    "dot_natural_key",
+    "get_model_conversion_mapping",
+    "rename_source_key",
+    "revert_weight_conversion",
+    "set_seed",
+    "tied_weights",
+]
+
+BOUNDS = ">=5.0,<6"
+NAMES = {
+    # Old names and layouts of tensors, and how they are converted.
+    "get_model_conversion_mapping": "transformers.conversion_mapping",
+    "WeightConverter": "transformers.core_model_loading",
+    "WeightRenaming": "transformers.core_model_loading",
+    "dot_natural_key": "transformers.core_model_loading",
+    "rename_source_key": "transformers.core_model_loading",
+    "revert_weight_conversion": "transformers.core_model_loading",
+    # The class of a config, by its model_type.
+    "CONFIG_MAPPING": "transformers.models.auto.configuration_auto",
+    # Seeds Python's, numpy's and torch's random numbers.
+    "set_seed": "transformers.trainer_utils",
+}
+
+__getattr__ = import_lazily("transformers", BOUNDS, NAMES)
+
+
+def tied_weights(model: Any) -> set[str]:
+    """Return the names of parameters that a model shares with others; none if it does not say."""
+    return set(getattr(model, "_tied_weights_keys", None) or ())
