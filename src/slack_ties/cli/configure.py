@@ -12,7 +12,7 @@ import click
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.group import PATH, cli, command, print_json, print_table
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import allow_unrelated, as_json, quiet, with_settings
+from slack_ties.cli.options import allow_unrelated, as_json, with_output, with_settings
 from slack_ties.cli.options import choices as choice_options
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
@@ -74,9 +74,7 @@ def languages(*, as_json: bool) -> None:
 @click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
 @choice_options
 @click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
-@quiet
-@as_json
-@command
+@with_output
 def config(  # noqa: PLR0913 - one per option
     *,
     lang: tuple[str, ...],

@@ -30,6 +30,7 @@ __all__ = [
     "report_option",
     "timeout_option",
     "update_option",
+    "with_output",
     "with_settings",
 ]
 
@@ -41,6 +42,11 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the 
 allow_unrelated = click.option(
     "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
 )
+
+
+def with_output(function: F) -> F:
+    """Add --quiet and --json, and turn our errors into exit code 1."""
+    return quiet(as_json(command(function)))
 
 
 def with_settings(function: F) -> F:
@@ -62,7 +68,7 @@ def with_settings(function: F) -> F:
         settings = Settings(merge_options, quiet=quiet, allow_unrelated=allow_unrelated)
         return function(settings=settings, **others)
 
-    return quiet(as_json(command(wrapper)))  # type: ignore[return-value]
+    return with_output(wrapper)  # type: ignore[return-value]
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone

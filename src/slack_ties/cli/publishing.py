@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slack_ties.cli.group import PATH, cli, command, print_json, say
+from slack_ties.cli.group import PATH, cli, print_json, say
 from slack_ties.cli.options import (
-    as_json,
     collection_option,
     license_options,
     public_option,
-    quiet,
     timeout_option,
     update_option,
+    with_output,
 )
 from slack_ties.licenses.names import suggest_name
 from slack_ties.recipe.read import read_recipe
@@ -48,9 +47,7 @@ __all__ = ["how_to_publish"]
 @click.option(
     "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep the old one."
 )
-@quiet
-@as_json
-@command
+@with_output
 def card(  # noqa: PLR0913 - one per option
     *,
     source: Path,
@@ -145,9 +142,7 @@ def how_to_publish(out: Path, found: Resolution) -> str:
 )
 @timeout_option
 @click.option("--debug", is_flag=True, help="Show every request, and where an error was raised.")
-@quiet
-@as_json
-@command
+@with_output
 def publish(  # noqa: PLR0913 - one per option
     *,
     out: Path,

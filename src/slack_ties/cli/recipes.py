@@ -12,7 +12,7 @@ import click
 
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import as_json, quiet, with_settings
+from slack_ties.cli.options import as_json, with_output, with_settings
 from slack_ties.config.write import write_recipes
 from slack_ties.recipe.read import read_recipe
 
@@ -77,9 +77,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
 @click.argument("repo_id", metavar="REPO_ID[@REVISION]")
 @click.option("-o", "--output", type=PATH, help="The file to write.  [NAME.yml]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
-@quiet
-@as_json
-@command
+@with_output
 def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
     """Fetch the recipe of a published model, by commit, checked. Nothing else is downloaded.
 
@@ -136,9 +134,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
     help="The file to write.  [merge_configs/LANG.yml]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
-@quiet
-@as_json
-@command
+@with_output
 def adapt(  # noqa: PLR0913 - one per option
     *,
     config: Path,
