@@ -13,6 +13,7 @@ __all__ = [
     "API_TIMEOUT",
     "CLIENT_ERRORS",
     "LOGIN",
+    "AskAgainError",
     "BusyError",
     "TransportError",
     "is_server_fault",
@@ -25,6 +26,10 @@ LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 
 class BusyError(TransportError):  # type: ignore[misc, valid-type]
     """The Hub is doing something else with a repository; the client would ask without end."""
+
+
+class AskAgainError(ConnectionError):
+    """The call may succeed if it is repeated at once; the message says why it failed."""
 
 
 CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from slack_ties.hub.client import BusyError, TransportError, is_server_fault
+from slack_ties.hub.client import AskAgainError, BusyError, TransportError, is_server_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ __all__ = ["Retries"]
 LOG = logging.getLogger("slack_ties")
 
 T = TypeVar("T")
+RETRIED = (TransportError, HfHubHTTPError, AskAgainError)
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,12 @@ class Retries:
         """Seconds before the last try, if the Hub does not say how many."""
         return float(self.first_wait * 2 ** (self.tries - 1))
 
-    def ask(self, call: Callable[[], T]) -> T:
+    def ask(self, call: Callable[[], T], errors: tuple[type[Exception], ...] = RETRIED) -> T:
         """Call, and call again if the Hub is busy or cannot be reached.
+
+        Args:
+            call: What to do. It may be done twice without harm.
+            errors: Which errors to retry; others end the call at once.
 
         Raises:
             Exception: What the last call raised, or the first that waiting cannot mend.
@@ -63,11 +68,12 @@ class Retries:
         for left in range(self.tries - 1, 0, -1):
             try:
                 return call()
-            except (TransportError, HfHubHTTPError) as error:
+            except errors as error:
                 pause = self.pause(error, wait)
                 if pause is None:
                     raise
-                LOG.warning("  %s; trying again in %.0f s (%d left)", _reason(error), pause, left)
+                when = f" in {pause:.0f} s" if pause else ""
+                LOG.warning("  %s; trying again%s (%d left)", _reason(error), when, left)
                 time.sleep(pause)
                 wait *= 2
         return call()
@@ -76,6 +82,8 @@ class Retries:
         """Return the seconds to wait before the next try, or None if that would be no use."""
         if isinstance(error, OfflineModeIsEnabled):
             return None
+        if isinstance(error, AskAgainError):
+            return 0.0
         if not isinstance(error, HfHubHTTPError):
             return wait
         if not is_server_fault(error):
@@ -88,6 +96,8 @@ class Retries:
 
 def _reason(error: Exception) -> str:
     """Return in a few words what went wrong on the way to the Hub."""
+    if isinstance(error, AskAgainError):
+        return str(error)
     if isinstance(error, BusyError):
         return "the Hub is busy with that repository"
     if isinstance(error, HfHubHTTPError):

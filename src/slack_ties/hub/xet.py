@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from slack_ties.hub.client import AskAgainError
 from slack_ties.private.huggingface_hub import (
     HF_XET,
     abort_uploads,
@@ -41,7 +42,7 @@ PATIENT = f"{LONGEST_BLOCK:.0f}s"  # its own limit for one, where progress is wa
 ALMOST = 0.99
 
 
-class SilenceTimeoutError(ConnectionError):
+class SilenceTimeoutError(AskAgainError):
     """There was no progress for too long."""
 
 

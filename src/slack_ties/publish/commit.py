@@ -16,7 +16,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from slack_ties.errors import HubError, LostOnHubError
-from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS, TransportError
+from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.xet import SilenceTimeoutError, watched
 from slack_ties.private.huggingface_hub import add_sent_file, set_checksum
@@ -60,14 +60,11 @@ def upload_files(
     operations = [_addition(file) for file in files]
     upload = partial(api.preupload_lfs_files, branch.repo_id, operations, free_memory=False)
     try:
-        for left in range(retries.tries - 1, -1, -1):
-            try:
-                watched(partial(upload, revision=branch.name), retries)
-                break
-            except SilenceTimeoutError as error:
-                if not left:
-                    raise
-                LOG.warning("  %s; trying again (%d left)", error, left)
+        # The client itself retries what the Hub answers; it waits for ever if nothing moves.
+        retries.ask(
+            lambda: watched(partial(upload, revision=branch.name), retries),
+            errors=(SilenceTimeoutError,),
+        )
     except CLIENT_ERRORS as error:
         names = files[0].name if len(files) == 1 else f"{len(files)} files"
         what = f"sending {names} to {branch.repo_id!r}"
@@ -90,10 +87,12 @@ def commit_files(
 
     """
     files = list(files)
-    operations = _upload(files, branch, retries=retries, api=api)
     what = f"publishing to {branch.repo_id!r}"
-    wait = retries.first_wait
-    for left in range(retries.tries - 1, -1, -1):
+    operations: list[CommitOperationAdd] = _upload(files, branch, retries=retries, api=api)
+
+    def commit() -> str:
+        if not operations:
+            operations.extend(_upload(files, branch, retries=retries, api=api))
         deleted = [CommitOperationDelete(name) for name in stale]
         try:
             return api.create_commit(
@@ -104,25 +103,24 @@ def commit_files(
                 parent_commit=branch.head,
             ).oid
         except CLIENT_ERRORS as error:
-            commit = _landed(files, stale, branch, what, error, retries=retries, api=api)
-            if commit:
+            landed = _landed(files, stale, branch, what, error, retries=retries, api=api)
+            if landed:
                 LOG.info("  the answer to the commit was lost, but it is there")
-                return commit
-            lost = isinstance(error, BadRequestError) and "pointed to a file" in str(error)
-            if lost and (gone := [file.name for file in files if not file.path]):
+                return landed
+            if not (isinstance(error, BadRequestError) and "pointed to a file" in str(error)):
+                raise
+            if gone := [file.name for file in files if not file.path]:
                 msg = f"{what}: {api.endpoint} has lost what was sent of {', '.join(gone)}"
                 raise LostOnHubError(msg, hint=AGAIN) from None
-            if lost and left:
-                LOG.warning("  the Hub has lost a file that was sent: sending them again")
-                operations = _upload(files, branch, retries=retries, api=api)
-                continue
-            pause = retries.pause(error, wait) if isinstance(error, TransportError) else None
-            if pause is None or not left:
-                raise hub_error(what, api, error) from None
-            LOG.warning("  the Hub did not take the commit; trying again in %.0f s", pause)
-            time.sleep(pause)
-            wait *= 2
-    raise AssertionError  # the loop ends by return or raise
+            operations.clear()
+            msg = "the Hub has lost a file that was sent"
+            raise AskAgainError(msg) from error
+
+    try:
+        return retries.ask(commit)
+    except CLIENT_ERRORS as error:
+        said = error.__cause__ if isinstance(error, AskAgainError) else error
+        raise hub_error(what, api, said if isinstance(said, Exception) else error) from None
 
 
 def _upload(
