@@ -27,20 +27,23 @@ ROOT = Path(__file__).resolve().parent.parent
 MOMENT = [
     (re.compile(r"[\d.]+ [GM]B free here"), "N free here"),
     (re.compile(r'"(disk_free|memory_free)": \d+'), r'"\1": N'),
-    (re.compile(r"^.*\r", re.MULTILINE), ""),  # progress bars
+    (re.compile(r"^.*(\r|\d+it/s).*\n?", re.MULTILINE), ""),  # progress bars
 ]
 MAKE_INPUTS = """
+import shutil
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from triple import extend, make_triple, save_bin
+from triple import extend, make_triple, save_sharded_bin
 from transformers import LlamaForCausalLM
 from zoo import ZOO
 from zoo_merge import CONFIG, make_models
 folder = Path("inputs")
 found = make_triple(folder / "triple")
-extend(found.ct, folder / "extended")
-save_bin(LlamaForCausalLM.from_pretrained(found.ct), folder / "bin")
+extend(folder / "extended", found.ct)
+save_sharded_bin(LlamaForCausalLM.from_pretrained(found.ct), folder / "bin")
+for name in ("tokenizer.json", "tokenizer_config.json", "README.md"):
+    shutil.copyfile(found.ct / name, folder / "bin" / name)
 for animal in ZOO:
     made = folder / "zoo" / animal.name
     make_models(animal, made)
@@ -107,7 +110,7 @@ def main() -> int:
         ]
         work = folder / "work"
         work.mkdir()
-        python(MAKE_INPUTS.format(tests=str(ROOT / "tests")), work, builds[1])
+        python(MAKE_INPUTS.format(tests=str(ROOT / "tests")), work, builds[1], must_work=True)
         made = [run_all(build, work, folder / f"made-{i}") for i, build in enumerate(builds)]
         return compare(*made)
 
@@ -135,7 +138,9 @@ def run_all(build: Path, work: Path, made: Path) -> Path:
         for pattern, instead in MOMENT:
             text = pattern.sub(instead, text)
         (printed / f"{number:02}.txt").write_text(text, encoding="utf-8")
-    (printed / "zoo.txt").write_text(python(MERGE_ZOO, work, build).stdout, encoding="utf-8")
+    (printed / "zoo.txt").write_text(
+        python(MERGE_ZOO, work, build, must_work=True).stdout, encoding="utf-8"
+    )
     made.mkdir()
     for path in list(work.iterdir()):
         if path.name != "inputs":
@@ -143,7 +148,9 @@ def run_all(build: Path, work: Path, made: Path) -> Path:
     return made
 
 
-def python(code: str | list[str], work: Path, build: Path) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str | list[str], work: Path, build: Path, *, must_work: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run Python with a build in front of what is installed."""
     arguments = ["-c", code] if isinstance(code, str) else code
     environment = {
@@ -152,7 +159,7 @@ def python(code: str | list[str], work: Path, build: Path) -> subprocess.Complet
         "HF_HUB_OFFLINE": "1",
         "COLUMNS": "80",
     }
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, *arguments],
         cwd=work,
         env=environment,
@@ -160,6 +167,9 @@ def python(code: str | list[str], work: Path, build: Path) -> subprocess.Complet
         text=True,
         check=False,
     )
+    if must_work and done.returncode:
+        sys.exit(done.stderr)
+    return done
 
 
 def compare(old: Path, new: Path) -> int:
