@@ -527,4 +527,4 @@ def test_recipes_and_verify(triple: Folders, tmp_path: Path, hub: Server, api: H
     (tmp_path / "dz.yml").write_text("mine")
     kept = run("recipes", "pull", "me/tibetan", "-o", "dz.yml")
     assert (kept.returncode, (tmp_path / "dz.yml").read_text()) == (1, "mine")
-    assert "Error: 'dz.yml' is there already and says something else\n" in kept.stderr
+    assert "Error: 'dz.yml' exists and has other content\n" in kept.stderr

@@ -166,7 +166,7 @@ def test_an_edited_config_is_kept(tmp_path: Path) -> None:
     write_configs(["bo"], tmp_path)
     path.write_text("# mine\n")
 
-    with pytest.raises(OutputError, match="is there already and says something else"):
+    with pytest.raises(OutputError, match="exists and has other content"):
         write_configs(["ug", "bo"], tmp_path)
 
     assert [p.name for p in tmp_path.iterdir()] == ["bo.yml"]

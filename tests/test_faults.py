@@ -57,7 +57,7 @@ SAYS = {
     "500": "answered 500",
     "dropped_before": "cannot reach",
     "stalled": "did not answer in time",
-    "401": "does not accept the present token",
+    "401": "does not accept your token",
     "403": "not allowed to do this",
     "412": "412",
     "busy": "is busy with another operation on it",

@@ -128,7 +128,7 @@ def test_a_private_model_of_somebody_else(api: HfApi, hub: Server) -> None:
     """Not to be told from one that is not there."""
     api.create_repo("me/secret", private=True)
 
-    with pytest.raises(HubError, match="or private and the present token cannot see it"):
+    with pytest.raises(HubError, match="or private and your token may not see it"):
         find_model("me/secret", api=HfApi(endpoint=hub.url, token="hf_reader"))
 
 
@@ -154,7 +154,8 @@ def test_a_fault_of_the_hub(api: HfApi, hub: Server) -> None:
     with pytest.raises(HubError, match=r"answered 503: .*Busy") as caught:
         find_model("me/other", api=api)
 
-    assert caught.value.hint == "try again later; if it stays, ask those who run that Hub"
+    hint = "try again later; if the error persists, contact the operator of this Hub"
+    assert caught.value.hint == hint
 
 
 def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -> None:

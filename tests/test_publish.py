@@ -238,7 +238,7 @@ def test_a_token_that_can_only_read(model: Path, hub: Server) -> None:
 
 def test_a_wrong_token(model: Path, hub: Server) -> None:
     """It is not shown."""
-    with pytest.raises(HubError, match="does not accept the present token") as caught:
+    with pytest.raises(HubError, match="does not accept your token") as caught:
         publish_model(model, "me/tibetan", api=HfApi(endpoint=hub.url, token="hf_wrong"))
 
     assert "hf_wrong" not in f"{caught.value} {caught.value.hint}"

@@ -80,7 +80,7 @@ def test_a_refused_search(api: HfApi, hub: Server) -> None:
 
     hub.hub.repos = refuse
 
-    with pytest.raises(HubError, match="searching for recipes: the present token is not allowed"):
+    with pytest.raises(HubError, match="searching for recipes: your token is not allowed"):
         search_recipes(api=api)
 
 

@@ -213,7 +213,7 @@ def test_what_is_done_is_not_merged_again(
     hub.hub.faults.append(Fault("put", "403", math.inf))
     with pytest.raises(HubError, match="sending model-1") as caught:
         stream_it(triple, tmp_path / "out", api)
-    assert "the same command again: it goes on" in caught.value.hint
+    assert "the same command again: it continues" in caught.value.hint
     hub.hub.faults[:] = [Fault("put", "500", 0)]
 
     class Stopped(Exception):  # noqa: N818 - no error of ours

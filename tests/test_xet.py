@@ -12,7 +12,7 @@ from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[att
 from huggingface_hub.utils._xet import get_xet_session
 
 from slack_ties.hub.retries import Retries
-from slack_ties.hub.xet import SilenceTimeoutError, told, watched
+from slack_ties.hub.xet import SilenceTimeoutError, watched, xet_settings
 
 QUICK = Retries(timeout=0.5, commit=1.5, tries=2, first_wait=0.01)
 
@@ -31,7 +31,7 @@ def test_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the block, and never against what the user says."""
     monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "9")
 
-    with told(Retries(timeout=7, tries=3, first_wait=0.5)):
+    with xet_settings(Retries(timeout=7, tries=3, first_wait=0.5)):
         inside = {key: value for key, value in os.environ.items() if "HF_XET_CLIENT" in key}
 
     assert inside == {

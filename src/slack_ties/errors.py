@@ -2,12 +2,12 @@
 
 SlackTiesError
 ├── CatalogueError    a language or an entry that the catalogue does not have
-├── RecipeError       a merge config that cannot be read or says something impossible
+├── RecipeError       a merge config that cannot be read or asks for something impossible
 ├── CheckpointError   a model that is missing, damaged or does not fit the others
-├── OutputError       a place that cannot be written to
-└── HubError          the Hub cannot be reached or refuses
-    ├── NotOnHubError     it has no such repository, or none that the present token may see
-    └── LostOnHubError    it has lost what was sent to it, and this disk has it no more
+├── OutputError       a file or folder that cannot be written
+└── HubError          the Hub cannot be reached or refuses a request
+    ├── NotOnHubError     the repository does not exist, or the token may not see it
+    └── LostOnHubError    the Hub lost files that were sent to it and deleted here
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\bhf_[A-Za-z0-9]{20,}")
 
 
 class SlackTiesError(Exception):
-    """Something the user can mend.
+    """An error that the user can correct.
 
-    The message is one line that says what is wrong, where, what was expected and
-    what was found. `hint` is what to type or change next; it may be empty.
+    The message is one line: what is wrong, where, what was expected and what was found.
+    `hint` says what to type or change next; it may be empty.
 
     Example:
         >>> try:
@@ -46,7 +46,7 @@ class SlackTiesError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        """Keep both texts to one line each: they are printed as such."""
+        """Put each text on one line: it is printed as one."""
         super().__init__(visible(masked(" ".join(message.split()))))
         self.hint = visible(" ".join(hint.split()))
 
@@ -56,7 +56,7 @@ class CatalogueError(SlackTiesError):
 
 
 class RecipeError(SlackTiesError):
-    """A merge config cannot be read, or says something that cannot be done."""
+    """A merge config cannot be read, or asks for something impossible."""
 
 
 class CheckpointError(SlackTiesError):
@@ -64,37 +64,37 @@ class CheckpointError(SlackTiesError):
 
 
 class OutputError(SlackTiesError):
-    """The result cannot be written where it should go."""
+    """A file or folder cannot be written."""
 
 
 class HubError(SlackTiesError):
-    """The Hugging Face Hub cannot be reached, or refuses."""
+    """The Hugging Face Hub cannot be reached, or refuses a request."""
 
 
 class NotOnHubError(HubError):
-    """The Hub has no such repository or revision, or none that the present token may see."""
+    """The repository or revision does not exist on the Hub, or the token may not see it."""
 
 
 class LostOnHubError(HubError):
-    """The Hub has lost the content of files that were sent to it and are not here any more."""
+    """The Hub lost the content of files that were sent to it and deleted here."""
 
 
 def masked(text: str) -> str:
-    """Return a text without the tokens of a Hub that may be in it.
+    """Return a text in which every Hub token is replaced by `[token]`.
 
-    A token that is none, with a space in it say, is quoted by the HTTP library in its error.
+    The HTTP library quotes an invalid token in its error, for example one with a space in it.
     """
     return TOKEN.sub("[token]", text)
 
 
 def visible(text: str) -> str:
-    """Return somebody's text with every character written out that a terminal would obey."""
+    """Return a text in which control characters are written as escapes, safe to print."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """Return " Did you mean 'x'?" for the known name closest to `name`, or nothing."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only needed to fail
+    """Return " Did you mean 'x'?" with the known name closest to `name`, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for an error
 
     lower = {k.lower(): k for k in known}
     match = get_close_matches(name.lower(), lower, n=1)

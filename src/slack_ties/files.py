@@ -1,4 +1,4 @@
-"""Write a text file whole or not at all, and tell files apart."""
+"""Write a text file completely or not at all, and compare files by checksum."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ __all__ = [
     "write_whole",
 ]
 
-BLOCK = 1 << 20  # bytes read at a time
+READ_BYTES = 1 << 20  # read at a time
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, the same bytes on every system; `path` never holds half of it.
+    """Write `text` as UTF-8, the same bytes on every system; `path` never has half of it.
 
-    Several may write at once: each has a temporary file of its own, and the last one wins. When
-    this returns the text is on the disk, also after a power cut.
+    Several processes may write at once: each writes its own temporary file, and the last one
+    wins. When this function returns, the text is on the disk and survives a power cut.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written to.
 
     """
-    path = path.resolve()  # where a link leads to
-    # In the same folder, or it could not be put in place in one step.
+    path = path.resolve()  # follow a link
+    # In the same folder: only there can one step move the file to `path`.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     new = Path(name)
     try:
@@ -57,8 +57,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def mode_of_new_files() -> int:
-    """Return the mode that the umask gives a new file: temporary ones are their owner's alone."""
-    # Reading the umask means setting it, which another thread would notice; Linux shows it.
+    """Return the mode that the umask gives a new file; only the owner can read a temporary one."""
+    # To read the umask, Python must set it, which affects other threads. Linux shows it in a file.
     with contextlib.suppress(OSError, StopIteration, ValueError):
         status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 0o666 & ~int(next(x for x in status if x.startswith("Umask:")).split()[1], 8)
@@ -68,7 +68,7 @@ def mode_of_new_files() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the name of a new file on the disk, where the system can: not on Windows."""
+    """Write the name of a new file to the disk, if the system can: Windows cannot."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -78,7 +78,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing if it is not there, damaged, or not an object."""
+    """Return the object in a JSON file; {} if it is missing, damaged, or not an object."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -87,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def json_text(data: Mapping[str, Any]) -> str:
-    """Return data as JSON that people can read."""
+    """Return data as JSON for people to read."""
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -95,13 +95,13 @@ def sha256(path: Path) -> str:
     """Return a file's SHA-256, 64 hex digits, as the Hub shows it."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
 def sha256_of(text: str) -> str:
-    """Return a text's SHA-256, as UTF-8."""
+    """Return the SHA-256 of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -113,15 +113,15 @@ def checksum(path: Path, like: str) -> str:
 
 
 def git_hash(content: bytes) -> str:
-    """Return git's hash of a file, by which the Hub names small ones."""
+    """Return git's hash of a file: the Hub uses it for small files."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
-    """Say whether one of the file names fits one of the patterns."""
+    """Return whether one of the file names matches one of the patterns."""
     return any(fnmatch(name, pattern) for name in names for pattern in patterns)
 
 
 def nearest_folder(out: Path) -> Path:
-    """Return the innermost folder that is there already, of those that `out` will lie in."""
+    """Return the nearest folder above `out` that exists."""
     return next(parent for parent in out.absolute().parents if parent.exists())

@@ -1,4 +1,4 @@
-"""From a language to a published model: config, merge, card, publish. `slack-ties run`."""
+"""Run all stages, from a language to a published model. `slack-ties run` calls this."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LOG = logging.getLogger("slack_ties")
 
 @dataclass(frozen=True)
 class Result:
-    """What a run made."""
+    """The result of a run."""
 
     folder: Path
     record: MergeRecord
@@ -68,35 +68,35 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     Args:
         what: A key or language of the catalogue, the path of a merge config, or the Hub id
             of a published model, whose recipe is run again.
-        out: A folder that is not there or empty.
-        choices: For a language: models and parameters other than the catalogue's.
-        publish: Where on the Hub to publish it; nothing is published if not given.
-        stream: With `publish`: weight files leave this disk as soon as the Hub has them, and
-            `out` holds everything else in the end. Interrupted, the same call goes on.
-        license: The merged model's licence, if it is not to follow from its parents'.
-        report: Put report.json and report.html beside the model.
+        out: A new or empty folder.
+        choices: For a language: models and parameters that replace the catalogue's.
+        publish: Where to publish the model on the Hub. If not given, nothing is published.
+        stream: With `publish`: delete each weight file from this disk as soon as the Hub has it;
+            `out` keeps all other files. After an interruption, the same call continues.
+        license: The licence of the merged model. If not given, it follows from the parents'.
+        report: Write report.json and report.html beside the model.
         retries: How long to wait for the Hub when publishing.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
-        SlackTiesError: A stage failed; its message says what and where. What earlier stages
-            made stays: a merged model in `out` is complete even if publishing fails.
+        SlackTiesError: A stage failed; the message says what and where. The results of earlier
+            stages stay: a merged model in `out` is complete even if publishing fails.
         ValueError: `stream` without `publish`.
 
     """
     if stream and not publish:
-        msg = "stream goes with publish"
+        msg = "stream needs publish"
         raise ValueError(msg)
-    how = Settings(**settings)
-    api = how.api
+    shared = Settings(**settings)
+    api = shared.api
     out = Path(out).expanduser()
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
     recipe = _recipe(what, choices, api)
     if report:
         check_reportable(recipe, merged=True, streamed=stream)
-    _check_place(out, streamed=stream)
-    out = out.resolve() if out.is_symlink() else out  # what a link leads to takes the result
+    _check_out(out, streamed=stream)
+    out = out.resolve() if out.is_symlink() else out  # write into the folder that a link points to
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     language = f" for {' and '.join(names)}" if names else ""
     LOG.info("[1/%d] config  %s%s", 4 if publish else 3, recipe.where, language)
@@ -106,7 +106,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         from slack_ties.card.write import write_card  # noqa: PLC0415 - imports the Hub client
 
         LOG.info("[2/3] merge   %s -> %s", recipe.method, out)
-        record = merge(**vars(how))
+        record = merge(**vars(shared))
         card = write_card(out, license=stated, api=api)
         LOG.info("[3/3] card    %s", card)
         return Result(out, record, card)
@@ -115,11 +115,11 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     to = Destination(publish) if isinstance(publish, str) else publish
     return _merge_and_publish(
-        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, how=how
+        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, settings=shared
     )
 
 
-def _check_place(out: Path, *, streamed: bool) -> None:
+def _check_out(out: Path, *, streamed: bool) -> None:
     if streamed:
         from slack_ties.publish.stream import check_finished  # noqa: PLC0415 - imports the Hub client
 
@@ -136,7 +136,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     stream: bool,
     stated: Stated | None,
     retries: Retries | None,
-    how: Settings,
+    settings: Settings,
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
@@ -148,8 +148,8 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
-    api, retries = how.api or HfApi(), retries or Retries()
-    merge = partial(merge, **vars(replace(how, api=api)))
+    api, retries = settings.api or HfApi(), retries or Retries()
+    merge = partial(merge, **vars(replace(settings, api=api)))
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
         to = target.to
@@ -167,7 +167,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         try:
             published = publish_model(out, to, retries=retries, api=api)
         except HubError as error:
-            msg = f"the merged model is complete in {str(out)!r}, but not published: {error}"
+            msg = f"the merged model is complete in {str(out)!r}, but was not published: {error}"
             again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
             hint = f"{error.hint}; then: {again}" if error.hint else again
             raise HubError(msg, hint=hint) from None
@@ -177,7 +177,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
 def _stream(
     stream: Stream, merge: Callable[..., MergeRecord], make_card: Callable[[Path], Path]
 ) -> Result:
-    """Merge, and publish from the stream's folder; then it becomes the output."""
+    """Merge into the stream's folder, publish from it, then make it the output folder."""
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415 - imports the Hub client
 
     try:
@@ -196,11 +196,11 @@ def _stream(
         stream.forget()
         raise
     except HubError as error:
-        again = "run the same command again: it goes on from what the Hub has by now"
+        again = "run the same command again: it continues from the files that the Hub has"
         hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
         raise type(error)(str(error), hint=hint) from None
     except (KeyboardInterrupt, SystemExit):
-        LOG.warning("  stopped: the same command goes on from what the Hub has by now")
+        LOG.warning("  stopped: the same command continues from the files that the Hub has")
         raise
     else:
         stream.finish()
@@ -214,7 +214,9 @@ def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Rec
     path = Path(what)
     if "/" in str(what) and path.is_dir():
         msg = f"{str(what)!r} is a folder, expected a language, a config or a Hub id"
-        raise RecipeError(msg, hint=f"slack-ties run {path / CONFIG_FILE}  (if it was merged)")
+        raise RecipeError(
+            msg, hint=f"slack-ties run {path / CONFIG_FILE}  (if it is a merged model)"
+        )
     is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
     if not is_file and "/" not in str(what):
         choices = look_at_choices(choices or Choices(), [str(what)], api)

@@ -1,6 +1,6 @@
-"""What a caller decides once for all stages: mergekit's options, quiet, the Hub client.
+"""The settings that all stages share: mergekit's options, quiet, the Hub client.
 
-Functions that read models take these four by name and hand them on as one value.
+Functions that read models take these four by name and pass them on as one value.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ __all__ = ["Settings", "SettingsByName"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work, whatever is merged."""
+    """How to work. These settings do not depend on the models."""
 
-    options: MergeOptions | None = None  # mergekit's own; its defaults and ours if not given
+    options: MergeOptions | None = None  # mergekit's own; None: its defaults, with ours
     quiet: bool = False  # without `options`: show no progress
-    allow_unrelated: bool = False  # merge even if the weights have nothing in common
-    api: HfApi | None = None  # the Hub client; the default one if not given
+    allow_unrelated: bool = False  # merge even if the weights are unrelated
+    api: HfApi | None = None  # the Hub client; None: the default one
 
     @property
     def device(self) -> str:
-        """The device that merges, in torch's words."""
+        """The device that merges, as torch names it."""
         return self.options.device if self.options else "cpu"
 
     @property
     def cache(self) -> str | None:
-        """The folder of the Hub cache, if it is not the default one."""
+        """The folder of the Hub cache; None for the default one."""
         return self.options.transformers_cache if self.options else None
 
     @property
@@ -41,7 +41,7 @@ class Settings:
 
 
 class SettingsByName(TypedDict, total=False):
-    """The same four, as arguments of a function; `Settings` says what each is."""
+    """The same four as arguments of a function; `Settings` explains each."""
 
     options: MergeOptions | None
     quiet: bool

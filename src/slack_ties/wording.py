@@ -1,4 +1,4 @@
-"""How things are written for people: sizes, counts, lists of names, tables."""
+"""Write sizes, counts, lists of names and tables for people."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["first_of", "in_columns", "join_names", "parameter_count", "size"]
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Return names as in a sentence: `a, b and c`."""
+    """Return names as a sentence lists them: `a, b and c`."""
     *first, last = names or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table: the first column to the left, the others to the right.
+    """Return the lines of a table: the first column left-aligned, the others right-aligned.
 
     Args:
         rows: All with the same number of cells.
@@ -34,18 +34,18 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def first_of(names: Iterable[str]) -> str:
-    """Return the first of some names, quoted, and how many more there are."""
+    """Return the first name, quoted, and the number of the others."""
     first, *more = names
     return f"{first!r} and {len(more):,} more" if more else f"{first!r}"
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people write it."""
+    """Return a number of bytes as text, such as 1.0 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
 
 
 def parameter_count(entries: int) -> str:
-    """Return a number of parameters as people write it."""
+    """Return a number of parameters as text, such as 6.74B."""
     for unit, name in ((1e9, "B"), (1e6, "M")):
         if entries >= unit:
             return f"{entries / unit:.2f}{name}"

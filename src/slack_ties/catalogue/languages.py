@@ -1,4 +1,4 @@
-"""The catalogue: which languages have public models to merge. `slack-ties languages` shows it."""
+"""The catalogue of languages with public models to merge. `slack-ties languages` shows it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 
-# ISO 639 code, and an ISO 15924 script where the language has several in use.
+# An ISO 639 code, and an ISO 15924 script if the language is written in several.
 TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?")
 
 
@@ -37,12 +37,12 @@ class Language:
 
     tag: str  # BCP 47, for example bo or mn-Mong
     name: str  # in English; may be empty for a language outside the catalogue
-    endonym: str  # in the language itself; may be empty likewise
-    script: str  # ISO 15924; may be empty likewise
-    iso_639_1: str  # what the Hub lists; a three-letter code where there is none
+    endonym: str  # the name in the language itself; may be empty too
+    script: str  # ISO 15924; may be empty too
+    iso_639_1: str  # the code that the Hub lists; a three-letter code if there is none
     iso_639_3: str
     aliases: tuple[str, ...] = ()
-    source: str = ""  # where a fact comes from that the file's head does not cover
+    source: str = ""  # of a fact that the sources at the top of the file do not cover
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Source:
 
     id: str  # on the Hub
     license: str = ""  # the Hub's licence id; empty: not known
-    source: str = ""  # where that was read
-    languages: tuple[str, ...] = ()  # that it brings to a merge; only told of SFT models
+    source: str = ""  # the page that states the licence
+    languages: tuple[str, ...] = ()  # that it adds to a merge; only given for SFT models
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Triple:
     ct: Source
     sft: Source
     extended: bool = False  # whether the CT model has tokens that the base does not have
-    unverified: str = ""  # what has to be looked at on the Hub before one relies on it
+    unverified: str = ""  # what to check on the Hub before you rely on it
 
 
 def list_languages() -> tuple[Triple, ...]:
-    """Return the catalogue's triples, in its order; the first of a language is its default.
+    """Return the catalogue's triples, in its order; the first triple of a language is its default.
 
-    Source: `languages.toml` beside this file, where every fact names its own.
+    Source: `languages.toml` beside this file; it names a source for every fact.
     """
     return _catalogue()
 
@@ -81,8 +81,8 @@ def list_languages() -> tuple[Triple, ...]:
 def find_triple(name: str) -> Triple:
     """Return the triple with the key `name`, or the first one of the language `name`.
 
-    A language is known by its tag, its ISO 639 codes, and its names in English and in
-    itself, in any case.
+    `name` can be the tag, an ISO 639 code, or the name in English or in the language itself,
+    in upper or lower case.
 
     Raises:
         CatalogueError: There is none.
@@ -99,21 +99,21 @@ def find_triple(name: str) -> Triple:
     known = [t.key for t in triples] + [n for t in triples for n in _names(t.language)]
     msg = f"no language {name!r} in the catalogue.{nearest(name, known)}"
     hint = (
-        "slack-ties languages  (for a language outside the catalogue give its ISO 639 code "
+        "slack-ties languages  (for a language outside the catalogue, give its ISO 639 code "
         "and --base, --ct and --sft)"
     )
     raise CatalogueError(msg, hint=hint)
 
 
 def unlisted_language(tag: str) -> Language:
-    """Return a language outside the catalogue, of which only the tag is known.
+    """Return a language outside the catalogue; only its tag is known.
 
     Raises:
-        CatalogueError: `tag` is no ISO 639 code with or without an ISO 15924 script.
+        CatalogueError: `tag` is not an ISO 639 code, with or without an ISO 15924 script.
 
     """
     if not TAG.fullmatch(tag):
-        msg = f"{tag!r} is no language tag: expected an ISO 639 code such as eu or mn-Mong"
+        msg = f"{tag!r} is not a language tag: expected an ISO 639 code such as eu or mn-Mong"
         raise CatalogueError(msg, hint="slack-ties languages")
     code, _, script = tag.partition("-")
     return Language(tag, "", "", script, iso_639_1=code, iso_639_3=code if len(code) == 3 else "")  # noqa: PLR2004

@@ -56,13 +56,13 @@ def languages(*, as_json: bool) -> None:
     ]
     print_table(rows)
     if any(t.unverified for t in triples):
-        click.echo("\n* has something to be verified on the Hub: `unverified` of --json says what")
+        click.echo("\n* not all of it is verified on the Hub: --json says what, under `unverified`")
     click.echo("\nNext: slack-ties config LANG, or slack-ties run LANG --out DIR")
 
 
 @cli.command(short_help="Write merge configs, one per language.")
 @click.argument("lang", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All of the catalogue.")
+@click.option("--all", "every", is_flag=True, help="All languages of the catalogue.")
 @click.option(
     "-o",
     "--output",
@@ -71,7 +71,9 @@ def languages(*, as_json: bool) -> None:
     type=PATH,
     help="Folder for the configs.",
 )
-@click.option("--joint", is_flag=True, help="One config that merges the CT models of all LANG.")
+@click.option(
+    "--joint", is_flag=True, help="Write one config that merges the CT models of all LANG."
+)
 @choice_options
 @click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
 @with_output
@@ -88,10 +90,9 @@ def config(  # noqa: PLR0913 - one per option
 ) -> None:
     """Write one merge config per language: plain YAML that mergekit-yaml runs unchanged.
 
-    LANG is a key of `slack-ties languages`, a language code or a name. A language outside
-    the catalogue is taken by its ISO 639 code, with --base, --ct and --sft. Of models that
-    are named so, the small files are read: for the type, and for a vocabulary that was
-    extended.
+    LANG is a key of `slack-ties languages`, a language code or a name. For a language outside
+    the catalogue, give its ISO 639 code and --base, --ct and --sft. If you name models, their
+    config and tokenizer files are read to find the weight type and any added tokens.
 
     \b
     Examples:
@@ -109,7 +110,11 @@ def config(  # noqa: PLR0913 - one per option
         raise
     except HubError as error:
         if not quiet:
-            click.echo(f"Not looked into: {error}. `slack-ties plan` will do it.", err=True)
+            click.echo(
+                f"Could not check the models now: {error}. "
+                "Run `slack-ties plan` later to check them.",
+                err=True,
+            )
     paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
     if as_json:
         print_json({"configs": [str(path) for path in paths]})
@@ -118,33 +123,36 @@ def config(  # noqa: PLR0913 - one per option
         click.echo(path)
     if not quiet and choices.base and not (choices.ct and choices.sft):
         models = ", ".join(read_recipe(paths[0]).models)
-        click.echo(f"\nWhat you did not name is the catalogue's: {models}", err=True)
+        click.echo(
+            f"\nModels that you did not name are taken from the catalogue. All models: {models}",
+            err=True,
+        )
     if not quiet:
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
 
 
 def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: bool) -> None:
-    """Refuse what does not go together."""
+    """Refuse arguments that cannot be used together."""
     if bool(lang) == every:
         msg = "give one or more LANG, or --all"
         raise click.UsageError(msg)
     if every and any((choices.base, choices.ct, choices.sft)):
-        msg = "--base, --ct and --sft go with LANG, not with --all"
+        msg = "--base, --ct and --sft need LANG and cannot be used with --all"
         raise click.UsageError(msg)
     if len(lang) > 1 and not joint and any((choices.base, choices.ct, choices.sft)):
-        msg = "--base, --ct and --sft go with one LANG, or with --joint"
+        msg = "--base, --ct and --sft need a single LANG, or --joint"
         raise click.UsageError(msg)
     if joint and len(lang) < 2:  # noqa: PLR2004 - several
-        msg = "--joint goes with two LANG or more"
+        msg = "--joint needs two LANG or more"
         raise click.UsageError(msg)
 
 
-@cli.command(cls=MergeCommand, short_help="Say what a merge would do.")
+@cli.command(cls=MergeCommand, short_help="Show what a merge would do and cost, and what is wrong.")
 @click.argument("config", nargs=-1, required=True, metavar="CONFIG", type=PATH)
 @click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
-@click.option("-o", "--output", type=PATH, help="With --pin: write here instead.")
+@click.option("-o", "--output", type=PATH, help="With --pin: write to this file instead.")
 @click.option(
-    "--offline-lint", is_flag=True, help="Only check configs that are to be shared; no network."
+    "--offline-lint", is_flag=True, help="Only check configs before you share them; no network."
 )
 @allow_unrelated
 @with_settings
@@ -157,11 +165,11 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Say what the merge CONFIG would do, what it costs, and what is wrong with it.
+    """Show what the merge CONFIG would do, what it costs, and what is wrong with it.
 
-    Reads configs, tokenizers, cards and the headers of weight files, here or on the Hub; of
-    weights some KB at most. Exit code 1 if there are errors. `merge` and `run` do the same
-    first.
+    It reads configs, tokenizers, cards and the headers of weight files, on this disk or on the
+    Hub, and at most some KB of the weights. The exit code is 1 if there are errors. `merge` and
+    `run` make the same checks first.
 
     \b
     Examples:
@@ -173,10 +181,10 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         _lint(config, as_json=as_json)
         return
     if len(config) > 1:
-        msg = "give one CONFIG; several go with --offline-lint"
+        msg = "give one CONFIG; only --offline-lint takes several"
         raise click.UsageError(msg)
     if output and not pin:
-        msg = "-o goes with --pin"
+        msg = "-o needs --pin"
         raise click.UsageError(msg)
     from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
     from slack_ties.plan.text import plan_as_text  # noqa: PLC0415 - as above
@@ -194,7 +202,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         return
     click.echo(plan_as_text(planned))
     if planned.errors:
-        hint = next((error.hint for error in planned.errors if error.hint), "mend the config")
+        hint = next((error.hint for error in planned.errors if error.hint), "correct the config")
         click.echo(f"\nNext: {hint}", err=True)
         sys.exit(1)
     if pin:
@@ -206,7 +214,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
 
 
 def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
-    """Check configs that are to be shared, all of them, and exit with 1 if one is wrong."""
+    """Check all given configs before they are shared; exit with 1 if one is wrong."""
     from slack_ties.sharing.untrusted import lint_recipe  # noqa: PLC0415 - imports the Hub client
 
     found = {}

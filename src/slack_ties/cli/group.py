@@ -1,6 +1,6 @@
 """What all commands share: the group, errors as exit codes, progress lines, JSON and tables.
 
-Our errors become exit code 1 here. Exit code 2 is click's, for a wrong command line.
+This module turns our errors into exit code 1. click uses exit code 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Path(click.Path):
-    """A path; ~ is the home folder also where the shell left it, as in --out=~/x."""
+    """A path. It expands ~ also where the shell does not, as in --out=~/x."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path with the home folder written out."""
+        """Return the path with ~ expanded."""
         return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - never raises
 
 
@@ -40,7 +40,7 @@ PATH = _Path(path_type=Path)
 
 
 class Group(click.Group):
-    """Commands in the order of use, not of the alphabet."""
+    """A group that lists its commands in the order of use, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of this file."""
@@ -78,27 +78,27 @@ def cli() -> None:
       slack-ties languages                     which languages have public models
       slack-ties run bo --out tibetan          config, merge and card in one command
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan
-      slack-ties config bo                     the same stage by stage
+      slack-ties config bo                     the same, one stage at a time
       slack-ties plan merge_configs/bo.yml
       slack-ties merge merge_configs/bo.yml tibetan
-      slack-ties report tibetan                what was kept, what was lost
+      slack-ties report tibetan                what was kept and what was lost
       slack-ties card tibetan
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan
-      slack-ties recipes search                what others made
+      slack-ties recipes search                recipes that others published
       slack-ties verify ME/Llama-2-7b-Tibetan
     """
 
 
 class _Masked(logging.Formatter):
-    """Messages and tracebacks without tokens."""
+    """A formatter that hides tokens in messages and tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line as it is printed."""
+        """Return the line to print."""
         return masked(super().format(record))
 
 
 def say(*, quiet: bool, debug: bool = False) -> None:
-    """Send progress to stderr; results alone go to stdout."""
+    """Send progress to stderr; only results go to stdout."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Masked("%(message)s"))
     LOG.handlers[:] = [handler]
@@ -115,14 +115,15 @@ def say(*, quiet: bool, debug: bool = False) -> None:
 
 
 def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
-    """Apply what the options say of the whole process; return whether to be quiet.
+    """Apply the options that concern the whole process; return whether to be quiet.
 
-    Given any option of mergekit's, our --quiet arrives among them: it is a field of mergekit's.
+    If the user gives an option of mergekit, our --quiet arrives in `options`: mergekit has a
+    field of that name.
     """
     quiet = options.quiet if options else quiet
     say(quiet=quiet, debug=bool(options and options.verbosity > 1))
     if not options:
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read when it is imported
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # transformers reads it on import
         return quiet
     try:
         options.apply_global_options()  # threads, seed, how much to log
@@ -138,7 +139,7 @@ def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as columns, all to the left."""
+    """Print rows as left-aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -1,9 +1,8 @@
 """The entry point of the `slack-ties` command.
 
 Each command parses its arguments, calls one function of the package, and prints what it returns.
-The modules imported here hold the commands, in the order in which `--help` lists them. torch,
-transformers, mergekit and the Hub client are imported by the command that needs them, never for
-`--help`.
+The modules imported here define the commands, in the order in which `--help` lists them. A command
+that needs torch, transformers, mergekit or the Hub client imports it itself: `--help` needs none.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Run the command line; the entry point of the `slack-ties` command."""
-    # A stop by a job scheduler, or a lost terminal, cleans up as Ctrl-C does.
-    for name in ("SIGTERM", "SIGHUP"):  # the latter: a lost connection; not on Windows
+    # If a job scheduler stops us or the terminal closes, clean up as after Ctrl-C.
+    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal closed; not on Windows
         if number := getattr(signal, name, None):
             signal.signal(number, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
-        # Endonyms must not fail on a console that cannot show them.
+        # A console that cannot show an endonym must not cause an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
@@ -37,8 +36,8 @@ def main() -> None:
 
 
 def _leave(stop: SystemExit) -> None:
-    """End at once after an error or a stop: Python would wait for threads that wait for the Hub."""
-    # It does so for those of a pool even if they are daemons.
+    """Exit at once after an error or a stop: Python would wait for threads that use the Hub."""
+    # Python waits for the threads of a pool even if they are daemons.
     if stop.code and threading.active_count() > 1:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

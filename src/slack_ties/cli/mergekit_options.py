@@ -11,25 +11,25 @@ from slack_ties.private.click import options_of
 
 __all__ = ["MERGEKIT_NAMES", "MergeCommand"]
 
-# mergekit's options that are not offered: we write the card, and have a --quiet.
+# Options of mergekit that we do not offer: we write the card, and have our own --quiet.
 NOT_OFFERED = {"write_model_card", "quiet"}
 
 MERGEKIT_OPTIONS = """\b
 All options of mergekit-yaml work here too. The most used:
   --device DEVICE          cpu, cuda, mps, auto, ...
   --cuda                   short for --device cuda
-  --low-cpu-memory         keep results on the GPU: for more GPU memory than RAM
-  --out-shard-size SIZE    size of the files written, for example 2B  [1B]
-  --async-write            write while merging: faster, with memory for the whole result
+  --low-cpu-memory         keep results on the GPU, if its memory is larger than RAM
+  --out-shard-size SIZE    largest size of a written file, for example 2B  [1B]
+  --async-write            write while merging: faster, but needs memory for the whole result
   -j, --num-threads N      CPU threads
-  --lora-merge-cache DIR   keep what is made of a MODEL+LORA pair
-  --trust-remote-code      run code that comes with a model (danger)
-  -v, -vv                  say more
-All of them: slack-ties merge --help-mergekit
+  --lora-merge-cache DIR   keep the models made from MODEL+LORA pairs here
+  --trust-remote-code      run code that comes with a model (dangerous)
+  -v, -vv                  print more
+To see all of them: slack-ties merge --help-mergekit
 """
 
 
-# The names of mergekit's options that we offer: --NAME and --no-NAME, and those that have one form.
+# The names of mergekit's options that we offer: --NAME with --no-NAME, and options with one form.
 # A test compares them with mergekit's own.
 SWITCHES = (
     "allow-crimes",
@@ -83,7 +83,7 @@ class MergeCommand(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Parse with our options alone, and with mergekit's too if that fails."""
+        """Parse with our options only; if that fails, also with mergekit's."""
         if {"-h", "--help"}.intersection(args):
             args = ["--help"]
         if "--help-mergekit" not in args:
@@ -94,7 +94,7 @@ class MergeCommand(click.Command):
         return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
 
     def _check_name(self, error: click.NoSuchOption) -> None:
-        """Refuse a name that mergekit does not have either, without importing mergekit."""
+        """Refuse an option that mergekit does not have either, without importing mergekit."""
         name = error.option_name
         # A short option may come with others, or with its value: -vv, -j4.
         if name in MERGEKIT_NAMES or (not name.startswith("--") and name[:2] in MERGEKIT_NAMES):
@@ -116,14 +116,14 @@ class MergeCommand(click.Command):
             param.default = DEFAULTS.get(param.name, param.default)
             if param.name == "out_shard_size":
                 param.type, param.metavar = click.types.convert_type(parse_size), "SIZE"
-                param.help = "Bytes per file written, for example 500M or 2B  [default: 1B]"
+                param.help = "Largest size of a written file, for example 500M or 2B  [default: 1B]"
             if param.name not in NOT_OFFERED | ours:
                 command.params.append(param)
         return command
 
 
 def parse_size(value: str | int) -> int:
-    """Return mergekit's sizes as bytes; a usage error in place of its ValueError."""
+    """Return a size of mergekit in bytes. Raise a usage error instead of its ValueError."""
     from slack_ties.private.mergekit import parse_kmb  # noqa: PLC0415 - see MergeCommand
 
     try:

@@ -35,7 +35,7 @@ __all__: list[str] = []
     is_eager=True,
     expose_value=False,
     callback=lambda ctx, _param, wanted: _show_and_exit(ctx) if wanted else None,
-    help="Show mergekit's options as well.",
+    help="Show mergekit's options too.",
 )
 @report_option
 @allow_unrelated
@@ -50,7 +50,7 @@ def merge(
 ) -> None:
     """Run the merge config CONFIG into the new folder OUT.
 
-    Models are folders or Hub ids. OUT holds the whole result afterwards, or is not there.
+    Models are folders or Hub ids. OUT is created only when the result is complete.
 
     \b
     Examples:
@@ -90,11 +90,11 @@ def report(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """See a merge: what of each model is kept, what is lost, and what each slack would change.
+    """Show what a merge keeps and loses of each model, and what other slacks would change.
 
-    The models are read once, as in a merge, and no model is written. CONFIG is a merge config
-    of slack_ties or ties; OUT a folder that was merged, where the report is put. It consists of
-    report.json and report.html. `merge --report` makes it in the merge's own pass.
+    It reads the models once, as a merge does, and writes no model. CONFIG is a merge config of
+    slack_ties or ties. OUT is a merged folder, and gets the report. The report is two files:
+    report.json and report.html. `merge --report` makes it during the merge.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def report(
     click.echo(folder / "report.html")
 
 
-@cli.command(cls=MergeCommand, short_help="Put two merges side by side.")
+@cli.command(cls=MergeCommand, short_help="Compare two merges.")
 @click.argument("one", metavar="A", type=PATH)
 @click.argument("other", metavar="B", type=PATH)
 @allow_unrelated
@@ -131,10 +131,10 @@ def compare(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Put two merges side by side: their settings, and what their reports say.
+    """Compare two merges side by side: their settings and the figures of their reports.
 
-    A and B are merge configs, merged folders, or files report.json. What has a report.json is
-    read from it; of anything else the models are read, as by `slack-ties report`.
+    A and B are merge configs, merged folders, or report.json files. If a merge has a report.json,
+    it is used; if not, the models are read, as by `slack-ties report`.
 
     \b
     Examples:
@@ -157,20 +157,30 @@ def compare(
     type=click.Choice(list(METRICS)),
     default="kept",
     show_default=True,
-    help="What to go by: figures of the weights, or texts of yours.",
+    help="How candidates are scored: `kept` looks at the weights only; `perplexity` runs the model "
+    "on your text.",
 )
 @click.option("--text", type=PATH, metavar="FILE", help="For perplexity: a text in the language.")
 @click.option(
-    "--text-sft", type=PATH, metavar="FILE", help="And one of what the SFT model is to keep."
+    "--text-sft",
+    type=PATH,
+    metavar="FILE",
+    help="For perplexity: a second text, in a language or task that the SFT model must not lose "
+    "(for example English).",
 )
-@numbers_option("--slack", "Slacks of the SFT model to try.  [0,0.05,0.1,0.15,0.2,0.3,0.4]")
-@numbers_option("--density", "Densities of all models to try.  [the config's]")
-@numbers_option("--weight", "Weights of the SFT model to try.  [the config's]")
+@numbers_option("--slack", "Values for the SFT model to try.  [0,0.05,0.1,0.15,0.2,0.3,0.4]")
+@numbers_option("--density", "Values for all models to try.  [as in the config]")
+@numbers_option("--weight", "Values for the SFT model to try.  [as in the config]")
 @click.option(
-    "--trials", type=click.IntRange(min=1), metavar="N", help="Let Optuna choose N, in their range."
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Let Optuna choose N candidates within the range of these values.",
 )
-@click.option("-o", "--output", type=PATH, help="Where the best config goes.  [CONFIG-tuned.yml]")
-@click.option("--study", type=PATH, help="What was tried is kept here.  [CONFIG-tune-METRIC.json]")
+@click.option("-o", "--output", type=PATH, help="File for the best config.  [CONFIG-tuned.yml]")
+@click.option(
+    "--study", type=PATH, help="File that records the results.  [CONFIG-tune-METRIC.json]"
+)
 @allow_unrelated
 @with_settings
 def tune(  # noqa: PLR0913 - one per option
@@ -190,12 +200,12 @@ def tune(  # noqa: PLR0913 - one per option
 ) -> None:
     """Search for slack, density and weight, and write the best config.
 
-    Candidates are merged in memory, several in one pass over the models, and none is written
-    to disk. `kept` looks at weights alone: it balances what is in the merge of the most
-    important parameters of both sides. `perplexity` runs each candidate on your own texts.
-    Neither is a measure of how well a model does a task.
+    It merges candidates in memory, several in one pass over the models, and writes no candidate
+    to disk. `kept` looks at the weights only: a candidate scores high if the merge keeps the
+    most important parameters of both the CT and the SFT models. `perplexity` runs each candidate
+    on your own texts. Neither measures how well a model does a task.
 
-    Stop it at any time: the same command goes on from what was tried.
+    You can stop it at any time: the same command continues from the results so far.
 
     \b
     Examples:

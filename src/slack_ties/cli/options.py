@@ -38,9 +38,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing but the result and errors.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors.")
 allow_unrelated = click.option(
-    "--allow-unrelated", is_flag=True, help="Merge models though nothing shows a common base."
+    "--allow-unrelated",
+    is_flag=True,
+    help="Merge even if the models do not seem to come from the same base.",
 )
 
 
@@ -50,10 +52,10 @@ def with_output(function: F) -> F:
 
 
 def with_settings(function: F) -> F:
-    """Add what every command that reads models takes; it arrives as `settings` and `as_json`.
+    """Add the options of every command that reads models; they arrive as `settings`, `as_json`.
 
-    These are --quiet and --json, and with `MergeCommand` mergekit's own options. Where a command
-    has --allow-unrelated, it belongs to the settings too.
+    The options are --quiet and --json; `MergeCommand` adds mergekit's own. If a command has
+    --allow-unrelated, its value is in the settings too.
     """
 
     @functools.wraps(function)
@@ -71,14 +73,14 @@ def with_settings(function: F) -> F:
     return with_output(wrapper)  # type: ignore[return-value]
 
 
-class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks alone
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
     """A number, or numbers by role or language: 0.5, or ct=1,sft=0.5."""
 
     name = "numbers"
 
     def __init__(self, *, share: bool = False) -> None:
-        """Take any number, or shares from 0 to 1 alone."""
-        self.share = share  # whether numbers are from 0 to 1
+        """Accept any number; with `share`, only numbers from 0 to 1."""
+        self.share = share
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -95,7 +97,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer cl
                 if len(numbers) < len(pairs):
                     self.fail(f"{value!r} names a role twice", param, ctx)
         except ValueError:
-            self.fail(f"{value!r} is not a number, nor ROLE=NUMBER as in ct=1,sft=0.5", param, ctx)
+            self.fail(
+                f"{value!r} is neither a number nor ROLE=NUMBER, such as ct=1,sft=0.5", param, ctx
+            )
         for number in numbers.values() if self.share else ():
             if not 0 <= number <= 1:
                 self.fail(f"{number:g} is not in the range 0 to 1", param, ctx)
@@ -112,41 +116,47 @@ def choices(function: F) -> F:
         model(
             "--ct",
             multiple=True,
-            help="The base continually pre-trained on the language; one for each LANG.",
+            help="CT model: the base, continually pre-trained on the language. One for each LANG.",
         ),
-        model("--sft", multiple=True, help="The base instruction-tuned in English; one or more."),
+        model(
+            "--sft",
+            multiple=True,
+            help="SFT model: the base, instruction-tuned in English. One or more.",
+        ),
         numbers(
             "--weight",
             "--weights",
             type=Numbers(),
-            help="Factor of all models' deltas, or of a role's (ct, sft) or a language's.  "
+            help="Factor for the deltas of all models, or of one role (ct, sft) or language.  "
             f"[{recommended['weight']}]",
         ),
         numbers(
             "--density",
             type=Numbers(share=True),
-            help=f"Share of each tensor's entries kept, 0 to 1.  [{recommended['density']}]",
+            help=f"Share of each tensor's entries to keep, 0 to 1.  [{recommended['density']}]",
         ),
         numbers(
             "--slack",
             type=Numbers(share=True),
-            help="Share that votes first, 0 to 1; a number alone is the SFT model's.  "
+            help="Share of entries that vote first, 0 to 1; one number is for the SFT model.  "
             f"[{recommended['slack']}]",
         ),
         click.option(
             "--normalize/--no-normalize",
             default=None,
-            help=f"Divide by the sum of the weights added.  [{recommended['normalize']}]",
+            help=f"Divide by the sum of the weights that were added.  [{recommended['normalize']}]",
         ),
         click.option(
             "--lambda",
             "lambda_",
             type=float,
             metavar="NUMBER",
-            help=f"Factor of the merged delta.  [{recommended['lambda']}]",
+            help=f"Factor for the merged delta.  [{recommended['lambda']}]",
         ),
         click.option(
-            "--dtype", type=click.Choice(DTYPES), help="Type of the merged weights.  [the base's]"
+            "--dtype",
+            type=click.Choice(DTYPES),
+            help="Type of the merged weights.  [type of the base]",
         ),
     ]
 
@@ -176,11 +186,11 @@ def choices(function: F) -> F:
 def _one_or_by_role(
     name: str, given: tuple[float | dict[str, float], ...]
 ) -> float | dict[str, float] | None:
-    """Return an option that may come several times as one number, or as a mapping."""
+    """Return the values of a repeatable option as one number, or as a mapping."""
     mappings = [value for value in given if isinstance(value, dict)]
     if len(mappings) < len(given):
         if len(given) > 1:
-            msg = f"--{name}: one number is of all; beside others write ROLE=NUMBER"
+            msg = f"--{name}: to give several values, write each as ROLE=NUMBER"
             raise click.UsageError(msg)
         return given[0]
     return {key: number for mapping in mappings for key, number in mapping.items()} or None
@@ -195,7 +205,7 @@ def numbers_option(flag: str, help_text: str) -> Callable[[F], F]:
         try:
             return tuple(float(one) for one in value.split(",")) if value else ()
         except ValueError:
-            msg = f"{value!r} is not a list of numbers as in 0,0.1,0.2"
+            msg = f"{value!r} is not a list of numbers, such as 0,0.1,0.2"
             raise click.BadParameter(msg) from None
 
     return click.option(flag, metavar="NUMBER,...", callback=numbers, help=help_text)
@@ -209,7 +219,7 @@ def license_options(function: F) -> F:
         named = [kwargs.pop(f"license_{name}") for name in ("name", "link")]
         stated = kwargs.pop("license")
         if any(named) and stated != "other":
-            msg = "--license-name and --license-link go with --license other"
+            msg = "--license-name and --license-link need --license other"
             raise click.UsageError(msg)
         kwargs["license"] = Stated(stated, *(text or "" for text in named)) if stated else None
         return function(*args, **kwargs)
@@ -218,11 +228,13 @@ def license_options(function: F) -> F:
         click.option(
             "--license",
             metavar="ID",
-            help="The merged model's licence, as a Hub id such as llama2.  [by its parents']",
+            help="Licence of the merged model, as a Hub id such as llama2.  [from its parents]",
         ),
         click.option("--license-name", metavar="NAME", help="With --license other: its name."),
         click.option(
-            "--license-link", metavar="URL", help="With --license other: its text, or LICENSE."
+            "--license-link",
+            metavar="URL",
+            help="With --license other: a link to its text, or LICENSE for the file in the folder.",
         ),
     ]
     for option in reversed(options):
@@ -234,19 +246,23 @@ public_option = click.option(
     "--public/--private",
     default=False,
     show_default="private",
-    help="Who may see the repository. One that is there is not changed in this.",
+    help="Visibility of a new repository. An existing one keeps its visibility.",
 )
 
 report_option = click.option(
-    "--report", is_flag=True, help="Say what is kept and what is lost: report.json, report.html."
+    "--report",
+    is_flag=True,
+    help="Write report.json and report.html: what the merge keeps and loses.",
 )
 
 update_option = click.option(
-    "--update", is_flag=True, help="Replace what is there, if it is not of the same recipe."
+    "--update",
+    is_flag=True,
+    help="Overwrite a repository that was made from a different recipe.",
 )
 
 collection_option = click.option(
-    "--collection", default="", metavar="TITLE|SLUG", help="Add the model to a collection."
+    "--collection", default="", metavar="TITLE|SLUG", help="Add the model to this collection."
 )
 
 timeout_option = click.option(
@@ -255,5 +271,5 @@ timeout_option = click.option(
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the Hub may be silent; ten times that for a commit.",
+    help="Longest wait for an answer from the Hub; ten times that for a commit.",
 )

@@ -33,19 +33,21 @@ __all__ = ["how_to_publish"]
 
 @cli.command(short_help="Write the model card.")
 @click.argument("source", metavar="OUT", type=PATH)
-@click.option(
-    "--repo-id", metavar="OWNER/NAME", help="Where it will be published, for the example."
-)
+@click.option("--repo-id", metavar="OWNER/NAME", help="Future Hub id, for the example in the card.")
 @license_options
 @click.option("--description", metavar="FILE", type=PATH, help="Your text about the model.")
-@click.option("--in-language", metavar="FILE", type=PATH, help="A paragraph in its language.")
-@click.option("--intended-use", metavar="FILE", type=PATH, help="What it is for, and not for.")
+@click.option(
+    "--in-language", metavar="FILE", type=PATH, help="Your paragraph in the model's language."
+)
+@click.option(
+    "--intended-use", metavar="FILE", type=PATH, help="What the model is for, and not for."
+)
 @click.option("--contact", metavar="FILE", type=PATH, help="How to reach you.")
 @click.option(
     "--eval-results", metavar="FILE", type=PATH, help="Results, in the Hub's .eval_results format."
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep the old one."
+    "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep a copy of it."
 )
 @with_output
 def card(  # noqa: PLR0913 - one per option
@@ -61,11 +63,11 @@ def card(  # noqa: PLR0913 - one per option
 ) -> None:
     """Write the model card of the merged model OUT: OUT/README.md, LICENSE and Notice.
 
-    Metadata, parents, licence, use, limits and how to repeat the merge follow from what is
-    known of it. Run it again whenever you like: your own texts stay, those given as files and
-    those typed between the comments of the card, and so do keys and tags that you add.
+    It fills in metadata, parents, licence, use, limits, and how to repeat the merge. You can run
+    it again at any time: it keeps your own texts (from files, or typed between the comments of
+    the card) and the keys and tags that you added.
 
-    Given a config (.yml) instead, it prints the card that its merge would get.
+    If you give a config (.yml) instead of OUT, it prints the card that the merge would get.
 
     \b
     Examples:
@@ -82,7 +84,7 @@ def card(  # noqa: PLR0913 - one per option
 
     if source.suffix in {".yml", ".yaml"}:
         if license or eval_results or any(texts.values()):
-            msg = f"{source} is a config: of options only --repo-id goes with one"
+            msg = f"{source} is a config: only --repo-id can be used with a config"
             raise click.UsageError(msg)
         sys.stdout.buffer.write(str(make_card(read_recipe(source), repo_id=repo_id)).encode())
         return
@@ -112,33 +114,33 @@ def card(  # noqa: PLR0913 - one per option
     click.echo(path)
     if quiet:
         return
-    settled = "" if found.license else "not settled. "
-    click.echo(f"\nLicence: {settled}{found.reason}", err=True)
+    known = "" if found.license else "not known. "
+    click.echo(f"\nLicence: {known}{found.reason}", err=True)
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"\nNext: read it, then: {how_to_publish(source, found)}", err=True)
 
 
 def how_to_publish(out: Path, found: Resolution) -> str:
-    """Return the command that publishes a model, with what its licence asks for."""
+    """Return the command that publishes a model, with the name and flag its licence needs."""
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
     flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
     return f"slack-ties publish {shlex.quote(str(out))} {name}{flag}"
 
 
-@cli.command(short_help="Send a merged model to the Hub.")
+@cli.command(short_help="Upload a merged model to the Hub.")
 @click.argument("out", type=PATH)
 @click.argument("repo_id", metavar="REPO_ID")
 @public_option
 @license_options
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @update_option
 @click.option("--revision", default="", metavar="BRANCH", help="Publish to this branch.  [main]")
-@click.option("--pr", is_flag=True, help="Open a pull request, or go on with an open one.")
+@click.option("--pr", is_flag=True, help="Open a pull request, or continue an open one.")
 @click.option("--tag", default="", metavar="NAME", help="Tag the commit.")
 @collection_option
 @click.option(
-    "--include", multiple=True, metavar="GLOB", help="Send these files too; may be repeated."
+    "--include", multiple=True, metavar="GLOB", help="Upload these files too; may be repeated."
 )
 @timeout_option
 @click.option("--debug", is_flag=True, help="Show every request, and where an error was raised.")
@@ -161,14 +163,15 @@ def publish(  # noqa: PLR0913 - one per option
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Send the merged model OUT to the Hugging Face Hub as REPO_ID (OWNER/NAME).
+    """Upload the merged model OUT to the Hugging Face Hub as REPO_ID (OWNER/NAME).
 
     It uses the token of `hf auth login`, or HF_TOKEN. A new repository is private unless you
-    say --public. All files go in one commit: until then the Hub shows what it showed before.
-    If anything stops it, type the same command again: it goes on from what was sent.
+    give --public. All files are in one commit: before it, nobody sees a change. If the upload
+    stops, run the same command again: it continues from the files that were sent.
 
-    If the model's licence does not follow from its parents', it asks for --license; and it
-    refuses a name that a parent's licence does not allow, and says which would do.
+    If the model's licence does not follow from its parents' licences, you must give --license.
+    If a parent's licence does not allow REPO_ID as a name, the command suggests one that it
+    allows.
 
     \b
     Examples:
@@ -205,7 +208,7 @@ def publish(  # noqa: PLR0913 - one per option
 
 
 def _what_now(published: Published) -> str:
-    """Return how a published model is loaded, verified and reused."""
+    """Return how to load, verify and reuse a published model."""
     name, revision = shlex.quote(published.repo_id), published.branch
     at = "" if revision == "main" else f", revision={revision!r}"
     load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"

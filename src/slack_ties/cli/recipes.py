@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-@cli.group(cls=Group, short_help="Find, fetch and adapt recipes of others.")
+@cli.group(cls=Group, short_help="Find, fetch and adapt published recipes.")
 def recipes() -> None:
-    """Recipes: what others merged, to be run again, verified, or adapted.
+    """Find recipes that others published, to run, verify or adapt them.
 
     \b
     Examples:
@@ -35,13 +35,13 @@ def recipes() -> None:
 
 
 @recipes.command(short_help="List published recipes.")
-@click.option("--language", metavar="LANG", help="A language of the catalogue, or its code.")
-@click.option("--base", metavar="REPO_ID", help="Made from this model.")
-@click.option("--author", metavar="OWNER", help="Published by this user or organization.")
+@click.option("--language", metavar="LANG", help="Only this language: a name or a code.")
+@click.option("--base", metavar="REPO_ID", help="Only merges of this base.")
+@click.option("--author", metavar="OWNER", help="Only of this user or organization.")
 @as_json
 @command
 def search(*, language: str | None, base: str | None, author: str | None, as_json: bool) -> None:
-    """List the models on the Hub that carry a recipe of slack-ties, the newest first.
+    """List the models on the Hub that have a slack-ties recipe, the newest first.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
         print_json([asdict(one) for one in found])
         return
     if not found:
-        click.echo("No published recipe fits.", err=True)
+        click.echo("No published recipe matches.", err=True)
         return
     rows = [("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")]
     rows += [
@@ -76,14 +76,14 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
 @recipes.command(short_help="Fetch a recipe from the Hub.")
 @click.argument("repo_id", metavar="REPO_ID[@REVISION]")
 @click.option("-o", "--output", type=PATH, help="The file to write.  [NAME.yml]")
-@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@click.option("--overwrite", is_flag=True, help="Replace a file with other content.")
 @with_output
 def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
-    """Fetch the recipe of a published model, by commit, checked. Nothing else is downloaded.
+    """Fetch the recipe of a published model, with its commit, and check it.
 
-    It may come from anybody and be of any mergekit method: what would make it slack_ties is
-    said. A recipe that names folders, or anything but models and how to merge them, is
-    refused.
+    It downloads nothing else. The recipe may come from anybody and use any method of mergekit.
+    If the method is not slack_ties, the command lists the changes to make it so. It refuses a
+    recipe that names folders, or that has anything in it except models and how to merge them.
 
     \b
     Examples:
@@ -121,11 +121,11 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
     click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
 
 
-@recipes.command(short_help="Make a recipe for another language.")
+@recipes.command(short_help="Change a recipe for another language.")
 @click.argument("config", metavar="FILE", type=PATH)
 @click.option("--language", metavar="LANG", required=True, help="A language, or its code.")
 @click.option("--ct", metavar="MODEL", required=True, help="The CT model of that language.")
-@click.option("--instead-of", metavar="MODEL", help="The model that it replaces.  [the CT model]")
+@click.option("--instead-of", metavar="MODEL", help="The model to replace.  [the CT model]")
 @click.option("--language-name", metavar="NAME", help="English name, if the catalogue has none.")
 @click.option(
     "-o",
@@ -133,7 +133,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
     type=PATH,
     help="The file to write.  [merge_configs/LANG.yml]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that says something else.")
+@click.option("--overwrite", is_flag=True, help="Replace a file with other content.")
 @with_output
 def adapt(  # noqa: PLR0913 - one per option
     *,
@@ -147,7 +147,7 @@ def adapt(  # noqa: PLR0913 - one per option
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Turn the recipe FILE into one for another language: same base, same SFT, same values.
+    """Change the recipe FILE for another language: same base, SFT model and values.
 
     \b
     Examples:
@@ -173,7 +173,7 @@ def adapt(  # noqa: PLR0913 - one per option
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
 
 
-@cli.command(cls=MergeCommand, short_help="Make a published merge again, compare.")
+@cli.command(cls=MergeCommand, short_help="Repeat a published merge and compare.")
 @click.argument("what", metavar="REPO_ID|DIR")
 @click.option(
     "--out",
@@ -194,10 +194,10 @@ def verify(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Verify a published merge: make it again from its recipe and compare every tensor.
+    """Verify a published merge: run its recipe again and compare every tensor.
 
-    Files of the same checksum are not downloaded. Exit code 0 if all tensors have the same
-    bytes, 1 if not.
+    Files with the same checksum are not downloaded. The exit code is 0 if all tensors have the
+    same bytes, 1 if not.
 
     \b
     Examples:
@@ -206,7 +206,7 @@ def verify(
       slack-ties verify SOMEBODY/Llama-2-7b-Tibetan --against tibetan
     """
     if out and against:
-        msg = "--out keeps what is made, and with --against nothing is: choose one"
+        msg = "--out and --against cannot be used together: --against makes no new model"
         raise click.UsageError(msg)
     from slack_ties.sharing.verify import verify_model  # noqa: PLC0415 - heavy
 

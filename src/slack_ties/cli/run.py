@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-@cli.command(cls=MergeCommand, short_help="All of it in one command.")
+@cli.command(cls=MergeCommand, short_help="Run all stages in one command.")
 @click.argument("what", metavar="LANG|CONFIG|REPO_ID")
 @click.option("--out", required=True, type=PATH, help="New folder for the result.")
-@click.option("--publish", metavar="REPO_ID", help="Publish to this Hub id in the end.")
+@click.option("--publish", metavar="REPO_ID", help="Publish the result to this Hub id.")
 @click.option(
     "--stream",
     is_flag=True,
-    help="Keep no weights here: send each file when it is merged, then delete it.",
+    help="Keep no weights on this disk: upload each file when it is merged, then delete it.",
 )
 @public_option
 @update_option
@@ -68,10 +68,10 @@ def run(  # noqa: PLR0913 - one per option
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """From a language to a model in one command: config, plan, merge, card, and publish.
+    """Make a model for a language in one command: config, plan, merge, card, and publish.
 
     LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
-    config; REPO_ID (OWNER/NAME) is a published model, whose recipe is run again.
+    config; REPO_ID (OWNER/NAME) is a published model: its recipe is run again.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
     if (public or update or collection or stream) and not publish:
-        msg = "--stream, --public, --update and --collection go with --publish"
+        msg = "--stream, --public, --update and --collection need --publish"
         raise click.UsageError(msg)
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
@@ -115,9 +115,9 @@ def run(  # noqa: PLR0913 - one per option
     if result.published:
         click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
     if result.published and stream:
-        words = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
-        get = shlex.join([*words, "--local-dir", str(out)])
-        click.echo(f"Weights:   on the Hub alone; to have them here: {get}")
+        download = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
+        download_here = shlex.join([*download, "--local-dir", str(out)])
+        click.echo(f"Weights:   only on the Hub; to download them: {download_here}")
     click.echo(f"Repeat it: {shlex.join(again)}")
     if not publish and not settings.quiet:
         from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already

@@ -1,1 +1,1 @@
-"""Make merge configs from the catalogue and from what a user chose."""
+"""Make merge configs from the catalogue and the choices of a user."""

@@ -1,4 +1,4 @@
-"""What a user chose for a config, and the values that we recommend."""
+"""The choices of a user for a config, and the values that we recommend."""
 
 from __future__ import annotations
 
@@ -12,66 +12,66 @@ from slack_ties.errors import RecipeError, nearest
 __all__ = [
     "RECOMMENDED",
     "Choices",
-    "check_keys",
+    "check_roles",
     "chosen_settings",
     "list_models",
     "value_for",
     "with_home",
 ]
 
-# What the project's experiments favour (docs/method.md): the division by the weights, and
-# slack for more than the SFT model, cost more than they bring.
+# The values that did best in the project's experiments (docs/method.md). Division by the
+# weights, and slack for models other than the SFT model, made results worse.
 RECOMMENDED = {"weight": 1.0, "density": 0.5, "slack": 0.2, "normalize": False, "lambda": 1.0}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chose for a config; None leaves it to the catalogue or to RECOMMENDED.
+    """The choices of a user for a config. None means: use the catalogue, or RECOMMENDED.
 
-    A parameter is one number, or numbers by role (`ct`, `sft`) or by language as it was
-    typed, whose CT model is meant: {"bo": 1.0, "ug": 0.5, "sft": 1.0}.
+    A parameter is one number, or a number for each role (`ct`, `sft`) or language. A language
+    is written as the user typed it, and means its CT model: {"bo": 1.0, "ug": 0.5, "sft": 1.0}.
     """
 
     base: str | None = None  # Hub id (id@revision) or local folder
     ct: str | Sequence[str] | None = None  # one for each language
     sft: str | Sequence[str] | None = None  # one or more
-    weight: float | Mapping[str, float] | None = None  # one number: of all models
-    density: float | Mapping[str, float] | None = None  # likewise
-    slack: float | Mapping[str, float] | None = None  # one number: of the SFT models alone
+    weight: float | Mapping[str, float] | None = None  # one number: for all models
+    density: float | Mapping[str, float] | None = None  # one number: for all models
+    slack: float | Mapping[str, float] | None = None  # one number: for the SFT models only
     normalize: bool | None = None
     lambda_: float | None = None
-    dtype: str | None = None  # of the merged model, by mergekit's names
+    dtype: str | None = None  # of the merged model, as mergekit names it
     language_name: str | None = None  # in English, for a language outside the catalogue
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; see `look_at_choices`
 
     def made(self) -> list[str]:
-        """Return the names of what was chosen."""
+        """Return the names of the options that the user gave."""
         return [f.name.rstrip("_") for f in fields(self) if getattr(self, f.name) is not None]
 
 
 def list_models(value: str | Sequence[str] | None) -> list[str]:
-    """Return one model, several, or none as a list."""
+    """Return one model, several, or None as a list."""
     if value is None:
         return []
     return [with_home(one) for one in ([value] if isinstance(value, str) else value)]
 
 
 def with_home(model: str) -> str:
-    """Return a model with the home folder written out: mergekit does not know ~."""
+    """Return a model with ~ expanded: mergekit does not do it."""
     try:
         return str(Path(model).expanduser()) if model.startswith("~") else model
-    except RuntimeError:  # no such user: said when the model is looked for
+    except RuntimeError:  # no such user: the search for the model reports it
         return model
 
 
 def chosen_settings(choices: Choices) -> dict[str, Any]:
-    """Return those settings of the merge that the user chose."""
+    """Return the settings of the merge that the user chose."""
     named = {"normalize": choices.normalize, "lambda": choices.lambda_}
     return {name: value for name, value in named.items() if value is not None}
 
 
 def value_for(choices: Choices, name: str, role: str, language: str) -> float:
-    """Return a parameter of one model: as chosen for its language or role, or recommended."""
+    """Return the value of one model: chosen for its language or role, or recommended."""
     chosen = getattr(choices, name)
     recommended = 0.0 if name == "slack" and role == "ct" else RECOMMENDED[name]
     if isinstance(chosen, Mapping):
@@ -81,7 +81,7 @@ def value_for(choices: Choices, name: str, role: str, language: str) -> float:
     return chosen  # type: ignore[no-any-return]
 
 
-def check_keys(choices: Choices, known: set[str]) -> None:
+def check_roles(choices: Choices, known: set[str]) -> None:
     """Refuse a value for a role or language that the config does not have."""
     for name in ("weight", "density", "slack"):
         chosen = getattr(choices, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from slack_ties.config.choices import RECOMMENDED, Choices, check_keys, chosen_settings, value_for
+from slack_ties.config.choices import RECOMMENDED, Choices, check_roles, chosen_settings, value_for
 from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.recipe.read import parse_recipe
@@ -40,23 +40,23 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
     """Return a merge config without writing it; `where` is its file name.
 
     Args:
-        languages: A language, or several whose CT models are merged together.
-        choices: Models and parameters other than the catalogue's and the recommended ones.
+        languages: A language, or several languages for one merge of all their CT models.
+        choices: Models and parameters that replace the catalogue's and the recommended ones.
 
     Raises:
         CatalogueError: A language is not in the catalogue.
-        RecipeError: A parameter is out of range, or the languages have no base in common.
+        RecipeError: A parameter is out of range, or the languages do not share a base.
 
     """
     choices = choices or Choices()
     languages = [languages] if isinstance(languages, str) else list(languages)
     triples = choose_triples(languages, choices)
     base = triples[0].base
-    # Where a language has several models in one merge they count as one role.
+    # If a language has several models in one merge, they count as one role.
     inputs = {t.ct.id: ("ct", name, t.ct) for name, t in zip(languages, triples, strict=True)} | {
         source.id: ("sft", "", source) for source in sft_models(triples, choices)
     }
-    check_keys(choices, {"ct", "sft", *languages})
+    check_roles(choices, {"ct", "sft", *languages})
     values = {**RECOMMENDED, **chosen_settings(choices)}
     models = []
     for model, (role, language, _) in inputs.items():
@@ -80,7 +80,7 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
     data = {key: value for key, value in data.items() if value is not None}
     file = f"{'-'.join(triple.key for triple in triples)}.yml"
     names = " and ".join(_title(triple.language) for triple in triples)
-    # What is said of the catalogue's models says nothing of others.
+    # `unverified` is about the catalogue's models, not about the user's.
     own = bool(choices.base or choices.ct or choices.sft)
     unverified = (
         "" if own else "; ".join(dict.fromkeys(t.unverified for t in triples if t.unverified))
@@ -90,7 +90,7 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
 
 
 def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str = "") -> Recipe:
-    """Return data as a config of ours, with what it is and how it is run at its head."""
+    """Return data as a config of ours; comments at its top say what it is and how to run it."""
     note = f"# Not verified on the Hub yet: {unverified}.\n#\n" if unverified else ""
     text = HEADER.format(title=" ".join(title.split()), file=file, key=FACTS_KEY, note=note)
     return parse_recipe(text + _yaml(dict(data)), where=file)
@@ -99,12 +99,12 @@ def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str 
 def look_at_choices(
     choices: Choices, languages: Sequence[str] = (), api: HfApi | None = None
 ) -> Choices:
-    """Add what the chosen models themselves say: the base's type, and the tokenizer section.
+    """Add what the chosen models need: the base's type, and the tokenizer section.
 
-    Reads small files, on this disk or on the Hub; nothing if no model was chosen.
+    Reads small files, on this disk or on the Hub; reads nothing if no model was chosen.
 
     Raises:
-        SlackTiesError: A model is not there or cannot be had.
+        SlackTiesError: A model is missing or cannot be downloaded.
 
     """
     if not (choices.base or choices.ct or choices.sft):
@@ -119,8 +119,8 @@ def look_at_choices(
     roles |= {t.ct.id: "ct" for t in triples}
     roles |= {source.id: "sft" for source in sft_models(triples, choices)}
     folders = {name: look_at_model(*split_reference(name)[0], api=api).folder for name in roles}
-    words = {name: read_vocabulary(folder, name) for name, folder in folders.items()}
-    section = choose_section(words, roles)
+    vocabularies = {name: read_vocabulary(folder, name) for name, folder in folders.items()}
+    section = choose_section(vocabularies, roles)
     dtype = stored_dtype(folders[triples[0].base.id]) if choices.base else None
     return replace(
         choices,
@@ -135,10 +135,10 @@ def _title(language: Language) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: the same values may stand in two places."""
+    """A YAML writer without anchors, also if two keys have the same value."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
-        """Say that every value is written out."""
+        """Write every value in full."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""Which base, CT and SFT models a config has: those of the catalogue, or the user's own."""
+"""Choose the base, CT and SFT models of a config: from the catalogue, or the user's own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_triples", "facts_of", "sft_models", "tokenizer_section"]
 
-SFT_LANGUAGES = ("en",)  # by definition of the role: instruction-tuned in English
+SFT_LANGUAGES = ("en",)  # by definition: the SFT model is instruction-tuned in English
 
 
 def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
-    """Return the catalogue's triples with the chosen models in place of its own."""
+    """Return the triples of the catalogue, with the chosen models instead of its own."""
     cts = list_models(choices.ct)
     if cts and len(cts) != len(languages):
         msg = f"{len(cts)} CT models for {len(languages)} languages, expected one for each"
@@ -37,9 +37,7 @@ def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
             raise RecipeError(msg, hint="slack-ties languages  (lists the bases)")
     for i, triple in enumerate(triples):
         if triple.ct.id in [other.ct.id for other in triples[:i]]:
-            msg = (
-                f"{triple.ct.id} is the CT model of two of the languages: one config does for both"
-            )
+            msg = f"{triple.ct.id} is the CT model of two of the languages: use one config for both"
             raise RecipeError(msg, hint=f"slack-ties config {triple.key}")
     return triples
 
@@ -50,9 +48,9 @@ def _triple(language: str, choices: Choices) -> Triple:
     except CatalogueError:
         if not (choices.base and choices.ct and choices.sft):
             raise
-        of = replace(unlisted_language(language), name=choices.language_name or "")
+        unlisted = replace(unlisted_language(language), name=choices.language_name or "")
         none = Source("")
-        triple = Triple(of.tag, of, family="", dtype="", base=none, ct=none, sft=none)
+        triple = Triple(unlisted.tag, unlisted, family="", dtype="", base=none, ct=none, sft=none)
     (ct,) = list_models(choices.ct) or [""]
     sft = list_models(choices.sft)
     triple = replace(
@@ -62,7 +60,7 @@ def _triple(language: str, choices: Choices) -> Triple:
         sft=Source(sft[0]) if sft else triple.sft,
         extended=triple.extended and not ct,
     )
-    if choices.base:  # its name and its type are not the catalogue's
+    if choices.base:  # the name and type in the catalogue are those of another base
         triple = replace(triple, family="", dtype=stored_dtype(Path(triple.base.id)))
     return triple
 
@@ -94,7 +92,7 @@ def facts_of(
     ]
     roles: dict[str, Any] = {"base": triples[0].base.id}
     for role in ("ct", "sft"):
-        names = [model for model, (of, _, _) in inputs.items() if of == role]
+        names = [model for model, (its_role, _, _) in inputs.items() if its_role == role]
         roles[role] = names[0] if len(names) == 1 else names
     sft_languages = [code for s in sources for code in s.languages] or list(SFT_LANGUAGES)
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Write config files, and never over a file that a person edited."""
+"""Write config files; never overwrite a file that a person edited."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def write_configs(
     """Write one merge config per language into `folder` and return their paths.
 
     Args:
-        languages: Keys or languages of the catalogue. One outside it is taken by its ISO
-            639 code if `choices` names all three models.
-        folder: Made if it is not there.
-        choices: Models and parameters other than the catalogue's and the recommended ones.
+        languages: Keys or languages of the catalogue. For a language outside it, give its ISO
+            639 code, and all three models in `choices`.
+        folder: It is created if it does not exist.
+        choices: Models and parameters that replace the catalogue's and the recommended ones.
         joint: Write one config that merges the CT models of all languages.
-        overwrite: Replace configs of the same name that say something else.
+        overwrite: Replace configs of the same name with other content.
 
     Raises:
         CatalogueError: A language is not in the catalogue. Nothing is written then.
@@ -51,10 +51,10 @@ def write_configs(
 
 
 def write_recipes(recipes: Mapping[Path, Recipe], *, overwrite: bool = False) -> None:
-    """Write configs to their paths, all or none.
+    """Write all configs to their paths, or none.
 
     Raises:
-        OutputError: A path cannot be written to, or holds something else.
+        OutputError: A path cannot be written, or has other content.
 
     """
     for path, recipe in recipes.items():
@@ -63,12 +63,12 @@ def write_recipes(recipes: Mapping[Path, Recipe], *, overwrite: bool = False) ->
         except OSError:  # a folder of that name
             there = True
         if there and not overwrite:
-            msg = f"{str(path)!r} is there already and says something else"
-            raise OutputError(msg, hint="add --overwrite, or choose another place with -o")
+            msg = f"{str(path)!r} exists and has other content"
+            raise OutputError(msg, hint="add --overwrite, or choose another path with -o")
     for path, recipe in recipes.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, recipe.text)
         except OSError as error:
             msg = f"cannot write configs to {str(path.parent)!r}: {error.strerror or error}"
-            raise OutputError(msg, hint="choose another place with -o") from None
+            raise OutputError(msg, hint="choose another path with -o") from None

@@ -1,1 +1,1 @@
-"""How we talk to the Hub: timeouts, retries, errors in our words."""
+"""Access to the Hub: timeouts, retries, and our errors for its errors."""

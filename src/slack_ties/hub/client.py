@@ -1,4 +1,4 @@
-"""What the Hub client raises, and how it is asked."""
+"""The errors of the Hub client, and our settings for it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = [
     "is_server_fault",
 ]
 
-API_TIMEOUT = 30.0  # seconds; the client has none of its own for API calls
+API_TIMEOUT = 30.0  # seconds; the client has no timeout for API calls
 
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
 
 
 class BusyError(TransportError):  # type: ignore[misc, valid-type]
-    """The Hub is doing something else with a repository; the client would ask without end."""
+    """The Hub is busy with a repository; the client would retry forever."""
 
 
 class AskAgainError(ConnectionError):
@@ -36,5 +36,5 @@ CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
 
 
 def is_server_fault(error: HfHubHTTPError) -> bool:
-    """Say whether the Hub is to blame or busy, so that asking again may help."""
+    """Return whether the Hub failed or is busy: then a retry may help."""
     return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP

@@ -1,4 +1,4 @@
-"""Errors of the Hub client in our words, with what to do next."""
+"""Turn errors of the Hub client into ours, with what to do next."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["first_line", "hub_error", "hub_errors"]
 
-# As hf_xet says it, in errors of Python's own types.
+# How hf_xet reports a status, in errors of Python's own types.
 XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ([\w -]+)\)")
 
 
 @contextmanager
 def hub_errors(what: str, api: HfApi) -> Iterator[None]:
-    """Turn whatever the Hub client raises into one HubError about `what`."""
+    """Turn every error of the Hub client into a HubError about `what`."""
     try:
         yield
     except CLIENT_ERRORS as error:
@@ -42,13 +42,13 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
 
 
 def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C901, PLR0911 - one per kind
-    """Return what the Hub client raised as an error about `what`, with what to do next."""
+    """Return an error of the Hub client as a HubError about `what`, with what to do next."""
     login = "hf auth login  (or set HF_TOKEN)"
     if isinstance(error, GatedRepoError):
-        msg = f"{what}: access is gated, and the present token has none"
+        msg = f"{what}: access is gated, and your token has no access"
         return HubError(msg, hint="ask for access on the model's Hub page, then: hf auth login")
     if isinstance(error, RepositoryNotFoundError):
-        msg = f"{what}: not found on {api.endpoint}, or private and the present token cannot see it"
+        msg = f"{what}: not found on {api.endpoint}, or private and your token may not see it"
         return NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}")
     if isinstance(error, LocalEntryNotFoundError):
         return _unreachable(what, api, error)
@@ -62,8 +62,8 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
         msg = f"{what}: {first_line(error)}"
         return HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
-        msg = f"{what}: HF_HUB_OFFLINE is set, and this needs the Hub"
-        return HubError(msg, hint="unset HF_HUB_OFFLINE, or work on local folders")
+        msg = f"{what}: this needs the Hub, but HF_HUB_OFFLINE is set"
+        return HubError(msg, hint="unset HF_HUB_OFFLINE, or use local folders")
     if status := XET_STATUS.search(str(error)):
         return _refused_with(what, api, int(status[1]), status[2])
     if isinstance(error, BusyError):
@@ -72,13 +72,15 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
     if isinstance(error, (TransportError, ConnectionError)):
         return _unreachable(what, api, error)
     if isinstance(error, json.JSONDecodeError):
-        msg = f"{what}: {api.endpoint} answers with something else than a Hub does"
-        return HubError(msg, hint="is HF_ENDPOINT right, or does a proxy or login page answer?")
+        msg = f"{what}: the answer of {api.endpoint} is not the answer of a Hub"
+        return HubError(msg, hint="check HF_ENDPOINT; or does a proxy or a login page answer?")
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, CLIENT_ERRORS):
-        return hub_error(what, api, error.__cause__)  # of an upload, which names the file before
-    # the cache's disk, or a transfer given up
+        return hub_error(
+            what, api, error.__cause__
+        )  # from an upload; the message names the file first
+    # an error of the cache's disk, or a transfer that failed
     msg = f"{what}: {first_line(error)}"
-    return HubError(msg, hint="run the same command again: what is complete is kept")
+    return HubError(msg, hint="run the same command again: complete files are kept")
 
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
@@ -88,22 +90,22 @@ def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
 
 def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
     if status == 401:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: {api.endpoint} does not accept the present token", hint=LOGIN)
+        return HubError(f"{what}: {api.endpoint} does not accept your token", hint=LOGIN)
     if status == 403:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: the present token is not allowed to do this", hint=LOGIN)
-    hint = "try again later; if it stays, ask those who run that Hub"
+        return HubError(f"{what}: your token is not allowed to do this", hint=LOGIN)
+    hint = "try again later; if the error persists, contact the operator of this Hub"
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
 
 
 def _unreachable(what: str, api: HfApi, error: Exception) -> HubError:
     if "Timeout" in type(error).__name__:
         msg = f"{what}: {api.endpoint} did not answer in time"
-        return HubError(msg, hint="try again later, or wait longer with --timeout SECONDS")
+        return HubError(msg, hint="try again later, or set a longer --timeout SECONDS")
     msg = f"{what}: cannot reach {api.endpoint}: {first_line(error)}"
-    return HubError(msg, hint="check the network (merging local folders needs none)")
+    return HubError(msg, hint="check the network (a merge of local folders needs no network)")
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a message: the client's go on with request ids and links."""
+    """Return the first line of a message; the client adds lines with request ids and links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

@@ -1,7 +1,7 @@
-"""The retry policy: how long to wait for the Hub, and how often to ask again.
+"""The retry policy: how long to wait for the Hub, and how often to retry.
 
 The Hub client has no timeout for an API call or a commit, and retries only uploads and listings.
-Every call that is retried here can be done twice without harm.
+Every call that we retry is safe to repeat.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RETRIED = (TransportError, HfHubHTTPError, AskAgainError)
 
 @dataclass(frozen=True)
 class Retries:
-    """How long to wait for the Hub, and how often to ask again.
+    """How long to wait for the Hub, and how often to retry.
 
     Example:
         >>> retries = Retries(timeout=30)
@@ -38,10 +38,10 @@ class Retries:
     """
 
     timeout: float = 60.0  # seconds without a byte, in either direction
-    commit: float = 600.0  # seconds for the answer to a commit, in which the Hub checks files
+    commit: float = 600.0  # seconds for the answer to a commit: the Hub checks files first
     tries: int = 4
-    first_wait: float = 1.0  # seconds; each wait is twice the one before it
-    longest_wait: float = 300.0  # seconds that a Retry-After is followed for
+    first_wait: float = 1.0  # seconds; each wait is twice as long as the last
+    longest_wait: float = 300.0  # seconds; we give up if Retry-After asks for more
 
     @classmethod
     def of(cls, timeout: float) -> Retries:
@@ -50,18 +50,18 @@ class Retries:
 
     @property
     def longest_pause(self) -> float:
-        """Seconds before the last try, if the Hub does not say how many."""
+        """Seconds before the last retry, if the Hub sends no Retry-After."""
         return float(self.first_wait * 2 ** (self.tries - 1))
 
     def ask(self, call: Callable[[], T], errors: tuple[type[Exception], ...] = RETRIED) -> T:
-        """Call, and call again if the Hub is busy or cannot be reached.
+        """Call, and retry if the Hub is busy or cannot be reached.
 
         Args:
             call: What to do. It may be done twice without harm.
             errors: Which errors to retry; others end the call at once.
 
         Raises:
-            Exception: What the last call raised, or the first that waiting cannot mend.
+            Exception: The error of the last call, or the first error that a retry cannot fix.
 
         """
         wait = self.first_wait
@@ -73,13 +73,13 @@ class Retries:
                 if pause is None:
                     raise
                 when = f" in {pause:.0f} s" if pause else ""
-                LOG.warning("  %s; trying again%s (%d left)", _reason(error), when, left)
+                LOG.warning("  %s; retrying%s (%d retries left)", _reason(error), when, left)
                 time.sleep(pause)
                 wait *= 2
         return call()
 
     def pause(self, error: Exception, wait: float) -> float | None:
-        """Return the seconds to wait before the next try, or None if that would be no use."""
+        """Return the seconds to wait before a retry, or None if a retry cannot help."""
         if isinstance(error, OfflineModeIsEnabled):
             return None
         if isinstance(error, AskAgainError):
@@ -95,7 +95,7 @@ class Retries:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words what went wrong on the way to the Hub."""
+    """Return in a few words why a call failed."""
     if isinstance(error, AskAgainError):
         return str(error)
     if isinstance(error, BusyError):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.hub.client import BusyError
-from slack_ties.hub.xet import told
+from slack_ties.hub.xet import xet_settings
 from slack_ties.private.huggingface_hub import wrap_client
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["timeouts"]
 
 @contextmanager
 def timeouts(retries: Retries) -> Iterator[None]:
-    """Give the Hub client the timeouts of a retry policy, as long as the block runs."""
+    """Give the Hub client the timeouts of a retry policy while the block runs."""
 
     def time_out(request: Any) -> None:
         _time_out(request, retries)
@@ -33,23 +33,23 @@ def timeouts(retries: Retries) -> Iterator[None]:
         }
         return client
 
-    with wrap_client(with_timeouts), told(retries):
+    with wrap_client(with_timeouts), xet_settings(retries):
         yield
 
 
 def _time_out(request: Any, retries: Retries) -> None:
-    """Time out also what the client asks for without; wait longer for work on whole files."""
+    """Add a timeout to requests without one; wait longer for a commit or a complete upload."""
     path = request.url.path
     times = request.extensions.setdefault("timeout", {})
     for part in ("connect", "read", "write", "pool"):
-        if times.get(part) is None:  # as for listings
+        if times.get(part) is None:  # for example in listings
             times[part] = retries.timeout
     if request.method == "POST" and ("/commit/" in path or "complete" in path):
         times["read"] = max(retries.commit, retries.timeout)
 
 
 def _end_conflicts(response: Any) -> None:
-    """End what the client would repeat without a pause or an end: making a repository."""
+    """Raise if the Hub is busy when we create a repository: the client would retry forever."""
     if response.status_code == 409 and response.request.url.path.endswith("/repos/create"):  # noqa: PLR2004
         response.read()
         if "conflicting operation" in response.text:

@@ -1,9 +1,8 @@
-"""What hf_xet is told of how long the Hub may be silent, and a watch over what it does.
+"""Timeouts for hf_xet, which uploads large files.
 
-Large files go to the Hub by hf_xet, a library with an HTTP client of its own. Left alone it asks
-again for minutes where nobody answers, and waits without end for the last answer of an upload.
-Its own time-out is of no use here: it is for a whole block of 64 MB, which a slow line needs
-longer for. So progress is watched.
+hf_xet is a library with its own HTTP client. By default it retries for minutes if nobody answers,
+and waits forever for the last answer of an upload. Its own timeout does not help: it limits the
+time for a block of 64 MB, and a slow connection needs longer. So we watch its progress instead.
 """
 
 from __future__ import annotations
@@ -27,35 +26,35 @@ if TYPE_CHECKING:
 
     from slack_ties.hub.retries import Retries
 
-__all__ = ["SilenceTimeoutError", "told", "watched"]
+__all__ = ["SilenceTimeoutError", "watched", "xet_settings"]
 
 T = TypeVar("T")
 
-STEP = 0.2  # seconds between two looks
+CHECK_INTERVAL = 0.2  # seconds between two checks of the progress
 
-ABORT = 3.0  # seconds to end after an abort
+ABORT_TIME = 3.0  # seconds that an upload has to end after an abort
 
-BLOCK, LONGEST_BLOCK = 64_000_000, 3600.0  # bytes that hf_xet sends at once; seconds for them
+XET_BLOCK, XET_BLOCK_TIME = 64_000_000, 3600.0  # bytes that hf_xet sends at once; seconds for them
 
-PATIENT = f"{LONGEST_BLOCK:.0f}s"  # its own limit for one, where progress is watched
+LONG_TIMEOUT = f"{XET_BLOCK_TIME:.0f}s"  # hf_xet's own timeout for a block, if we watch progress
 
-ALMOST = 0.99
+ALMOST_ALL = 0.99
 
 
 class SilenceTimeoutError(AskAgainError):
-    """There was no progress for too long."""
+    """An upload made no progress for too long."""
 
 
 @contextmanager
-def told(retries: Retries) -> Iterator[None]:
-    """Set what hf_xet reads from the environment when its session begins; a user's own stays."""
-    words = {
+def xet_settings(retries: Retries) -> Iterator[None]:
+    """Set the environment variables that hf_xet reads at its start; keep those of the user."""
+    values = {
         "CONNECT_TIMEOUT": f"{retries.timeout:g}s",
-        "READ_TIMEOUT": PATIENT if can_watch_uploads() else f"{retries.commit:g}s",
+        "READ_TIMEOUT": LONG_TIMEOUT if can_watch_uploads() else f"{retries.commit:g}s",
         "RETRY_MAX_ATTEMPTS": str(retries.tries),
         "RETRY_BASE_DELAY": f"{retries.first_wait * 1000:.0f}ms",
     }
-    new = {f"{HF_XET}{name}": value for name, value in words.items()}
+    new = {f"{HF_XET}{name}": value for name, value in values.items()}
     new = {name: value for name, value in new.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -66,7 +65,7 @@ def told(retries: Retries) -> Iterator[None]:
 
 
 class _Watch:
-    """When the last progress was."""
+    """The time of the last progress."""
 
     def __init__(self) -> None:
         self.began = False
@@ -80,7 +79,7 @@ class _Watch:
         self.at = self.start = time.monotonic()
 
     def look(self, report: Any) -> None:
-        """Note a report of hf_xet's. One without the fields that we know ends the watch."""
+        """Note a report of hf_xet. If it lacks the fields that we know, stop watching."""
         names = ("bytes", "bytes_completed", "transfer_bytes", "transfer_bytes_completed")
         if not all(hasattr(report, f"total_{name}") for name in names):
             self.began = False
@@ -88,34 +87,34 @@ class _Watch:
         seen = tuple(int(getattr(report, f"total_{name}") or 0) for name in names)
         if seen != self.seen:
             self.seen, self.at = seen, time.monotonic()
-        # The last bytes are counted with the answer.
-        self.all_sent = seen[1] >= ALMOST * seen[0] and seen[3] >= ALMOST * seen[2]
+        # hf_xet counts the last bytes when it has the answer.
+        self.all_sent = seen[1] >= ALMOST_ALL * seen[0] and seen[3] >= ALMOST_ALL * seen[2]
 
     def limit(self, retries: Retries) -> float:
-        """Seconds that may be silent.
+        """Return the seconds that may pass without progress.
 
-        hf_xet does not count what it sends a second time, after an error: so that a whole block
-        may go again, at the speed so far.
+        hf_xet does not count bytes that it sends again after an error. So the limit includes the
+        time to send a whole block again, at the speed so far.
         """
         if self.all_sent:
             return max(retries.commit, retries.timeout) + retries.longest_pause
-        speed = self.seen[3] / max(self.at - self.start, STEP)
-        again = min(BLOCK, self.seen[2]) / speed if speed else 0.0
-        return retries.timeout + retries.longest_pause + min(again, LONGEST_BLOCK)
+        speed = self.seen[3] / max(self.at - self.start, CHECK_INTERVAL)
+        again = min(XET_BLOCK, self.seen[2]) / speed if speed else 0.0
+        return retries.timeout + retries.longest_pause + min(again, XET_BLOCK_TIME)
 
     @property
     def silence(self) -> float:
-        """Seconds since then; none before hf_xet is at work."""
+        """Seconds since the last progress; 0 before hf_xet begins."""
         return time.monotonic() - self.at if self.began else 0
 
 
 def watched(call: Callable[[], T], retries: Retries) -> T:
-    """Return what `call` returns, which uploads files; end it if nothing moves any more.
+    """Run `call`, which uploads files, and return its result; abort it if it makes no progress.
 
     Raises:
         SilenceTimeoutError: hf_xet reported no progress for longer than `_Watch.limit`: about
-            `retries.timeout` while it sends, `retries.commit` when all is sent.
-        Exception: What `call` raises.
+            `retries.timeout` while it sends, about `retries.commit` when everything is sent.
+        Exception: An error of `call`.
 
     """
     if not can_watch_uploads():
@@ -133,11 +132,11 @@ def watched(call: Callable[[], T], retries: Retries) -> T:
     with report_uploads_to(watch.begin, watch.look):
         threading.Thread(target=work, name="slack-ties uploads", daemon=True).start()
         try:
-            while not done.wait(STEP):
+            while not done.wait(CHECK_INTERVAL):
                 silence = watch.silence
                 if silence > watch.limit(retries):
                     abort_uploads()
-                    done.wait(ABORT)
+                    done.wait(ABORT_TIME)
                     msg = f"no progress for {silence:.0f} s"
                     raise SilenceTimeoutError(msg)
         except (KeyboardInterrupt, SystemExit):

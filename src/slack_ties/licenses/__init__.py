@@ -1,1 +1,1 @@
-"""Licences of models, and what they ask of a merged model."""
+"""Licences of models, and what they require of a merged model."""

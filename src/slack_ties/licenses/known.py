@@ -1,4 +1,4 @@
-"""The licences that we know (licenses.toml), and what each of them asks for."""
+"""The licences that we know (licenses.toml), and what each of them requires."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = [
     "parts_of",
 ]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub takes it
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub accepts it
 
 LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1,300})", re.ASCII)
 
-JOINED = "-and-"  # between the names of licences that hold at once
+JOINED = "-and-"  # between the names of licences that apply together
 
-UNNAMED = ("other", "unknown")  # ids that say nothing of the terms
+UNNAMED = ("other", "unknown")  # ids that do not say what the terms are
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class License:
 
     @property
     def binding(self) -> bool:
-        """Whether a model made from one under it cannot be under any terms."""
+        """Whether it limits the terms of models made from one under it."""
         return self.derivatives != "free"
 
 
 @dataclass(frozen=True)
 class Stated:
-    """A licence as somebody stated it: for `other`, with the name and link that the Hub wants."""
+    """A licence that somebody stated; `other` has the name and link that the Hub requires."""
 
     id: str
     name: str = ""
@@ -73,11 +73,11 @@ class Stated:
 
     @property
     def key(self) -> str:
-        """What it is called here: its id, or its name where the Hub has no id for it."""
+        """Its id, or its name if the Hub has no id for it."""
         return self.name if self.id == "other" and self.name else self.id
 
     def flags(self) -> list[str]:
-        """Return it as it is typed after a command."""
+        """Return the options that state it on the command line."""
         named = [("--license-name", self.name), ("--license-link", self.link)]
         known = self.id == "other" and find_license(self.name)
         if known:
@@ -85,55 +85,59 @@ class Stated:
         return ["--license", self.id, *(word for pair in named if pair[1] for word in pair)]
 
     def check(self) -> Stated:
-        """Return it as the Hub takes it.
+        """Return it as the Hub accepts it.
 
         Raises:
-            RecipeError: It is no licence that the Hub takes.
+            RecipeError: The Hub does not accept it.
 
         """
         found = find_license(self.id)
-        if not found and parts_of(self.id):  # several at once, as resolve_license names them
+        if not found and parts_of(
+            self.id
+        ):  # several licences together, as resolve_license names them
             return Stated("other", self.id, self.link or "LICENSE")
         if found and self.id not in hub_licenses():
             return Stated("other", self.id, self.link or found.link)
         if self.id not in hub_licenses():
             known = [*hub_licenses(), *_table()]
-            msg = f"{self.id!r} is no licence id of the Hub.{nearest(self.id, known)}"
-            hint = "a licence of another name: --license other --license-name NAME "
+            msg = f"{self.id!r} is not a licence id of the Hub.{nearest(self.id, known)}"
+            hint = "for a licence with another name: --license other --license-name NAME "
             raise RecipeError(msg, hint=f"{hint}--license-link URL")
         if self.id == "unknown":
-            msg = "the licence 'unknown' is none"
-            raise RecipeError(msg, hint="state the one that holds")
+            msg = "'unknown' is not a licence"
+            raise RecipeError(msg, hint="state the licence that applies")
         if self.id != "other":
             if self.name or self.link:
                 msg = f"the licence {self.id!r} has its name and text on the Hub"
-                raise RecipeError(msg, hint="--license-name and --license-link go with other")
+                raise RecipeError(
+                    msg, hint="--license-name and --license-link need --license other"
+                )
             return self
         if not NAME.fullmatch(self.name) or not LINK.fullmatch(self.link):
             msg = f"the licence 'other' needs a name and a link, got {self.name!r}, {self.link!r}"
             hint = "--license other --license-name my-license-1.0 --license-link URL "
-            raise RecipeError(msg, hint=f"{hint}(or LICENSE, a file of the folder)")
+            raise RecipeError(msg, hint=f"{hint}(or LICENSE, a file in the folder)")
         return self
 
 
 def find_license(name: str) -> License | None:
-    """Return what is known of a licence, by its id on the Hub or its license_name."""
+    """Return a known licence by its id on the Hub or its license_name; None if not known."""
     return _table().get(name)
 
 
 def parts_of(name: str) -> list[License]:
-    """Return the licences of which a name is made, as llama2-and-cc-by-nc-4.0 is of two."""
+    """Return the licences in a name such as llama2-and-cc-by-nc-4.0; [] if one is not known."""
     parts = [find_license(one) for one in name.split(JOINED)]
     return [one for one in parts if one] if all(parts) else []
 
 
 def list_licenses() -> tuple[License, ...]:
-    """Return all licences whose terms are known here, in the order of `licenses.toml`."""
+    """Return all licences whose terms we know, in the order of `licenses.toml`."""
     return tuple(_table().values())
 
 
 def hub_licenses() -> tuple[str, ...]:
-    """Return the licence ids that the Hub takes."""
+    """Return the licence ids that the Hub accepts."""
     return tuple(_data()["hub"])
 
 

@@ -1,4 +1,4 @@
-"""Names of repositories: some licences ask for a name that begins with theirs."""
+"""Names of repositories. Some licences require a name that begins with a given word."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def check_repo_name(repo_id: str, resolution: Resolution) -> None:
     """Refuse a repository name that a parent's licence does not allow.
 
     Raises:
-        HubError: Names the rule, and a name that would do.
+        HubError: A licence does not allow the name; the message suggests an allowed one.
 
     """
     owner, _, name = repo_id.rpartition("/")
     for one in resolution.duties:
         if one.prefix and not _begins(name, one.prefix):
-            msg = f"{repo_id!r}: the name of a model made from one under the {one.name} has to "
-            msg += f"begin with {one.prefix!r} ({one.source})"
+            msg = f"{repo_id!r}: the {one.name} requires that the name of a model made from one "
+            msg += f"under it begins with {one.prefix!r} ({one.source})"
             better = "/".join(filter(None, [owner, suggest_name(name, resolution.prefix)]))
             raise HubError(msg, hint=f"publish it as {better}")
 

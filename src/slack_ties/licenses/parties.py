@@ -1,4 +1,4 @@
-"""Whose licences count for a merged model: the models', and their parents'."""
+"""The models whose licences apply to a merged model: its parents, and their parents."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Party", "catalogue_by_id", "list_parties"]
 
 @dataclass(frozen=True)
 class Party:
-    """Somebody whose work is in the merged model: a model or an adapter."""
+    """A model or an adapter that is part of the merged model."""
 
     name: str
-    license: str  # as its card, the config or the catalogue says; empty if none does
-    origins: tuple[str, ...]  # what it was made from, as far as it is said
+    license: str  # from its card, the config or the catalogue; empty if none states it
+    origins: tuple[str, ...]  # the models that it was made from, if they are stated
     commit: str = ""  # on the Hub; empty for a folder
-    texts: tuple[str, ...] = ()  # its files that hold licences and notices
+    texts: tuple[str, ...] = ()  # its files with licences and notices
 
 
 def list_parties(parents: Iterable[Parent]) -> Iterator[Party]:
-    """Yield the models of a merge and their adapters, each with the licence that it is under."""
+    """Yield each model and adapter of a merge, with its licence."""
     parents = list(parents)
     bases = tuple(parent.names[0] for parent in parents if parent.role == "base")
     for parent in parents:
@@ -45,7 +45,7 @@ def list_parties(parents: Iterable[Parent]) -> Iterator[Party]:
 
 @cache
 def catalogue_by_id() -> dict[str, str]:
-    """Return the licences of public models that the catalogue knows, by id."""
+    """Return the licences in the catalogue, by the id of the model."""
     return {
         source.id: source.license
         for triple in list_languages()

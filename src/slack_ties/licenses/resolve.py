@@ -1,7 +1,7 @@
-"""Which licence a merged model has, and what its parents' licences ask of whoever publishes it.
+"""Find the licence of a merged model, and the duties of the person who publishes it.
 
-`slack-ties plan`, `card` and `publish` call this. The rules are the licences' own, as
-`licenses.toml` reads them; where they leave a choice, the strictest of them is taken.
+`slack-ties plan`, `card` and `publish` call this. The rules come from the licences themselves
+(`licenses.toml`). If they leave a choice, we take the strictest licence.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ __all__ = ["Resolution", "resolve_license"]
 class Resolution:
     """The licence of a merged model, and why."""
 
-    license: Stated | None  # None: it has to be stated by whoever made the model
+    license: Stated | None  # None: the person who made the model must state it
     steps: tuple[str, ...]  # the reason for each step, in sentences
-    problems: tuple[str, ...]  # what keeps it from being known
-    warnings: tuple[str, ...]  # parents that call themselves otherwise than they are
-    duties: tuple[License, ...]  # the licences whose conditions are to be met
-    chosen: bool = False  # whether it was stated, against what follows from the parents
-    suggestion: str = ""  # what would do if only those parents counted whose licence is known
+    problems: tuple[str, ...]  # why the licence is not known
+    warnings: tuple[str, ...]  # parents whose stated licence contradicts their own parents
+    duties: tuple[License, ...]  # the licences whose conditions apply
+    chosen: bool = False  # whether it was stated and differs from what follows from the parents
+    suggestion: str = ""  # the licence if only parents with a known licence counted
 
     @property
     def reason(self) -> str:
-        """All of the reasons in one text."""
+        """All reasons in one text."""
         return " ".join(self.steps + (() if self.license else self.problems))
 
     @property
     def metadata(self) -> dict[str, str]:
-        """license, license_name and license_link, as the Hub takes them."""
+        """license, license_name and license_link, as the Hub accepts them."""
         if not self.license:
             return {}
         named = {"license_name": self.license.name, "license_link": self.license.link}
@@ -55,12 +55,12 @@ class Resolution:
 
     @property
     def display(self) -> tuple[str, ...]:
-        """The words that have to be displayed."""
+        """The words that must be displayed."""
         return tuple(dict.fromkeys(one.display for one in self.duties if one.display))
 
     @property
     def prefix(self) -> str:
-        """The words that the model's name has to begin with; the longest, if there are several."""
+        """The words that the model's name must begin with; the longest, if there are several."""
         return max((one.prefix for one in self.duties), key=len, default="")
 
 
@@ -68,15 +68,15 @@ def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> 
     """Return the licence of a model merged from `parents`.
 
     Args:
-        parents: With the licences that their cards state, or the config.
-        stated: What whoever made the model states. It is followed, whatever the parents say;
-            their conditions stay among the duties.
+        parents: The merged models, with the licences that their cards or the config state.
+        stated: The licence that the maker of the merged model states. It replaces the licence
+            that follows from the parents; the parents' conditions still apply.
 
     """
     parties = list(list_parties(parents))
     warnings: list[str] = []
     problems: list[str] = []
-    found: dict[str, list[str]] = {}  # licence -> whose
+    found: dict[str, list[str]] = {}  # licence -> models under it
     for party in parties:
         _take(party, parties, found, problems, warnings)
     terms = [one for name in found if (one := find_license(name))]
@@ -113,11 +113,11 @@ def _take(
     problems: list[str],
     warnings: list[str],
 ) -> None:
-    """Enter the licences that hold for one party, or what keeps them from being known."""
+    """Add the licences that apply to one party to `found`, or the reason to `problems`."""
     own = find_license(party.license)
-    # Whatever it says of itself, the terms of what it was made from may stay with it.
+    # The terms of its own parents may apply, whatever licence it states.
     known = {name.lower(): license_ for name, license_ in catalogue_by_id().items()}
-    known |= {one.name.lower(): one.license for one in parties}  # the Hub's ids ignore case
+    known |= {one.name.lower(): one.license for one in parties}  # ids on the Hub ignore case
     above = {
         one.id: (name, one)
         for name in reversed(party.origins)
@@ -151,7 +151,7 @@ def _take(
 def _combined(
     terms: list[License], found: Mapping[str, list[str]], *, stated: bool
 ) -> tuple[str, str]:
-    """Return the one licence that meets all terms and why; or nothing and why there is none."""
+    """Return the licence that meets all terms, and the reason; or "" and why there is none."""
     none = [one for one in terms if one.derivatives == "none"]
     if none:
         whose = _and(found[none[0].id])
@@ -169,7 +169,7 @@ def _combined(
 def _bound_by(
     one: License | None, free: list[License], found: Mapping[str, list[str]]
 ) -> tuple[str, str]:
-    """Return a licence beside which the others ask for no more than notices."""
+    """Return the binding licence, or the strictest free one. The others only require notices."""
     others = _and([other.id for other in (free if one else free[1:])])
     allow = f"{others} {'allow' if ' and ' in others else 'allows'} other terms for it."
     if one is None:
@@ -183,13 +183,13 @@ def _bound_by(
 
 
 def _bound_together(binding: list[License]) -> tuple[str, str]:
-    """Return what meets several licences whose terms all stay with the model."""
+    """Return a licence that meets several binding licences together, if there is one."""
     ids = _and([one.id for one in binding])
     commons = [one for one in binding if one.id.startswith("cc-by-nc-")]
     others = [one for one in binding if one not in commons]
     alike = [one for one in commons if one.derivatives == "same"]
     if not others and len(alike) <= 1:
-        # Attribution and no commercial use are parts of each; sharing alike decides.
+        # Each requires attribution and forbids commercial use; share-alike decides.
         one = alike[0] if alike else max(commons, key=lambda one: one.id)
         return one.id, f"{one.id}, which contains the terms of {ids}."
     if [one.derivatives for one in others] == ["bound"] and not alike and len(commons) == 1:
