@@ -11,7 +11,8 @@ import yaml
 
 from slack_ties.card.write import write_card
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.config.choices import RECOMMENDED, Choices
+from slack_ties.config.choices import Choices
+from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.make import make_config
 from slack_ties.config.write import write_configs
 from slack_ties.errors import CatalogueError, OutputError, RecipeError

@@ -23,7 +23,7 @@ from intervals import Part, Scores, correlation
 from markup import MISSING
 from methods import BY_NAME
 from rows import Row, bits, write_table
-from slack_ties.config.choices import RECOMMENDED
+from slack_ties.config.defaults import RECOMMENDED
 from tables import (
     TABLES,
     against_training,

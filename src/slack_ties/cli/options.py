@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from slack_ties.cli.group import command, prepare
-from slack_ties.config.choices import RECOMMENDED, Choices
+from slack_ties.config.choices import Choices
+from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.licenses.known import Stated
 from slack_ties.recipe.check import DTYPES
 from slack_ties.settings import Settings

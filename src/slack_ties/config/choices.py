@@ -1,4 +1,4 @@
-"""The choices of a user for a config, and the values that we recommend."""
+"""What a user chose for a config."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from slack_ties.config.defaults import default_for
 from slack_ties.errors import RecipeError, nearest
 
 __all__ = [
-    "RECOMMENDED",
     "Choices",
     "check_roles",
     "chosen_settings",
@@ -19,14 +19,10 @@ __all__ = [
     "with_home",
 ]
 
-# The values that did best in the project's experiments (docs/method.md). Division by the
-# weights, and slack for models other than the SFT model, made results worse.
-RECOMMENDED = {"weight": 1.0, "density": 0.5, "slack": 0.2, "normalize": False, "lambda": 1.0}
-
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices of a user for a config. None means: use the catalogue, or RECOMMENDED.
+    """The choices of a user for a config. None means: use the catalogue, or the defaults.
 
     A parameter is one number, or a number for each role (`ct`, `sft`) or language. A language
     is written as the user typed it, and means its CT model: {"bo": 1.0, "ug": 0.5, "sft": 1.0}.
@@ -73,7 +69,7 @@ def chosen_settings(choices: Choices) -> dict[str, Any]:
 def value_for(choices: Choices, name: str, role: str, language: str) -> float:
     """Return the value of one model: chosen for its language or role, or recommended."""
     chosen = getattr(choices, name)
-    recommended = 0.0 if name == "slack" and role == "ct" else RECOMMENDED[name]
+    recommended = default_for(name, role)
     if isinstance(chosen, Mapping):
         return float(chosen.get(language or role, chosen.get(role, recommended)))
     if chosen is None or (name == "slack" and role == "ct"):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from slack_ties.config.choices import RECOMMENDED, Choices, check_roles, chosen_settings, value_for
+from slack_ties.config.choices import Choices, check_roles, chosen_settings, value_for
+from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.recipe.read import parse_recipe

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from slack_ties.catalogue.languages import Language, find_triple, unlisted_language
+from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.make import finished
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
@@ -50,7 +51,7 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
         changes.append("density means the largest changes there, not random ones: begin with 0.5")
     elif "density" not in given:
         changes.append("add density to each model's parameters, 0.5 to begin with")
-    changes.append("add slack: 0.2 to the parameters of the SFT model")
+    changes.append(f"add slack: {RECOMMENDED['slack']} to the parameters of the SFT model")
     if recipe.method in ("linear", "slerp", "nuslerp", "multislerp", "karcher"):
         changes.append(f"weights of {recipe.method} are shares of whole models, here of changes")
     return changes
