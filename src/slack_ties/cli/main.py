@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 
-from slack_ties.cli import configure, merging, publishing, recipes, run  # noqa: F401 - adds them
+from slack_ties.cli import configure, demo, merging, publishing, recipes, run  # noqa: F401 - adds them
 from slack_ties.cli.group import cli
 
 __all__ = ["cli", "main"]

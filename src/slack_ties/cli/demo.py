@@ -1,0 +1,35 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, cli, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["demo"]
+
+
+@cli.command(short_help="Watch the main job on small models.")
+@click.option("--keep", metavar="DIR", type=PATH, help="Keep what is made in this new folder.")
+@command
+def demo(*, keep: Path | None) -> None:
+    """Watch the main job on small models: config, plan, merge, publish, report, verify.
+
+    It makes the models, starts a small Hub on this machine, and runs the commands that you
+    would type, one after the other. It takes about a minute and needs no network and no
+    account; your token and your cache are not used. Afterwards all of it is deleted. Exit
+    code 1 if a step fails.
+
+    \b
+    Examples:
+      slack-ties demo
+      slack-ties demo --keep demo
+    """
+    from slack_ties.demo.demo import run_demo  # noqa: PLC0415 - starts a server
+
+    run_demo(keep, show=click.echo)

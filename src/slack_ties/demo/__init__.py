@@ -1,0 +1,1 @@
+"""The main job on small models, from end to end on this machine: `slack-ties demo`."""
