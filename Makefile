@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint format docs configs evidence build clean help
 
 demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
-	$(PYTHON_OF_VENV) demo/demo.py
+	$(BIN)/slack-ties demo
 
 test: $(VENV)/.ready  ## Run the tests
 	$(PYTHON_OF_VENV) -m pytest -n 3 --dist loadfile
@@ -19,7 +19,7 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
-	$(BIN)/interrogate src tests demo benchmarks experiments hatch_build.py
+	$(BIN)/interrogate src tests benchmarks experiments hatch_build.py
 	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md docs/evidence.md
 
 format: $(VENV)/.ready  ## Format the code
@@ -43,7 +43,7 @@ build: $(VENV)/.ready  ## Build the wheel and the source distribution
 	$(PYTHON_OF_VENV) -m hatchling build
 
 clean:  ## Remove what the other commands made
-	rm -rf $(VENV) .demo dist src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10

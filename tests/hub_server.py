@@ -1,15 +1,11 @@
 """A Hugging Face Hub on loopback: real HTTP, the Hub's routes, state on disk.
 
 As small as it can be while the real huggingface_hub client publishes to it and loads from
-it. Large files are taken the classic LFS way, and by Xet (xet_server.py). Run by itself it
-serves a folder:
-
-    python tests/hub_server.py FOLDER --token demo=hf_demo
+it. Large files are taken the classic LFS way, and by Xet (xet_server.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import json
@@ -677,7 +673,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"transfer": "basic", "objects": objects}
 
     def _shard(self) -> dict[str, Any]:
-        from xet_server import files  # noqa: PLC0415 - the demo has no lz4
+        from xet_server import files  # noqa: PLC0415 - needs lz4
 
         for oid, content in files(self.body, self.hub.blob("xorbs")):
             self.hub.store(content, oid)
@@ -824,19 +820,3 @@ def serving(root: Path, tokens: dict[str, Token]) -> Iterator[Server]:
         yield server
         server.stop()
         thread.join()
-
-
-def main() -> None:
-    """Serve a folder until stopped."""
-    parser = argparse.ArgumentParser(description="A small Hugging Face Hub on loopback.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--token", action="append", default=[], metavar="USER=TOKEN")
-    arguments = parser.parse_args()
-    tokens = {token: Token(user) for user, _, token in (t.partition("=") for t in arguments.token)}
-    server = Server(Hub(arguments.folder, tokens))
-    print(server.url, flush=True)  # noqa: T201 - how the caller learns the port
-    server.serve_forever()
-
-
-if __name__ == "__main__":
-    main()

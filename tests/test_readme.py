@@ -18,8 +18,8 @@ from triple import Folders
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text("utf-8")
-# Run elsewhere: by test_stock_mergekit.py, by CI, and by whoever runs these tests.
-NOT_RUN_HERE = ("pip install", "make ")
+# Run elsewhere: by test_stock_mergekit.py, test_demo.py, CI, and whoever runs these tests.
+NOT_RUN_HERE = ("pip install", "slack-ties demo", "make ")
 
 
 def blocks(language: str) -> list[str]:

@@ -63,7 +63,7 @@ def large_ct(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture(params=["triple", "large_ct"])
 def folders(request: pytest.FixtureRequest) -> Folders:
-    """A triple of the demo's kind, and one with a large CT delta."""
+    """The triple of the tests, and one with a large CT delta."""
     return request.getfixturevalue(request.param)
 
 

@@ -1,7 +1,7 @@
 """Small models in real formats: a base, its CT model and its SFT model, made in a second.
 
-The tests merge them and the demo trains them. The architecture, the files and the
-tokenizer are what transformers and PyTorch write; only the size is small.
+The architecture, the files and the tokenizer are what transformers and PyTorch write; only the size
+is small.
 """
 
 from __future__ import annotations

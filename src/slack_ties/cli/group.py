@@ -75,6 +75,7 @@ def cli() -> None:
 
     \b
     Examples:
+      slack-ties demo                          all of it on small models, without a network
       slack-ties languages                     which languages have public models
       slack-ties run bo --out tibetan          config, merge and card in one command
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan

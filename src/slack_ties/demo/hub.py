@@ -35,6 +35,7 @@ class Hub(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, user: str, token: str) -> None:
+        """Listen, but answer only once `serve_forever` runs."""
         super().__init__(("127.0.0.1", 0), _Request)
         self.user, self.token = user, token
         self.repositories: dict[str, Repository] = {}

@@ -23,6 +23,7 @@ class RefusedError(Exception):
     """An answer of the Hub that is no success: a status, and the Hub's own code for the reason."""
 
     def __init__(self, status: int, message: str, code: str = "", **more: str) -> None:
+        """Answer `status`; `more` goes into the body."""
         super().__init__(message)
         self.status, self.message, self.code, self.more = status, message, code, more
 
