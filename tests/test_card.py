@@ -439,7 +439,7 @@ def test_a_license_that_the_hub_does_not_have(merged: Path, tmp_path: Path) -> N
     """Nothing is written."""
     out = Path(shutil.copytree(merged, tmp_path / "out"))
 
-    with pytest.raises(RecipeError, match="'lama2' is no licence id of the Hub"):
+    with pytest.raises(RecipeError, match="'lama2' is not a licence id of the Hub"):
         write_card(out, license="lama2")
 
     assert not (out / "README.md").exists()

@@ -234,7 +234,7 @@ def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--license", "lama2"], "'lama2' is no licence id of the Hub. Did you mean 'llama2'?"),
+        (["--license", "lama2"], "'lama2' is not a licence id of the Hub. Did you mean 'llama2'?"),
         (["--license", "other"], "the licence 'other' needs a name and a link"),
         (["--description", "none.md"], "'none.md', a text for the card: No such file"),
         (["--eval-results", "none.yaml"], "'none.yaml', results of an evaluation: No such file"),

@@ -77,7 +77,7 @@ def test_both_are_checked_before_the_first_is_read(
 ) -> None:
     """A folder without anything, a config of another method."""
     (tmp_path / "empty").mkdir()
-    with pytest.raises(OutputError, match="holds neither"):
+    with pytest.raises(OutputError, match="has neither"):
         compare_merges(configs[0], tmp_path / "empty")
     other = tmp_path / "linear.yml"
     other.write_text("merge_method: linear\nmodels:\n- model: a\n  parameters: {weight: 1}\n")

@@ -385,7 +385,7 @@ def test_a_name_that_a_license_does_not_allow(license_: str, name: str, better: 
     """The rule is named, and a name that would do, which does."""
     found = resolve_license(triple(license_, license_, license_, names=NAMES))
 
-    with pytest.raises(HubError, match="has to begin with 'Llama") as caught:
+    with pytest.raises(HubError, match="a name that begins with 'Llama") as caught:
         check_repo_name(name, found)
 
     assert caught.value.hint == f"publish it as {better}"
@@ -438,8 +438,8 @@ def test_a_stated_license_as_the_hub_takes_it(given: Stated, taken: Stated) -> N
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (Stated("lama2"), "'lama2' is no licence id of the Hub. Did you mean 'llama2'?"),
-        (Stated("Apache 2.0"), "no licence id of the Hub"),
+        (Stated("lama2"), "'lama2' is not a licence id of the Hub. Did you mean 'llama2'?"),
+        (Stated("Apache 2.0"), "not a licence id of the Hub"),
         (Stated("other"), "needs a name and a link"),
         (Stated("other", "my license", "LICENSE"), "needs a name and a link"),
         (Stated("other", "mine", "file:///etc/passwd"), "needs a name and a link"),

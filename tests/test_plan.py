@@ -360,7 +360,10 @@ def mixed(folders: Folders) -> None:
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        (rope, "max_position_embeddings is 4096, and 128 in the base"),
+        (
+            rope,
+            "max_position_embeddings is 4096, but the merged model will have the base's value, 128",
+        ),
         (same, "sft: no difference from the base in"),
         (mixed, "ct: 'model.extra.weight' is not in the base and is left out"),
     ],
@@ -396,8 +399,8 @@ def test_a_vocabulary_that_was_extended(triple: Folders, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("tokenizer: {source: elsewhere/words}", "'elsewhere/words' is none of the merged models"),
-        ("tokenizer_source: elsewhere/words", "tokenizer_source: 'elsewhere/words' is none"),
+        ("tokenizer: {source: elsewhere/words}", "'elsewhere/words' is not a merged model"),
+        ("tokenizer_source: elsewhere/words", "tokenizer_source: 'elsewhere/words' is not"),
         ("tokenizer: {source: base, tokens: {new: {}}}", "adds 'new' to the base's own tokenizer"),
         ("tokenizer: {source: CT, tokens: {new: {source: SFT}}}", "has no token 'new'"),
         ("chat_template: chatlm", "unknown template 'chatlm'. Did you mean 'chatml'?"),
@@ -507,11 +510,11 @@ def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
     assert "similarity" not in plan_as_text(plan).splitlines()[7]  # of the base to itself
     settings = tmp_path / "lora" / "adapter_config.json"
     edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")
-    assert "says it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]
+    assert "states that it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]
     edit(settings, peft_type="LOHA")
     assert "is an adapter of type 'LOHA', expected LORA" in only_error(plan_merge(pair))
     settings.unlink()
-    assert "is no adapter" in only_error(plan_merge(pair))
+    assert "is not an adapter" in only_error(plan_merge(pair))
 
 
 def test_a_disk_that_is_too_small(
@@ -562,7 +565,7 @@ def test_a_card_that_names_the_base_spares_the_weights(
 
     assert plan.errors == ()
     assert [m.parents for m in plan.models] == [(), ("me/base",), ("me/base",)]
-    assert "says it was made from me/base" in plan_as_text(plan)
+    assert "made from me/base, by its card" in plan_as_text(plan)
     assert plan.models[1].license == "mit"
     weights = (big["base"] / "model.safetensors").stat().st_size
     header = int.from_bytes((big["base"] / "model.safetensors").read_bytes()[:8], "little")
@@ -611,7 +614,7 @@ def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
     assert "me/none' (no folder of that name here): not found" in str(plan.errors[1])
     allowed = plan_merge(make_config("bo", HUB), api=api)
     assert allowed.errors == ()
-    assert "gated, and you may read it" in plan_as_text(allowed)
+    assert "gated, and you have access" in plan_as_text(allowed)
 
 
 @pytest.mark.usefixtures("on_hub")
@@ -627,8 +630,8 @@ def test_pinned_to_the_commits_that_were_looked_at(api: HfApi) -> None:
     assert pinned.models[1] == f"me/ct@{old}"
     assert plan.models[1].commits == (old,)
     assert plan.warnings == (
-        f"me/ct is pinned at {old[:7]}, and its main has moved on to {new[:7]}: look there for "
-        "what changed",
+        f"me/ct is pinned at {old[:7]}, but its main branch is now at {new[:7]}: "
+        "check on the Hub what changed",
     )
 
 
@@ -744,7 +747,7 @@ def test_tokens_without_a_row_are_told(copies: Folders) -> None:
     plan = plan_merge(recipe(copies))
 
     assert any(
-        "its eos_token '<|end|>', for which the embedding has no row" in w for w in plan.warnings
+        "its eos_token '<|end|>', but the embedding has no row for it" in w for w in plan.warnings
     )
 
 

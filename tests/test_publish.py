@@ -340,7 +340,7 @@ def test_a_name_that_a_parents_license_forbids(
     """A Llama 3.1 merge goes out as Llama-..., with Notice, LICENSE and "Built with Llama"."""
     out = merged_under(dict.fromkeys(("base", "ct", "sft"), LLAMA), triple, tmp_path)
 
-    with pytest.raises(HubError, match="has to begin with 'Llama'") as caught:
+    with pytest.raises(HubError, match="a name that begins with 'Llama'") as caught:
         publish_model(out, "me/bo-model", api=api)
 
     assert caught.value.hint == "publish it as me/Llama-bo-model"

@@ -117,7 +117,7 @@ def test_accepts_what_mergekit_does(text: str) -> None:
         (changed(models=[{"modle": "ct"}]), "unknown key 'modle'. Did you mean 'model'?"),
         (one_model(density=0.5), r"models\[0\] \(ct\): weight is missing"),
         (one_model(weight=1, slak=0.2), "unknown parameter 'slak'. Did you mean 'slack'?"),
-        (one_model(weight=1, normalize=True), "normalize holds for the whole merge"),
+        (one_model(weight=1, normalize=True), "normalize is for the whole merge"),
         (one_model(weight=1, slack=1.5), r"slack must be a number in \[0, 1\], got 1.5"),
         (one_model(weight=[0, float("nan")]), "weight must be a finite number, got nan"),
         (one_model(weight={"filter": "mlp"}), "value is missing"),

@@ -361,7 +361,7 @@ def test_a_damaged_report_is_an_error(content: str, said: str, tmp_path: Path) -
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     """A folder that was not merged has nothing to report."""
-    with pytest.raises(OutputError, match=r"holds no mergekit_config.yml"):
+    with pytest.raises(OutputError, match=r"has no mergekit_config.yml"):
         make_report(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_permission_to_publish_is_asked_before_the_merge(
     ("license_", "message"),
     [
         ("", "the licence of what bo.yml makes is not settled: .*ct states no licence"),
-        ("llama3.1", "has to begin with 'Llama'"),
+        ("llama3.1", "a name that begins with 'Llama'"),
     ],
 )
 def test_licence_and_name_are_looked_at_before_the_merge(
@@ -139,7 +139,7 @@ def test_licence_and_name_are_looked_at_before_the_merge(
 
 def test_a_licence_that_the_hub_does_not_have(choices: Choices, tmp_path: Path) -> None:
     """Said first, though the card comes last."""
-    with pytest.raises(RecipeError, match="'lama2' is no licence id of the Hub"):
+    with pytest.raises(RecipeError, match="'lama2' is not a licence id of the Hub"):
         run_all("bo", tmp_path / "out", choices=choices, license="lama2")
 
     assert not (tmp_path / "out").exists()

@@ -450,7 +450,7 @@ def test_what_cannot_be_streamed(triple: Folders, tmp_path: Path, api: HfApi) ->
     """Said before anything is merged or made."""
     with pytest.raises(SlackTiesError, match="--no-safe-serialization"):
         stream_it(triple, tmp_path / "out", api, options=options(safe_serialization=False))
-    with pytest.raises(ValueError, match="goes with publish"):
+    with pytest.raises(ValueError, match="needs publish"):
         stream_it(triple, tmp_path / "out", api, publish=None)
     api.create_repo(REPO, private=True)
     target = check_publish(Destination(REPO, pull_request=True), api=api)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
-from slack_ties.explore.study import Result, Study, key_of
+from slack_ties.explore.study import Study, TrialResult, key_of
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
@@ -120,7 +120,7 @@ def test_a_search_that_was_stopped_gives_the_same_table(
     whole = tune_config(config, study=tmp_path / "whole.json", **how)
     add, done = Study.add, []
 
-    def stop(self: Study, result: Result) -> None:
+    def stop(self: Study, result: TrialResult) -> None:
         if len(done) == 3:
             raise KeyboardInterrupt
         add(self, result)
@@ -250,7 +250,7 @@ def test_what_cannot_be_tuned_is_refused(triple: Folders, tmp_path: Path, text: 
     with pytest.raises(RecipeError, match="alone"):
         tune_config(linear)
     config = make_config(triple, tmp_path / "e.yml")
-    with pytest.raises(SlackTiesError, match="goes with --metric perplexity"):
+    with pytest.raises(SlackTiesError, match="needs --metric perplexity"):
         tune_config(config, text=text)
     with pytest.raises(SlackTiesError, match="needs a text"):
         tune_config(config, metric="perplexity")
@@ -291,7 +291,7 @@ def test_a_study_of_something_else_is_refused(config: Path, tmp_path: Path) -> N
     before = study.read_bytes()
     config.write_text(config.read_text() + "# changed\n")
 
-    with pytest.raises(OutputError, match="study of another config"):
+    with pytest.raises(OutputError, match="belongs to another config"):
         tune_config(config, study=study)
     assert study.read_bytes() == before
     study.write_text("{")

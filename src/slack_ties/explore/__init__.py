@@ -1,1 +1,1 @@
-"""Look at merges without writing a model: report, compare, tune."""
+"""Analyse merges without writing a model: report, compare, tune."""

@@ -1,7 +1,7 @@
-"""Put two merges side by side: what they are told, and what their reports say.
+"""Compare two merges: their settings and the figures of their reports.
 
-`slack-ties compare` calls this. A merge that has a report.json is read from it; of another the
-report is made, and written nowhere.
+`slack-ties compare` calls this. If a merge has a report.json, we read it. If not, we make the
+report in memory and do not write it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Comparison", "Row", "compare_merges"]
 
 WIDTH = 26  # characters of a value or a heading
 
-# Of a model: what it is called, what it is, and whether it is a share.
+# Figures of a model: the name, the function that computes it, and whether it is a share.
 FIGURES: tuple[tuple[str, Callable[[Figures], float | None], bool], ...] = (
     ("delta norm", lambda f: f.norm, False),
     ("density in effect", lambda f: f.density, False),
@@ -49,9 +49,9 @@ FIGURES: tuple[tuple[str, Callable[[Figures], float | None], bool], ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """One setting or figure of both merges; None where one has no such thing."""
+    """One setting or figure of both merges; None if a merge does not have it."""
 
-    about: str  # a model by its role, or the merge
+    about: str  # the merge, or a model by its role
     name: str
     one: Any
     other: Any
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Say whether the two are not the same."""
+        """Return whether the two values differ."""
         return bool(self.one != self.other)
 
 
@@ -71,7 +71,7 @@ class Comparison:
     rows: tuple[Row, ...]
 
     def as_text(self) -> str:
-        """Return a table; what differs is marked by an asterisk."""
+        """Return a table; an asterisk marks each difference."""
         lines = [f"  {'':22}{_cut(self.names[0])}  {_cut(self.names[1])}"]
         about = ""
         for row in self.rows:
@@ -89,49 +89,49 @@ def compare_merges(
     other: str | Path,
     **settings: Unpack[SettingsByName],
 ) -> Comparison:
-    """Return two merges side by side.
+    """Return the comparison of two merges.
 
     Args:
         one: A merge config, a merged folder, or a report.json.
-        other: Likewise.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`; for a report
-            that has to be made.
+        other: The second merge, in one of the same forms.
+        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`; used if we
+            must make a report.
 
     Raises:
-        SlackTiesError: One of them cannot be read, or its report cannot be made.
+        SlackTiesError: A merge cannot be read, or we cannot make its report.
 
     """
-    how = Settings(**settings)
-    places = [Path(place).expanduser() for place in (one, other)]
-    for place in places:  # both, before the first is read for minutes
-        if not _report_at(place):
-            check_reportable(read_recipe(_config_at(place)))
-    first, second = (_report_of(place, how) for place in places)
+    shared = Settings(**settings)
+    paths = [Path(path).expanduser() for path in (one, other)]
+    for path in paths:  # check both before we read the first for minutes
+        if not _report_at(path):
+            check_reportable(read_recipe(_config_at(path)))
+    first, second = (_report_of(path, shared) for path in paths)
     return Comparison((str(one), str(other)), tuple(_rows(first, second)))
 
 
-def _report_at(place: Path) -> Path | None:
-    """Return the report that is there already."""
-    if place.suffix == ".json":
-        return place
-    return place / REPORT_FILE if (place / REPORT_FILE).is_file() else None
+def _report_at(path: Path) -> Path | None:
+    """Return the existing report of a merge; None if there is none."""
+    if path.suffix == ".json":
+        return path
+    return path / REPORT_FILE if (path / REPORT_FILE).is_file() else None
 
 
-def _config_at(place: Path) -> Path:
-    if not place.is_dir():
-        return place
-    if not (place / CONFIG_FILE).is_file():
-        msg = f"{str(place)!r} holds neither {REPORT_FILE} nor {CONFIG_FILE}"
+def _config_at(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / CONFIG_FILE).is_file():
+        msg = f"{str(path)!r} has neither {REPORT_FILE} nor {CONFIG_FILE}"
         raise OutputError(msg, hint="slack-ties report CONFIG")
-    return place / CONFIG_FILE
+    return path / CONFIG_FILE
 
 
-def _report_of(place: Path, how: Settings) -> Report:
-    if path := _report_at(place):
-        return read_report(path)
+def _report_of(path: Path, settings: Settings) -> Report:
+    if report := _report_at(path):
+        return read_report(report)
     from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
-    return merge_in_memory(_config_at(place), place, settings=how)
+    return merge_in_memory(_config_at(path), path, settings=settings)
 
 
 def _rows(one: Report, other: Report) -> Iterator[Row]:
@@ -144,12 +144,12 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
     yield _row("the merge", "cosine CT, SFT", angles)
     slacks = [read_figures(report).slack for report in (one, other)]
     yield _row("the merge", "suggested slack", slacks)
-    places, others = _places(one), _places(other)
-    for about in dict.fromkeys([*places, *others]):
-        pair = (places.get(about), others.get(about))
+    first, second = _model_numbers(one), _model_numbers(other)
+    for about in dict.fromkeys([*first, *second]):
+        pair = (first.get(about), second.get(about))
         models = [
-            None if place is None else report.models[place]
-            for report, place in zip((one, other), pair, strict=True)
+            None if number is None else report.models[number]
+            for report, number in zip((one, other), pair, strict=True)
         ]
         yield _row(about, "model", [model.model if model else None for model in models])
         for name in ("weight", "density", "slack"):
@@ -158,8 +158,8 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
                 yield _row(about, name, values)
         for name, figure, is_share in FIGURES:
             found = [
-                None if place is None else figure(Figures(report.total, place))
-                for report, place in zip((one, other), pair, strict=True)
+                None if number is None else figure(Figures(report.total, number))
+                for report, number in zip((one, other), pair, strict=True)
             ]
             yield _row(about, name, found, is_share=is_share)
 
@@ -169,12 +169,12 @@ def _row(about: str, name: str, values: Sequence[Any], *, is_share: bool = False
     return Row(about, name, one, other, is_share)
 
 
-def _places(report: Report) -> dict[str, int]:
-    """Return the models by their roles, numbered where there are several, or by their names."""
+def _model_numbers(report: Report) -> dict[str, int]:
+    """Return the number of each model, by its role; by its name if several have that role."""
     found: dict[str, int] = {}
-    for place, model in enumerate(report.models):
+    for number, model in enumerate(report.models):
         several = len(report.of_role(model.role)) > 1 or not model.role
-        found[model.label if several else f"the {model.role.upper()} model"] = place
+        found[model.label if several else f"the {model.role.upper()} model"] = number
     return found
 
 
@@ -198,5 +198,5 @@ def _show(value: Any, *, is_share: bool) -> str:
 
 
 def _cut(text: str) -> str:
-    """Return the end of a long text: of a path, what tells it from others."""
+    """Return the end of a long text: the end of a path tells it from other paths."""
     return (text if len(text) <= WIDTH else f"...{text[3 - WIDTH :]}").ljust(WIDTH)

@@ -1,4 +1,4 @@
-"""The metrics of `tune`. To add one, write its class here and add it to `METRICS`."""
+"""The metrics of `tune`. To add a metric, write its class here and add it to `METRICS`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["METRICS", "Kept", "Metric", "Perplexity"]
 
 
 class Metric(Protocol):
-    """How a candidate is scored. One instance serves one search."""
+    """How to score a candidate. Each search has its own instance."""
 
     name: ClassVar[str]  # as `--metric` takes it
     more_is_better: ClassVar[bool]
     is_share: ClassVar[bool]  # whether scores are from 0 to 1
-    roles: ClassVar[tuple[str, ...]]  # of which the recipe has to name a model
-    runs_models: ClassVar[bool]  # whether it needs each candidate's tensors, in memory
+    roles: ClassVar[tuple[str, ...]]  # the recipe must name a model for each
+    runs_models: ClassVar[bool]  # whether it needs the tensors of each candidate in memory
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search."""
@@ -37,25 +37,25 @@ class Metric(Protocol):
         """Refuse a recipe or texts that the metric cannot use, before a model is read.
 
         Args:
-            recipe: Of the merge.
-            texts: The files of `--text` and `--text-sft`; None where one is not given.
+            recipe: The merge to tune.
+            texts: The files of `--text` and `--text-sft`; None for a file that was not given.
 
         Raises:
-            SlackTiesError: Says what is missing.
+            SlackTiesError: Something is missing; the message says what.
 
         """
 
     def parts(self, report: Report, trial: Trial) -> dict[str, float]:
-        """Return the scores of which the score of a candidate is made, by their names."""
+        """Return the partial scores of a candidate, by their names."""
 
     def score(self, parts: Mapping[str, float]) -> float:
-        """Return the score that candidates are compared by."""
+        """Return the score to compare candidates by."""
 
 
 class Kept:
-    """The share of each side's most important parameters that is in the merge.
+    """The share of each side's most important parameters that the merge keeps.
 
-    No model is run. The score is the harmonic mean of both sides: it is low if one side is low.
+    It runs no model. The score is the harmonic mean of both sides: it is low if one side is low.
     """
 
     name = "kept"
@@ -65,27 +65,27 @@ class Kept:
     runs_models = False
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
-        """Prepare a search: nothing is needed."""
+        """Prepare a search: this metric needs nothing."""
 
     @classmethod
     def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:  # noqa: ARG003 - see Metric
-        """Refuse texts: they would not be read."""
+        """Refuse texts: this metric would not read them."""
         if any(texts):
-            msg = "a text goes with --metric perplexity"
+            msg = "a text needs --metric perplexity"
             raise SlackTiesError(msg)
 
     def parts(self, report: Report, trial: Trial) -> dict[str, float]:
-        """Return, by role, the share of the models' top 20 % that is in the merge."""
+        """Return, by role, the share of the models' top 20 % that the merge keeps."""
         from slack_ties.report.figures import Figures  # noqa: PLC0415 - imports numpy
         from slack_ties.rule.tally import CONFIG, TOPS  # noqa: PLC0415 - imports numpy
 
-        important = TOPS.index(0.2)  # what slack 0.2 protects: docs/report.md
+        top_20_percent = TOPS.index(0.2)  # slack 0.2 protects it: docs/report.md
         counted = replace(report, tensors=trial.tallies)
         parts = {}
         for role in ("ct", "sft"):
             shares = []
             for number in report.of_role(role):
-                share = Figures(counted.total, number).top_kept(important, CONFIG)
+                share = Figures(counted.total, number).top_kept(top_20_percent, CONFIG)
                 if share is None:
                     msg = f"{report.models[number].model} does not differ from the base"
                     hint = "there is nothing to tune: is it the right model?"
@@ -100,7 +100,7 @@ class Kept:
 
 
 class Perplexity:
-    """The perplexity of each candidate on the user's own texts; of two, the geometric mean."""
+    """The perplexity of each candidate on the user's texts; for two, the geometric mean."""
 
     name = "perplexity"
     more_is_better = False
@@ -109,13 +109,13 @@ class Perplexity:
     runs_models = True
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
-        """Prepare a search; the model is made when the first candidate is scored."""
+        """Prepare a search. The first candidate builds the model."""
         self.recipe, self.texts, self.settings = recipe, texts, settings
         self.scorer: Scorer | None = None
 
     @classmethod
     def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:
-        """Refuse a missing text, or a tokenizer that is none of a model's."""
+        """Refuse a missing text, or a tokenizer that does not come from one of the models."""
         if not texts[0]:
             msg = "perplexity needs a text in the language"
             raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
@@ -139,7 +139,7 @@ class Perplexity:
         return product
 
     def _folder(self, name: str) -> Path:
-        """Return the folder of a model, which is downloaded if need be."""
+        """Return the folder of a model; download it if necessary."""
         from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
         from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
@@ -148,14 +148,14 @@ class Perplexity:
 
 
 def _tokenizer_of(recipe: Recipe) -> tuple[str, str]:
-    """Return the base, and the model whose tokenizer the merged model has."""
+    """Return the base, and the model that gives the merged model its tokenizer."""
     section = recipe.data.get("tokenizer") or {}
     source = section.get("source") or recipe.data.get("tokenizer_source") or "base"
     if source == "base":
         return recipe.base, recipe.base
     name = reference(source)
     if name not in recipe.models:
-        msg = f"{recipe.where}: perplexity cannot be had with the tokenizer source {name!r}"
+        msg = f"{recipe.where}: perplexity does not work with the tokenizer source {name!r}"
         raise RecipeError(msg, hint="use --metric kept, or a tokenizer of one of the models")
     return recipe.base, name
 

@@ -1,6 +1,6 @@
-"""The perplexity of a merged model on somebody's own texts, without a model on disk.
+"""Compute the perplexity of a merged model on the user's texts, without a model on disk.
 
-transformers builds the model once; the merged tensors of each candidate are put into it.
+transformers builds the model once; we load the merged tensors of each candidate into it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Scorer", "Text", "read_text"]
 
-LONGEST = 1024  # tokens that are looked at together: more take memory, and change little
+LONGEST_PIECE = 1024  # tokens in one pass: more need more memory, and change little
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text that perplexity is of."""
+    """A text to compute the perplexity of."""
 
     path: Path
     content: str
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what it says."""
+        """The SHA-256 of its content."""
         return sha256_of(self.content)
 
 
@@ -41,62 +41,64 @@ def read_text(path: Path) -> Text:
     """Read a text in UTF-8.
 
     Raises:
-        SlackTiesError: It is not there, not UTF-8, or empty.
+        SlackTiesError: It does not exist, is not UTF-8, or is empty.
 
     """
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"{str(path)!r} is not UTF-8: byte {error.start} is not"
+        msg = f"{str(path)!r} is not UTF-8: byte {error.start} is invalid"
         raise SlackTiesError(msg, hint=f"iconv -t utf-8 {path} > text.txt") from None
     except OSError as error:
         msg = f"cannot read the text {str(path)!r}: {error.strerror or error}"
         raise SlackTiesError(msg) from None
     if not content.strip():
-        msg = f"{str(path)!r} is empty, expected a text to take the perplexity of"
-        raise SlackTiesError(msg, hint="some KB of the language are enough to compare by")
+        msg = f"{str(path)!r} is empty, expected a text to compute the perplexity of"
+        raise SlackTiesError(msg, hint="some KB of text in the language are enough")
     return Text(path, content)
 
 
 class Scorer:
-    """Takes the perplexity of merged tensors on a few texts."""
+    """Computes the perplexity of merged tensors on a few texts."""
 
-    def __init__(self, folder: Path, words: Path, texts: Sequence[Text], device: str) -> None:
+    def __init__(
+        self, folder: Path, tokenizer_folder: Path, texts: Sequence[Text], device: str
+    ) -> None:
         """Cut the texts into tokens.
 
         Args:
-            folder: Of the base, whose config the merged model has.
-            words: Of the model whose tokenizer it has.
-            texts: What to take the perplexity of.
-            device: Where to.
+            folder: The folder of the base: the merged model has its config.
+            tokenizer_folder: The folder of the model whose tokenizer the merged model has.
+            texts: The texts to compute the perplexity of.
+            device: The device that computes it.
 
         Raises:
             CheckpointError: There is no tokenizer, or no causal language model.
-            SlackTiesError: A text is a single token or none.
+            SlackTiesError: A text has fewer than two tokens.
 
         """
         from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - heavy
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(words)
+            tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
             self.config = AutoConfig.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
-            msg = f"{words}: no tokenizer or config that transformers can load: {error}"
-            raise CheckpointError(msg, hint="use --metric kept, which needs none") from None
+            msg = f"{tokenizer_folder}: no tokenizer or config that transformers can load: {error}"
+            raise CheckpointError(msg, hint="use --metric kept, which needs no tokenizer") from None
         self.tokens: list[list[int]] = []
         for text in texts:
             found: list[int] = tokenizer(text.content, verbose=False)["input_ids"]
-            if len(found) < 2:  # noqa: PLR2004 - one to predict another from
+            if len(found) < 2:  # noqa: PLR2004 - one predicts the other
                 msg = f"{str(text.path)!r} has {len(found)} token, expected 2 or more"
                 raise SlackTiesError(msg)
             self.tokens.append(found)
-        longest = getattr(self.config, "max_position_embeddings", None) or LONGEST
-        self.longest = min(LONGEST, longest)
+        longest = getattr(self.config, "max_position_embeddings", None) or LONGEST_PIECE
+        self.longest = min(LONGEST_PIECE, longest)
         self.device = device
         self.model: Any = None
 
     def score(self, tensors: Mapping[str, torch.Tensor]) -> list[float]:
-        """Return the perplexity of each text, by the model that has these tensors."""
+        """Return the perplexity of the model with these tensors on each text."""
         import torch  # noqa: PLC0415 - heavy
 
         model = self._load(tensors)
@@ -104,18 +106,18 @@ class Scorer:
         with torch.inference_mode():
             for tokens in self.tokens:
                 loss, count = 0.0, 0
-                # Pieces overlap by a token, so that each but the first is predicted once.
+                # Pieces overlap by one token: we predict each token once, except the first.
                 for start in range(0, len(tokens) - 1, self.longest - 1):
                     piece = tokens[start : start + self.longest]
                     ids = torch.tensor([piece], device=self.device)
                     logits = model(ids).logits[0, :-1].float()
                     losses = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
                     loss, count = loss + float(losses), count + len(piece) - 1
-                found.append(math.exp(min(loss / count, 700.0)))  # above it a float ends
+                found.append(math.exp(min(loss / count, 700.0)))  # else exp overflows
         return found
 
     def _load(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """Put tensors into the model, in float32 on a CPU, where half precision is slow."""
+        """Load tensors into the model; in float32 on a CPU, where half precision is slow."""
         import torch  # noqa: PLC0415 - heavy
         from transformers import AutoModelForCausalLM  # noqa: PLC0415
 

@@ -28,31 +28,31 @@ def make_report(
     pictures: bool = False,
     **settings: Unpack[SettingsByName],
 ) -> tuple[Report, Path]:
-    """Read the models of a merge once, and write report.json and report.html about it.
+    """Read the models of a merge once, and write its report.json and report.html.
 
     Args:
-        what: A merge config, or a folder that was merged by one.
-        folder: Where to write: the merged folder itself if not given, and for a config a new
-            folder named after it, CONFIG-report.
+        what: A merge config, or a merged folder.
+        folder: The folder for the report. If not given: the merged folder itself, or for a
+            config a new folder CONFIG-report.
         pictures: Write images/*.png too, for the model card; needs the extra `plot`.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
-        The report, and the folder it is in.
+        The report and its folder.
 
     Raises:
-        RecipeError: The config is of another method, or cannot be read.
-        CheckpointError: A model is missing, damaged, not finite or does not fit the others.
+        RecipeError: The config uses another method, or cannot be read.
+        CheckpointError: A model is missing, damaged, not finite, or does not fit the others.
         OutputError: The report cannot be written.
 
     """
-    how = Settings(**settings)
+    shared = Settings(**settings)
     what = Path(what).expanduser()
     config = what
     if what.is_dir():
         config = what / CONFIG_FILE
         if not config.is_file():
-            msg = f"{str(what)!r} holds no {CONFIG_FILE}, expected a merged model or a config"
+            msg = f"{str(what)!r} has no {CONFIG_FILE}, expected a merged model or a config"
             raise OutputError(msg, hint="slack-ties report CONFIG")
     recipe = read_recipe(config)
     check_reportable(recipe)
@@ -60,13 +60,13 @@ def make_report(
     folder = folder or (what if what.is_dir() else Path(f"{what.stem}-report"))
     _check_folder(folder)
     if pictures:
-        from slack_ties.report.pictures import check_plot  # noqa: PLC0415 - before anything is read
+        from slack_ties.report.pictures import check_plot  # noqa: PLC0415 - before we read a model
 
         check_plot()
 
     from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
-    report = merge_in_memory(recipe, folder, settings=how)
+    report = merge_in_memory(recipe, folder, settings=shared)
     write_pages(report, folder)
     if pictures:
         from slack_ties.report.pictures import draw_pictures  # noqa: PLC0415 - imports matplotlib
@@ -76,10 +76,10 @@ def make_report(
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a place that cannot be written to, before models are read for it."""
+    """Refuse a folder that cannot be written to, before we read models."""
     if folder.exists() and not folder.is_dir():
         msg = f"{str(folder)!r} is a file, expected a folder"
-        raise OutputError(msg, hint="choose another with -o")
+        raise OutputError(msg, hint="choose another folder with -o")
     there = next(one for one in (folder, *folder.resolve().parents) if one.is_dir())
     if not os.access(there, os.W_OK | os.X_OK):
         msg = f"cannot write to {str(there)!r}"

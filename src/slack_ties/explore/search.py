@@ -1,4 +1,4 @@
-"""Where `tune` searches: a grid of values, or a number of trials by Optuna."""
+"""The candidates of `tune`: a grid of values, or a number of trials by Optuna."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ SLACKS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
 @dataclass(frozen=True)
 class Search:
-    """Where to look: a grid of values, or a number of trials within their limits."""
+    """What to try: a grid of values, or a number of trials within their range."""
 
     slack: tuple[float, ...] = SLACKS
-    density: tuple[float, ...] = ()  # as in the config if empty
-    weight: tuple[float, ...] = ()  # of the SFT models; likewise
-    trials: int = 0  # by Optuna, in place of the grid
+    density: tuple[float, ...] = ()  # if empty, as in the config
+    weight: tuple[float, ...] = ()  # of the SFT models; if empty, as in the config
+    trials: int = 0  # by Optuna, instead of the grid
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range.
+        """Refuse values out of range.
 
         Raises:
-            SlackTiesError: Names the parameter.
+            SlackTiesError: A value is out of range; the message names the parameter.
 
         """
         for name, values in (("slack", self.slack), ("density", self.density)):
@@ -35,7 +35,7 @@ class Search:
                     raise SlackTiesError(msg)
 
     def grid(self) -> list[dict[str, float]]:
-        """Return every combination, and the config as it is before all."""
+        """Return the config as it is, and then every combination."""
         names = [name for name in ("slack", "density", "weight") if getattr(self, name)]
         values = (dict.fromkeys(getattr(self, name)) for name in names)
         every = [dict(zip(names, one, strict=True)) for one in itertools.product(*values)]
@@ -43,10 +43,10 @@ class Search:
 
 
 def check_optuna() -> None:
-    """Refuse `--trials` where Optuna is not installed."""
+    """Refuse `--trials` if Optuna is not installed."""
     try:
         import optuna  # noqa: F401, PLC0415 - an extra
     except ImportError:
         msg = "--trials needs Optuna, which is not installed"
-        hint = "pip install 'slack-ties[tune]', or leave --trials out: a grid needs nothing"
+        hint = "pip install 'slack-ties[tune]', or omit --trials: a grid does not need it"
         raise SlackTiesError(msg, hint=hint) from None

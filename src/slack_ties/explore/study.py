@@ -1,4 +1,4 @@
-"""What a search has found so far, on disk after every trial, so that it can be taken up again."""
+"""The results of a search. We write them after every trial, so a stopped search can continue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Result", "Study", "key_of", "open_study"]
+__all__ = ["Study", "TrialResult", "key_of", "open_study"]
 
 STUDY_VERSION = 1
 
@@ -21,8 +21,8 @@ AS_IT_IS = "as the config"
 
 
 @dataclass(frozen=True)
-class Result:
-    """One trial: what was changed, its score, and what the score is made of."""
+class TrialResult:
+    """One trial: the changed values, its score, and its partial scores."""
 
     values: Mapping[str, float]
     score: float
@@ -34,11 +34,11 @@ class Study:
     """The trials of one search over one config."""
 
     path: Path
-    about: Mapping[str, object]  # the config, the metric and the texts: their checksums
-    results: dict[str, Result] = field(default_factory=dict)
+    about: Mapping[str, object]  # checksums of the config and the texts; the metric
+    results: dict[str, TrialResult] = field(default_factory=dict)
 
-    def add(self, result: Result) -> None:
-        """Keep a result, on disk before the next trial begins.
+    def add(self, result: TrialResult) -> None:
+        """Add a result and write the file before the next trial begins.
 
         Raises:
             OutputError: The file cannot be written.
@@ -61,21 +61,21 @@ class Study:
 
 
 def key_of(values: Mapping[str, float]) -> str:
-    """Return what a trial is called."""
-    words = (
+    """Return the name of a trial."""
+    parts = (
         f"{name} {values[name]:g}" for name in ("slack", "density", "weight") if name in values
     )
-    return ", ".join(words) or AS_IT_IS
+    return ", ".join(parts) or AS_IT_IS
 
 
 def open_study(path: Path, about: Mapping[str, object]) -> Study:
     """Return the study at `path`, or a new one.
 
     Raises:
-        OutputError: It is of another config, metric or text, or it is damaged.
+        OutputError: It belongs to another config, metric or text, or it is damaged.
 
     """
-    hint = f"move {path} away, or name another file: --study FILE"
+    hint = f"move {path} away, or use another file: --study FILE"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["tune"] != STUDY_VERSION:
@@ -83,13 +83,13 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
             raise OutputError(msg, hint=hint)
         for name, value in about.items():
             if data["about"].get(name) != value:
-                msg = f"{path} is a study of another {name}"
+                msg = f"{path} belongs to another {name}"
                 raise OutputError(msg, hint=hint)
         study = Study(path, about)
         for one in data["trials"]:
             values = {str(k): float(v) for k, v in one["values"].items()}
             parts = {str(k): float(v) for k, v in one["parts"].items()}
-            study.results[key_of(values)] = Result(values, float(one["score"]), parts)
+            study.results[key_of(values)] = TrialResult(values, float(one["score"]), parts)
     except FileNotFoundError:
         return Study(path, about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ import logging
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.explore.study import Result, Study, key_of
+from slack_ties.explore.study import Study, TrialResult, key_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.collect import Trial
 
@@ -21,16 +21,16 @@ __all__ = ["Trials", "with_values"]
 
 LOG = logging.getLogger("slack_ties")
 
-MOST_SLACK = 0.5  # Optuna looks no further: above it the SFT model decides nearly alone
+MOST_SLACK = 0.5  # upper limit for Optuna: above it, the SFT model decides almost everything
 
-# Of the memory that is free, the share that candidates may take at a time.
-MEMORY = 0.4
+# The share of free memory that the candidates of one pass may use.
+MEMORY_SHARE = 0.4
 
-AT_ONCE = 8  # trials in a pass where memory is no limit: what an interruption can cost
+AT_ONCE = 8  # trials in a pass if memory is no limit; an interruption loses at most these
 
 
 class Trials:
-    """One search: it asks the study first, and the models for what is not there."""
+    """One search: it takes results from the study, and merges candidates that are not in it."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Trials:
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
 
     def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-        """Try all of a grid, as many in one pass over the models as memory allows."""
+        """Try all candidates of a grid, in each pass as many as memory allows."""
         left = [values for values in grid if key_of(values) not in self.study.results]
         if len(left) < len(grid):
             LOG.info(
@@ -54,7 +54,7 @@ class Trials:
         return list(grid)
 
     def by_optuna(self, search: Search) -> list[dict[str, float]]:
-        """Let Optuna choose, one trial after the other; what was tried is not tried again."""
+        """Let Optuna choose one trial after the other; do not repeat a trial of the study."""
         import optuna  # noqa: PLC0415 - an extra
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -64,15 +64,15 @@ class Trials:
             if (values := getattr(search, name))
         }
         limits["slack"] = (0.0, MOST_SLACK)
-        # A seed: the same answers lead to the same questions, so a study can be taken up again.
-        asked = optuna.create_study(
+        # With a fixed seed, the same scores lead to the same trials, so a study can be continued.
+        study = optuna.create_study(
             direction="maximize" if self.metric.more_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=0),
         )
         tried: list[dict[str, float]] = [{}]
         self.by_grid(tried)
         for number in range(search.trials):
-            trial = asked.ask()
+            trial = study.ask()
             values = {
                 name: trial.suggest_float(name, low, high, step=0.01 if low < high else None)
                 for name, (low, high) in sorted(limits.items())
@@ -80,23 +80,23 @@ class Trials:
             values = {name: round(value, 6) for name, value in values.items()}
             if key_of(values) not in self.study.results:
                 self._try([values], number, search.trials)
-            asked.tell(trial, self.study.results[key_of(values)].score)
+            study.tell(trial, self.study.results[key_of(values)].score)
             if values not in tried:
                 tried.append(values)
         return tried
 
     def _fit(self) -> int:
-        """Return how many candidates fit into memory beside the one that is run."""
+        """Return how many candidates fit into memory besides the model that runs."""
         import psutil  # noqa: PLC0415
 
         from slack_ties.plan.make import plan_merge  # noqa: PLC0415 - imports the Hub client
 
         plan = plan_merge(self.recipe, **vars(self.settings))
         size = max(plan.parameters * 4, 1)  # at most float32
-        return max(1, int(MEMORY * psutil.virtual_memory().available / size) - 1)
+        return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / size) - 1)
 
     def _try(self, batch: Sequence[dict[str, float]], done: int, total: int) -> None:
-        """Merge a batch in one pass over the models, and score each."""
+        """Merge a batch in one pass over the models, and score each candidate."""
         from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
         if not batch:
@@ -117,19 +117,19 @@ class Trials:
         for trial in trials:
             parts = self.metric.parts(report, trial)
             score = self.metric.score(parts)
-            self.study.add(Result(trial.values, score, parts))
+            self.study.add(TrialResult(trial.values, score, parts))
             trial.tensors.clear()
             LOG.info("  %s: %s %.4f", key_of(trial.values), self.metric.name, score)
 
 
 def _cast(trials: Sequence[Trial], name: str, tensor: Any) -> None:
-    """Give each candidate the tensor in the type of the result, or what no method merges."""
+    """Store a tensor for each candidate in the result's type; unmerged tensors are the same."""
     for trial in trials:
         trial.tensors[name] = trial.tensors.get(name, tensor).to(tensor.dtype).cpu()
 
 
-def with_values(recipe: Recipe, best: Result, metric: str) -> str:
-    """Return the text of a config with the values of a trial, and the roles that it goes by."""
+def with_values(recipe: Recipe, best: TrialResult, metric: str) -> str:
+    """Return the text of a config with the values of a trial and the roles of its models."""
     import yaml  # noqa: PLC0415
 
     data: dict[str, Any] = deepcopy(dict(recipe.data))
@@ -144,7 +144,7 @@ def with_values(recipe: Recipe, best: Result, metric: str) -> str:
                 parameters[key] = value
     if "slack" in best.values:
         data["merge_method"] = "slack_ties"
-    if not recipe.facts.roles:  # slack 0 would leave nothing that tells the SFT model
+    if not recipe.facts.roles:  # with slack 0, nothing else would identify the SFT model
         facts = dict(data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
         roles = {role: list(recipe.models_of(role)) for role in ("ct", "sft")}
         data[FACTS_KEY] = {**facts, "roles": {k: v for k, v in roles.items() if v}}

@@ -1,8 +1,7 @@
-"""A small search for slack, density and the SFT model's weight. `slack-ties tune`.
+"""A small search for slack, density and the SFT model's weight. `slack-ties tune` calls this.
 
-Every candidate is made of the same tensors while they are read, in memory, and none is written to
-disk. The score is of weights (`kept`) or of the user's own texts (`perplexity`), and no other claim
-is made for it.
+We merge all candidates in memory while we read the tensors, and write no candidate to disk. The
+score says something about the weights (`kept`) or about the user's texts (`perplexity`), not more.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from slack_ties.errors import RecipeError, SlackTiesError
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import Result, key_of, open_study
+from slack_ties.explore.study import TrialResult, key_of, open_study
 from slack_ties.explore.trials import Trials, with_values
 from slack_ties.explore.tune_page import write_tune_page
 from slack_ties.files import sha256_of, write_whole
@@ -35,17 +34,17 @@ __all__ = ["Tuned", "tune_config"]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search found."""
+    """The result of a search."""
 
     metric: str
-    results: tuple[Result, ...]  # in the order of trial
-    best: Result
+    results: tuple[TrialResult, ...]  # in the order of the trials
+    best: TrialResult
     config: Path  # the best one
     study: Path
     page: Path
 
     def as_text(self) -> str:
-        """Return the table that a person reads."""
+        """Return the results as a table for people."""
         parts = list(self.best.parts)
         rows = [["  TRIAL", self.metric.upper(), *(part.upper() for part in parts)]]
         for result in self.results:
@@ -70,22 +69,22 @@ def tune_config(  # noqa: PLR0913 - all by name
 
     Args:
         config: A merge config of `slack_ties` or `ties` that says which model is the SFT model.
-        metric: `kept`: the harmonic mean of the shares of the CT models' and the SFT models' top
-            20 % that are in the merge; no model is run. `perplexity`: on `text`, and with
-            `text_sft` the geometric mean of both.
-        search: Where to look.
+        metric: `kept`: the share of the top 20 % of the CT models and of the SFT models that the
+            merge keeps, as a harmonic mean; runs no model. `perplexity`: on `text`; with
+            `text_sft`, the geometric mean of both.
+        search: What to try.
         text: A text in the language, UTF-8.
-        text_sft: A text of what the SFT model is to keep, for example English.
-        output: Where to write the best config; CONFIG-tuned.yml if not given.
-        study: What was tried is kept here, and taken up again. CONFIG-tune-METRIC.json if not
-            given.
+        text_sft: A text in a language or task that the SFT model must not lose, such as English.
+        output: The file for the best config. If not given: CONFIG-tuned.yml.
+        study: The file that records the results, to continue later. If not given:
+            CONFIG-tune-METRIC.json.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
-        SlackTiesError: A text or the config does not do, or the models do not.
+        SlackTiesError: A text, the config or a model cannot be used.
 
     """
-    how = Settings(**settings)
+    shared = Settings(**settings)
     search = search or Search()
     path = Path(config).expanduser()
     recipe = read_recipe(path)
@@ -101,7 +100,7 @@ def tune_config(  # noqa: PLR0913 - all by name
     kept = open_study(
         Path(study) if study else path.with_name(f"{path.stem}-tune-{metric}.json"), about
     )
-    trials = Trials(recipe, kind(recipe, texts, how), kept, how)
+    trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
     tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
     best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
@@ -112,7 +111,7 @@ def tune_config(  # noqa: PLR0913 - all by name
 
 
 def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> type[Metric]:
-    """Return the metric, or refuse what no search can be made of, before a model is read."""
+    """Return the metric; refuse a recipe that we cannot tune, before we read a model."""
     if name not in METRICS:
         msg = f"unknown metric {name!r}, expected {' or '.join(METRICS)}"
         raise SlackTiesError(msg)
@@ -121,8 +120,8 @@ def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> t
     if "models" not in recipe.data:
         msg = f"{recipe.where}: expected `models`: slices and modules cannot be tuned"
         raise RecipeError(msg)
-    if len(recipe.models) < 3:  # noqa: PLR2004 - the base and two
-        msg = f"{recipe.where}: a single model is merged: no slack changes anything"
+    if len(recipe.models) < 3:  # noqa: PLR2004 - the base and two others
+        msg = f"{recipe.where}: it merges only one model, so slack changes nothing"
         raise RecipeError(msg, hint="name a CT model and an SFT model")
     if not all(recipe.models_of(role) for role in metric.roles):
         msg = f"{recipe.where} does not say which model is the SFT model and which the CT model"

@@ -1,4 +1,4 @@
-"""Show what a search found: one page with the curve of the scores and the table of trials."""
+"""Write the page of a search: the curve of the scores and the table of trials."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.explore.metrics import Metric
-    from slack_ties.explore.study import Result
+    from slack_ties.explore.study import TrialResult
 
 __all__ = ["write_tune_page"]
 
-MOST_LINES = 6  # of the palette
+MOST_LINES = 6  # colours in the palette
 
 
 def write_tune_page(
-    path: Path, metric: type[Metric], results: Sequence[Result], best: Result
+    path: Path, metric: type[Metric], results: Sequence[TrialResult], best: TrialResult
 ) -> Path:
     """Write the page and return its path.
 

@@ -29,7 +29,7 @@ class BusyError(TransportError):  # type: ignore[misc, valid-type]
 
 
 class AskAgainError(ConnectionError):
-    """The call may succeed if it is repeated at once; the message says why it failed."""
+    """A call failed and may succeed if we retry at once; the message says why it failed."""
 
 
 CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)

@@ -73,7 +73,7 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
         return _unreachable(what, api, error)
     if isinstance(error, json.JSONDecodeError):
         msg = f"{what}: the answer of {api.endpoint} is not the answer of a Hub"
-        return HubError(msg, hint="check HF_ENDPOINT; or does a proxy or a login page answer?")
+        return HubError(msg, hint="check HF_ENDPOINT, and whether a proxy or a login page answers")
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, CLIENT_ERRORS):
         return hub_error(
             what, api, error.__cause__

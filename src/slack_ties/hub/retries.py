@@ -57,8 +57,8 @@ class Retries:
         """Call, and retry if the Hub is busy or cannot be reached.
 
         Args:
-            call: What to do. It may be done twice without harm.
-            errors: Which errors to retry; others end the call at once.
+            call: The call. It must be safe to repeat.
+            errors: The errors to retry. Other errors are raised at once.
 
         Raises:
             Exception: The error of the last call, or the first error that a retry cannot fix.

@@ -25,8 +25,8 @@ def check_repo_name(repo_id: str, resolution: Resolution) -> None:
     owner, _, name = repo_id.rpartition("/")
     for one in resolution.duties:
         if one.prefix and not _begins(name, one.prefix):
-            msg = f"{repo_id!r}: the {one.name} requires that the name of a model made from one "
-            msg += f"under it begins with {one.prefix!r} ({one.source})"
+            msg = f"{repo_id!r}: the {one.name} requires a name that begins with {one.prefix!r} "
+            msg += f"({one.source})"
             better = "/".join(filter(None, [owner, suggest_name(name, resolution.prefix)]))
             raise HubError(msg, hint=f"publish it as {better}")
 

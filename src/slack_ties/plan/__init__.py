@@ -1,1 +1,1 @@
-"""Know before a merge what it does, what it costs, and what is wrong with it."""
+"""Plan a merge: what it would do, what it costs, and what is wrong with it."""

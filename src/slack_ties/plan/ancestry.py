@@ -1,4 +1,4 @@
-"""Whether the models were trained from the declared base."""
+"""Check whether the models were trained from the declared base."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def compare_ancestry(draft: Draft) -> None:
         for name, headers in draft.headers.items()
         for look in draft.looks[name][:1]
         if name != base
-        # The cards may say so; then weights that are not here need not be fetched for it.
+        # If the cards say so, we need not download weights for this check.
         and not ((look.missing or base_look.missing) and descends(look, base_look, api))
     }
     try:
         draft.likeness = compare_weights((base_look, draft.headers[base]), others, api)
-    except CheckpointError as error:  # a .bin file that can be merged, but not looked into
-        draft.warnings.append(f"whether the models have a common ancestor is not known: {error}")
+    except CheckpointError as error:  # a .bin file that we can merge, but not sample
+        draft.warnings.append(f"cannot check whether the models have a common ancestor: {error}")
     except SlackTiesError as error:
         draft.errors.append(error)
     for name, found in draft.likeness.items():
@@ -39,18 +39,18 @@ def compare_ancestry(draft: Draft) -> None:
         if found.cosine < UNRELATED:
             msg = f"the weights of {name!r} have nothing in common with the base {base!r} "
             msg += f"{measure}, expected a model that was trained from it"
-            hint = "is base_model right? To merge all the same: --allow-unrelated"
+            hint = "is base_model right? To merge anyway: --allow-unrelated"
             if draft.settings.allow_unrelated:
                 draft.warnings.append(msg)
             else:
                 draft.errors.append(CheckpointError(msg, hint=hint))
         elif found.cosine < FAR:
             draft.warnings.append(
-                f"the weights of {name!r} are not much like the base's {measure}: is it of another "
-                "version of the base?"
+                f"the weights of {name!r} differ much from the base's {measure}: was it made from "
+                "another version of the base?"
             )
         elif found.change == 0 and len(draft.looks[name]) == 1:
             draft.warnings.append(
                 f"{name}: no difference from the base in {found.entries:,} entries: is it the "
-                "model that you mean?"
+                "right model?"
             )

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_configs"]
 
-SAME_BASE = "are all models of the same base?"
+SAME_BASE = "were all models made from the same base?"
 
-# config.json: what gives the tensors their meaning. Different values are no common base.
+# Keys of config.json that give tensors their meaning. If they differ, the base is not the same.
 SAME = (
     *("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "head_dim", "intermediate_size"),
 )
 
-# ... and what a model can be trained to differ in, but a merged one has of the base alone.
+# Keys that training can change. The merged model gets the base's values.
 ALIKE = (
     *("rope_theta", "rope_scaling", "rope_parameters", "rms_norm_eps", "layer_norm_eps"),
     *("hidden_act", "sliding_window", "max_position_embeddings"),
@@ -29,7 +29,7 @@ ALIKE = (
 def compare_configs(
     configs: Mapping[str, Mapping[str, Any]], *, allow_crimes: bool
 ) -> tuple[list[CheckpointError], list[str]]:
-    """Return why models cannot have a common base, and what else their configs differ in.
+    """Return errors if models cannot have a common base, and warnings on other differences.
 
     Args:
         configs: The config.json of each model, the base first.
@@ -46,8 +46,8 @@ def compare_configs(
             )
             msg += f"the base {base!r}"
             return [CheckpointError(msg, hint=SAME_BASE)], warnings
-        # What is null is the default, which the shapes of the tensors show; but without scaling
-        # positions mean something else than with it.
+        # Ignore null values: they mean the default, and the shapes of the tensors show that. But
+        # rope_scaling changes the meaning of positions, so null differs from a value there.
         stated = [key for key in (*SAME, *ALIKE) if None not in (config.get(key), ours.get(key))]
         different = [key for key in stated if config[key] != ours[key]]
         scaling = [one.get("rope_scaling") for one in (config, ours)]
@@ -58,8 +58,8 @@ def compare_configs(
                 msg = f"{name!r}: {key} is {config[key]!r}, expected {ours[key]!r} as in {base!r}"
                 return [CheckpointError(msg, hint=SAME_BASE)], warnings
         warnings += [
-            f"{name}: {key} is {config.get(key)!r}, and {ours.get(key)!r} in the base, which the "
-            "merged model will have"
+            f"{name}: {key} is {config.get(key)!r}, but the merged model will have the base's "
+            f"value, {ours.get(key)!r}"
             for key in different
             if key in ALIKE
         ]

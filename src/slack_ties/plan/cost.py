@@ -1,4 +1,4 @@
-"""What a merge costs: download, disk, memory."""
+"""Estimate the cost of a merge: download, disk, memory."""
 
 from __future__ import annotations
 
@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["free_here", "merge_cost", "result_dtype", "result_size"]
 
-SHARD = 1_000_000_000  # bytes of a file of the result, unless an option says otherwise
+DEFAULT_FILE_BYTES = 1_000_000_000  # of a result file, if no option sets it
 
-# What a merge takes beside tensors: Python, torch, transformers and mergekit.
+# Bytes of memory that a merge needs besides tensors: Python, torch, transformers and mergekit.
 # Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
 PROCESS = 350_000_000
 
-# Result and cost
-
 
 def result_dtype(draft: Draft) -> str:
-    """Return the type of the result, and say so if mixed inputs make it wider than they are."""
+    """Return the type of the result; warn if mixed inputs make it wider than they are."""
     named = draft.recipe.data.get("out_dtype") or draft.recipe.data.get("dtype")
     if named:
         return str(named).removeprefix("torch.")
@@ -38,23 +36,23 @@ def result_dtype(draft: Draft) -> str:
         narrow = types.get(draft.recipe.models[0], "bfloat16")
         draft.warnings.append(
             "the models mix float16 and bfloat16, so the result is float32 and twice as large; "
-            f"to prevent it add to the config: out_dtype: {narrow} (or, with a language, --dtype)"
+            f"to prevent it, add to the config: out_dtype: {narrow} (or, with a language, --dtype)"
         )
         return "float32"
     return max(types.values(), key=ENTRY_BYTES.__getitem__, default="")
 
 
 def result_size(draft: Draft, section: Section | None) -> int:
-    """Return the number of entries of the result; as of the first model, with its own rows."""
+    """Return the number of entries of the result: those of the first model, with its own rows."""
     headers = draft.layout.tensors if draft.layout else draft.headers.get(draft.first, {})
     rows = result_rows(draft, section)
     layers = Counter(layers_of_result(draft.recipe) if not draft.errors else ())
     return sum(
         header.size // header.shape[0] * rows
         if rows and header.shape and _is_per_token(draft, name)
-        else header.size * (layers[place.number] if layers and place else 1)
+        else header.size * (layers[layer.number] if layers and layer else 1)
         for name, header in headers.items()
-        for place in [layer_place(name)]
+        for layer in [layer_place(name)]
     )
 
 
@@ -74,26 +72,26 @@ def merge_cost(
     options = draft.settings.options
     width = ENTRY_BYTES.get(dtype, 2)
     result = parameters * width
-    shard = options.out_shard_size if options else SHARD
+    file_bytes = options.out_shard_size if options else DEFAULT_FILE_BYTES
     rows = result_rows(draft, section)
     largest: Counter[str] = Counter()
     for headers in draft.headers.values():
         for name, header in headers.items():
             entries = header.size
             if rows and _is_per_token(draft, name) and header.shape:
-                entries = entries // header.shape[0] * rows * 2  # as it was, and aligned
+                entries = entries // header.shape[0] * rows * 2  # before and after alignment
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
-    buffered = result if options and options.async_write else min(shard, result)
+    buffered = result if options and options.async_write else min(file_bytes, result)
     pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
-    # One file is written while the one before it is sent; a file may be as large as a tensor.
-    most = 2 * max(shard, max(largest.values(), default=0))
+    # We write one file while we upload the last one; a file may be as large as a tensor.
+    most = 2 * max(file_bytes, max(largest.values(), default=0))
     stored = min(result, most) if streamed else result
-    # A repository that stands twice, alone and under an adapter, is downloaded once.
+    # A repository that occurs twice, alone and with an adapter, is downloaded once.
     once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
     download = sum(look.download for look in once.values())
     memory = PROCESS + buffered + max(largest.values(), default=0)
-    # On a device: the largest tensor of each model and of the result; what the method needs
-    # beside them was not measured on one.
+    # On a device: the largest tensor of each model and of the result. We have not measured what
+    # the method itself needs there.
     working = 0
     if options and options.device != "cpu":
         kept = options.low_cpu_memory or options.gpu_rich
@@ -101,13 +99,13 @@ def merge_cost(
     return {
         "device_memory": working,
         "download": download,
-        "disk": stored + sum(pairs),  # a model with its adapter is made before it is merged
+        "disk": stored + sum(pairs),  # we write a model with its adapter before we merge it
         "memory": max(memory, PROCESS + max(pairs, default=0)),
     }
 
 
 def free_here(out: str | Path | None) -> dict[str, int]:
-    """Return the free bytes of the disk that the result goes to, and of memory."""
+    """Return the free bytes of memory, and of the disk that the result is written to."""
     import psutil  # noqa: PLC0415 - not for --help
 
     return {

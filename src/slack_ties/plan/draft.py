@@ -1,4 +1,4 @@
-"""What is known so far, while a plan is made."""
+"""The facts that we collect while we make a plan."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["Draft"]
 
 @dataclass
 class Draft:
-    """What is known so far, while a plan is made."""
+    """The facts that we collect while we make a plan."""
 
     recipe: Recipe
     settings: Settings
     looks: dict[str, list[Look]] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)
-    words: dict[str, Vocabulary | None] = field(default_factory=dict)
-    # Of each model without its adapter: its config and its headers.
+    vocabularies: dict[str, Vocabulary | None] = field(default_factory=dict)
+    # By model: its config and its headers, without its adapter.
     plain: dict[str, tuple[dict[str, Any], dict[str, Header]]] = field(default_factory=dict)
-    kinds: dict[str, Known | None] = field(default_factory=dict)
-    adapters: dict[str, str] = field(default_factory=dict)  # what they change, for people
+    known: dict[str, Known | None] = field(default_factory=dict)  # what transformers knows
+    adapters: dict[str, str] = field(default_factory=dict)  # what each adapter changes, for people
     layout: Layout | None = None  # None if it is not known
-    dark: bool = False  # a weight file cannot be looked into before it is downloaded
+    incomplete: bool = False  # whether headers are missing: not all files can be read remotely
     likeness: dict[str, Likeness] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     errors: list[SlackTiesError] = field(default_factory=list)
 
     @property
     def first(self) -> str:
-        """The model that the others must fit: the base, or the first where there is none."""
+        """The model that the others must fit: the base, or the first model if there is no base."""
         return self.recipe.base or self.recipe.models[0]

@@ -1,8 +1,8 @@
-"""Know before you merge: what will be merged, what it costs, and what is wrong with it.
+"""Plan a merge: what it would do, what it costs, and what is wrong with it.
 
-`slack-ties plan` calls this, and `merge` and `run` do before they begin. It reads configs,
-tokenizers, cards, and the headers of weight files; of the weights themselves at most some KB,
-to see whether the models have a common ancestor.
+`slack-ties plan` calls this; `merge` and `run` call it before they begin. It reads configs,
+tokenizers, cards and the headers of weight files. It reads at most some KB of the weights, to
+check whether the models have a common ancestor.
 """
 
 from __future__ import annotations
@@ -42,18 +42,17 @@ def plan_merge(
     streamed: bool = False,
     **settings: Unpack[SettingsByName],
 ) -> Plan:
-    """Return what the merge of `config` would do, and everything that is wrong with it.
+    """Return what the merge of `config` would do, and all errors in it.
 
     Args:
         config: A merge config, or the path of one.
-        out: Where the result would go, to see what is free there; the current folder if not
-            given.
-        streamed: Weight files leave this disk as they are written.
+        out: The folder of the result, to check the free space; if not given, the current folder.
+        streamed: Each weight file is uploaded and deleted when it is written.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
-        RecipeError: The config cannot be read, or says something that cannot be done. What
-            is wrong with the models is in the plan's `errors`.
+        RecipeError: The config cannot be read, or asks for something impossible. Errors of the
+            models are in the plan's `errors`.
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
@@ -86,9 +85,9 @@ def plan_merge(
         draft.errors.append(OutputError(msg, hint=hint))
     if cost["memory"] > free["memory_free"]:
         draft.warnings.append(
-            f"about {size(cost['memory'])} of memory are needed and {size(free['memory_free'])} "
-            "are free: close other programs, or make the files of the result smaller "
-            "(--out-shard-size 500M)"
+            f"the merge needs about {size(cost['memory'])} of memory, and "
+            f"{size(free['memory_free'])} are free: close other programs, or make the files of the "
+            "result smaller (--out-shard-size 500M)"
         )
     models = tuple(planned_model(draft, name) for name in recipe.models if name in draft.looks)
     resolution = resolve_license(
@@ -125,13 +124,13 @@ def plan_merge(
 
 
 def plan_pinned(config: str | Path | Recipe, **chosen: Any) -> Plan:
-    """Return the plan of `config` with the tokenizer section that it needs, if it has none.
+    """Return the plan of `config`; add the tokenizer section if the config needs and lacks it.
 
-    Arguments and errors as for `plan_merge`; the plan's `pinned` is what to write.
+    Arguments and errors are those of `plan_merge`. The plan's `pinned` returns the new config.
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     plan = plan_merge(recipe, **chosen)
-    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
-    if told or not plan.tokenizer:
+    given = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    if given or not plan.tokenizer:
         return plan
     return plan_merge(add_section(recipe, plan.tokenizer), **chosen)

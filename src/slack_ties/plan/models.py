@@ -32,11 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["known_of", "look_at", "planned_model", "say_what_is_odd"]
 
-# What each model is
-
 
 def look_at(draft: Draft, name: str) -> None:
-    """Learn what can be known of one model, and of its adapter if it has one."""
+    """Collect the facts about one model, and about its adapter if it has one."""
     looks = [
         look_at_model(path, revision, api=draft.settings.api, cache=draft.settings.cache)
         for path, revision in split_reference(name)
@@ -44,20 +42,20 @@ def look_at(draft: Draft, name: str) -> None:
     draft.looks[name] = looks
     draft.configs[name] = model_config(looks[0].folder, name)
     if not looks[0].weights:
-        read_headers(looks[0].folder, name)  # says what is missing
+        read_headers(looks[0].folder, name)  # raises, and says what is missing
     draft.warnings += [look.note for look in looks if look.note]
     draft.headers[name] = _headers(draft, looks[0], name)
     draft.plain[name] = (draft.configs[name], draft.headers[name])
     adapter = looks[1].folder if len(looks) > 1 else None
-    draft.words[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
+    draft.vocabularies[name] = read_vocabulary(looks[0].folder, name, adapter=adapter)
     for adapter_look in looks[1:]:
         _check_adapter(draft, name, adapter_look)
 
 
 def _untie(draft: Draft, name: str, heads: list[str]) -> None:
-    """Know that a model has a head of its own once its adapter is merged into it."""
+    """Record that a model has its own head when its adapter is merged into it."""
     config, headers = draft.configs[name], draft.headers[name]
-    known = draft.kinds.pop(name)
+    known = draft.known.pop(name)
     for head in heads:
         group = next((group for group in known.tied if head in group), ()) if known else ()
         embedding = next((one for one in group if one in headers), None)
@@ -67,10 +65,10 @@ def _untie(draft: Draft, name: str, heads: list[str]) -> None:
 
 
 def known_of(draft: Draft, name: str) -> Known | None:
-    """Return what transformers knows of a model."""
-    if name not in draft.kinds:
-        draft.kinds[name] = know(name, draft.configs[name], draft.headers[name])
-    return draft.kinds[name]
+    """Return what transformers knows about a model."""
+    if name not in draft.known:
+        draft.known[name] = know(name, draft.configs[name], draft.headers[name])
+    return draft.known[name]
 
 
 def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
@@ -90,11 +88,9 @@ def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
             except CheckpointError:
                 if file.endswith(".safetensors"):
                     raise
-                # PyTorch's old format, or more than tensors: known once it is here.
-                draft.warnings.append(
-                    f"{name}: {file} cannot be looked into before it is downloaded"
-                )
-    draft.dark |= len(found) < len(look.weights)
+                # PyTorch's old format, or more than tensors: we read it after the download.
+                draft.warnings.append(f"{name}: {file} can be checked only after the download")
+    draft.incomplete |= len(found) < len(look.weights)
     return placed(weights, found, name)
 
 
@@ -108,10 +104,10 @@ def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
         if is_lfs_pointer(adapter.folder / "adapter_config.json"):
             raise lfs_error(name, "adapter_config.json") from None
         if (adapter.folder / "adapter_config.json").is_file():
-            msg = f"model {name!r}: adapter_config.json of {adapter.path!r} is damaged or names no "
+            msg = f"model {name!r}: adapter_config.json of {adapter.path!r} is damaged or has no "
             msg += "peft_type"
-            raise CheckpointError(msg, hint="get that file again") from None
-        msg = f"model {name!r}: {adapter.path!r} is no adapter, expected one with an "
+            raise CheckpointError(msg, hint="download that file again") from None
+        msg = f"model {name!r}: {adapter.path!r} is not an adapter, expected one with an "
         raise CheckpointError(msg + "adapter_config.json, as PEFT writes it") from None
     if kind != "LORA":
         msg = f"model {name!r}: {adapter.path!r} is an adapter of type {kind!r}, expected LORA"
@@ -144,14 +140,16 @@ def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
     made_for = str(config.get("base_model_name_or_path") or "")
     here = split_reference(name)[0][0]
     if made_for and Path(made_for).name.lower() != Path(here).name.lower():
-        draft.warnings.append(f"{adapter.path} says it was made for {made_for}, not for {here}")
+        draft.warnings.append(
+            f"{adapter.path} states that it was made for {made_for}, not for {here}"
+        )
 
 
 def planned_model(draft: Draft, name: str) -> PlannedModel:
-    """Return what the plan says about one model."""
+    """Return the facts of one model for the plan."""
     look, *adapters = draft.looks[name]
     headers = draft.headers.get(name, {})
-    words = draft.words.get(name)
+    vocabulary = draft.vocabularies.get(name)
     architectures = draft.configs.get(name, {}).get("architectures") or [""]
     weights = next(iter(look.weights), "")
     return PlannedModel(
@@ -164,7 +162,7 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
         format="safetensors" if weights.endswith(".safetensors") else ".bin" if weights else "",
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
         download=sum(part.download for part in (look, *adapters)),
-        tokens=len(words.tokens) if words else 0,
+        tokens=len(vocabulary.tokens) if vocabulary else 0,
         license=look.card.license or draft.recipe.facts.licenses.get(name, ""),
         adapter_license=adapters[0].card.license if adapters else "",
         adapter=draft.adapters.get(name, ""),
@@ -175,18 +173,18 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
 
 
 def say_what_is_odd(draft: Draft) -> None:
-    """Warn of branches that moved, of other versions, and of inputs that change nothing."""
+    """Warn about branches that moved, other package versions, and inputs without effect."""
     for looks in draft.looks.values():
         for look in looks:
             if look.head:
                 draft.warnings.append(
-                    f"{look.path} is pinned at {look.commit[:7]}, and its main has moved on to "
-                    f"{look.head[:7]}: look there for what changed"
+                    f"{look.path} is pinned at {look.commit[:7]}, but its main branch is now at "
+                    f"{look.head[:7]}: check on the Hub what changed"
                 )
     recipe, facts = draft.recipe, draft.recipe.facts
     listed = [reference(part["model"]) for part in recipe.data.get("models") or ()]
     if recipe.method == "slack_ties" and recipe.base in listed:
-        draft.warnings.append(f"{recipe.base} is the base itself: it has no change to add")
+        draft.warnings.append(f"{recipe.base} is the base itself: it adds nothing")
     weights = [
         {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
         for part in recipe.data.get("models") or ()

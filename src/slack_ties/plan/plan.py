@@ -1,4 +1,4 @@
-"""The value that `plan_merge` returns: what a merge would do, and what is wrong with it."""
+"""The result of `plan_merge`: what a merge would do, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ __all__ = ["Plan", "PlannedModel"]
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """One model of a merge, as it is known before its weights are read."""
+    """The facts of one model of a merge that are known before its weights are read."""
 
     model: str  # as the config names it
     role: str = ""  # base, ct, sft or not known
-    commits: tuple[str, ...] = ()  # of the Hub, of the model and of its adapter; or empty
+    commits: tuple[
+        str, ...
+    ] = ()  # on the Hub, of the model and its adapter; empty texts for folders
     architecture: str = ""
     dtype: str = ""  # the widest of its tensors
     parameters: int = 0
     format: str = ""  # safetensors or .bin
     bytes: int = 0  # of its weight files
-    download: int = 0  # of these, what is not on this disk
-    tokens: int = 0  # in its tokenizer that the embedding has a row for; 0: no tokenizer
+    download: int = 0  # bytes of them that are not on this disk
+    tokens: int = 0  # of its tokenizer with a row in the embedding; 0: no tokenizer
     license: str = ""
     adapter_license: str = ""
     adapter: str = ""  # how much of the model its adapter changes
     gated: bool = False
-    parents: tuple[str, ...] = ()  # base_model, as its card says
-    likeness: Likeness | None = None  # of its entries to the base's
+    parents: tuple[str, ...] = ()  # base_model in its card
+    likeness: Likeness | None = None  # how similar its entries are to the base's
 
 
 @dataclass(frozen=True)
@@ -49,32 +51,32 @@ class Plan:
     models: tuple[PlannedModel, ...]
     dtype: str = ""  # of the result
     parameters: int = 0
-    vocabulary: str = ""  # whose tokens the result has, for people
+    vocabulary: str = ""  # which tokens the result has, for people
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; None if none is needed
     chat: str = ""  # where its chat template and special tokens come from
-    license: str = ""  # of the merged model; empty if it does not follow from its models'
+    license: str = ""  # of the merged model; empty if it does not follow from the parents
     license_reason: str = ""
     download: int = 0  # bytes
-    disk: int = 0  # bytes, of the result and of what is made on the way
+    disk: int = 0  # bytes, of the result and of temporary models
     disk_free: int = 0
-    memory: int = 0  # bytes at the peak, without what the system caches of files; an estimate
+    memory: int = 0  # bytes at the peak, without the file cache; an estimate
     memory_free: int = 0
     device: str = "cpu"
-    device_memory: int = 0  # bytes at least, on a device other than the CPU
+    device_memory: int = 0  # minimum in bytes, on a device other than the CPU
     warnings: tuple[str, ...] = ()
     errors: tuple[SlackTiesError, ...] = ()
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
 
     @property
     def space(self) -> tuple[int, int]:
-        """Bytes of the disk that are needed, and that are free."""
+        """The bytes of disk that are needed, and the bytes that are free."""
         return self.disk, self.disk_free
 
     def pinned(self, options: Mapping[str, Any] | None = None) -> Recipe:
-        """Return the config with the commits that were planned, and the versions here.
+        """Return the config with the commits of this plan, and the installed versions.
 
         Raises:
-            SlackTiesError: There are errors: not all commits are known.
+            SlackTiesError: The plan has errors, so not all commits are known.
 
         """
         self.check()

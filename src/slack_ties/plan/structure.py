@@ -1,4 +1,4 @@
-"""Whether the models of a merge fit each other and the recipe."""
+"""Check whether the models of a merge fit each other and the recipe."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_method", "check_same", "compare_structure", "prove_result"]
 
-# Whether they fit
-
 
 def check_same(draft: Draft) -> None:
-    """Refuse a model under two names: mergekit would take it once."""
+    """Refuse a model under two names: mergekit would merge it once."""
     seen: dict[tuple[str, ...], str] = {}
     for name, looks in draft.looks.items():
         key = tuple(look.commit or str(look.folder.resolve()) for look in looks)
@@ -45,10 +43,10 @@ def check_same(draft: Draft) -> None:
 
 
 def check_method(recipe: Recipe) -> None:
-    """Refuse a method that mergekit does not have, and parameters that the method does not."""
+    """Refuse a method that mergekit does not have, and parameters that the method does not have."""
     from mergekit import merge_methods  # noqa: PLC0415 - seconds to import
 
-    import slack_ties.method  # noqa: F401, PLC0415 - so that it is named as the nearest
+    import slack_ties.method  # noqa: F401, PLC0415 - registers our method
 
     methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
     if recipe.method not in methods:
@@ -59,7 +57,7 @@ def check_method(recipe: Recipe) -> None:
 
 
 def compare_structure(draft: Draft) -> None:
-    """Find where each tensor of the result is in each model, or why it cannot be."""
+    """Find each tensor of the result in each model, or the reason why it is missing."""
     recipe, first = draft.recipe, draft.first
     allow_crimes = draft.settings.allow_crimes
     order = [first, *(name for name in recipe.models if name != first)]
@@ -67,10 +65,10 @@ def compare_structure(draft: Draft) -> None:
     errors, warnings = compare_configs(configs, allow_crimes=allow_crimes)
     draft.errors += errors
     draft.warnings += warnings
-    if draft.errors or draft.dark:
+    if draft.errors or draft.incomplete:
         return
     try:
-        kinds = {name: known_of(draft, name) for name in order}
+        known = {name: known_of(draft, name) for name in order}
     except CheckpointError as error:
         draft.errors.append(error)
         return
@@ -79,21 +77,21 @@ def compare_structure(draft: Draft) -> None:
             name,
             draft.configs[name],
             draft.headers[name],
-            kinds[name],
+            known[name],
             first_entries_alike(draft.looks[name][0], draft.headers[name], draft.settings.api),
         )
         for name in order
     ]
-    if len(draft.looks[first]) > 1:  # what lies in its own folder says what the result has
+    if len(draft.looks[first]) > 1:  # the result has the tensors of the model in its own folder
         plain = draft.plain[first]
         sources.insert(0, Source(without_adapter(first), *plain, know(first, *plain)))
     layout = make_layout(sources, allow_crimes=allow_crimes)
     draft.warnings += layout.notes
-    if kinds[first] is None:
+    if known[first] is None:
         kind = draft.configs[first]["architectures"][0]
         draft.warnings.append(
-            f"transformers has no class {kind}: tensors are compared by name alone, and that the "
-            "result loads is not proved"
+            f"transformers has no class {kind}: tensors are compared only by name, and we cannot "
+            "check that the result loads"
         )
     draft.errors += layout.errors
     if layout.errors:
@@ -117,7 +115,7 @@ def compare_structure(draft: Draft) -> None:
 
 
 def prove_result(draft: Draft, section: Section | None, dtype: str) -> None:
-    """Refuse a merge whose result, if it is not as the base, transformers could not load."""
+    """Refuse a merge if its result differs from the base and transformers could not load it."""
     layout, config = draft.layout, draft.plain[draft.first][0]
     layers, rows = layers_of_result(draft.recipe), result_rows(draft, section)
     sliced = any(
@@ -131,7 +129,7 @@ def prove_result(draft: Draft, section: Section | None, dtype: str) -> None:
         if len(counts) > 1:
             msg = f"{name!r} has tensors of {' and '.join(map(str, sorted(counts)))} tokens, which "
             msg += "mergekit's tokenizer section cannot align"
-            hint = "are all vocabularies the same? Then leave the tokenizer section out"
+            hint = "if all vocabularies are the same, remove the tokenizer section"
             draft.errors.append(CheckpointError(msg, hint=hint))
             return
     modules, _ = stacks_of_modules(draft.recipe, config, layout)
@@ -150,10 +148,10 @@ def prove_result(draft: Draft, section: Section | None, dtype: str) -> None:
 
 
 def _inputs_check(recipe: Recipe) -> Callable[[list[str], str, str], None] | None:
-    """Return mergekit's check of the models that a method is given; None for our own method."""
+    """Return mergekit's check of the inputs of a method; None for our own method."""
     if recipe.method == "slack_ties":
         return None
-    from mergekit import merge_methods  # noqa: PLC0415 - `_check_method` has imported it
+    from mergekit import merge_methods  # noqa: PLC0415 - `check_method` has imported it
 
     method = merge_methods.get(recipe.method)
     return lambda names, base, group: method.validate_inputs(names, base or None, group_name=group)

@@ -1,4 +1,4 @@
-"""Write a plan for a person."""
+"""Write a plan as text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["plan_as_text"]
 
 
 def plan_as_text(plan: Plan) -> str:
-    """Return what a person reads."""
+    """Return the plan as text for people."""
     return "\n".join(map(visible, _lines(plan)))
 
 
 def _lines(plan: Plan) -> list[str]:
-    """Return the lines that a person reads."""
+    """Return the lines of the text."""
     languages = " and ".join(plan.languages)
     lines = [f"{plan.config}: {plan.method}{f' for {languages}' if languages else ''}", ""]
     for model in plan.models:
@@ -57,11 +57,11 @@ def _model_text(model: PlannedModel) -> list[str]:
         f"{model.format}, {size(model.bytes)}",
         model.license or "licence not stated",
     ]
-    facts += ["gated, and you may read it"] if model.gated else []
+    facts += ["gated, and you have access"] if model.gated else []
     if model.likeness and (model.likeness.change or "+" not in model.model):
         facts.append(f"similarity to the base {model.likeness.cosine:.2f} of 1")
     elif model.role not in ("", "base") and model.parents:
-        facts.append(f"says it was made from {', '.join(model.parents)}")
+        facts.append(f"made from {', '.join(model.parents)}, by its card")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
     role = {"ct": "CT", "sft": "SFT"}.get(model.role, model.role or "model")
     lines = [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
@@ -71,7 +71,7 @@ def _model_text(model: PlannedModel) -> list[str]:
 def _license_text(plan: Plan) -> str:
     if plan.license:
         return plan.license_reason
-    return f"not settled, so publishing will ask for --license. {plan.license_reason}"
+    return f"not known, so `publish` will need --license. {plan.license_reason}"
 
 
 def _download_text(plan: Plan) -> str:
@@ -81,5 +81,5 @@ def _download_text(plan: Plan) -> str:
         return "nothing: all models are folders here"
     here = sum(model.bytes - model.download for model in plan.models)
     if not plan.download and here:
-        return f"nothing: {size(here)} are here already"
-    return f"{size(plan.download)}{f', {size(here)} are here already' if here else ''}"
+        return f"nothing: {size(here)} are already here"
+    return f"{size(plan.download)}{f', {size(here)} are already here' if here else ''}"

@@ -1,4 +1,4 @@
-"""What the tokenizer and the chat template of the merged model will be."""
+"""Find the tokenizer and the chat template of the merged model."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 __all__ = ["chat_text", "plan_vocabulary", "result_rows", "vocabulary_text"]
 
-# Tokenizer
-
 
 def plan_vocabulary(draft: Draft) -> Section | None:
-    """Return what the result's vocabulary is; an error if the config has to say more."""
+    """Return the tokenizer section of the result; add an error if the config must name one."""
     recipe = draft.recipe
     _check_template(draft)
     _check_sources(draft)
-    if draft.first not in draft.words or "models" not in recipe.data:
+    if draft.first not in draft.vocabularies or "models" not in recipe.data:
         return None
     roles = {name: recipe.role(name) for name in recipe.models}
-    words = {name: draft.words[name] for name in recipe.models if name in draft.words}
-    base = words[draft.first]
+    vocabularies = {
+        name: draft.vocabularies[name] for name in recipe.models if name in draft.vocabularies
+    }
+    base = vocabularies[draft.first]
     data = recipe.data.get("tokenizer")
     if recipe.data.get("tokenizer_source"):
         data = {"source": recipe.data["tokenizer_source"]}
     if data:
         _check_rows(draft, data)
-        return Section(data, _told_text(draft, data))
+        return Section(data, _section_text(draft, data))
     _say_what_tokens_lack(draft)
-    if draft.errors:  # of what the vocabularies are compared with, too
+    if draft.errors:  # also of the models that we would compare
         return None
-    section = choose_section(words, roles)
+    section = choose_section(vocabularies, roles)
     options = draft.settings.options
     if options and options.unsafe_truncate_embeddings:
         return None
@@ -49,8 +49,12 @@ def plan_vocabulary(draft: Draft) -> Section | None:
         _check_rows_alike(draft)
         return None
     if _check_rows(draft, section.data):
-        different = [name for name, one in words.items() if one and base and not one.is_same(base)]
-        msg = f"the vocabulary of {', '.join(map(repr, different))} is not the base's, and the "
+        different = [
+            name for name, one in vocabularies.items() if one and base and not one.is_same(base)
+        ]
+        msg = (
+            f"the vocabulary of {', '.join(map(repr, different))} differs from the base's, and the "
+        )
         msg += f"config has no tokenizer section. It can give the result {section.why}"
         hint = f"slack-ties plan {recipe.where} --pin (adds: tokenizer: {one_line(section.data)})"
         draft.errors.append(CheckpointError(msg, hint=hint))
@@ -59,25 +63,29 @@ def plan_vocabulary(draft: Draft) -> Section | None:
 
 
 def _say_what_tokens_lack(draft: Draft) -> None:
-    """Warn of tokens without a row, and of a base without the tokenizer that others have."""
-    for name, words in draft.words.items():
-        if not words or not words.beyond:
+    """Warn about tokens without a row, and about a base without a tokenizer."""
+    for name, vocabulary in draft.vocabularies.items():
+        if not vocabulary or not vocabulary.beyond:
             continue
-        special = [f"{key} {word!r}" for key, word in words.special.items() if word in words.beyond]
-        which = f"its {special[0]}" if special else first_of(sorted(words.beyond))
+        special = [
+            f"{key} {token!r}"
+            for key, token in vocabulary.special.items()
+            if token in vocabulary.beyond
+        ]
+        which = f"its {special[0]}" if special else first_of(sorted(vocabulary.beyond))
         draft.warnings.append(
-            f"{name}: its tokenizer has {which}, for which the embedding has no row: the merged "
-            "model will be without it"
+            f"{name}: its tokenizer has {which}, but the embedding has no row for it: the merged "
+            "model will not have it"
         )
-    if draft.words.get(draft.first) is None and any(draft.words.values()):
+    if draft.vocabularies.get(draft.first) is None and any(draft.vocabularies.values()):
         draft.warnings.append(
-            f"the base {draft.first} has no tokenizer that can be read here, and the merged model "
-            "gets the base's: copy that of another model into it"
+            f"the base {draft.first} has no tokenizer that we can read, and the merged model gets "
+            "the base's tokenizer: copy the tokenizer of another model into the base"
         )
 
 
 def _check_rows_alike(draft: Draft) -> None:
-    """Refuse matrices of different length that no tokenizer explains."""
+    """Refuse matrices of different lengths that no tokenizer explains."""
     if draft.errors or not draft.layout:
         return
     try:
@@ -86,25 +94,25 @@ def _check_rows_alike(draft: Draft) -> None:
         draft.errors.append(error)
 
 
-def _check_rows(draft: Draft, told: Mapping[str, Any]) -> bool:
-    """Refuse tokens without a row, at which mergekit would trip while it merges."""
-    known = {name: words for name, words in draft.words.items() if words}
-    out = _tokens(draft, told)
-    added = {token: how or {} for token, how in (told.get("tokens") or {}).items()}
+def _check_rows(draft: Draft, section: Mapping[str, Any]) -> bool:
+    """Refuse tokens without a row: mergekit would fail on them during the merge."""
+    known = {name: vocabulary for name, vocabulary in draft.vocabularies.items() if vocabulary}
+    out = _tokens(draft, section)
+    added = {token: how or {} for token, how in (section.get("tokens") or {}).items()}
     hint = "remove these tokens from its tokenizer, or choose another tokenizer source"
-    for name, words in known.items():
-        # mergekit strips them from the base's tokenizer, and from no other.
-        if name != draft.first and (bad := sorted(words.beyond & out)):
-            msg = f"{name!r}: its tokenizer has {first_of(bad)}, and its embedding only "
-            msg += f"{words.rows:,} rows"
+    for name, vocabulary in known.items():
+        # mergekit removes them from the base's tokenizer only.
+        if name != draft.first and (bad := sorted(vocabulary.beyond & out)):
+            msg = f"{name!r}: its tokenizer has {first_of(bad)}, but its embedding has only "
+            msg += f"{vocabulary.rows:,} rows"
             draft.errors.append(CheckpointError(msg, hint=hint))
             return False
     base = known.get(draft.first)
     new = [token for token in added if base and token not in base.tokens]
-    if new and base and told.get("source") == "base" and len(base.tokens) >= base.rows:
+    if new and base and section.get("source") == "base" and len(base.tokens) >= base.rows:
         msg = f"{draft.recipe.where}: tokenizer.tokens adds {first_of(new)} to the base's own "
         msg += "tokenizer, which mergekit cannot do"
-        hint = "name a model as the source, or union"
+        hint = "use a model or union as the source"
         draft.errors.append(RecipeError(msg, hint=hint))
         return False
     for token, how in added.items():
@@ -117,97 +125,103 @@ def _check_rows(draft: Draft, told: Mapping[str, Any]) -> bool:
     return True
 
 
-def _tokens(draft: Draft, told: Mapping[str, Any]) -> set[str]:
+def _tokens(draft: Draft, section: Mapping[str, Any]) -> set[str]:
     """Return the tokens of the result's tokenizer."""
-    source = told.get("source", "union")
-    words = draft.words.get(draft.first if source == "base" else reference(source))
-    if words:
-        found = words.tokens.keys() | (() if source == "base" else words.beyond)
+    source = section.get("source", "union")
+    vocabulary = draft.vocabularies.get(draft.first if source == "base" else reference(source))
+    if vocabulary:
+        found = vocabulary.tokens.keys() | (() if source == "base" else vocabulary.beyond)
     else:
-        found = {token for one in draft.words.values() if one for token in one.tokens}
-    return {*found, *(told.get("tokens") or ())}
+        found = {token for one in draft.vocabularies.values() if one for token in one.tokens}
+    return {*found, *(section.get("tokens") or ())}
 
 
 def _check_sources(draft: Draft) -> None:
-    """Refuse tokenizers of models that take no part: nobody would fetch or pin them."""
+    """Refuse tokenizers of models that are not merged: we would not download or pin them."""
     recipe = draft.recipe
-    for place, value in places(recipe.data):
+    for key_path, value in places(recipe.data):
         outside = reference(value) not in recipe.models
-        if place[0] in ("tokenizer", "tokenizer_source") and outside:
-            msg = f"{recipe.where}: {place[0]}: {reference(value)!r} is none of the merged models"
+        if key_path[0] in ("tokenizer", "tokenizer_source") and outside:
+            msg = f"{recipe.where}: {key_path[0]}: {reference(value)!r} is not a merged model"
             hint = f"expected base, union, or one of {', '.join(recipe.models)}"
             draft.errors.append(RecipeError(msg, hint=hint))
 
 
 def _check_template(draft: Draft) -> None:
-    """Refuse a chat template that mergekit would not find when the merge is done."""
+    """Refuse a chat template that mergekit would not find after the merge."""
     name = str(draft.recipe.data.get("chat_template") or "auto")
     if name == "auto" or "{" in name or named_template(name) is not None:
         return
     known = template_names()
     if known:
         msg = f"{draft.recipe.where}: chat_template: unknown template {name!r}."
-        hint = f"known: auto, {', '.join(known)}, or a template itself"
+        hint = f"known: auto, {', '.join(known)}, or the text of a template"
         draft.errors.append(RecipeError(msg + nearest(name, known), hint=hint))
 
 
-def _told_text(draft: Draft, told: Mapping[str, Any]) -> str:
-    source = told.get("source", "union")
+def _section_text(draft: Draft, section: Mapping[str, Any]) -> str:
+    source = section.get("source", "union")
     if source == "union":
         return "all tokens of all models, as the config says"
-    words = draft.words.get(draft.first if source == "base" else reference(source))
-    count = f"the {len(words.tokens):,} tokens" if words else "the tokens"
+    vocabulary = draft.vocabularies.get(draft.first if source == "base" else reference(source))
+    count = f"the {len(vocabulary.tokens):,} tokens" if vocabulary else "the tokens"
     of = "the base" if source == "base" else reference(source).partition("@")[0]
-    added = told.get("tokens") or {}
+    added = section.get("tokens") or {}
     more = f" and {len(added)} more" if added else ""
     return f"{count} of {of}{more}, as the config says"
 
 
 def vocabulary_text(draft: Draft, section: Section | None) -> str:
-    """Say which tokens the result has."""
+    """Return which tokens the result has, as text."""
     if section:
         return section.why
-    known = {name: words for name, words in draft.words.items() if words}
+    known = {name: vocabulary for name, vocabulary in draft.vocabularies.items() if vocabulary}
     if draft.recipe.base not in known:
-        return "the base has no tokenizer, so the merged model has none" if draft.words else ""
+        return (
+            "the base has no tokenizer, so the merged model has none" if draft.vocabularies else ""
+        )
     count = f"{len(known[draft.recipe.base].tokens):,} tokens"
-    if all(words.is_same(known[draft.recipe.base]) for words in known.values()):
-        silent = "" if len(known) == len(draft.words) else " (one has no tokenizer)"
-        return f"the same {count} in all models{silent}"
-    return f"the base's {count}; others differ"
+    if all(vocabulary.is_same(known[draft.recipe.base]) for vocabulary in known.values()):
+        without = "" if len(known) == len(draft.vocabularies) else " (one has no tokenizer)"
+        return f"the same {count} in all models{without}"
+    return f"the base's {count}; other models differ"
 
 
-def chat_text(draft: Draft) -> str:  # noqa: PLR0911 - one for each place it can be in
-    """Say where the chat template of the result comes from."""
+def chat_text(draft: Draft) -> str:  # noqa: PLR0911 - one for each source
+    """Return where the chat template of the result comes from, as text."""
     if draft.recipe.data.get("chat_template"):
         return "the template that the config names"
-    base = draft.words.get(draft.recipe.base)
-    told = draft.recipe.data.get("tokenizer") or draft.recipe.data.get("tokenizer_source")
-    if draft.recipe.base in draft.words and not base and not told:
+    base = draft.vocabularies.get(draft.recipe.base)
+    given = draft.recipe.data.get("tokenizer") or draft.recipe.data.get("tokenizer_source")
+    if draft.recipe.base in draft.vocabularies and not base and not given:
         return "none: the base has no tokenizer"
     for name in draft.recipe.models_of("sft"):
-        words = draft.words.get(name)
+        vocabulary = draft.vocabularies.get(name)
         if (
-            not words
+            not vocabulary
             and name in draft.looks
             and any(read_template(look.folder) for look in draft.looks[name])
         ):
             return f"template of {name}"
-        if words and words.chat_template:
+        if vocabulary and vocabulary.chat_template:
             return f"template and special tokens of {name}"
-        if words and base and words.special != base.special:
+        if vocabulary and base and vocabulary.special != base.special:
             return f"no template; special tokens of {name}"
     if base and base.chat_template:
         return "the base's template"
-    unused = [name for name, words in draft.words.items() if words and words.chat_template]
+    unused = [
+        name
+        for name, vocabulary in draft.vocabularies.items()
+        if vocabulary and vocabulary.chat_template
+    ]
     if unused:
-        return f"none: {unused[0]} has one, but the config does not say that it is the SFT model"
-    return "no model has a chat template" if draft.words else ""
+        return f"none: {unused[0]} has one, but the config does not name it as the SFT model"
+    return "no model has a chat template" if draft.vocabularies else ""
 
 
 def result_rows(draft: Draft, section: Section | None) -> int:
-    """Return the rows of the result's embedding; 0 for those of the base."""
-    if section is None or not any(draft.words.values()):
+    """Return the rows of the result's embedding; 0 if it has the rows of the base."""
+    if section is None or not any(draft.vocabularies.values()):
         return 0
     rows = len(_tokens(draft, section.data))
     multiple = section.data.get("pad_to_multiple_of") or 1

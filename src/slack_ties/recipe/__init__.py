@@ -1,1 +1,1 @@
-"""A merge config: read, checked, pinned."""
+"""Read, check and pin merge configs."""

@@ -1,4 +1,4 @@
-"""Refuse a merge config that says something unknown or impossible."""
+"""Refuse a merge config with unknown keys or impossible values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slack_ties.rule.parameters import PARAMETERS
 __all__ = ["DTYPES", "FACTS_KEYS", "check_keys", "check_parameter_names", "check_recipe"]
 
 # mergekit 0.1.5: the fields of MergeConfiguration and of its parts. A test compares
-# them with mergekit's. `name` belongs to mergekit-multi.
+# them with mergekit's. Only mergekit-multi uses `name`.
 TOP_KEYS = frozenset(
     {"modules", "slices", "models", "merge_method", "base_model", "dtype", "tokenizer_source"}
     | {"tokenizer", "chat_template", "out_dtype", "parameters"}
@@ -40,16 +40,16 @@ FACTS_KEYS = frozenset(
     {"recipe", "language", "family", "roles", "licenses", "sft_languages", "versions", "options"}
 )
 
-# What mergekit's dtype_from_name knows of floating-point types.
+# The floating-point types that mergekit's dtype_from_name knows.
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 
-# Parameters of stock `ties` that change nothing here: int8_mask only saves memory there,
-# and rescale is its default when false (when true it is an error: we have none).
-WITHOUT_EFFECT = ("int8_mask", "rescale")
+# Parameters of stock `ties` that we ignore: int8_mask only saves memory there, and
+# `rescale: false` is its default. `rescale: true` is an error: slack_ties does not rescale.
+IGNORED_PARAMETERS = ("int8_mask", "rescale")
 
 
 def check_recipe(data: object, where: str) -> None:
-    """Refuse what mergekit would ignore or trip over late."""
+    """Refuse what mergekit would ignore, or what would make it fail late."""
     if not isinstance(data, Mapping):
         got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
         msg = f"{where}: expected a mergekit config (keys and values), got {got}"
@@ -92,16 +92,16 @@ def _check_parts(where: str, data: Mapping[str, Any]) -> None:
             msg = f"{where}: {name}: expected a list, got {parts!r}"
             raise RecipeError(msg)
         for i, part in enumerate(parts):
-            place = f"{where}: {name}[{i}]"
-            check_keys(place, part, PART_KEYS[name])
+            key = f"{where}: {name}[{i}]"
+            check_keys(key, part, PART_KEYS[name])
             if "model" in PART_KEYS[name] and not part.get("model"):
-                msg = f"{place}: model is missing"
+                msg = f"{key}: model is missing"
                 raise RecipeError(msg)
             if "model" in part:
-                _check_reference(f"{place}.model", part["model"])
+                _check_reference(f"{key}.model", part["model"])
             if part.get("base_model"):
-                _check_reference(f"{place}.base_model", part["base_model"])
-            _check_parts(place, part)
+                _check_reference(f"{key}.base_model", part["base_model"])
+            _check_parts(key, part)
         if name == "models":
             _check_twice(where, parts)
 
@@ -114,26 +114,26 @@ def _check_twice(where: str, parts: list[Mapping[str, Any]]) -> None:
             raise RecipeError(msg, hint="list it once, with the sum of the weights")
 
 
-def _check_reference(place: str, value: object) -> None:
+def _check_reference(where: str, value: object) -> None:
     """Check the shape of a model's name: one line, or mergekit's long form."""
     if isinstance(value, Mapping):
         if "path" in value:
-            check_keys(place, value, PATH_KEYS)
+            check_keys(where, value, PATH_KEYS)
             return
-        check_keys(place, value, MODEL_KEYS)
+        check_keys(where, value, MODEL_KEYS)
         if not value.get("model"):
-            msg = f"{place}: model is missing"
+            msg = f"{where}: model is missing"
             raise RecipeError(msg)
         for key in ("model", "lora"):
             if value.get(key):
-                _check_reference(f"{place}.{key}", value[key])
+                _check_reference(f"{where}.{key}", value[key])
     elif not isinstance(value, str):
-        msg = f"{place}: expected a folder or a Hub id, got {value!r}"
-        raise RecipeError(msg, hint="a name that is a number needs quotes")
+        msg = f"{where}: expected a folder or a Hub id, got {value!r}"
+        raise RecipeError(msg, hint="put quotes around a name that is a number")
 
 
 def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
-    """Check the keys of the tokenizer section, which mergekit would ignore if misspelt."""
+    """Check the keys of the tokenizer section: mergekit would ignore misspelt keys."""
     if data.get("tokenizer_source"):
         _check_reference(f"{where}: tokenizer_source", data["tokenizer_source"])
     template = data.get("chat_template")
@@ -145,7 +145,7 @@ def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
         return
     check_keys(f"{where}: tokenizer", section, TOKENIZER_KEYS)
     if data.get("tokenizer_source"):
-        msg = f"{where}: tokenizer and tokenizer_source, expected one of them"
+        msg = f"{where}: expected tokenizer or tokenizer_source, got both"
         raise RecipeError(msg)
     if section.get("source"):
         _check_reference(f"{where}: tokenizer.source", section["source"])
@@ -161,18 +161,18 @@ def _check_tokens(where: str, tokens: object) -> None:
         msg = f"{where}: tokenizer.tokens: expected tokens and sources, got {tokens!r}"
         raise RecipeError(msg)
     for token, how in tokens.items():
-        place = f"{where}: tokenizer.tokens.{token}"
-        check_keys(place, how, TOKEN_KEYS)
+        key = f"{where}: tokenizer.tokens.{token}"
+        check_keys(key, how, TOKEN_KEYS)
         source = how.get("source")
         if isinstance(source, Mapping) and "kind" in source:
-            check_keys(f"{place}.source", source, TOKEN_SOURCE_KEYS)
+            check_keys(f"{key}.source", source, TOKEN_SOURCE_KEYS)
             source = source.get("model")
         if source:
-            _check_reference(f"{place}.source", source)
+            _check_reference(f"{key}.source", source)
 
 
 def check_keys(where: str, part: object, known: frozenset[str]) -> None:
-    """Refuse what is no mapping, or has a key that is not known."""
+    """Refuse a part that is not a mapping, or that has an unknown key."""
     if not isinstance(part, Mapping):
         msg = f"{where}: expected keys and values, got {part!r}"
         raise RecipeError(msg)
@@ -186,44 +186,46 @@ def check_keys(where: str, part: object, known: frozenset[str]) -> None:
 def _settings(
     where: str, data: Mapping[str, Any], *, models: bool = True
 ) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """Yield every place of parameters: where it stands, what it says, whether of one model."""
-    places = [(f"{where}: parameters", data.get("parameters"), False)]
+    """Yield every `parameters` of a config: its name, its values, whether it is for one model."""
+    found = [(f"{where}: parameters", data.get("parameters"), False)]
     for i, part in enumerate(data.get("slices") or ()):
-        places.append((f"{where}: slices[{i}].parameters", part.get("parameters"), False))
+        found.append((f"{where}: slices[{i}].parameters", part.get("parameters"), False))
     if models:
-        for place, part in inputs_of(data):
+        for key, part in inputs_of(data):
             name = reference(part["model"])
-            places.append((f"{where}: {place} ({name})", part.get("parameters"), True))
-    for place, settings, per_model in places:
+            found.append((f"{where}: {key} ({name})", part.get("parameters"), True))
+    for key, settings, per_model in found:
         if isinstance(settings, Mapping):
-            yield place, settings, per_model
+            yield key, settings, per_model
         elif settings is not None:
-            msg = f"{place}: expected parameters and values, got {settings!r}"
+            msg = f"{key}: expected parameters and values, got {settings!r}"
             raise RecipeError(msg)
     for name, module in (data.get("modules") or {}).items():
         yield from _settings(f"{where}: modules.{name}", module, models=False)
 
 
 def _check_slack_ties(where: str, data: Mapping[str, Any]) -> None:
-    """Check every parameter of our method: its name, its place and its values."""
+    """Check every parameter of our method: its name, its position and its values."""
     if not data.get("base_model"):
-        msg = f"{where}: slack_ties needs a base_model: deltas are taken from it"
+        msg = f"{where}: slack_ties needs a base_model, to take deltas from it"
         raise RecipeError(msg, hint="add: base_model: PATH_OR_HUB_ID")
     table = {p.name: p for p in PARAMETERS}
-    for place, settings, per_model in _settings(where, data):
+    for key, settings, per_model in _settings(where, data):
         for name, value in settings.items():
-            if name in WITHOUT_EFFECT and (name, value) != ("rescale", True):
+            if name in IGNORED_PARAMETERS and (name, value) != ("rescale", True):
                 continue
             if name not in table:
-                raise _unknown_parameter(place, name, list(table), "slack_ties")
+                raise _unknown_parameter(key, name, list(table), "slack_ties")
             if per_model and not table[name].per_model:
-                msg = f"{place}: {name} holds for the whole merge, expected under parameters"
+                msg = (
+                    f"{key}: {name} is for the whole merge, expected it in the top-level parameters"
+                )
                 raise RecipeError(msg, hint=f"move {name} to the top-level parameters")
-            for scalar in _scalars(f"{place}: {name}", value):
+            for scalar in _scalars(f"{key}: {name}", value):
                 try:
                     table[name].check(scalar)
                 except ValueError as error:
-                    msg = f"{place}: {error}"
+                    msg = f"{key}: {error}"
                     raise RecipeError(msg) from None
     _check_required(where, data, [p.name for p in PARAMETERS if p.default is None])
 
@@ -240,20 +242,20 @@ def _check_required(where: str, data: Mapping[str, Any], required: list[str]) ->
 
 
 def check_parameter_names(recipe: Recipe, known: list[str]) -> None:
-    """Refuse parameters that the recipe's method does not have; mergekit would ignore them.
+    """Refuse parameters that the recipe's method does not have: mergekit would ignore them.
 
     Raises:
-        RecipeError: Names the place, the parameter and the nearest known one.
+        RecipeError: A parameter is unknown; the message names the nearest known one.
 
     """
-    for place, settings, _ in _settings(recipe.where, recipe.data):
+    for key, settings, _ in _settings(recipe.where, recipe.data):
         for name in settings:
             if name not in known:
-                raise _unknown_parameter(place, name, known, recipe.method)
+                raise _unknown_parameter(key, name, known, recipe.method)
 
 
-def _unknown_parameter(place: str, name: object, known: list[str], method: str) -> RecipeError:
-    msg = f"{place}: unknown parameter {name!r}.{nearest(str(name), known)}"
+def _unknown_parameter(where: str, name: object, known: list[str], method: str) -> RecipeError:
+    msg = f"{where}: unknown parameter {name!r}.{nearest(str(name), known)}"
     return RecipeError(msg, hint=f"{method} knows: {', '.join(known) or 'none'}")
 
 

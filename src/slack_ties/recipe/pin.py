@@ -1,7 +1,7 @@
-"""Pin a config: every Hub id with its commit, and the versions that make the bytes.
+"""Pin a config: add to every Hub id its commit, and the versions of the packages.
 
-The text stays as it was written, comments too; only the names of models change. Where that
-cannot be done (anchors, keys that stand twice) the same content is written anew.
+The text and its comments stay; only the names of models change. If that is impossible (anchors,
+duplicate keys), we write a new text with the same content.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import yaml
 
 from slack_ties.errors import RecipeError
 from slack_ties.recipe.read import parse_recipe
-from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Place, Recipe, places, put
+from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, KeyPath, Recipe, places, put
 from slack_ties.recipe.recipe import reference as name_of
 
 __all__ = ["PACKAGES", "add_section", "one_line", "pin_recipe", "pinned_name", "used_versions"]
 
-# What makes the bytes of a merge.
+# The packages that determine the bytes of a merge.
 PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
 
 PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*")  # needs no quotes anywhere in YAML
@@ -31,7 +31,7 @@ PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*")  # needs no quotes anywhere in YAML
 
 @cache
 def used_versions() -> dict[str, str]:
-    """Return the installed versions of what makes the bytes; builds left out."""
+    """Return the installed versions of PACKAGES, without build labels."""
     return {name: version(name).partition("+")[0] for name in PACKAGES}
 
 
@@ -43,16 +43,16 @@ def pin_recipe(
     """Return the config with every model of the Hub as ID@COMMIT, and with our versions.
 
     Args:
-        recipe: The config. One of local folders alone gets the versions.
-        commits: For each model as the config names it, the commit of it and of its adapter;
+        recipe: The config. If it names only local folders, it gets only the versions.
+        commits: By the name of a model in the config: the commits of the model and its adapter;
             empty texts for local folders.
-        options: mergekit's options that change bytes; those of the config stay if not given.
+        options: mergekit's options that change bytes. If not given, the config keeps its own.
 
     """
     pinned = {name: pinned_name(name, found) for name, found in commits.items()}
     renamed = [
-        (place, new)
-        for place, value in places(recipe.data)
+        (key_path, new)
+        for key_path, value in places(recipe.data)
         if (new := _renamed(value, pinned)) is not None
     ]
     facts = dict(recipe.data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
@@ -60,8 +60,8 @@ def pin_recipe(
     if options or (options is not None and "options" in facts):
         added["options"] = dict(options)
     wanted = deepcopy({**recipe.data, FACTS_KEY: {**facts, **added}})
-    for place, new in renamed:
-        put(wanted, place, new)
+    for key_path, new in renamed:
+        put(wanted, key_path, new)
     licenses = wanted[FACTS_KEY].get("licenses") or {}
     if licenses:
         wanted[FACTS_KEY]["licenses"] = {pinned.get(k, k): v for k, v in licenses.items()}
@@ -77,14 +77,14 @@ def add_section(recipe: Recipe, tokenizer: Mapping[str, Any]) -> Recipe:
 def pinned_name(name: str, commits: Sequence[str]) -> str:
     """Return a model's name with the commits of its parts."""
     if not any(commits):
-        return name  # also a folder with + or @ in its name
+        return name  # for example a folder with + or @ in its name
     parts = [part.partition("@")[0] for part in name.split("+")]
     both = zip(parts, commits, strict=True)
     return "+".join(f"{part}@{commit}" if commit else part for part, commit in both)
 
 
 def one_line(data: Any) -> str:
-    """Return data as YAML in one line."""
+    """Return data as YAML on one line."""
     line: str = yaml.safe_dump(
         data, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
     )
@@ -92,23 +92,23 @@ def one_line(data: Any) -> str:
 
 
 def _written(recipe: Recipe, wanted: Mapping[str, Any], edit: Callable[[str], str]) -> Recipe:
-    """Return the edited config if it says what is wanted, or else what is wanted, dumped."""
+    """Return the edited config. If the edit fails, dump the wanted data as a new text."""
     try:
         edited = parse_recipe(edit(recipe.text), where=recipe.where)
         if edited.data == wanted:
             return edited
     except (yaml.YAMLError, RecipeError, LookupError, ValueError, TypeError):
-        pass  # a layout that a piece of text cannot be put into
+        pass  # a layout that we cannot edit
     lines = recipe.text.splitlines(keepends=True)
     count = next((i for i, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
-    # Through JSON, in which nothing is the same object twice: YAML would make aliases of it.
+    # Copy through JSON, so that no object occurs twice: YAML would write aliases.
     plain = json.loads(json.dumps(dict(wanted)))
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
     return parse_recipe("".join(lines[:count]) + text, where=recipe.where)
 
 
 def _renamed(value: Any, pinned: Mapping[str, str]) -> Any:
-    """Return what stands in a model's place when it is pinned; None if it stays."""
+    """Return the pinned form of a model's name; None if it does not change."""
     name = name_of(value)
     new = pinned.get(name, name)
     if new == name:
@@ -125,14 +125,14 @@ def _renamed(value: Any, pinned: Mapping[str, str]) -> Any:
 
 def _edited(
     text: str,
-    renamed: Sequence[tuple[Place, Any]],
+    renamed: Sequence[tuple[KeyPath, Any]],
     pinned: Mapping[str, str],
     added: Mapping[str, Any],
 ) -> str:
     root = _composed(text)
     edits: dict[tuple[int, int], str] = {}
-    for place, new in renamed:
-        node = _node(root, place)
+    for key_path, new in renamed:
+        node = _node(root, key_path)
         edits[_span(text, node)] = _quoted(new, node)
     licenses = _find(_find(root, FACTS_KEY), "licenses")
     for key, _ in licenses.value if isinstance(licenses, yaml.MappingNode) else ():
@@ -144,7 +144,7 @@ def _edited(
 
 
 def _with_facts(text: str, added: Mapping[str, Any]) -> str:
-    """Write what is added under our key, in place of what is there of it."""
+    """Write `added` under our key; it replaces values of the same names."""
     ours = _find(_composed(text), FACTS_KEY)
     facts = {FACTS_KEY: {"recipe": RECIPE_VERSION, **added}}
     if ours is None:
@@ -166,7 +166,7 @@ def _with_facts(text: str, added: Mapping[str, Any]) -> str:
 
 
 def _added(text: str, data: Mapping[str, Any]) -> str:
-    """Return the config with something more at its top level: before our key, or at the end."""
+    """Return the config with more data at its top level: before our key, or at the end."""
     root = _composed(text)
     if root.flow_style:  # JSON, for example
         start = root.start_mark.index + 1
@@ -179,21 +179,21 @@ def _added(text: str, data: Mapping[str, Any]) -> str:
             start = text.rindex("\n", 0, key.start_mark.index) + 1
             return text[:start] + newline.join([*lines, ""]) + text[start:]
     end = _span(text, root)[1]
-    rest = text[end:].partition("\n")  # a comment at the end of the last line stays there
+    rest = text[end:].partition("\n")  # keep a comment at the end of the last line
     return text[:end] + rest[0] + newline + newline.join([*lines, ""]) + rest[2]
 
 
 def _composed(text: str) -> Any:
-    """Return the nodes of a config, which know where they stand in the text."""
+    """Return the YAML nodes of a config, with their positions in the text."""
     return yaml.compose(text)
 
 
-def _node(node: Any, place: Place) -> yaml.Node:
-    for step in place:
+def _node(node: Any, key_path: KeyPath) -> yaml.Node:
+    for step in key_path:
         node = node.value[step] if isinstance(step, int) else _find(node, step)
     if isinstance(node, yaml.Node):
         return node
-    raise LookupError(place)
+    raise LookupError(key_path)
 
 
 def _find(node: Any, key: str) -> Any:
@@ -201,13 +201,13 @@ def _find(node: Any, key: str) -> Any:
     items = node.value if isinstance(node, yaml.MappingNode) else ()
     found = [value for name, value in items if name.value == key]
     if len(found) > 1:
-        msg = f"{key} stands twice"
+        msg = f"{key} occurs twice"
         raise LookupError(msg)
     return found[0] if found else None
 
 
 def _span(text: str, node: yaml.Node) -> tuple[int, int]:
-    """Return where a node begins and ends, without the comments that follow it."""
+    """Return the start and end of a node in the text, without the comments after it."""
     start = node.start_mark.index
     if text[start] in "&*!":
         msg = "an anchor, an alias or a tag"
@@ -219,7 +219,7 @@ def _span(text: str, node: yaml.Node) -> tuple[int, int]:
 
 
 def _quoted(value: Any, node: yaml.Node) -> str:
-    """Return a name as it can stand in a node's place."""
+    """Return a name as YAML that can replace a node."""
     if isinstance(value, str) and PLAIN.fullmatch(value) and getattr(node, "style", None) is None:
         return value
     return json.dumps(value, ensure_ascii=False)

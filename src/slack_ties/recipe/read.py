@@ -19,12 +19,12 @@ def read_recipe(path: str | Path) -> Recipe:
     """Read and check the merge config at `path`.
 
     Raises:
-        RecipeError: It is not there, not YAML, or says something that cannot be done.
+        RecipeError: It does not exist, is not YAML, or asks for something impossible.
 
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode()  # with the line ends that it has
+        text = path.read_bytes().decode()  # keeps its line ends
     except FileNotFoundError:
         msg = f"no config file {str(path)!r}"
         name = str(path)
@@ -40,10 +40,10 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def parse_recipe(text: str, *, where: str) -> Recipe:
-    """Check a merge config given as text; `where` is what messages call it.
+    """Check a merge config in a text; messages call it `where`.
 
     Raises:
-        RecipeError: It is not YAML, or says something that cannot be done.
+        RecipeError: It is not YAML, or asks for something impossible.
 
     """
     try:
@@ -60,9 +60,9 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
     try:
         check_recipe(data, where)
         return Recipe(where, text, data, _facts(data, where))
-    except RecursionError:  # an anchor that holds itself
+    except RecursionError:  # an anchor that contains itself
         msg = f"{where}: expected a mergekit config, got YAML that contains itself"
-    except ValueError:  # a whole number of thousands of digits cannot be shown
+    except ValueError:  # an integer of thousands of digits
         msg = f"{where}: a number is too long"
     raise RecipeError(msg) from None
 

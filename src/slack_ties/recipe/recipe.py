@@ -1,8 +1,8 @@
 """A merge config, read and checked: mergekit's YAML plus our facts about it.
 
-mergekit silently ignores a key or a parameter that it does not know; here a misspelt one
-is an error that names the nearest known one. No import of torch or mergekit, so that a
-wrong config is refused at once.
+mergekit silently ignores unknown keys and parameters. Here a misspelt name is an error, and
+the message names the nearest known one. This module does not import torch or mergekit: a wrong
+config is refused at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = [
     "FACTS_KEY",
     "RECIPE_VERSION",
     "Facts",
-    "Place",
+    "KeyPath",
     "Recipe",
     "inputs_of",
     "places",
@@ -23,29 +23,29 @@ __all__ = [
     "reference",
 ]
 
-# Our own facts live under one extra top-level key, which mergekit ignores.
+# Our own facts are under one extra top-level key, which mergekit ignores.
 FACTS_KEY = "slack_ties"
 
 # Raised when the meaning of a key under FACTS_KEY changes.
 RECIPE_VERSION = 1
 
-# Where something stands in a config: keys and indexes, from the top.
-Place = tuple[Any, ...]
+# The keys and indexes that lead to a value in a config, from the top.
+KeyPath = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What our key says about a merge: for the card, never for the result."""
+    """Our facts about a merge. They are for the card and do not change the result."""
 
-    # Target languages: fields of languages.Language. Several in a joint merge.
+    # Target languages: fields of languages.Language. A joint merge has several.
     languages: tuple[Mapping[str, str], ...] = ()
     family: str = ""  # of the base, for people
-    # base, ct, sft -> models as in the config
+    # base, ct, sft -> models as the config names them
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # model -> Hub licence id, where known
     licenses: Mapping[str, str] = field(default_factory=dict)
     sft_languages: tuple[str, ...] = ()
-    # Of a pinned config: the packages that made the bytes, and mergekit's options.
+    # In a pinned config: the versions of the packages, and mergekit's options.
     versions: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class Facts:
 class Recipe:
     """A merge config that passed the checks of `parse_recipe`."""
 
-    where: str  # what to call it in a message
+    where: str  # its name in messages
     text: str  # exactly as written
     data: Mapping[str, Any]  # the same, parsed
     facts: Facts
@@ -79,19 +79,19 @@ class Recipe:
         """Every model once, as the config names it: the base first, then in listed order."""
         listed = [
             reference(value)
-            for place, value in places(self.data)
-            if place[0] not in (FACTS_KEY, "tokenizer", "tokenizer_source")
+            for key_path, value in places(self.data)
+            if key_path[0] not in (FACTS_KEY, "tokenizer", "tokenizer_source")
         ]
         return tuple(dict.fromkeys([self.base, *listed] if self.base else listed))
 
     def role(self, model: str) -> str:
-        """Return base, ct or sft, or nothing where the config does not say."""
+        """Return base, ct or sft; empty if the config does not say it."""
         for role, names in self.facts.roles.items():
             if model in names:
                 return role
         if model == self.base:
             return "base"
-        # Slack is for the SFT model. It is unsaid which one that is, but not unknown.
+        # Slack is for the SFT model, so a model with slack is the SFT model.
         slack = self._models_with_slack()
         return "" if self.facts.roles or not slack else "sft" if model in slack else "ct"
 
@@ -108,7 +108,7 @@ class Recipe:
 
 
 def reference(value: object) -> str:
-    """Return a model as mergekit writes it in one line: path[@revision][+lora]."""
+    """Return a model in mergekit's short form: path[@revision][+lora]."""
     if isinstance(value, Mapping):
         model, lora = value.get("model"), value.get("lora")
         if model is None and "path" in value:
@@ -118,11 +118,11 @@ def reference(value: object) -> str:
     return str(value)
 
 
-def places(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """Yield every place of a config at which a model is named, with what stands there.
+def places(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the key path and the value of every model name in a config.
 
-    By structure, not by the names of keys: a token may be called "model". The base comes
-    first, then inputs, then sources of the tokenizer, then the roles under our key.
+    This follows the structure, not the names of keys: a token may be called "model". The order
+    is: the base, inputs, sources of the tokenizer, the roles under our key.
     """
     yield from _input_places(data)
     tokenizer = data.get("tokenizer") or {}
@@ -144,14 +144,14 @@ def places(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
             yield (FACTS_KEY, "roles", role), names
 
 
-def put(data: Any, place: Place, new: Any) -> None:
-    """Put something in a place of a config."""
-    for step in place[:-1]:
+def put(data: Any, key_path: KeyPath, new: Any) -> None:
+    """Set the value at a key path of a config."""
+    for step in key_path[:-1]:
         data = data[step]
-    data[place[-1]] = new
+    data[key_path[-1]] = new
 
 
-def _input_places(data: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[Place, Any]]:
+def _input_places(data: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     if data.get("base_model"):
         yield (*above, "base_model"), data["base_model"]
     for key in ("models", "sources"):
@@ -164,12 +164,12 @@ def _input_places(data: Mapping[str, Any], above: Place = ()) -> Iterator[tuple[
 
 
 def inputs_of(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every place that names an input model, with where it stands."""
+    """Yield every entry that names an input model, with its position as text."""
     for i, model in enumerate(data.get("models") or ()):
         yield f"models[{i}]", model
     for i, part in enumerate(data.get("slices") or ()):
         for j, source in enumerate(part.get("sources") or ()):
             yield f"slices[{i}].sources[{j}]", source
     for name, module in (data.get("modules") or {}).items():
-        for place, source in inputs_of(module):
-            yield f"modules.{name}.{place}", source
+        for key, source in inputs_of(module):
+            yield f"modules.{name}.{key}", source

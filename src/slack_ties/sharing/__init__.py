@@ -1,1 +1,1 @@
-"""Recipes of others: search, pull, adapt, verify."""
+"""Published recipes: search, pull, adapt, verify."""

@@ -1,4 +1,4 @@
-"""Make a recipe for another language from somebody's recipe."""
+"""Change a published recipe for another language."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from slack_ties.rule.parameters import PARAMETERS
 
 __all__ = ["adapt_recipe", "language_of", "to_slack_ties"]
 
-# Parameters of other methods, and why slack_ties has none of them.
-WITHOUT = {
+# Parameters of other methods, and why slack_ties does not have them.
+WHY_REMOVED = {
     "int8_mask": "it only saves memory, which slack_ties does not need",
     "rescale": "slack_ties does not rescale",
     "gamma": "slack_ties keeps the largest changes",
@@ -27,7 +27,7 @@ WITHOUT = {
 
 
 def to_slack_ties(recipe: Recipe) -> list[str]:
-    """Return what would have to change to make a config of another method slack_ties."""
+    """Return the changes that turn a config of another method into one of slack_ties."""
     if recipe.method == "slack_ties":
         return []
     ours = {parameter.name for parameter in PARAMETERS}
@@ -38,22 +38,24 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
     for settings in _parameters(recipe.data):
         given |= settings.keys()
     changes += [
-        f"remove {name}: {WITHOUT.get(name, 'slack_ties has no such parameter')}"
+        f"remove {name}: {WHY_REMOVED.get(name, 'slack_ties has no such parameter')}"
         for name in sorted(given - ours)
     ]
     if recipe.base and any(
         reference(part.get("model")) == recipe.base for part in recipe.data.get("models") or ()
     ):
-        changes.append(f"remove {recipe.base} from models: the base has no change to add")
+        changes.append(f"remove {recipe.base} from models: the base adds nothing")
     if "weight" not in given:
-        changes.append("add weight to each model's parameters, 1.0 to begin with")
+        changes.append("add weight to each model's parameters, for example 1.0")
     if recipe.method.startswith(("dare", "della")):
-        changes.append("density means the largest changes there, not random ones: begin with 0.5")
+        changes.append("density keeps the largest changes, not random ones: try 0.5")
     elif "density" not in given:
-        changes.append("add density to each model's parameters, 0.5 to begin with")
+        changes.append("add density to each model's parameters, for example 0.5")
     changes.append(f"add slack: {RECOMMENDED['slack']} to the parameters of the SFT model")
     if recipe.method in ("linear", "slerp", "nuslerp", "multislerp", "karcher"):
-        changes.append(f"weights of {recipe.method} are shares of whole models, here of changes")
+        changes.append(
+            f"weights of {recipe.method} are for whole models, weights of slack_ties for changes"
+        )
     return changes
 
 
@@ -65,18 +67,18 @@ def adapt_recipe(
     instead_of: str | None = None,
     language_name: str | None = None,
 ) -> Recipe:
-    """Return the recipe for another language: its CT model and language facts replaced.
+    """Return the recipe for another language: replace its CT model and language facts.
 
     Args:
-        recipe: With roles under our key, or with `instead_of`.
+        recipe: The recipe. It must state the roles of its models, or give `instead_of`.
         language: A language of the catalogue, or an ISO 639 code.
-        ct: The CT model of that language, of the same base.
-        instead_of: The model of the recipe that it replaces; its CT model if not given.
-        language_name: In English, for a language outside the catalogue.
+        ct: The CT model of that language, made from the same base.
+        instead_of: The model of the recipe to replace. If not given: its CT model.
+        language_name: The English name of a language outside the catalogue.
 
     Raises:
-        CatalogueError: `language` is no language.
-        RecipeError: Which model to replace is not known.
+        CatalogueError: `language` is not a language.
+        RecipeError: It is not known which model to replace.
 
     """
     target = language_of(language)
@@ -86,21 +88,21 @@ def adapt_recipe(
     if not old:
         cts = recipe.models_of("ct")
         if len(cts) != 1:
-            found = f"{len(cts)} CT models" if cts else "no word of which model is the CT model"
+            found = f"it has {len(cts)} CT models" if cts else "it does not name its CT model"
             msg = f"{recipe.where}: {found}, expected one to replace"
             others = " or ".join(model for model in recipe.models if model != recipe.base)
-            raise RecipeError(msg, hint=f"say which one it is: --instead-of {others}")
+            raise RecipeError(msg, hint=f"name the model to replace: --instead-of {others}")
         (old,) = cts
     if old not in recipe.models:
         msg = f"{recipe.where}: there is no model {old!r} to replace"
         raise RecipeError(msg, hint=f"its models: {', '.join(recipe.models)}")
     data: dict[str, Any] = deepcopy(dict(recipe.data))
-    for place, value in places(recipe.data):
+    for key_path, value in places(recipe.data):
         if reference(value) == old:
-            put(data, place, ct)
-            if place[0] in ("tokenizer", "tokenizer_source"):
-                # Whether the new model has tokens of its own, `plan` finds out.
-                data[place[0]] = None
+            put(data, key_path, ct)
+            if key_path[0] in ("tokenizer", "tokenizer_source"):
+                # `plan` finds out whether the new model has its own tokens.
+                data[key_path[0]] = None
                 break
     data = {name: value for name, value in data.items() if value is not None}
     facts = dict(data.pop(FACTS_KEY, None) or {"recipe": 1})
@@ -121,7 +123,7 @@ def adapt_recipe(
 
 
 def _parameters(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every `parameters` of a config."""
+    """Yield every `parameters` mapping of a config."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             if name == "parameters" and isinstance(item, Mapping):
@@ -134,7 +136,7 @@ def _parameters(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def language_of(name: str) -> Language:
-    """Return a language of the catalogue, or one by its ISO 639 code."""
+    """Return a language of the catalogue, or a language outside it by its ISO 639 code."""
     try:
         return find_triple(name).language
     except CatalogueError:

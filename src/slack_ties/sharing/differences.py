@@ -1,4 +1,4 @@
-"""Compare a published merge with the same merge made again."""
+"""Compare a published merge with the same merge, repeated here."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
 
-__all__ = ["WEIGHTS", "Difference", "Published", "Verified", "compare_published"]
+__all__ = ["WEIGHT_FILES", "Difference", "PublishedModel", "Verified", "compare_published"]
 
 LOG = logging.getLogger("slack_ties")
 
-MOST_SHOWN = 20  # differing tensors; --json has all
+MOST_SHOWN = 20  # differing tensors; --json shows all
 
-WEIGHTS = ("*.safetensors",)
+WEIGHT_FILES = ("*.safetensors",)
 
-# Texts and pictures beside the model: no part of what is loaded.
+# Texts and pictures beside the model: nothing loads them.
 NOT_COMPARED = (
     *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
     *("*.png", "*.jpg", "*.svg", "*.html", "report.json"),
 )
 
-# What the same merge writes otherwise with another version of transformers.
+# Keys whose values depend on the version of transformers.
 VERSION_KEYS = ("transformers_version",)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor that is not the same."""
+    """One tensor that differs."""
 
     tensor: str
     file: str  # of the published model
     what: str  # how it differs, for people
-    entries: int = 0  # that differ
-    largest: float = 0.0  # absolute difference
+    entries: int = 0  # number of entries that differ
+    largest: float = 0.0  # largest absolute difference
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What a comparison found."""
+    """The result of a comparison."""
 
     model: str  # a Hub id, or a folder
     commit: str  # empty for a folder
-    against: str  # the folder it was compared with; empty if that was made and is gone
-    tensors: int  # of both models
-    compared: int  # of these, entry by entry; the others lie in files with the same checksum
+    against: str  # the folder that we compared with; empty if it was temporary
+    tensors: int  # in both models
+    compared: int  # tensors compared entry by entry; the others are in files with equal checksums
     differences: tuple[Difference, ...]
     files: tuple[str, ...]  # other files of the model that differ, or that only one has
-    not_loaded: str = ""  # what transformers would make up, because both lack it
+    not_loaded: str = ""  # weights that both models lack: transformers would make them up
 
     @property
     def same(self) -> bool:
-        """Whether every tensor has the same bytes, and what is loaded with them is the same."""
+        """Whether all tensors have the same bytes, and the other loaded files are the same."""
         return not self.differences and not self.files and not self.not_loaded
 
     def as_text(self) -> str:
-        """Return what a person reads."""
+        """Return the result as text for people."""
         name = f"{self.model} at {self.commit[:7]}" if self.commit else self.model
         if not self.differences:
             lines = [f"{name}: all {self.tensors:,} tensors have the same bytes"]
@@ -80,15 +80,15 @@ class Verified:
             if len(self.differences) > MOST_SHOWN:
                 lines.append(f"  ... and {len(self.differences) - MOST_SHOWN:,} more: --json")
         if self.files:
-            lines.append(f"Files that differ, and change what is loaded: {', '.join(self.files)}")
+            lines.append(f"Other files that are loaded and differ: {', '.join(self.files)}")
         if self.not_loaded:
             lines.append(f"transformers would make up weights of this model: {self.not_loaded}")
         return "\n".join(map(visible, lines))
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published model: a folder, or files on the Hub that are fetched when they are needed."""
+class PublishedModel:
+    """A published model: a folder, or files on the Hub that we download when we need them."""
 
     name: str
     commit: str
@@ -97,7 +97,7 @@ class Published:
     api: HfApi | None = None
 
     def file(self, name: str) -> Path:
-        """Return the path of a file here."""
+        """Return the path of a file on this disk; download it if necessary."""
         if self.folder:
             return self.folder / name
         if self.api is None:
@@ -105,14 +105,14 @@ class Published:
         with hub_errors(f"{name} of {self.name!r}", self.api):
             path = Path(self.api.hf_hub_download(self.name, name, revision=self.commit))
         if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
-            msg = f"{self.name!r}: {name} arrived damaged: its checksum is not the Hub's"
+            msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"
             again = f"hf download {self.name} {name} --force-download"
-            raise HubError(msg, hint=f"{again}; then verify again")
+            raise HubError(msg, hint=f"{again}; then run verify again")
         return path
 
 
-def compare_published(published: Published, made: Path, *, kept: bool) -> Verified:
-    """Compare every tensor and file of a published merge with one made again."""
+def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> Verified:
+    """Compare every tensor and file of a published merge with a repeated merge."""
     if not made.is_dir():
         msg = f"there is no folder {str(made)!r} to compare with"
         raise OutputError(msg)
@@ -123,7 +123,7 @@ def compare_published(published: Published, made: Path, *, kept: bool) -> Verifi
         and checksum(made / name, published.sums[name]) == published.sums[name]
         for name in sorted(named)
     }
-    weights = [name for name in same if any_matches([name], WEIGHTS)]
+    weights = [name for name in same if any_matches([name], WEIGHT_FILES)]
     equal = [name for name in weights if same[name]]
     other = [name for name in weights if not same[name]]
     files = [
@@ -132,9 +132,9 @@ def compare_published(published: Published, made: Path, *, kept: bool) -> Verifi
         if name not in weights
         and not same[name]
         and not (
-            _leads_to(published, name, weights, set(here))
+            _index_is_complete(published, name, weights, set(here))
             if name.endswith(".index.json")
-            else _says_the_same(published, name, made)
+            else _same_json(published, name, made)
         )
     ]
     if not is_offline() and (made / RECORD_FILE).is_file():
@@ -174,8 +174,8 @@ def compare_published(published: Published, made: Path, *, kept: bool) -> Verifi
     )
 
 
-def _says_the_same(published: Published, name: str, made: Path) -> bool:
-    """Say whether two JSON files differ in nothing but the version that wrote them."""
+def _same_json(published: PublishedModel, name: str, made: Path) -> bool:
+    """Return whether two JSON files are equal, except for the version that wrote them."""
     if not name.endswith(".json") or not (made / name).is_file():
         return False
     pair = [_json(published.file(name)), _json(made / name)]
@@ -185,16 +185,16 @@ def _says_the_same(published: Published, name: str, made: Path) -> bool:
     return pair[0] is not None and bool(pair[0] == pair[1])
 
 
-def _leads_to(published: Published, name: str, weights: list[str], tensors: set[str]) -> bool:
-    """Say whether an index leads to every tensor, in files that are compared.
+def _index_is_complete(
+    published: PublishedModel, name: str, weights: list[str], tensors: set[str]
+) -> bool:
+    """Return whether an index lists exactly the model's tensors, in files that we compare.
 
-    Files of another size have another index, and hold the same model.
+    With another file size, the same model has another index.
     """
     index = _json(published.file(name))
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    return (
-        isinstance(places, dict) and tensors == set(places) and set(places.values()) <= {*weights}
-    )
+    files = index.get("weight_map") if isinstance(index, dict) else None
+    return isinstance(files, dict) and tensors == set(files) and set(files.values()) <= {*weights}
 
 
 def _json(path: Path) -> Any:
@@ -207,7 +207,7 @@ def _json(path: Path) -> Any:
 def _differences(
     file: Path, made: Path, here: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every tensor of a published file with how it differs from the one made here."""
+    """Yield every tensor of a published file and its difference from the repeated merge."""
     import torch  # noqa: PLC0415 - only if a file differs
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
@@ -223,7 +223,7 @@ def _differences(
                     kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (a, b)]
                     yield tensor, {"what": f"is {kinds[0]} there and {kinds[1]} here"}
                     continue
-                # Bit for bit: NaN is equal to itself, and 0 is not -0.
+                # Compare bits: NaN equals itself, and 0 does not equal -0.
                 bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.itemsize]
                 count = int((a.view(bits) != b.view(bits)).sum())
                 if not count:

@@ -1,7 +1,7 @@
-"""Recipes of others: find them on the Hub, fetch one, make one for another language.
+"""Fetch a published recipe from the Hub and check it. `slack-ties recipes pull` calls this.
 
-`slack-ties recipes` calls this. A recipe from the Hub is somebody's text: it may name models
-of the Hub and say how to merge them, and nothing else. Fetching one runs and downloads nothing.
+Anybody can write a recipe on the Hub. It may name models of the Hub and say how to merge them,
+nothing else. This module downloads only the recipe, and runs nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from slack_ties.hub.errors import hub_errors
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
 from slack_ties.sharing.adapt import to_slack_ties
-from slack_ties.sharing.untrusted import MOST_BYTES, check_untrusted, refused
+from slack_ties.sharing.untrusted import MOST_RECIPE_BYTES, check_untrusted, refused
 
 if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
@@ -35,25 +35,25 @@ class Pulled:
     recipe: Recipe
     repo_id: str
     commit: str
-    changes: tuple[str, ...]  # that would make it slack_ties; none if it is
+    changes: tuple[str, ...]  # that would make it slack_ties; empty if it is
 
 
 def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
-    """Fetch the recipe of a published model, by commit, and check it.
+    """Fetch the recipe of a published model with its commit, and check it.
 
     Args:
         repo_id: OWNER/NAME or OWNER/NAME@REVISION.
-        api: The Hub client; the default one if not given.
+        api: The Hub client. If not given: the default one.
 
     Raises:
-        HubError: There is no such model, or it holds no recipe.
+        HubError: The model does not exist, or has no recipe.
         RecipeError: The recipe is refused; the message says why.
 
     """
     api = api or HfApi()
     path, _, revision = repo_id.partition("@")
     if "/" not in path:
-        msg = f"{repo_id!r} is no model of the Hub, expected OWNER/NAME"
+        msg = f"{repo_id!r} is not a model of the Hub, expected OWNER/NAME"
         raise HubError(msg, hint="slack-ties recipes search")
     what = f"recipe of {repo_id!r}"
     with hub_errors(what, api):
@@ -70,25 +70,25 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
             commit = info.sha or ""
             files = {one.rfilename: one for one in info.siblings or ()}
             if CONFIG_FILE not in files:
-                msg = f"{repo_id!r} holds no {CONFIG_FILE}: it was not made by mergekit or us"
+                msg = f"{repo_id!r} has no {CONFIG_FILE}: it was not made by mergekit or slack-ties"
                 raise HubError(msg, hint="slack-ties recipes search")
             found = files[CONFIG_FILE]
             stored = (found.lfs.sha256 if found.lfs else found.blob_id) or ""
-            if (files[CONFIG_FILE].size or 0) > MOST_BYTES:
+            if (files[CONFIG_FILE].size or 0) > MOST_RECIPE_BYTES:
                 raise refused(what, f"it has {files[CONFIG_FILE].size:,} bytes")
-            # By name as well, so that the cache knows it when there is no network.
+            # Download by name too: then the cache has it when there is no network.
             file = api.hf_hub_download(path, CONFIG_FILE, revision=revision or None)
             if Path(file).parent.name != commit:
                 file = api.hf_hub_download(path, CONFIG_FILE, revision=commit)
     content = Path(file).read_bytes()
-    if len(content) > MOST_BYTES:
+    if len(content) > MOST_RECIPE_BYTES:
         raise refused(what, f"it has {len(content):,} bytes")
     if stored and stored not in (git_hash(content), hashlib.sha256(content).hexdigest()):
-        msg = f"{what}: the file in the cache is not what the Hub has"
+        msg = f"{what}: the file in the cache differs from the file on the Hub"
         raise HubError(msg, hint=f"hf download {path} {CONFIG_FILE} --force-download")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise refused(what, "it is no UTF-8 text") from None
+        raise refused(what, "it is not UTF-8 text") from None
     recipe = check_untrusted(text, where=f"{path}@{commit}")
     return Pulled(recipe, path, commit, tuple(to_slack_ties(recipe)))

@@ -1,4 +1,4 @@
-"""Search the Hub for recipes that others published."""
+"""Search the Hub for published recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listed", "search_recipes"]
 
-TAG = "slack-ties"
+RECIPE_TAG = "slack-ties"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Listed:
 
     repo_id: str
     languages: tuple[str, ...]
-    bases: tuple[str, ...]  # base_model, as its card says
+    bases: tuple[str, ...]  # base_model in its card
     license: str
     modified: str  # year-month-day
     downloads: int
@@ -39,25 +39,25 @@ def search_recipes(
     limit: int = 100,
     api: HfApi | None = None,
 ) -> list[Listed]:
-    """Return published models that carry a recipe of ours, the newest first.
+    """Return published models that have a slack-ties recipe, the newest first.
 
     Args:
         language: A language of the catalogue, or a language tag.
         base: The Hub id of a parent.
         author: A user or an organization.
-        limit: At most so many.
-        api: The Hub client; the default one if not given.
+        limit: The largest number of models to return.
+        api: The Hub client. If not given: the default one.
 
     Raises:
-        CatalogueError: `language` is no language.
+        CatalogueError: `language` is not a language.
         HubError: The Hub cannot be reached.
 
     """
     api = api or HfApi()
-    wanted = [TAG]
+    wanted = [RECIPE_TAG]
     if language:
         found = language_of(language)
-        # The Hub lists ISO 639 codes; our cards carry a tag for a script.
+        # The Hub lists ISO 639 codes; our cards have a tag for a script.
         wanted.append(found.tag if "-" in found.tag else found.iso_639_1 or found.iso_639_3)
     if base:
         wanted.append(f"base_model:{base.partition('@')[0]}")
@@ -84,7 +84,7 @@ def search_recipes(
 
 
 def _texts(value: object) -> Iterable[str]:
-    """Return what somebody's metadata say, as harmless texts."""
+    """Yield the texts of untrusted metadata, shortened and without control characters."""
     several = value if isinstance(value, list) else [value]
     for one in several:
         if isinstance(one, str):

@@ -1,4 +1,4 @@
-"""Check a recipe that comes from somebody else before anything uses it."""
+"""Check an untrusted recipe before we use it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, reference
 
-__all__ = ["MOST_BYTES", "check_not_here", "check_untrusted", "lint_recipe", "refused"]
+__all__ = ["MOST_RECIPE_BYTES", "check_not_here", "check_untrusted", "lint_recipe", "refused"]
 
-MOST_BYTES = 256 * 1024  # of a recipe; the longest that mergekit's documentation shows has 5 KB
+MOST_RECIPE_BYTES = 256 * 1024  # the longest recipe in mergekit's documentation has 5 KB
 
-MOST_DEPTH = 32
+MOST_DEPTH = 32  # of nested YAML
 
 MOST_PADDING = 4096
 
@@ -26,65 +26,65 @@ REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 TEMPLATE = re.compile(r"[\w.-]{1,64}")
 
-# Characters that turn the direction of what follows them.
+# Characters that change the writing direction of the text after them.
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def check_untrusted(text: str, *, where: str) -> Recipe:
-    """Return a recipe from elsewhere, if it does nothing but merge models of the Hub.
+    """Return an untrusted recipe, if it only merges models of the Hub.
 
-    Refused are: YAML tags and aliases, keys that neither mergekit nor we have, models that
-    are not Hub ids, chat templates written out (they are programs), control characters, and
-    more than 256 KiB.
+    This refuses YAML tags and aliases, unknown keys, models that are not Hub ids, the text of a
+    chat template (it is a program), control characters, and recipes of more than 256 KiB.
 
     Raises:
-        RecipeError: Says what was found.
+        RecipeError: The recipe is refused; the message says why.
 
     """
     what = f"recipe {where!r}"
     _check_yaml(text, what)
     recipe = parse_recipe(text, where=where)
-    for place, value in places(recipe.data):
-        if place[0] != FACTS_KEY:
+    for key_path, value in places(recipe.data):
+        if key_path[0] != FACTS_KEY:
             _check_model(what, reference(value))
     template = recipe.data.get("chat_template")
     if template is not None and not (isinstance(template, str) and TEMPLATE.fullmatch(template)):
-        raise refused(what, "a chat template written out, which is a program")
+        raise refused(what, "it has the text of a chat template, which is a program")
     section = recipe.data.get("tokenizer") or {}
     padding = section.get("pad_to_multiple_of")
     if padding is not None and not (isinstance(padding, int) and 0 < padding <= MOST_PADDING):
-        raise refused(what, f"pad_to_multiple_of {padding!r}")
+        raise refused(what, f"it has pad_to_multiple_of {padding!r}")
     return recipe
 
 
 def _check_yaml(text: str, what: str) -> None:
-    if len(text.encode()) > MOST_BYTES:
+    if len(text.encode()) > MOST_RECIPE_BYTES:
         raise refused(what, f"it has {len(text.encode()):,} bytes")
     try:
         depth = 0
         for event in yaml.parse(text):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MOST_DEPTH:  # before it is read on: that takes ever longer
-                raise refused(what, f"more than {MOST_DEPTH} brackets in one another")
+            if depth > MOST_DEPTH:  # stop here: deeper levels take longer and longer to read
+                raise refused(what, f"it has more than {MOST_DEPTH} levels of brackets")
             if isinstance(event, yaml.ScalarEvent) and (bad := _hidden(event.value)):
-                raise refused(what, f"control characters ({bad!r}) in {event.value[:40]!r}")
+                raise refused(what, f"it has control characters ({bad!r}) in {event.value[:40]!r}")
             if isinstance(event, yaml.AliasEvent):
-                raise refused(what, "a YAML alias, which can make a small file huge")
+                raise refused(what, "it has a YAML alias, which can make a small file huge")
             if tag := getattr(event, "tag", None):
-                raise refused(what, f"the YAML tag {str(tag)[:60]!r}")
+                raise refused(what, f"it has the YAML tag {str(tag)[:60]!r}")
     except yaml.YAMLError:
-        pass  # parse_recipe says where
+        pass  # parse_recipe reports the position
 
 
 def lint_recipe(path: Path) -> Recipe:
-    """Check a config that is to be shared, without any network, and return it.
+    """Check a config before it is shared, without network, and return it.
 
-    Beyond what a recipe from elsewhere must be, it is a slack_ties merge that says under our
-    key which language it is for and what each model is, and it is named after the language.
+    It must pass the checks for untrusted recipes. It must also be a slack_ties merge, state its
+    language and the role of each model under our key, and have a name that begins with the
+    language tag.
 
     Raises:
-        RecipeError: Says what is missing.
+        RecipeError: The config is not ready to share; the message says why.
 
     """
     recipe = check_untrusted(read_recipe(path).text, where=str(path))
@@ -98,7 +98,7 @@ def lint_recipe(path: Path) -> Recipe:
     elif not path.stem.startswith(tags[0]):
         problems.append(f"its name is {path.stem}, expected one that begins with {tags[0]}")
     problems += [
-        f"{FACTS_KEY}.roles does not say what {name} is"
+        f"{FACTS_KEY}.roles has no role for {name}"
         for name in recipe.models
         if recipe.role(name) not in ("base", "ct", "sft")
     ]
@@ -106,7 +106,7 @@ def lint_recipe(path: Path) -> Recipe:
         f"there is no {role} model" for role in ("ct", "sft") if not recipe.models_of(role)
     ]
     problems += [
-        f"{FACTS_KEY} speaks of {name}, which is not merged"
+        f"{FACTS_KEY} names {name}, which is not merged"
         for name in sorted({*facts.licenses, *(n for ns in facts.roles.values() for n in ns)})
         if name not in recipe.models
     ]
@@ -114,28 +114,28 @@ def lint_recipe(path: Path) -> Recipe:
         problems.append("out_dtype is missing: mixed inputs would make it float32")
     if problems:
         msg = f"{path}: {'; '.join(problems)}"
-        raise RecipeError(msg, hint="compare it with one that `slack-ties config` writes")
+        raise RecipeError(msg, hint="compare it with a config that `slack-ties config` writes")
     return recipe
 
 
 def check_not_here(recipe: Recipe) -> None:
-    """Refuse to take a recipe's Hub ids for folders that happen to have their names.
+    """Refuse a recipe if a local folder has the same name as one of its Hub ids.
 
     Raises:
-        RecipeError: Names the model.
+        RecipeError: There is such a folder; the message names it.
 
     """
     for name in recipe.models:
         for path, revision in split_reference(name):
             if not revision and Path(path).exists():
-                msg = f"{recipe.where} means {path!r} on the Hub, and here is a folder of that name"
+                msg = f"{recipe.where} means {path!r} on the Hub, but a folder here has that name"
                 raise RecipeError(msg, hint="run it from another folder")
 
 
 def refused(what: str, found: str) -> RecipeError:
-    """Return the error for a recipe of others that is refused."""
+    """Return the error for a refused recipe."""
     msg = f"{what} is refused: {found}"
-    return RecipeError(msg, hint="a recipe from elsewhere may name models of the Hub, no more")
+    return RecipeError(msg, hint="a shared recipe may only name models of the Hub")
 
 
 def _check_model(what: str, name: str) -> None:
@@ -143,11 +143,11 @@ def _check_model(what: str, name: str) -> None:
         path, at, revision = part.partition("@")
         good = is_repo_id(path) and bool(HUB_ID.fullmatch(path)) and path.isascii()
         if not good or (at and (not REVISION.fullmatch(revision) or ".." in revision)):
-            raise refused(what, f"the model {name[:100]!r}, expected a Hub id")
+            raise refused(what, f"it has the model {name[:100]!r}, expected a Hub id")
 
 
 def _hidden(text: str) -> str:
-    """Return a character that a terminal would obey, or that no file can hold; or nothing."""
+    """Return the first control character, or "" if there is none."""
     return next(
         (
             c

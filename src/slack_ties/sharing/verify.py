@@ -1,7 +1,7 @@
-"""Verify a published merge: make it again from its recipe and compare every tensor.
+"""Verify a published merge: repeat it from its recipe and compare every tensor.
 
-`slack-ties verify` calls this. Files with the Hub's checksum are the same bytes, and need not
-be downloaded; of those that differ every tensor is compared.
+`slack-ties verify` calls this. A file with the Hub's checksum has the same bytes, so we do not
+download it. For other files we compare every tensor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.settings import Settings
-from slack_ties.sharing.differences import WEIGHTS, Published, Verified, compare_published
+from slack_ties.sharing.differences import WEIGHT_FILES, PublishedModel, Verified, compare_published
 from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.untrusted import check_not_here
 
@@ -42,8 +42,8 @@ __all__ = ["verify_model"]
 
 LOG = logging.getLogger("slack_ties")
 
-# Of a recipe's options those that are numbers or switches and cannot do harm. Whoever
-# wants --trust-remote-code says so himself.
+# The options that we take from a recipe: numbers and switches that cannot do harm. The user
+# must give other options, such as --trust-remote-code, on the command line.
 SAFE_OPTIONS = {
     "out_shard_size": int,
     "random_seed": int,
@@ -62,29 +62,29 @@ def verify_model(
     against: str | Path | None = None,
     **settings: Unpack[SettingsByName],
 ) -> Verified:
-    """Make a published merge again from its recipe, and compare every tensor.
+    """Repeat a published merge from its recipe, and compare every tensor.
 
     Args:
-        what: A Hub id (OWNER/NAME or OWNER/NAME@REVISION), or a folder made by us.
-        out: Keep what is made here, in a new folder; it is deleted if not given.
-        against: Compare with this folder instead of making the model again.
-        settings: `options`, `quiet` and `api`, as in `Settings`. Without `options` those of the
-            recipe count, as far as they change bytes.
+        what: A Hub id (OWNER/NAME or OWNER/NAME@REVISION), or a merged folder of slack-ties.
+        out: Keep the repeated merge in this new folder. If not given, it is deleted.
+        against: Compare with this folder instead of merging again.
+        settings: `options`, `quiet` and `api`, as in `Settings`. Without `options`, we use the
+            recipe's options that change bytes.
 
     Raises:
-        SlackTiesError: The recipe is refused or cannot be run, or a model cannot be had.
+        SlackTiesError: The recipe is refused or cannot be run, or a model is not available.
 
     """
-    how = Settings(**settings)
+    shared = Settings(**settings)
     if Path(what).is_dir():
         folder = Path(what)
-        published = Published(str(what), "", _sums(folder), folder)
+        published = PublishedModel(str(what), "", _sums(folder), folder)
         recipe = None if against else read_recipe(folder / CONFIG_FILE)
     else:
         from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
 
-        api = how.api or HfApi()
-        how = replace(how, api=api)
+        api = shared.api or HfApi()
+        shared = replace(shared, api=api)
         pulled = pull_recipe(str(what), api=api)
         check_not_here(pulled.recipe)
         LOG.info("  recipe of %s at commit %s", pulled.repo_id, pulled.commit)
@@ -95,16 +95,17 @@ def verify_model(
     if recipe is None:
         msg = f"there is no recipe in {str(what)!r}"
         raise OutputError(msg)
-    with _place(out) as place:
-        # Whoever merged it has answered for models that have nothing in common.
-        options = how.options or _options(recipe, quiet=how.quiet)
-        merge_models(recipe, place, **vars(replace(how, options=options, allow_unrelated=True)))
-        return compare_published(published, place, kept=out is not None)
+    with _output_folder(out) as folder:
+        # The publisher already decided to merge these models, even if they are unrelated.
+        options = shared.options or _options(recipe, quiet=shared.quiet)
+        shared = replace(shared, options=options, allow_unrelated=True)
+        merge_models(recipe, folder, **vars(shared))
+        return compare_published(published, folder, kept=out is not None)
 
 
 @contextmanager
-def _place(out: str | Path | None) -> Iterator[Path]:
-    """Yield a folder for the model: the one that was asked for, or one that goes away."""
+def _output_folder(out: str | Path | None) -> Iterator[Path]:
+    """Yield the folder for the model: `out`, or a temporary one."""
     if out is not None:
         yield Path(out).expanduser()
         return
@@ -114,7 +115,7 @@ def _place(out: str | Path | None) -> Iterator[Path]:
 
 
 def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
-    """Return the options that the recipe was made with, as far as they are harmless."""
+    """Return the options of the recipe that are harmless."""
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import
 
     chosen: dict[str, Any] = {}
@@ -123,22 +124,22 @@ def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
             chosen[name] = value
         else:
             LOG.warning(
-                "  the recipe was made with option %s, which has to be given by hand", name[:60]
+                "  the recipe was made with option %s: give it on the command line", name[:60]
             )
     return MergeOptions(**{**DEFAULTS, **chosen}, quiet=quiet)
 
 
-def _on_hub(repo_id: str, commit: str, api: HfApi) -> Published:
+def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
     with hub_errors(f"model {repo_id!r}", api):
         if is_offline():
-            allowed = [*WEIGHTS, "*.json", "*.jinja", "*.yml"]
+            allowed = [*WEIGHT_FILES, "*.json", "*.jinja", "*.yml"]
             folder = api.snapshot_download(
                 repo_id, revision=commit, allow_patterns=allowed, local_files_only=True
             )
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
-            return Published(repo_id, commit, _sums(Path(folder)), Path(folder))
+            return PublishedModel(repo_id, commit, _sums(Path(folder)), Path(folder))
         info = api.model_info(repo_id, revision=commit, files_metadata=True, timeout=API_TIMEOUT)
-    return Published(repo_id, commit, stated_sums(info), api=api)
+    return PublishedModel(repo_id, commit, stated_sums(info), api=api)
 
 
 def _sums(folder: Path) -> dict[str, str]:
