@@ -500,7 +500,7 @@ def test_a_missing_tensor(copies: Folders, tmp_path: Path) -> None:
     del weights["model.norm.weight"]
     save_file(weights, copies.sft / "model.safetensors")
 
-    match = r"sft' lacks 'model\.norm\.weight', which its config\.json asks for"
+    match = r"sft' lacks 'model\.norm\.weight', which its config\.json requires"
     refused(copies, tmp_path / "out", CheckpointError, match)
 
 
