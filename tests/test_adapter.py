@@ -601,7 +601,7 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
         (
             matrices(Q),
             {"trainable_token_indices": [3]},
-            "its adapter_config.json sets trainable_token_indices, but the adapter's file holds "
+            "its adapter_config.json sets trainable_token_indices, but the adapter's file contains "
             "no trainable_tokens_delta",
             INCOMPLETE,
         ),

@@ -223,7 +223,7 @@ def damage(folders: Folders, what: str) -> None:
         (
             "quantized",
             "is quantized: model.layers.0.self_attn.q_proj.weight is stored",
-            "made from",
+            "original model",
         ),
         ("an adapter", "is an adapter (LoRA), expected a whole model", "BASE+"),
         ("no weights", "no weights in '", "hf download"),

@@ -73,8 +73,8 @@ def test_slices_are_as_mergekit_cuts_them(tmp_path: Path) -> None:
             "is not among the sources",
             "add to the sources",
         ),
-        (lambda f: [sources(f, 0, 9)], r"expected \[FIRST, END\] within \[0, 2\]", "left out"),
-        (lambda f: [sources(f, 0, 2), sources(f, 1, 1)], "END after FIRST", "left out"),
+        (lambda f: [sources(f, 0, 9)], r"expected \[FIRST, END\] within \[0, 2\]", "plus one"),
+        (lambda f: [sources(f, 0, 2), sources(f, 1, 1)], "END after FIRST", "plus one"),
         (
             lambda f: [{"sources": [*sources(f, 0, 2)["sources"], sources(f, 0, 2)["sources"][1]]}],
             "lists '.*ct' twice",
