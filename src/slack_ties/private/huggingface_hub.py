@@ -137,7 +137,7 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
 
 
 def abort_uploads() -> None:
-    """Abort hf_xet's uploads; its next session is a new one. If this is impossible, they continue."""
+    """Abort hf_xet's uploads; its next session is new. If this is impossible, they continue."""
     from huggingface_hub.utils import _xet  # noqa: PLC0415 - private
 
     if abort := getattr(_xet, "abort_xet_session", None):

@@ -23,9 +23,9 @@ PROTECTED_TOP = TOPS.index(0.2)  # the top that a suggested slack must keep: see
 
 LITTLE = 0.01  # a loss up to this share needs no slack
 
-# A slack is suggested only if the CT model loses at most this share of its kept entries. Deltas that
-# are independent have opposite signs in half of the entries: slack s costs at most s / 2, 0.2 costs
-# 0.1.
+# A slack is suggested only if the CT model loses at most this share of its kept entries.
+# Independent deltas have opposite signs in half of the entries, so slack s costs at most s / 2:
+# 0.1 for slack 0.2.
 COST = 0.125
 
 OFF = 0.02  # if a density or slack differs by more, a sentence says so
