@@ -394,7 +394,7 @@ MODEL = {
 FOR_ANOTHER = "is it an adapter of this model? It says that it was made for org/base"
 INCOMPLETE = "is the file complete? If it came from the Hub: hf download ID --force-download"
 MERGE_ONCE = (
-    "merge it once in transformers, and name that FOLDER in the config: model = "
+    "merge it in transformers, and write that FOLDER into the config: model = "
     "AutoModelForCausalLM.from_pretrained('base'); model.resize_token_embeddings(34); model = "
     "PeftModel.from_pretrained(model, 'lora').merge_and_unload(); model.save_pretrained(FOLDER); "
     "AutoTokenizer.from_pretrained('lora').save_pretrained(FOLDER)"
@@ -439,19 +439,24 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
             matrices(Q),
             {"lora_alpha": 0},
             "lora_alpha is 0 in its adapter_config.json, so the adapter changes nothing",
-            "write there the lora_alpha that it was trained with",
+            "write the lora_alpha of its training into that file",
         ),
-        ({}, {}, "the adapter's file holds no lora_A and lora_B, expected some", INCOMPLETE),
+        (
+            {},
+            {},
+            "the adapter's file contains no LoRA matrices, expected lora_A and lora_B",
+            INCOMPLETE,
+        ),
         (
             whole("lm_head.original_module.weight", 32, 16),
             {},
-            "the adapter's file holds no lora_A and lora_B, expected some",
+            "the adapter's file contains no LoRA matrices, expected lora_A and lora_B",
             INCOMPLETE,
         ),
         (
             matrices("model.language_model.layers.0.self_attn.q_proj"),
             {},
-            "2 of the adapter's 2 tensors fit no module, and PEFT would leave them out. One is "
+            "2 of the adapter's 2 tensors fit no module, and PEFT would ignore them. One is "
             "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight: "
             "the model has model.layers.0.self_attn.q_proj",
             FOR_ANOTHER,
@@ -459,7 +464,7 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
         (
             matrices(Q, "model.layers.7.self_attn.q_proj"),
             {},
-            "2 of the adapter's 4 tensors fit no module, and PEFT would leave them out. One is "
+            "2 of the adapter's 4 tensors fit no module, and PEFT would ignore them. One is "
             "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight: "
             "the model has model.layers.0.self_attn.q_proj",
             FOR_ANOTHER,
@@ -467,60 +472,61 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
         (
             matrices(Q) | whole("score.weight", 2, 16),
             {},
-            "1 of the adapter's 3 tensors fit no module, and PEFT would leave them out. One is "
+            "1 of the adapter's 3 tensors fit no module, and PEFT would ignore them. One is "
             "base_model.model.score.weight: the model has no score",
             FOR_ANOTHER,
         ),
         (
             {f"module.{name}": header for name, header in matrices(Q).items()},
             {},
-            "2 of the adapter's 2 tensors fit no module, and PEFT would leave them out. One is "
-            f"module.base_model.model.{Q}.lora_A.weight: it holds 'module', which "
-            "DistributedDataParallel and DeepSpeed put there",
-            "save the adapter again with save_pretrained of the model inside",
+            "2 of the adapter's 2 tensors fit no module, and PEFT would ignore them. One is "
+            f"module.base_model.model.{Q}.lora_A.weight: it contains 'module', which "
+            "DistributedDataParallel and DeepSpeed put into names",
+            "save the adapter again with save_pretrained of the model inside the wrapper",
         ),
         (
             matrices(f"_orig_mod.{Q}"),
             {},
-            "2 of the adapter's 2 tensors fit no module, and PEFT would leave them out. One is "
-            f"base_model.model._orig_mod.{Q}.lora_A.weight: it holds '_orig_mod', which "
-            "torch.compile puts there",
-            "save the adapter again with save_pretrained of the model inside",
+            "2 of the adapter's 2 tensors fit no module, and PEFT would ignore them. One is "
+            f"base_model.model._orig_mod.{Q}.lora_A.weight: it contains '_orig_mod', which "
+            "torch.compile puts into names",
+            "save the adapter again with save_pretrained of the model inside the wrapper",
         ),
         (
             {name.removeprefix(PREFIX): header for name, header in matrices(Q).items()},
             {},
-            "2 of the adapter's 2 tensors fit no module, and PEFT would leave them out. One is "
-            f"{Q}.lora_A.weight: expected 'base_model.model.' at its beginning, once",
-            "save the adapter again with save_pretrained of PEFT, or rename all",
+            "2 of the adapter's 2 tensors fit no module, and PEFT would ignore them. One is "
+            f"{Q}.lora_A.weight: expected one 'base_model.model.' at its beginning",
+            "save the adapter again with save_pretrained of PEFT, or rename all tensors",
         ),
         (
             matrices(Q) | whole(f"{Q}.lora_magnitude_vector", 16),
             {},
-            "1 of the adapter's 3 tensors fit no module, and PEFT would leave them out. One is "
-            f"base_model.model.{Q}.lora_magnitude_vector: the module is there, but PEFT looks "
-            "for no such tensor of it",
-            "does adapter_config.json say how it was trained (use_dora, lora_bias and "
-            "trainable_token_indices)? Otherwise save the adapter again with save_pretrained of "
-            "PEFT",
+            "1 of the adapter's 3 tensors fit no module, and PEFT would ignore them. One is "
+            f"base_model.model.{Q}.lora_magnitude_vector: the model has the module, but "
+            "PEFT expects no such tensor for it",
+            "does adapter_config.json have the options of its training (use_dora, lora_bias and "
+            "trainable_token_indices)? If not, add them; otherwise save the adapter "
+            "again with save_pretrained of PEFT",
         ),
         (
             matrices(Q, V),
             {"target_modules": ["q_proj"]},
-            "1 of the adapter's 2 LoRA pairs are of modules that its adapter_config.json does not "
-            f"name, and PEFT would leave them out. One is {V}",
-            "correct target_modules, exclude_modules or layers_to_transform there",
+            "1 of the adapter's 2 LoRA pairs are for modules that its adapter_config.json does not "
+            f"name, and PEFT would ignore them. One is {V}",
+            "in that file correct target_modules, exclude_modules or layers_to_transform",
         ),
         (
             dict(list(matrices(Q).items())[:1]),
             {},
-            f"the adapter has no lora_B for {Q}, expected one beside the rest",
+            f"the adapter has no lora_B for {Q}, expected lora_B beside the others",
             INCOMPLETE,
         ),
         (
             matrices(Q),
             {"use_dora": True},
-            f"the adapter has no lora_magnitude_vector for {Q}, expected one beside the rest",
+            f"the adapter has no lora_magnitude_vector for {Q}, expected lora_magnitude_vector "
+            "beside the others",
             INCOMPLETE,
         ),
         (
@@ -533,14 +539,14 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
             matrices(Q) | whole(f"{Q}.lora_B.weight", 0),
             {},
             f"lora_A and lora_B of {Q} are 4x16 and 0, expected matrices",
-            "DeepSpeed ZeRO-3 saves it so: save the adapter again, with "
+            "DeepSpeed ZeRO-3 can cause this: save the adapter again, with "
             "stage3_gather_16bit_weights_on_model_save",
         ),
         (
             matrices(Q),
             {"r": 8},
             f"lora_A and lora_B of {Q} have rank 4, expected 8 as its adapter_config.json says",
-            "correct r or rank_pattern there",
+            "correct r or rank_pattern in that file",
         ),
         (
             matrices(Q, rows=24),
@@ -595,7 +601,7 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
         (
             matrices(Q),
             {"trainable_token_indices": [3]},
-            "its adapter_config.json sets trainable_token_indices, but the adapter's file holds "
+            "its adapter_config.json sets trainable_token_indices, but the adapter's file contains "
             "no trainable_tokens_delta",
             INCOMPLETE,
         ),
@@ -608,14 +614,15 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
         (
             matrices(Q),
             {"modules_to_save": ["lm_head"]},
-            "modules_to_save in its adapter_config.json holds 'lm_head', but the adapter's file "
-            "no base_model.model.lm_head.weight",
-            "is the file complete? If that was never trained, take 'lm_head' out there",
+            "modules_to_save in its adapter_config.json contains 'lm_head', but the adapter's "
+            "file does not contain base_model.model.lm_head.weight",
+            "is the file complete? If this part was never trained, remove 'lm_head' from "
+            "modules_to_save",
         ),
         (
             matrices(Q),
             {"target_modules": "(q_proj"},
-            "its adapter cannot be understood: missing ), unterminated subpattern at position 0",
+            "its adapter cannot be read: missing ), unterminated subpattern at position 0",
             INCOMPLETE,
         ),
     ],
@@ -639,7 +646,7 @@ def test_an_adapter_that_was_not_trained(base: Callable[[str], Path], tmp_path: 
         read(base("llama"), adapter)
 
     message = "model 'base+lora': the adapter changes nothing: all its 2 lora_B are zero"
-    hint = "was it trained? If so, take a later checkpoint of the training"
+    hint = "was it trained? If so, use a later checkpoint of the training"
     assert (str(caught.value), caught.value.hint) == (message, hint)
 
 
@@ -672,8 +679,8 @@ def test_what_the_config_names_and_the_file_lacks(
     found = read(base("llama"), adapter)
 
     assert found.warnings == (
-        "the adapter holds nothing for 3 matrices that its adapter_config.json names, such as "
-        "model.layers.0.self_attn.k_proj.weight: they stay as they are",
+        "the adapter contains nothing for 3 matrices that its adapter_config.json names, such as "
+        "model.layers.0.self_attn.k_proj.weight: they do not change",
     )
     assert set(found.changes) == changes(
         base("llama"), merge(base("llama"), adapter, tmp_path / "out")
@@ -695,7 +702,7 @@ def test_what_the_config_names_and_the_file_lacks(
         (
             {"target_modules": ["embed_tokens"]},
             "the adapter has LoRA matrices for its head or its embedding, which the model ties: "
-            "merging them changes both, which is not what was trained",
+            "merging them changes both, unlike the training",
         ),
         ({"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}, ""),
         ({"trainable_token_indices": [3, 5]}, ""),
@@ -716,7 +723,7 @@ def test_a_tied_head(
     assert read(base("tied"), adapter).warnings == ((expected,) if expected else ())
     assert merged.config.tie_word_embeddings is ("differ" not in expected)
     same = torch.allclose(merged(tokens).logits, trained.logits, atol=1e-5)
-    assert same is ("not what was trained" not in expected)
+    assert same is ("unlike the training" not in expected)
 
 
 def test_the_next_step_for_added_tokens(

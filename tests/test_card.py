@@ -482,7 +482,7 @@ def test_metadata_that_a_person_broke(merged: Path, tmp_path: Path) -> None:
         card.read_text("utf-8").replace("library_name:", "model-index: 3\nlibrary_name:"), "utf-8"
     )
 
-    with pytest.raises(OutputError, match="the metadata that were added to the card by hand"):
+    with pytest.raises(OutputError, match="the metadata that a person added to the card"):
         write_card(out)
 
 

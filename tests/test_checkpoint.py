@@ -101,7 +101,7 @@ def test_code_in_a_bin_file_is_not_run(
     folder = Path(shutil.copytree(triple.ct, tmp_path / "ct"))
     torch.save({"weight": Evil()}, folder / "pytorch_model.bin", pickle_module=pickle)
 
-    with pytest.raises(CheckpointError, match="holds more than tensors, possibly code: refused"):
+    with pytest.raises(CheckpointError, match="contains more than tensors, possibly code: refused"):
         read_headers(folder)
 
     assert not Path("hacked").exists()

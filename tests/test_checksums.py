@@ -58,7 +58,7 @@ def test_a_file_damaged_in_the_cache(
     assert find_model(REPO, api=api) == found
 
     said = [record.getMessage() for record in caplog.records if record.name == "slack_ties"]
-    assert said == [f"  {path.name} of {REPO} is damaged in the cache: fetching it again"]
+    assert said == [f"  {path.name} of {REPO} is damaged in the cache: downloading it again"]
     assert path.read_bytes() == (triple.base / path.name).read_bytes()
     assert list(hub.hub.sent) == [path.name]
 

@@ -339,7 +339,7 @@ def test_plan(invoke: Invoke, triple: Folders) -> None:
     Path("bad.yml").write_text(text)
     bad = invoke("plan", "bad.yml", "--pin")
     assert (bad.exit_code, Path("bad.yml").read_text("utf-8")) == (1, text)
-    assert "Errors:\n  - model folder './gone' is not there" in bad.stdout
+    assert "Errors:\n  - model folder './gone' does not exist" in bad.stdout
     assert len(json.loads(invoke("plan", "bad.yml", "--json").stdout)["errors"]) == 1
     assert error_of(invoke("plan", "bad.yml", "-q")).startswith("model folder './gone'")
 
@@ -414,7 +414,7 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
         "bad.yml: line 1, column 5: not valid YAML: expected the node content, "
         "but found '<stream end>'",
         f"typo.yml: models[0] ({triple.ct}): unknown parameter 'densty'. Did you mean 'density'?",
-        "model folder './gone' is not there, expected a folder with config.json and weights",
+        "model folder './gone' does not exist, expected a folder with config.json and weights",
         "output folder 'full' is not empty",
         f"{Path(config)} is a config: --slack would change it",
         "'full' holds no slack_ties.json: not a model that slack-ties merged",

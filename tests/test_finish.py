@@ -180,9 +180,9 @@ def test_the_proof_can_say_the_opposite(triple: Folders, tmp_path: Path) -> None
         except CheckpointError as error:
             ends.append(str(error))
     assert ends == [
-        f"the model cannot be loaded as it is: '{name}' is missing",
-        f"the model cannot be loaded as it is: {name} is 3x4, expected 128x64",
-        "the model holds 'model.layers.1.mlp.up_proj.bias', which transformers would not read",
+        f"the model cannot be loaded: '{name}' is missing",
+        f"the model cannot be loaded: {name} is 3x4, expected 128x64",
+        "the model contains 'model.layers.1.mlp.up_proj.bias', which transformers would not read",
         "whole",
     ]
     assert what_is_not_loaded(tmp_path / "model", read_headers(tmp_path / "model"), "x") == ""

@@ -50,7 +50,7 @@ def test_a_path_that_can_only_be_local(path: str) -> None:
     """The Hub is not asked for what cannot be a Hub id."""
     api = HfApi(endpoint="http://127.0.0.1:9")
 
-    with pytest.raises(CheckpointError, match="is not there, expected a folder"):
+    with pytest.raises(CheckpointError, match="does not exist, expected a folder"):
         find_model(path, api=api)
 
 

@@ -178,7 +178,7 @@ def test_a_head_of_its_own_beside_tied_ones(tmp_path: Path) -> None:
     (error,) = plan_merge(recipe(tmp_path)).errors
     merge_models(recipe(tmp_path), tmp_path / "out", options=CRIMES)
 
-    assert "ct' has a head of its own (lm_head.weight), and '" in str(error)
+    assert "ct' has its own head (lm_head.weight), but '" in str(error)
     assert "--allow-crimes" in error.hint
     for role in ROLES:
         embedding = before[role]["model.embed_tokens.weight"]
@@ -213,9 +213,9 @@ def quantized(stored: Tensors) -> Tensors:
 @pytest.mark.parametrize(
     ("new", "config", "message"),
     [
-        (wrap, {}, "names of tensors hold '_orig_mod.': it was saved from inside a wrapper"),
+        (wrap, {}, "names of tensors contain '_orig_mod.': it was saved from inside a wrapper"),
         (biased, {"attention_bias": True, "mlp_bias": True}, "which the base "),
-        (twice, {}, "holds model.norm.weight and norm.weight, which are the same tensor"),
+        (twice, {}, "contains model.norm.weight and norm.weight: they are the same tensor"),
         (quantized, {}, "is quantized: model.layers.1.mlp.up_proj.weight is stored as F8_E4M3"),
     ],
 )

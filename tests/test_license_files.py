@@ -119,7 +119,7 @@ def test_a_text_that_cannot_be_had(out: Path, caplog: pytest.LogCaptureFixture) 
     said = [record.message for record in caplog.records if record.name == "slack_ties"]
     assert len(said) == 1  # NOTICE is not asked for any more
     assert "LICENSE of 'a/base': " in said[0]
-    assert said[0].endswith("it is not passed on")
+    assert said[0].endswith("the file is not copied")
     assert f"the notice of {record.parents[0].names[0]} in Notice" in missing_duties(
         out, found, record
     )

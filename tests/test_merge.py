@@ -196,7 +196,7 @@ def test_multi_gpu_without_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(SlackTiesError, match="--multi-gpu: there is no GPU here") as caught:
         merge_models(make_config("bo"), tmp_path / "out", options=options)
 
-    assert caught.value.hint == "leave the device options out: the CPU does it too"
+    assert caught.value.hint == "leave the device options out: the CPU can merge too"
 
 
 def test_says_how_it_is_done(
@@ -473,7 +473,7 @@ def test_a_missing_model_folder(copies: Folders, tmp_path: Path) -> None:
     """It is named as the config has it."""
     shutil.rmtree(copies.ct)
 
-    refused(copies, tmp_path / "out", CheckpointError, f"model folder '{copies.ct}' is not there")
+    refused(copies, tmp_path / "out", CheckpointError, f"model folder '{copies.ct}' does not exist")
 
 
 def test_a_truncated_file(copies: Folders, tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ def test_a_missing_tensor(copies: Folders, tmp_path: Path) -> None:
     del weights["model.norm.weight"]
     save_file(weights, copies.sft / "model.safetensors")
 
-    match = r"sft' lacks 'model\.norm\.weight', which its config\.json asks for"
+    match = r"sft' lacks 'model\.norm\.weight', which its config\.json requires"
     refused(copies, tmp_path / "out", CheckpointError, match)
 
 
@@ -542,7 +542,7 @@ def test_the_folder_one_is_in(
     """It cannot be replaced while somebody stands in it."""
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(OutputError, match=r"'\.' is the folder you are in"):
+    with pytest.raises(OutputError, match=r"'\.' is the current folder"):
         merge_models(recipe(triple), ".", options=QUIET)
 
     assert left_over(tmp_path) == []
@@ -624,7 +624,7 @@ def test_another_merge_to_the_same_place(triple: Folders, tmp_path: Path) -> Non
     """One that runs is not called dead, and nobody is told to delete its folder."""
     (tmp_path / f".out.{os.getpid()}-0123abcd.partial").mkdir()
 
-    with pytest.raises(OutputError, match=r"another merge to '.*out' is at work") as caught:
+    with pytest.raises(OutputError, match=r"another merge into '.*out' is running") as caught:
         merge_models(recipe(triple), tmp_path / "out", options=QUIET)
 
     assert "wait for it" in caught.value.hint

@@ -50,7 +50,7 @@ def test_good_metadata(change: dict[str, Any]) -> None:
     [
         ({"language": [False]}, "language: expected ISO 639 codes; quote `no`"),
         ({"language": ["Tibetan"]}, "language: expected ISO 639 codes"),
-        ({"license": "my-own"}, "license: 'my-own' is no licence id of the Hub"),
+        ({"license": "my-own"}, "license: 'my-own' is not a licence id of the Hub"),
         ({"license": ["mit"]}, "license: \"['mit']\" is no licence id"),
         ({"license": "other", "license_link": "LICENSE"}, "license: other needs a license_name"),
         ({"license": "other", "license_name": "x"}, "license: other needs a license_link"),

@@ -96,7 +96,7 @@ def no_tokenizer(folder: Path) -> None:
         (protocol, "pytorch_model.bin cannot be read: pickle protocol 4"),
         (sparse, "model.norm.weight is stored as a sparse tensor"),
         (unmerged, "saved beside a LoRA adapter that is not merged"),
-        (inner, "names of tensors hold '.module.': it was saved from inside a wrapper"),
+        (inner, "names of tensors contain '.module.': it was saved from inside a wrapper"),
         (other_format, "its weights are in m.gguf, expected model.safetensors"),
         (text, "config.json says architectures 'LlamaForCausalLM', expected a list"),
         (damaged, "special_tokens_map.json cannot be read"),
@@ -124,7 +124,7 @@ def test_an_expert_that_is_missing(tmp_path: Path) -> None:
 
     (error,) = plan_merge(recipe(tmp_path)).errors
 
-    assert "for model.layers.0.mlp.experts.gate_up_proj there are " in str(error)
+    assert "model.layers.0.mlp.experts.gate_up_proj needs " in str(error)
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def test_a_text_from_a_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "No such file"),
-        (b"\xff\xfe\x00", "is no UTF-8 text"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b" \n", "has 0 characters, expected 1 to 100,000"),
         (b"x" * 100_001, "has 100,001 characters"),
-        (place("description", "x").encode(), "has the comments around a text of a card"),
-        (b"x\n<!-- end of your text -->\n", "has comments of a card made by slack-ties"),
-        (sealed("x").encode(), "has comments of a card made by slack-ties"),
+        (place("description", "x").encode(), "contains the comments that a card has"),
+        (b"x\n<!-- end of your text -->\n", "contains comments of a card that slack-ties made"),
+        (sealed("x").encode(), "contains comments of a card that slack-ties made"),
     ],
 )
 def test_a_file_that_is_no_text_for_a_card(

@@ -211,23 +211,23 @@ def damage(folders: Folders, what: str) -> None:
         ),
         ("another width", "ct': hidden_size is 32, expected 64 as in '", "same base"),
         ("more layers", "ct': num_hidden_layers is 3, expected 2 as in '", "same base"),
-        ("a tied head", "base' has a head of its own (lm_head.weight), and '", "--allow-crimes"),
+        ("a tied head", "base' has its own head (lm_head.weight), but '", "--allow-crimes"),
         ("no head", "ct' lacks lm_head.weight, and its config.json does not tie it", "whole model"),
         ("unrelated", "ct' have nothing in common with the base '", "--allow-unrelated"),
         (
             "a missing tensor",
-            "lacks 'model.norm.weight', which its config.json asks for",
+            "lacks 'model.norm.weight', which its config.json requires",
             "complete?",
         ),
         ("another shape", "its config.json: model.norm.weight is 63, expected 64", "config.json"),
         (
             "quantized",
             "is quantized: model.layers.0.self_attn.q_proj.weight is stored",
-            "made from",
+            "original model",
         ),
         ("an adapter", "is an adapter (LoRA), expected a whole model", "BASE+"),
         ("no weights", "no weights in '", "hf download"),
-        ("not there", "ct' is not there, expected a folder", ""),
+        ("not there", "ct' does not exist, expected a folder", ""),
         ("tokens without a row", "its tokenizer has '", "remove these tokens"),
     ],
 )
@@ -670,7 +670,7 @@ def test_a_plan_has_no_pins_while_it_has_errors(copies: Folders) -> None:
     """Half a pinned config would look whole."""
     damage(copies, "not there")
 
-    with pytest.raises(SlackTiesError, match="is not there"):
+    with pytest.raises(SlackTiesError, match="does not exist"):
         plan_merge(recipe(copies)).pinned()
 
 
@@ -768,7 +768,7 @@ def test_shards_without_an_index(copies: Folders) -> None:
 
     error = plan_merge(recipe(copies)).errors[0]
 
-    assert "there are model-00001-of-" in str(error)
+    assert "found model-00001-of-" in str(error)
     assert "no index names them" in str(error)
 
 

@@ -47,14 +47,14 @@ def test_a_tensor_in_two_files_is_read_from_the_one_that_the_index_names(tmp_pat
         (
             {ONE: ["a", "b"], OVERLAY: ["b"]},
             {"a": OVERLAY, "b": ONE},
-            f"index.json says that a is in {OVERLAY}, which does not hold it",
+            f"index.json says that a is in {OVERLAY}, which does not contain it",
         ),
         (
             {ONE: ["a", "b"], OVERLAY: ["a", "b"]},
             {"a": OVERLAY, "b": ONE},
-            f"b is in two files: .* says {ONE}, and transformers takes the one in {OVERLAY}",
+            f"b is in two files: .* says {ONE}, and transformers uses the one in {OVERLAY}",
         ),
-        ({ONE: ["a", "b"]}, {"a": ONE}, f"{ONE} holds b, which .*index.json does not name"),
+        ({ONE: ["a", "b"]}, {"a": ONE}, f"{ONE} contains b, which .*index.json does not name"),
         ({ONE: ["a"]}, {"a": ONE, "b": TWO}, f"{TWO} is missing, named in"),
         ({ONE: ["a"]}, {"a": "../a.safetensors"}, "expected a file beside it"),
         ({ONE: ["a"]}, {}, "names no tensors"),
@@ -86,8 +86,8 @@ def test_a_whole_file_comes_before_an_index(tmp_path: Path) -> None:
     assert found is not None
     assert found.files == ("model.safetensors",)
     assert found.note == (
-        "me/x: model.safetensors is read, as transformers does, and not what "
-        "model.safetensors.index.json names"
+        "me/x: model.safetensors is read, as by transformers; the files in "
+        "model.safetensors.index.json are not read"
     )
     assert read_headers(folder)["a"].file == "model.safetensors"
 

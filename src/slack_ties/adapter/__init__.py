@@ -1,1 +1,1 @@
-"""LoRA adapters: whether PEFT applies them as they were trained."""
+"""Check that PEFT applies LoRA adapters as they were trained."""

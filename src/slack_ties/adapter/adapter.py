@@ -1,4 +1,4 @@
-"""What a LoRA adapter does to a model: the value that `read_adapter` returns."""
+"""The changes that a LoRA adapter makes to a model: the value that `read_adapter` returns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Adapter"]
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an adapter does to a model."""
+    """The changes that an adapter makes to a model."""
 
-    rank: int  # the largest; 0 where it has no LoRA matrices
+    rank: int  # the largest; 0 if it has no LoRA matrices
     changes: Mapping[str, int]  # the model's tensor -> how many of its entries change
-    whole: tuple[str, ...]  # of these, what is replaced instead of added to; or rows of it
-    tensors: int  # of the model
-    parameters: int  # their entries in all
+    whole: tuple[str, ...]  # the changed tensors that it replaces, in full or some rows
+    tensors: int  # the number of the model's tensors
+    parameters: int  # the number of their entries
     warnings: tuple[str, ...] = ()
 
     @property
@@ -28,7 +28,7 @@ class Adapter:
         return sum(self.changes.values()) / self.parameters if self.parameters else 0.0
 
     def as_text(self) -> str:
-        """Return what `plan` says of it."""
+        """Return the sentence of `plan` about the adapter."""
         added, parts = len(self.changes) - len(self.whole), []
         of = f"of {self.tensors} tensors"
         if added:

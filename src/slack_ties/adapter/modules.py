@@ -1,4 +1,4 @@
-"""What PEFT calls the modules of a model, and which of them an adapter is for."""
+"""Match the names in an adapter to the modules of a model, as PEFT does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import PER_TOKEN, Header
 
-__all__ = ["AGAIN", "EXPERT", "HEAD", "PREFIX", "Modules", "Pair", "ends_with"]
+__all__ = ["EXPERT", "HEAD", "INCOMPLETE", "PREFIX", "Modules", "Pair", "ends_with"]
 
-AGAIN = "is the file complete? If it came from the Hub: hf download ID --force-download"
-# The names that PEFT saves and looks for: peft/utils/save_and_load.py, peft/tuners/lora/layer.py.
+INCOMPLETE = "is the file complete? If it came from the Hub: hf download ID --force-download"
+# Names that PEFT writes and reads: peft/utils/save_and_load.py, peft/tuners/lora/layer.py.
 PREFIX = "base_model.model."
-# What transformers calls otherwise than checkpoints do: transformers/conversion_mapping.py.
+# Names in checkpoints -> other names in transformers: transformers/conversion_mapping.py.
 RENAMED = (
     (r"^language_model\.model\.", "model.language_model."),
     (r"^language_model\.lm_head\.", "lm_head."),
@@ -27,12 +27,13 @@ RENAMED = (
     (r"\.experts\.\d+\.(?:w2|down_proj)\.weight$", ".experts.down_proj"),
 )
 BESIDE_VISUAL = (r"^model\.(?=(?:embed_tokens|layers|norm)\.)", "model.language_model.")
-# Old names that PEFT translates: peft/utils/transformers_weight_conversion.py. Tried: no others.
+# The old names that PEFT translates: peft/utils/transformers_weight_conversion.py. We tried: it
+# translates no others.
 TRANSLATED = re.compile(
     r"^language_model\.model\.|\bvision_tower\.vision_model\.|\.block_sparse_moe\.|\.experts\.\d+\."
 )
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
-# What a checkpoint may leave out before its names: `base_model_prefix` in transformers.
+# Prefixes that the names in a checkpoint may lack: `base_model_prefix` in transformers.
 ROOTS = ("model", "transformer", "gpt_neox", "backbone")
 HEAD = "lm_head.weight"
 
@@ -46,11 +47,11 @@ class Pair:
     sides: dict[str, str] = field(default_factory=dict)  # A, B, bias, magnitude -> tensor
     is_embedding: bool = False
     parameter: str = ""
-    places: list[str] = field(default_factory=list)  # the model's tensors that make it
+    tensors: list[str] = field(default_factory=list)  # the model's tensors that form it
 
 
 class Modules:
-    """An adapter and the model that it goes onto: which module each name means."""
+    """An adapter and its model: finds the module that each name means."""
 
     def __init__(  # noqa: PLR0913 - as `read_adapter`
         self,
@@ -75,7 +76,7 @@ class Modules:
             self.parts.setdefault(self.known_as(tensor), []).append(tensor)
         self.roots = {tensor.partition(".")[0] for tensor in model}
         self.pairs: list[Pair] = []
-        self.wrapped: set[str] = set()  # modules with such pairs
+        self.wrapped: set[str] = set()  # modules with LoRA pairs
         self.replaced: dict[str, str] = {}  # name without the prefix -> the adapter's tensor
         self.tokens: dict[str, str] = {}  # module -> the adapter's tensor with some of its rows
         self.changes: dict[str, int] = {}
@@ -97,7 +98,7 @@ class Modules:
         return tensor
 
     def find(self, parameter: str, *, whole: bool = False) -> list[str]:
-        """Return the model's tensors that PEFT changes under a name; none if it knows none."""
+        """Return the model's tensors that PEFT changes for a parameter; [] if it knows none."""
         if self.tied_to and parameter == HEAD:
             return [HEAD if whole else self.tied_to]
         if not whole and TRANSLATED.search(parameter):
@@ -108,31 +109,31 @@ class Modules:
         root, _, rest = parameter.partition(".")
         if root in ROOTS and root not in self.roots and rest in self.parts:
             return self.parts[rest]
-        # The checkpoint may store what transformers has in a way that is unknown here.
+        # The checkpoint may store this parameter in a form that this module does not know.
         return self.parts.get(parameter, [] if self.modules is None else [parameter])
 
-    def shape(self, places: list[str]) -> tuple[int, ...]:
-        """Return the shape of the parameter that tensors make; nothing if it is unknown."""
-        if places[0] not in self.model:
+    def shape(self, tensors: list[str]) -> tuple[int, ...]:
+        """Return the shape of the parameter that tensors form; () if it is unknown."""
+        if tensors[0] not in self.model:
             return ()
-        shape = self.model[places[0]].shape
-        if len(places) == 1:
+        shape = self.model[tensors[0]].shape
+        if len(tensors) == 1:
             return shape
-        experts = len({match[1] for match in map(EXPERT.search, places) if match}) or 1
-        return (experts, sum(self.model[t].shape[0] for t in places) // experts, *shape[1:])
+        experts = len({match[1] for match in map(EXPERT.search, tensors) if match}) or 1
+        return (experts, sum(self.model[t].shape[0] for t in tensors) // experts, *shape[1:])
 
-    def change(self, places: Iterable[str], shape: tuple[int, ...]) -> None:
-        """Note that all entries of these tensors change."""
-        for tensor in places:
+    def change(self, tensors: Iterable[str], shape: tuple[int, ...]) -> None:
+        """Record that all entries of these tensors change."""
+        for tensor in tensors:
             known = self.model.get(tensor)
             self.changes[tensor] = known.size if known else prod(shape)
 
     def parameter_of(self, pair: Pair) -> str:
-        """Return the parameter that a pair of LoRA matrices is added to, or nothing."""
+        """Return the parameter that a pair of LoRA matrices is added to; "" if unknown."""
         weight = f"{pair.module}.weight"
         if not pair.depth and self.find(weight):
             return weight
-        # Wrappers lie in each other in the order in which the model defines the parameters:
+        # PEFT nests wrappers in the order in which the model defines the parameters:
         # `_inject_parameters` in peft/tuners/tuners_utils.py.
         targets = self.config.get("target_parameters") or ()
         names = {f"{pair.module}.{target.rpartition('.')[2]}" for target in targets}
@@ -141,13 +142,13 @@ class Modules:
         return found[pair.depth] if pair.depth < len(found) else ""
 
     def names_of(self, pair: Pair) -> tuple[str, ...]:
-        """Return the names by which the config may mean a pair."""
+        """Return the names that the config may use for a pair."""
         if ends_with(pair.parameter, self.config.get("target_parameters") or ()):
             return (pair.parameter,)
         return pair.module, self.known_as(f"{pair.module}.weight").removesuffix(".weight")
 
     def is_target(self, module: str, parameter: str) -> bool:
-        """As `check_target_module_exists` in peft/tuners/tuners_utils.py."""
+        """Do the same as `check_target_module_exists` in peft/tuners/tuners_utils.py."""
         get = self.config.get
         if ends_with(parameter, get("target_parameters") or ()) or self.is_tied_again(parameter):
             return True
@@ -156,7 +157,7 @@ class Modules:
         saved = get("modules_to_save") or ()
         if excluded or any(re.match(rf"(^|.*\.){name}($|\..*)", module) for name in saved):
             return False
-        if targets is None:  # PEFT knows those of the usual architectures
+        if targets is None:  # PEFT knows the targets of common architectures
             return not get("target_parameters")
         if isinstance(targets, str):
             return targets.lower() == "all-linear" or bool(re.fullmatch(targets, module))
@@ -178,11 +179,11 @@ class Modules:
         return bool(self.tied_to and parameter == HEAD and self.config.get("ensure_weight_tying"))
 
     def is_original(self, name: str) -> bool:
-        """Say whether a whole tensor is the frozen one below LoRA matrices, as PEFT saves it."""
+        """Say whether a whole tensor is the frozen weight that PEFT saved under LoRA matrices."""
         module = name.removesuffix(".weight").removesuffix(".base_layer")
         return name.endswith(".weight") and module in self.wrapped
 
 
 def ends_with(name: str, ends: Iterable[str]) -> bool:
-    """Say whether a name is, or ends with, one of these parts."""
+    """Say whether a name equals one of these parts, or ends with it."""
     return any(name == end or name.endswith(f".{end}") for end in ends)

@@ -1,7 +1,7 @@
-"""Whether PEFT applies a LoRA adapter as it was trained, and how much of the model it changes.
+"""Check that PEFT applies a LoRA adapter as it was trained; count the entries that it changes.
 
-PEFT leaves out what fits no module, with a warning at most. Here that is found in the headers
-of the weight files, before anything is merged.
+PEFT ignores tensors that fit no module, with a warning or without one. This module finds them in
+the headers of the weight files, before anything is merged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.adapter.adapter import Adapter
-from slack_ties.adapter.modules import AGAIN
+from slack_ties.adapter.modules import INCOMPLETE
 from slack_ties.adapter.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ def read_adapter(  # noqa: PLR0913 - all by name
     modules: Collection[str] | None = None,
     tied: bool = False,
 ) -> Adapter:
-    """Return what PEFT makes of an adapter, and refuse one that it would not apply in full.
+    """Return the changes that PEFT makes for an adapter; refuse one that PEFT cannot apply in full.
 
     Args:
-        name: What to call model and adapter in errors: BASE+ADAPTER.
+        name: The name of model and adapter in errors: BASE+ADAPTER.
         config: The adapter's adapter_config.json.
-        headers: Of the adapter's weight file.
-        model: The headers of the model that it goes onto.
-        zeros: Returns those of some tensors of the adapter that hold nothing but zeros.
-        modules: The names in the model's state dict in transformers, where they are known.
-            Without them they are derived from those of the checkpoint.
+        headers: The headers of the adapter's weight file.
+        model: The headers of the model that the adapter is applied to.
+        zeros: Gets some of the adapter's tensors, and returns those that contain only zeros.
+        modules: The names in the model's state dict in transformers, if known. If not, they are
+            derived from the checkpoint's names.
         tied: Whether the model's head is its embedding.
 
     Raises:
-        CheckpointError: PEFT cannot merge the adapter, or would leave a part of it out, or
-            the adapter changes nothing.
+        CheckpointError: PEFT cannot merge the adapter, or would ignore a part of it, or the
+            adapter changes nothing.
 
     """
     reading = Shapes(name, config, headers, model, modules, tied=tied)
@@ -61,8 +61,8 @@ def read_adapter(  # noqa: PLR0913 - all by name
         reading.add_up(zeros)
         reading.warn()
     except WRONG as error:
-        # The files come from anywhere: with a wrong pattern, or a number for a list.
-        reading.fail(f"its adapter cannot be understood: {error}", AGAIN)
+        # The files are not trusted: they can have a wrong pattern, or a number instead of a list.
+        reading.fail(f"its adapter cannot be read: {error}", INCOMPLETE)
     own = {tensor: count for tensor, count in reading.changes.items() if tensor not in model}
     return Adapter(
         rank=reading.rank,

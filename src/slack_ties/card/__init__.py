@@ -1,1 +1,1 @@
-"""Write the model card, and the licence files beside it."""
+"""Write the model card and the licence files beside it."""

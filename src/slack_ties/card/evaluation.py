@@ -1,7 +1,7 @@
-"""Results of evaluations, in the Hub's format: `.eval_results/*.yaml` of a model's folder.
+"""Read and write results of evaluations in the Hub's format: `.eval_results/*.yaml` of a model.
 
-Format: https://huggingface.co/docs/hub/eval-results. slack-ties evaluates nothing: results
-are somebody's, and shown as such.
+Format: https://huggingface.co/docs/hub/eval-results. slack-ties does not evaluate models: it shows
+the results that a person provides.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ KEYS = {
     "source": ("url", "name", "user", "org"),
 }
 
-ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+DATASET_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 
 URL = re.compile(r"https?://[\w.~:/?#@!$&+,;=%-]{1,500}", re.ASCII)
 
 
 def results_of(folder: Path) -> list[EvalResultEntry]:
-    """Return the results that lie in a model's folder, by file and in their order there."""
+    """Return the results in a model's folder, file by file and in the order of each file."""
     files = sorted((folder / RESULTS_FOLDER).glob("*.yaml"))
     return [entry for file in files for entry in read_results(file)]
 
 
 def add_results(file: Path, folder: Path) -> Path:
-    """Put a file of results into a model's folder, checked; return its path there.
+    """Check a file of results, copy it into a model's folder, and return the copy's path.
 
     Raises:
-        OutputError: It is not in the Hub's format, or cannot be written.
+        OutputError: The file is not in the Hub's format, or the copy cannot be written.
 
     """
     entries = read_results(file)
@@ -69,7 +69,7 @@ def read_results(file: Path) -> list[EvalResultEntry]:
     """Read results in the Hub's format.
 
     Raises:
-        OutputError: Says what is wrong and where.
+        OutputError: The file is not in the Hub's format; the text says what is wrong and where.
 
     """
     try:
@@ -77,9 +77,9 @@ def read_results(file: Path) -> list[EvalResultEntry]:
         data = yaml.safe_load(content.decode()) if content is not None else None
     except OSError as error:
         raise _wrong(file, error.strerror or str(error)) from None
-    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise whatever they like
+    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise errors of any type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _wrong(file, f"no valid YAML: {first}") from None
+        raise _wrong(file, f"not valid YAML: {first}") from None
     if content is None:
         raise _wrong(file, f"it has more than {MOST_BYTES:,} bytes")
     if not isinstance(data, list) or not data:
@@ -92,13 +92,13 @@ def read_results(file: Path) -> list[EvalResultEntry]:
         raise _wrong(file, str(error)) from None
 
 
-def _check(file: Path, place: str, item: Any) -> None:
-    """Refuse what the Hub would, and what has no place in a table."""
+def _check(file: Path, key_path: str, item: Any) -> None:
+    """Refuse an entry that the Hub would refuse, or that a table cannot show."""
     if not isinstance(item, dict) or not isinstance(item.get("dataset"), dict):
-        raise _wrong(file, f"{place}: expected {EXAMPLE}")
+        raise _wrong(file, f"{key_path}: expected {EXAMPLE}")
     for part, known in KEYS.items():
         keys = item.get(part) if part else item
-        where = f"{place}.{part}" if part else place
+        where = f"{key_path}.{part}" if part else key_path
         if keys is not None and not isinstance(keys, dict):
             raise _wrong(file, f"{where}: expected keys and values")
         for key in keys or ():
@@ -113,17 +113,20 @@ def _check(file: Path, place: str, item: Any) -> None:
     task = dataset.get("task_id")
     number = type(value) in (int, float) and math.isfinite(value or 0)
     for right, what in (
-        (ID.fullmatch(str(dataset.get("id"))), "dataset.id: expected a dataset's id on the Hub"),
+        (
+            DATASET_ID.fullmatch(str(dataset.get("id"))),
+            "dataset.id: expected a dataset's id on the Hub",
+        ),
         (isinstance(task, str) and task.strip(), "dataset.task_id: expected the name of a task"),
         (number, f"value: expected a number, got {value!r}"),
         (not source or URL.fullmatch(str(source.get("url"))), "source.url: expected a URL"),
         (
             all(text is None or isinstance(text, str) for text in others),
-            "notes, source and others: expected texts; quote what looks like a number or a date",
+            "notes, source and others: expected texts; quote texts that look like numbers or dates",
         ),
     ):
         if not right:
-            raise _wrong(file, f"{place}.{what}")
+            raise _wrong(file, f"{key_path}.{what}")
 
 
 def _wrong(file: Path, what: str) -> OutputError:

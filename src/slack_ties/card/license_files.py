@@ -1,7 +1,7 @@
-"""Write what the parents' licences ask to be passed on: LICENSE and Notice. `card` calls this.
+"""Write the files that the parents' licences require: LICENSE and Notice. `card` calls this.
 
-A licence's text is taken from the parents themselves, at the commits that were merged. Where
-none of them has it, LICENSE says where it is. What a person put there stays.
+A licence's text is copied from the parents, at the commits that were merged. If no parent has it,
+LICENSE tells where it is. Files and text that a person added stay.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOG = logging.getLogger("slack_ties")
 
 LICENSE_FILE, NOTICE_FILE, POLICY_FILE = "LICENSE", "Notice", "USE_POLICY.md"
 
-NOTICES = ("NOTICE", "Notice")  # how a parent's file begins
+NOTICES = ("NOTICE", "Notice")  # the beginning of the name of a parent's file
 
 POINTER = (
     "This file only says where the text of the licence is. "
@@ -56,17 +56,17 @@ MOST_OWN = 20_000_000  # bytes of a text in the merged model's folder
 def write_notices(
     folder: Path, record: MergeRecord, resolution: Resolution, *, api: HfApi | None = None
 ) -> list[Path]:
-    """Write LICENSE, Notice and a policy of use into the folder of a merged model.
+    """Write LICENSE, Notice and a use policy into the folder of a merged model.
 
     Args:
-        folder: Made by `merge_models`.
-        record: Of that merge.
+        folder: The folder that `merge_models` made.
+        record: The record of that merge.
         resolution: The merged model's licence.
         api: The Hub client; the default one if not given.
 
     Returns:
-        What was written. A file that is there already stays, but for a LICENSE that was
-        written here before, and for sentences that Notice lacks.
+        The files that were written. An existing file stays, with two exceptions: a LICENSE that
+        this function wrote earlier is replaced, and Notice gets the sentences that it lacks.
 
     Raises:
         OutputError: A file cannot be written.
@@ -84,11 +84,11 @@ def write_notices(
     ]
     license_ = folder / LICENSE_FILE
     if LICENSE_FILE not in wanted and license_.exists() and _own(license_) in made_here:
-        license_.unlink()  # the text of another licence than the model's, put there by us
+        license_.unlink()  # our earlier file, with the text of another licence
     notice = folder / NOTICE_FILE
-    there = _own(notice) if notice.exists() else ""
-    missing = [text for text in _notices(parties, resolution, found) if text not in there]
-    text = "\n\n".join(filter(None, [there.rstrip("\n"), *missing])) + "\n"
+    old = _own(notice) if notice.exists() else ""
+    missing = [text for text in _notices(parties, resolution, found) if text not in old]
+    text = "\n\n".join(filter(None, [old.rstrip("\n"), *missing])) + "\n"
     if missing and _write(notice, text):
         written.append(notice)
     return written
@@ -101,14 +101,14 @@ def license_file(license_: License, resolution: Resolution) -> str:
 
 
 def is_pointer(path: Path) -> bool:
-    """Say whether a LICENSE only says where the text is."""
+    """Say whether a LICENSE contains only a link to the text."""
     return (_read(path) or "") in map(_pointer, list_licenses())
 
 
 def missing_duties(
     folder: Path, resolution: Resolution, record: MergeRecord | None = None
 ) -> list[str]:
-    """Return what the parents' licences ask for and the folder does not have."""
+    """Return the duties of the parents' licences that the folder does not fulfil."""
     notice, card = _read(folder / NOTICE_FILE, MOST_OWN) or "", _read(folder / "README.md") or ""
     missing = [
         f"the sentence of the {one.name} in {NOTICE_FILE}"
@@ -138,7 +138,7 @@ def missing_duties(
 def _texts(
     parties: Iterable[Party], resolution: Resolution, found: Mapping[str, Mapping[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield every file of a licence with its text."""
+    """Yield the name and the text of every licence file."""
     parties = list(parties)
     stated = resolution.license
     own = find_license(stated.key) if stated else None
@@ -147,7 +147,7 @@ def _texts(
         under_it = [party for party in parties if party.license == one.id]
         text = _first(under_it, found, ("LICENSE", "LICENCE", "COPYING"))
         yield license_file(one, resolution), text or _pointer(one)
-    if stated and not own and len(parts_of(stated.key)) > 1:  # several licences hold at once
+    if stated and not own and len(parts_of(stated.key)) > 1:  # several licences apply together
         yield LICENSE_FILE, _several(stated.key)
     with_policy = {one.id for one in resolution.duties if one.policy}
     under_it = [party for party in parties if party.license in with_policy]
@@ -161,7 +161,7 @@ def _several(key: str) -> str:
 
 
 def _made_here(record: MergeRecord, found: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return the texts that a LICENSE written here may have, for any licence."""
+    """Return all texts that this module may have written into LICENSE, for any licence."""
     made = {text for texts in found.values() for text in texts.values() if text}
     made |= {_pointer(one) for one in list_licenses()}
     by_parents = resolve_license(record.parents).license
@@ -171,7 +171,7 @@ def _made_here(record: MergeRecord, found: Mapping[str, Mapping[str, str]]) -> s
 def _notices(
     parties: Sequence[Party], resolution: Resolution, found: Mapping[str, Mapping[str, str]]
 ) -> Iterator[str]:
-    """Yield the paragraphs of Notice."""
+    """Yield the paragraphs of the file Notice."""
     if not resolution.duties:
         return
     yield from dict.fromkeys(one.notice for one in resolution.duties if one.notice)
@@ -198,7 +198,7 @@ def _pointer(one: License) -> str:
 def _first(
     parties: Iterable[Party], found: Mapping[str, Mapping[str, str]], begins: tuple[str, ...]
 ) -> str:
-    """Return the first text of that name that one of the parties has; nothing if none has."""
+    """Return the first text of the parties in a file with such a name; "" if there is none."""
     texts = (
         text
         for party in parties
@@ -209,7 +209,7 @@ def _first(
 
 
 def _found(parties: Iterable[Party], api: HfApi | None) -> dict[str, dict[str, str]]:
-    """Return the texts of all parties: of folders, or of the Hub at the merged commits."""
+    """Return the texts of all parties, from folders, or from the Hub at the merged commits."""
     found: dict[str, dict[str, str]] = {}
     reachable = True
     for party in parties:
@@ -217,7 +217,7 @@ def _found(parties: Iterable[Party], api: HfApi | None) -> dict[str, dict[str, s
         for name in party.texts:
             if party.commit:
                 path = None
-                if reachable:  # if not, asking again would only take time
+                if reachable:  # do not ask a Hub again that could not be reached
                     path, reachable = _fetched(party.name, name, party.commit, api)
                 texts[name] = (path and _read(path)) or ""
             else:
@@ -226,7 +226,7 @@ def _found(parties: Iterable[Party], api: HfApi | None) -> dict[str, dict[str, s
 
 
 def _fetched(repo_id: str, name: str, commit: str, api: HfApi | None) -> tuple[Path | None, bool]:
-    """Return a file of the Hub, and whether the Hub could be asked."""
+    """Return a file from the Hub, and whether the Hub could be reached."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
@@ -235,18 +235,18 @@ def _fetched(repo_id: str, name: str, commit: str, api: HfApi | None) -> tuple[P
         return Path(api.hf_hub_download(repo_id, name, revision=commit)), True
     except CLIENT_ERRORS as error:
         why = hub_error(f"{name} of {repo_id!r}", api, error)
-        LOG.warning("  %s: it is not passed on", str(why)[:200])
+        LOG.warning("  %s: the file is not copied", str(why)[:200])
         return None, isinstance(error, HfHubHTTPError)
 
 
 def _of_folder(folder: Path, name: str) -> str:
-    """Return a text of a model's folder; nothing if it is a link to somewhere else."""
+    """Return a text of a model's folder; "" if it is a link out of the folder."""
     try:
         path, root = (folder / name).resolve(), folder.resolve()
-        # A snapshot of the Hub cache holds links into `blobs`.
+        # A snapshot of the Hub cache contains links into `blobs`.
         inside = path.is_relative_to(root) or is_in_cache(path, root)
         if not inside or not path.is_file():
-            LOG.warning("  %s leads out of the model's folder: it is not passed on", folder / name)
+            LOG.warning("  %s links out of the model's folder: it is not copied", folder / name)
             return ""
     except (OSError, RuntimeError):
         return ""
@@ -257,7 +257,7 @@ def _own(path: Path) -> str:
     """Return a text of the merged model's folder.
 
     Raises:
-        OutputError: It cannot be read, so that it could not be kept.
+        OutputError: The text cannot be read, so it could be lost.
 
     """
     text = _read(path, most=MOST_OWN)
@@ -268,7 +268,7 @@ def _own(path: Path) -> str:
 
 
 def _read(path: Path, most: int = MOST_CARD) -> str | None:
-    """Return a text with the line ends of this system's habit; None if there is none."""
+    """Return a text with Unix line ends; None if it cannot be read or is too long."""
     try:
         if not path.is_file() or path.stat().st_size > most:
             return None

@@ -1,4 +1,4 @@
-"""Text of others, written so that Markdown shows it as it is."""
+"""Escape other people's text for Markdown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["plain_sentence", "plain_text"]
 
 
 def plain_text(text: str, length: int = 200) -> str:
-    """Make somebody's text harmless in markdown: one line, no markup, of bounded length."""
+    """Return a text as one line without markup, cut to a length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:length]
     return re.sub(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
 
 
 def plain_sentence(text: str) -> str:
-    """Return text of others on one line, cut to a length that a sentence may have."""
+    """Return a text as one line without markup, cut to the length of a long sentence."""
     return plain_text(text, 1000)

@@ -1,4 +1,4 @@
-"""Check a card's metadata by the Hub's documented rules, before anything is sent.
+"""Check a card's metadata by the Hub's documented rules, before anything is uploaded.
 
 Sources: https://github.com/huggingface/hub-docs/blob/main/modelcard.md and the pages
 "Model cards" and "Licenses" of https://huggingface.co/docs/hub.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LANGUAGE", "MODEL_ID", "check_metadata", "metadata_problems"]
 
-ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+HUB_DATASET = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 MODEL_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}|gpt2", re.ASCII)
 
@@ -28,9 +28,9 @@ LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual|code")
 RELATIONS = ("adapter", "merge", "quantized", "finetune")
 
 LISTS = {
-    "language": (LANGUAGE, "ISO 639 codes; quote `no`, which is false in YAML otherwise"),
+    "language": (LANGUAGE, "ISO 639 codes; quote `no`, which YAML reads as false without quotes"),
     "base_model": (MODEL_ID, "ids of models on the Hub"),
-    "datasets": (ID, "ids of datasets on the Hub"),
+    "datasets": (HUB_DATASET, "ids of datasets on the Hub"),
     "tags": (re.compile(r"\S(.{0,98}\S)?"), "short texts"),
 }
 
@@ -38,13 +38,13 @@ TEXTS = ("library_name", "pipeline_tag", "model_name", "license_name", "license_
 
 
 def check_metadata(card: Path) -> None:
-    """Refuse a card whose metadata the Hub would refuse.
+    """Refuse a card if the Hub would refuse its metadata.
 
     Raises:
-        OutputError: Says all that is wrong with it.
+        OutputError: The Hub would refuse the metadata; the text lists all problems.
 
     """
-    hint = f"mend the lines between the two --- of {card}, or: slack-ties card {card.parent}"
+    hint = f"correct the lines between the two --- of {card}, or: slack-ties card {card.parent}"
     try:
         data = front_matter(card.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -56,7 +56,7 @@ def check_metadata(card: Path) -> None:
 
 
 def metadata_problems(data: Mapping[str, Any]) -> list[str]:
-    """Return what the Hub would refuse in a card's metadata."""
+    """Return the reasons for which the Hub would refuse a card's metadata."""
     problems = []
     for key, (pattern, what) in LISTS.items():
         value = data.get(key)
@@ -74,7 +74,7 @@ def metadata_problems(data: Mapping[str, Any]) -> list[str]:
         problems.append(f"base_model_relation: expected one of {', '.join(RELATIONS)}")
     license_ = data.get("license")
     if license_ is not None and license_ not in hub_licenses():
-        problems.append(f"license: {str(license_)[:60]!r} is no licence id of the Hub")
+        problems.append(f"license: {str(license_)[:60]!r} is not a licence id of the Hub")
     if license_ == "other":
         problems += [
             f"license: other needs a {key}"

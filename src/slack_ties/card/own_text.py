@@ -1,7 +1,8 @@
-"""What a person wrote into a model card: found again, and kept when the card is made anew.
+"""Find the text that a person wrote into a model card, and keep it when the card is made again.
 
-A card has places for a person's own text, between two comments that no page shows, and ends
-with the checksum of all else. So an edit outside those places is noticed, not overwritten.
+A card has places for a person's own text, between two comments that a page does not show. It ends
+with a checksum of all other text. So we detect an edit outside those places, and do not overwrite
+it.
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ __all__ = [
 # The places of a card for a person's own text, in their order.
 PLACES = ("description", "in-language", "intended-use", "contact", "more")
 
-# The keys of the metadata that are made here; any other was added by a person, and stays.
+# The metadata keys that slack-ties writes. A person added any other key, and it stays.
 OURS = (
     *("language", "license", "license_name", "license_link", "base_model", "base_model_relation"),
     *("datasets", "tags", "library_name", "pipeline_tag", "model_name"),
 )
 
-# ... and of these what a person may add to without it being an edit of what is made here.
+# ... and those of them that a person may change or extend: this does not count as an edit.
 ADDED_TO = ("license", "license_name", "license_link", "tags", "datasets")
 
 MOST_TEXT = 100_000  # characters of one text
 
-BLOCK = re.compile(
+OWN_BLOCK = re.compile(
     r"<!-- your text: (?P<name>[\w-]+)[^\n]*-->\n(?P<text>.*?)<!-- end of your text -->\n?",
     re.DOTALL,
 )
 
 SEAL = re.compile(r"<!-- slack-ties made [^\n]*sha256:([0-9a-f]{64}) -->\n?")
 
-# The line of the example that says what to load; it changes when the model is published.
+# The line of the example with the model to load; it changes when the model is published.
 LOAD = re.compile(
     r"(?<=^from transformers import AutoModelForCausalLM, AutoTokenizer\n\n)"
     r'name = ("(?:[^"\\\n]|\\.)*")$',
@@ -61,18 +62,18 @@ LOAD = re.compile(
 
 @dataclass(frozen=True)
 class OwnText:
-    """What a person wrote into a card."""
+    """The text and metadata that a person wrote into a card."""
 
     places: Mapping[str, str] = field(default_factory=dict)  # name of the place -> text
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # keys that are not made here
-    tags: tuple[str, ...] = ()  # all of the card's
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # keys that are not in OURS
+    tags: tuple[str, ...] = ()  # all tags of the card
     datasets: tuple[str, ...] = ()
     license: Stated | None = None  # as the card states it
-    edited: bool = False  # whether anything outside of the places is not as it was made
+    edited: bool = False  # whether anything outside of the places was changed
 
 
 def place(name: str, text: str) -> str:
-    """Return a person's text in the form in which it is found again."""
+    """Return a person's text between the comments by which `read_own_text` finds it."""
     body = f"{text.strip()}\n" if text.strip() else ""
     return (
         f"<!-- your text: {name} (it stays when the card is made again) -->\n"
@@ -81,7 +82,7 @@ def place(name: str, text: str) -> str:
 
 
 def read_own_text(card: str) -> OwnText:
-    """Return what a person wrote into a card."""
+    """Return the text and metadata that a person wrote into a card."""
     card = card.replace("\r\n", "\n")
     data = _metadata(card)
     seal = SEAL.search(card)
@@ -106,16 +107,16 @@ def read_own_text(card: str) -> OwnText:
 
 
 def sealed(card: str) -> str:
-    """Return a card with the checksum of all that is not a person's own text."""
+    """Return a card with the checksum of everything except a person's own text."""
     card = SEAL.sub("", card).rstrip("\n") + "\n"
     what = "slack-ties made this card, but for the texts between comments such as above"
     return f"{card}\n<!-- {what}; sha256:{_checksum(card)} -->\n"
 
 
 def find_load_line(card: str) -> re.Match[str] | None:
-    """Return the line of the example that says what to load; group 1 is a JSON text.
+    """Return the line of the example with the model to load; group 1 is a JSON text.
 
-    Lines like it in a person's own text are passed over.
+    Similar lines in a person's own text are ignored.
     """
     for block in _blocks(card):
         blank = " " * (block.end() - block.start())
@@ -123,7 +124,7 @@ def find_load_line(card: str) -> re.Match[str] | None:
     match = LOAD.search(card)
     try:
         return match if match and isinstance(json.loads(match[1]), str) else None
-    except ValueError:  # a backslash that JSON does not know, typed by hand
+    except ValueError:  # a backslash that JSON does not allow, typed by a person
         return None
 
 
@@ -131,25 +132,25 @@ def read_text_file(path: Path) -> str:
     """Return a person's text for the card.
 
     Raises:
-        OutputError: The file cannot be read, is no text, or has the comments of a card in it.
+        OutputError: The file cannot be read, is not text, or contains the comments of a card.
 
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        what = "is no UTF-8 text" if isinstance(error, ValueError) else error.strerror or error
+        what = "is not UTF-8 text" if isinstance(error, ValueError) else error.strerror or error
         msg = f"{str(path)!r}, a text for the card: {what}"
         raise OutputError(msg) from None
     if len(text) > MOST_TEXT or not text.strip():
         msg = f"{str(path)!r}, a text for the card, has {len(text.strip()):,} characters, "
         msg += f"expected 1 to {MOST_TEXT:,}"
         raise OutputError(msg)
-    if "your text" in text and BLOCK.search(f"{text}\n<!-- end of your text -->\n"):
-        msg = f"{str(path)!r} has the comments around a text of a card in it"
-        raise OutputError(msg, hint="leave the lines with <!-- your text ... --> out")
+    if "your text" in text and OWN_BLOCK.search(f"{text}\n<!-- end of your text -->\n"):
+        msg = f"{str(path)!r} contains the comments that a card has around a person's text"
+        raise OutputError(msg, hint="remove the lines with <!-- your text ... -->")
     if "<!-- end of your text -->" in text or SEAL.search(text):
-        msg = f"{str(path)!r} has comments of a card made by slack-ties in it"
-        raise OutputError(msg, hint="leave these lines out")
+        msg = f"{str(path)!r} contains comments of a card that slack-ties made"
+        raise OutputError(msg, hint="remove these lines")
     return text.replace("\r\n", "\n").strip()
 
 
@@ -161,7 +162,7 @@ def _metadata(card: str) -> dict[str, Any]:
 
 
 def _checksum(card: str) -> str:
-    """Return the checksum of what is made here, however it is laid out."""
+    """Return the checksum of the text that slack-ties wrote, without regard to white space."""
     ours = {
         key: value for key, value in _metadata(card).items() if key in OURS and key not in ADDED_TO
     }
@@ -174,15 +175,19 @@ def _checksum(card: str) -> str:
     lines = [" ".join(line.split()) for line in [*comments, *body.splitlines()]]
     try:
         text = json.dumps([ours, [line for line in lines if line]], sort_keys=True, default=str)
-    except (TypeError, ValueError, RecursionError):  # keys of several kinds, a list in itself
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # keys of mixed types, a list that contains itself
         return ""
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def _blocks(card: str) -> list[re.Match[str]]:
-    """Return the places of a card: the first of each name, and none that is not ours."""
+    """Return the places of a card: for each name in PLACES the first one."""
     found: dict[str, re.Match[str]] = {}
-    for match in BLOCK.finditer(card):
+    for match in OWN_BLOCK.finditer(card):
         if match["name"] in PLACES and "<!-- your text:" not in match["text"]:
             found.setdefault(match["name"], match)
     return list(found.values())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HUB", "hub_ids", "link_to", "parent_row"]
 
-HUB = "https://huggingface.co"  # where the models of a card are looked for by its readers
+HUB = "https://huggingface.co"  # links in a card always lead to this Hub
 
 ROLES = {"base": "base", "ct": "CT: continual pre-training", "sft": "SFT: instruction tuning"}
 
@@ -54,6 +54,6 @@ def link_to(parent: Parent) -> str:
 
 
 def hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
-    """Return the Hub ids for the metadata: only of models known to have come from the Hub."""
+    """Return the Hub ids for the metadata: only those of models that came from the Hub."""
     ids = parent.hub_ids if record else [name for name, _, on_hub in _parts(parent) if on_hub]
     return [name for name in ids if MODEL_ID.fullmatch(name)]

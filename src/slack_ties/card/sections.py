@@ -1,4 +1,4 @@
-"""The sections of a model card that depend on the parents: what each brings, limits, licence."""
+"""Write the sections of a model card that depend on the parents: abilities, limits, licence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["license_section", "limits_section", "what_each_brings"]
 
 
 def what_each_brings(recipe: Recipe, parents: Sequence[Parent], language: str) -> str:
-    """Say what each model brings to the merge, if the config says what they are."""
+    """Return a sentence about what each model learnt; "" if the config does not give the roles."""
     roles = {role: [link_to(p) for p in parents if p.role == role] for role in ("ct", "sft")}
     if not (roles["ct"] and roles["sft"]):
         return ""
@@ -37,7 +37,7 @@ def what_each_brings(recipe: Recipe, parents: Sequence[Parent], language: str) -
 
 
 def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool) -> list[str]:
-    """Return what follows from the method and the parents for whoever uses the model."""
+    """Return the limits that follow from the method and the parents."""
     limits = [
         (
             "Where the models' changes to a parameter disagree, the merge follows one side. "
@@ -65,7 +65,7 @@ def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool
 
 
 def license_section(resolution: Resolution) -> dict[str, Any]:
-    """Return the section on the licence: which and why, what is odd, what each one asks for."""
+    """Return the section on the licence: its name, the reason, warnings, and all duties."""
     lines = [plain_text(f"{warning}.", 1000) for warning in resolution.warnings]
     if resolution.license:
         key = plain_text(resolution.license.key)
@@ -94,7 +94,7 @@ def license_section(resolution: Resolution) -> dict[str, Any]:
 
 
 def _asked(one: License, resolution: Resolution) -> list[str]:
-    """Say what a licence asks for of whoever passes the model on."""
+    """Return a sentence about what a licence requires if the model is passed on."""
     asked = []
     if one.copy:
         asked.append(f"a copy of it (`{license_file(one, resolution)}`)")

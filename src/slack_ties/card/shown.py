@@ -1,4 +1,4 @@
-"""What a model card shows of a report: the two pictures that matter, with a sentence each."""
+"""Choose what a model card shows of a report: two pictures, with a sentence for each."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ LOG = logging.getLogger("slack_ties")
 
 @dataclass(frozen=True)
 class Shown:
-    """A sentence of a report, and the picture that shows it."""
+    """A sentence of a report, and its picture."""
 
     text: str
     image: str = ""  # its path from the card; empty if there is none
-    alt: str = ""  # for people who do not see it
+    alt: str = ""  # for people who cannot see the picture
 
 
 def show_report(folder: Path) -> list[Shown]:
-    """Return what the card of a model folder shows of its report; draw the pictures if possible.
+    """Return what a model's card shows of its report; draw the pictures if possible.
 
-    A report that is damaged is left out with a warning: a card can do without.
+    A damaged report is left out with a warning: a card does not need it.
     """
     if not (folder / REPORT_FILE).is_file():
         return []
@@ -50,22 +50,22 @@ def show_report(folder: Path) -> list[Shown]:
 
 
 def _choose(report: Report, folder: Path) -> list[Shown]:
-    """Return the sentences, each with its picture if that is there."""
+    """Return the sentences, each with its picture if the picture exists."""
     reading = read_figures(report)
     return [
         Shown(
             reading.of_losses or reading.sentences[0],
-            _there(folder, LOST),
+            _image_path(folder, LOST),
             "Share of the SFT model's top-10 % entries lost to the election, by layer",
         ),
         Shown(
             reading.of_slack,
-            _there(folder, SLACKS),
+            _image_path(folder, SLACKS),
             "Share of the SFT model's most important entries kept, and of the CT model's lost, "
             "by slack",
         ),
     ]
 
 
-def _there(folder: Path, name: str) -> str:
+def _image_path(folder: Path, name: str) -> str:
     return f"{FOLDER}/{name}" if (folder / FOLDER / name).is_file() else ""

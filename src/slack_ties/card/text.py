@@ -46,10 +46,10 @@ def make_card(  # noqa: PLR0913 - all by name
     results: Sequence[EvalResultEntry] = (),
     shown: Sequence[Shown] = (),
 ) -> ModelCard:
-    """Return the card of a merge; without `record`, an example card of one not yet run.
+    """Return the card of a merge; without `record`, an example card for a merge that did not run.
 
     Raises:
-        OutputError: The metadata that a person added are not what the Hub takes.
+        OutputError: The Hub does not accept the metadata that a person added.
 
     """
     facts, own = recipe.facts, own or OwnText()
@@ -60,7 +60,7 @@ def make_card(  # noqa: PLR0913 - all by name
     title = _title(recipe, language, folder, resolution)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", recipe.text + "``")))
     where = repo_id or (folder.name if folder else "OUT")
-    where = where.encode(errors="replace").decode()  # a folder may have a name that is no text
+    where = where.encode(errors="replace").decode()  # a folder's name may be invalid text
     first = facts.language
     script = first.get("script") or first.get("tag", "").partition("-")[2]
     data = _metadata(recipe, parents, record, resolution, own)
@@ -92,7 +92,7 @@ def make_card(  # noqa: PLR0913 - all by name
             parameters=f"{record.parameters:,}" if record else "",
             dtype=record.dtype if record else "",
             fence=fence,
-            config=recipe.text.rstrip("\n").replace("<!--", "<! --"),  # no place for a text
+            config=recipe.text.rstrip("\n").replace("<!--", "<! --"),  # not the comment of a place
             config_name=shlex.quote(recipe.where),
             versions=" ".join(f"{k}=={v.partition('+')[0]}" for k, v in record.versions.items())
             if record
@@ -104,12 +104,12 @@ def make_card(  # noqa: PLR0913 - all by name
             license=license_section(resolution),
         )
     except (ValueError, TypeError) as error:
-        msg = f"the metadata that were added to the card by hand: {error}"
-        raise OutputError(msg, hint="mend the lines between the two --- of README.md") from None
+        msg = f"the metadata that a person added to the card: {error}"
+        raise OutputError(msg, hint="correct the lines between the two --- of README.md") from None
     return card
 
 
-# What the card says
+# Parts of the card
 
 
 def _metadata(
@@ -154,7 +154,7 @@ def _with_endonyms(recipe: Recipe) -> list[str]:
 
 
 def _tokenizer(folder: Path | None, parents: Sequence[Parent]) -> str:
-    """Return what the example loads the tokenizer from: the base, if the model has none."""
+    """Return what the example loads the tokenizer from: the base if the model has no tokenizer."""
     known = (
         "tokenizer.json",
         "tokenizer.model",

@@ -1,7 +1,8 @@
-"""Write the model card of a merged model, and what its licence asks for. `slack-ties card`.
+"""Write the model card of a merged model, and the files that its licence requires.
 
-Every sentence follows from the config, from the record of the merge or from the parents'
-metadata. What is not known is left out, or said to be unknown. A person's own text stays.
+`slack-ties card` calls this. Every sentence follows from the config, from the record of the merge
+or from the parents' metadata. An unknown fact is left out, or the card says that it is unknown. A
+person's own text stays.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["CARD_FILE", "address_card", "resolve_for", "write_card"]
 
 CARD_FILE = "README.md"
 
-OLD_CARD = ".README.md.old"  # no part of what is published
+OLD_CARD = ".README.md.old"  # is not published
 
 
 def write_card(  # noqa: PLR0913 - all by name
@@ -48,24 +49,24 @@ def write_card(  # noqa: PLR0913 - all by name
 ) -> Path:
     """Write the card of the merged model in the folder `out` and return its path.
 
-    LICENSE, Notice and what else the parents' licences ask for are written beside it. What a
-    person wrote into a card that is there stays: texts in their places, keys and tags of the
-    metadata, the licence, and files beside the card.
+    Also write LICENSE, Notice and other files that the parents' licences require. Everything that
+    a person wrote stays: texts in their places of the card, keys and tags of the metadata, the
+    licence, and files beside the card.
 
     Args:
-        out: A folder made by `merge_models`.
-        repo_id: Where the model will be published; the card's example loads it from there.
-        license: The merged model's licence. If not given it is that of the card that is
-            there, or follows from the parents'.
+        out: A folder that `merge_models` made.
+        repo_id: The repository that the model will be published to; the card's example loads it.
+        license: The merged model's licence. If not given: the licence in the existing card, or
+            else the licence that follows from the parents.
         texts: A person's own texts by their place in the card: see `own_text.PLACES`.
         results: Results of evaluations, a file in the Hub's `.eval_results` format.
-        overwrite: Replace a card that was edited outside of these places; the old one is
+        overwrite: Replace a card that was edited outside of these places; the old card is
             kept as .README.md.old.
         api: The Hub client; the default one if not given.
 
     Raises:
-        OutputError: `out` is no merged model of ours, or its card was edited elsewhere.
-        RecipeError: `license` is none that the Hub takes.
+        OutputError: `merge_models` did not make `out`, or its card was edited elsewhere.
+        RecipeError: The Hub does not accept `license`.
 
     """
     out = Path(out)
@@ -104,7 +105,7 @@ def write_card(  # noqa: PLR0913 - all by name
     try:
         if old is not None and read_own_text(old).edited:
             kept = out / OLD_CARD
-            while kept.exists() and kept.read_bytes() != path.read_bytes():  # older ones stay
+            while kept.exists() and kept.read_bytes() != path.read_bytes():  # keep older cards too
                 kept = kept.with_name(f"{kept.name}.old")
             kept.write_bytes(path.read_bytes())
         write_whole(path, text)
@@ -115,15 +116,15 @@ def write_card(  # noqa: PLR0913 - all by name
 
 
 def resolve_for(folder: Path) -> Resolution:
-    """Return the licence of a merged model: by its parents, and as its card states it."""
+    """Return the licence of a merged model, from its parents and from its card."""
     own = read_own_text(_read(folder / CARD_FILE) or "")
     return resolve_license(read_record(folder).parents, own.license)
 
 
 def address_card(folder: Path, repo_id: str) -> bool:
-    """Let the card's example load the model from the Hub; return whether that changed it.
+    """Make the card's example load the model from the Hub; return whether the card changed.
 
-    A line that somebody wrote to load another Hub id stays.
+    If a person changed the line to another Hub id, it stays.
     """
     path = folder / CARD_FILE
     text = path.read_bytes().decode()
@@ -136,7 +137,7 @@ def address_card(folder: Path, repo_id: str) -> bool:
 
 
 def _read(path: Path) -> str | None:
-    """Return the card that is there; None if there is none."""
+    """Return the existing card; None if there is none."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

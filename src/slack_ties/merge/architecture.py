@@ -1,9 +1,9 @@
-"""What mergekit is told of a model's tensors: those that are in its files, all of them.
+"""Describe a model to mergekit: all tensors that its files hold.
 
-mergekit plans a merge along an architecture: which tensors there are, and which of them belong to
-which layer. Its own files list what its authors knew of; what they lack would be lost. So here the
-architecture is made of the base's own tensors. Each stack of layers is a module, as in mergekit's
-files for models of several parts, so that gradients run from the first layer of each to its last.
+mergekit plans a merge from an architecture: a list of the tensors and of the layer of each.
+mergekit's own architecture files list the tensors that their authors knew; other tensors would be
+lost. So we make the architecture from the base's own tensors. Each stack of layers is a module, as
+in mergekit's files for models of several parts: a gradient runs from its first layer to its last.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["architecture_of"]
 
-LOOSE = "default"  # the module of tensors that are in no layer
+NO_LAYER = "default"  # the module of the tensors that belong to no layer
 
 
 class _Stack(ModuleArchitecture, BaseModel, frozen=True):
-    """One stack of layers, and the tensors before and behind it."""
+    """One stack of layers, and the tensors before and after it."""
 
     first: tuple[WeightInfo, ...] = ()
     layers: tuple[tuple[WeightInfo, ...], ...] = ()
@@ -45,17 +45,17 @@ class _Stack(ModuleArchitecture, BaseModel, frozen=True):
         return list(self.first)
 
     def post_weights(self, config: PretrainedConfig) -> list[WeightInfo]:  # noqa: ARG002
-        """Return the tensors behind the last layer."""
+        """Return the tensors after the last layer."""
         return list(self.last)
 
     def layer_weights(self, index: int, config: PretrainedConfig) -> list[WeightInfo]:  # noqa: ARG002
-        """Return the tensors of a layer; of one that only the result has, as of the first one."""
+        """Return the tensors of a layer; a layer that the base lacks is like its first one."""
         if index < len(self.layers):
             return list(self.layers[index])
         return [_in_layer(weight, index) for weight in self.layers[0]]
 
     def num_layers_config_key(self) -> str:
-        """Return a name that no config has: the number of layers is known from the tensors."""
+        """Return no key: the tensors tell the number of layers."""
         return ""
 
     def num_layers(self, config: PretrainedConfig) -> int:  # noqa: ARG002
@@ -68,30 +68,30 @@ def architecture_of(layout: Layout, modules: Mapping[str, str] | None = None) ->
 
     Args:
         layout: The tensors.
-        modules: What a config calls the stacks of layers: name -> stack. A tensor that is in no
-            layer then belongs to the module whose stack has the most of its name.
+        modules: The config's names for the stacks of layers: name -> stack. A tensor that is in no
+            layer then belongs to the module whose stack shares the most name parts with it.
 
     """
     stacks: dict[str, dict[int, list[WeightInfo]]] = {}
-    loose: list[WeightInfo] = []
+    without_layer: list[WeightInfo] = []
     for name in layout.tensors:
         if name in layout.copies or name in layout.kept:
             continue
         axis = layout.vocabulary.get(name)
         weight, place = WeightInfo(name=name, vocabulary_axis=axis), layer_place(name)
         if place is None:
-            loose.append(weight)
+            without_layer.append(weight)
         else:
             stacks.setdefault(place.stack, {}).setdefault(place.number, []).append(weight)
     names = modules or {stack: stack for stack in stacks}
     if not modules and len(stacks) == 1:
-        names = {LOOSE: next(iter(stacks))}
-    homes: dict[str, list[WeightInfo]] = {name: [] for name in names}
-    for weight in loose:
-        home = LOOSE
+        names = {NO_LAYER: next(iter(stacks))}
+    by_module: dict[str, list[WeightInfo]] = {name: [] for name in names}
+    for weight in without_layer:
+        module = NO_LAYER
         if modules:
-            home = max(names, key=lambda name: _in_common(names[name], weight.name))
-        homes.setdefault(home, []).append(weight)
+            module = max(names, key=lambda name: _in_common(names[name], weight.name))
+        by_module.setdefault(module, []).append(weight)
     return ModelArchitecture(
         modules={
             name: ModuleDefinition(
@@ -101,7 +101,7 @@ def architecture_of(layout: Layout, modules: Mapping[str, str] | None = None) ->
                     last=tuple(w for w in weights if w.name in layout.last),
                 )
             )
-            for name, weights in homes.items()
+            for name, weights in by_module.items()
         },
         architectures=[],
         model_type="",
@@ -109,14 +109,14 @@ def architecture_of(layout: Layout, modules: Mapping[str, str] | None = None) ->
 
 
 def _in_common(stack: str, name: str) -> int:
-    """Return how many steps of two names are the same from the left."""
+    """Return how many parts of two dotted names are equal, counted from the left."""
     pairs = zip(stack.split("."), name.split("."), strict=False)
     return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _in_order(layers: Mapping[int, list[WeightInfo]]) -> tuple[tuple[WeightInfo, ...], ...]:
-    """Return the layers by their number; one without tensors is empty."""
-    # Within a layer by name: two layers that are alike list their tensors in one order.
+    """Return the layers sorted by number; a layer without tensors is empty."""
+    # Sort the tensors of a layer by name: then two equal layers list them in the same order.
     return tuple(
         tuple(sorted(layers.get(number, []), key=_rest))
         for number in range(max(layers, default=-1) + 1)

@@ -1,7 +1,8 @@
-"""Let mergekit merge: its planner and its executor, on our list of tensors and our readers.
+"""Merge with mergekit's planner and executor, our list of tensors and our readers.
 
-mergekit's own `run_merge` merges what its architecture files list, and writes config and tokenizer
-as transformers 5 would; here all tensors of the base are merged, and only weights are written.
+mergekit's own `run_merge` merges the tensors that its architecture files list, and writes config
+and tokenizer as transformers 5 would. This module merges all tensors of the base, and writes
+weights only.
 """
 
 from __future__ import annotations
@@ -47,24 +48,24 @@ __all__ = ["LocalModel", "Merged", "alone", "merge_tensors", "merge_to_disk"]
 
 _MERGING = threading.Lock()
 
-_WHO: list[int] = []  # the thread that merges
+_MERGING_THREADS: list[int] = []  # the thread that merges, if any
 
 
 class LocalModel(ModelReference):
-    """A model on this disk, of which mergekit reads the weights through our reader."""
+    """A model on this disk whose weights mergekit reads through our reader."""
 
     _number: int = PrivateAttr(default=0)
     _reader: Any = PrivateAttr(default=None)
 
     @classmethod
     def of(cls, parts: Sequence[Path], number: int, reader: Reader) -> LocalModel:
-        """Return the model in a folder, and the adapter in another if there are two.
+        """Return the model in the first folder, with the adapter in the second one if there is one.
 
         Args:
             parts: The folders.
-            number: Its place among the models: mergekit keeps models in sets, whose order is the
-                same in every run if numbers are what they are sorted by.
-            reader: Of its weights.
+            number: The model's number, used as its hash. mergekit keeps models in sets, and with
+                numbers as hashes the order of a set is the same in every run.
+            reader: Reads the model's weights.
 
         """
         names = dict(zip(("model", "lora"), ({"path": str(part)} for part in parts), strict=False))
@@ -73,31 +74,31 @@ class LocalModel(ModelReference):
         return made
 
     def __hash__(self) -> int:
-        """Return the place among the models."""
+        """Return the model's number."""
         return self._number
 
     def config(self, trust_remote_code: bool = False) -> transformers.PretrainedConfig:  # noqa: ARG002, FBT001, FBT002
-        """Return an empty config: the tensors say all that is to be known."""
+        """Return an empty config: the tensors tell all that mergekit needs."""
         return transformers.PretrainedConfig()
 
     def merged(self, *_: Any, **__: Any) -> LocalModel:
-        """Return the model itself: an adapter is merged into it before."""
+        """Return the model itself: its adapter is already merged into it."""
         return self
 
     def lazy_loader(self, *_: Any, **__: Any) -> Reader:
-        """Return what reads its weights."""
+        """Return the reader of its weights."""
         reader: Reader = self._reader
         return reader
 
 
 class _AsItIs(Task):
-    """Reads a tensor that is not merged, and is not cast to another type."""
+    """Reads a tensor that is neither merged nor cast to another type."""
 
     name: str
     reader: Any
 
     def arguments(self) -> dict[str, Task[Any]]:
-        """Return nothing: it needs no other task."""
+        """Return nothing: this task needs no other task."""
         return {}
 
     def execute(self, **_: Any) -> torch.Tensor:
@@ -106,7 +107,7 @@ class _AsItIs(Task):
         return tensor
 
     def __hash__(self) -> int:
-        """Tell it from others by the tensor."""
+        """Return the hash of the tensor's name."""
         return hash(self.name)
 
 
@@ -115,7 +116,7 @@ class Merged:
     """What a merge wrote."""
 
     tensors: frozenset[str]
-    tokenizer: Any = None  # transformers', if the config asks to build one
+    tokenizer: Any = None  # of transformers, if the config asks mergekit to build one
 
 
 @dataclass(frozen=True)
@@ -128,24 +129,24 @@ class _Work:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one merge of this process run at a time; another thread's waits.
+    """Let only one merge run at a time in this process; a merge of another thread waits.
 
-    mergekit keeps its loaders for the whole process, and a report counts for whoever asked last.
+    mergekit keeps its loaders for the whole process, and the process has one report counter.
 
     Raises:
-        SlackTiesError: The merge that runs is this thread's own.
+        SlackTiesError: This thread runs a merge already.
 
     """
     me = threading.get_ident()
-    if me in _WHO:
+    if me in _MERGING_THREADS:
         msg = "a merge cannot begin another merge while it runs"
-        raise SlackTiesError(msg, hint="begin it after the first one is done")
+        raise SlackTiesError(msg, hint="begin it after the first merge has ended")
     with _MERGING:
-        _WHO.append(me)
+        _MERGING_THREADS.append(me)
         try:
             yield
         finally:
-            _WHO.remove(me)
+            _MERGING_THREADS.remove(me)
 
 
 def merge_to_disk(  # noqa: PLR0913 - all by name
@@ -160,11 +161,11 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
     """Write the weights of a merge.
 
     Args:
-        config: mergekit's, of which every model is a `LocalModel`.
+        config: mergekit's config, with a `LocalModel` for every model.
         layout: The tensors of the result.
-        out: The folder.
-        options: mergekit's own.
-        modules: Of a config with `modules:`, the stack of layers that each of them is.
+        out: The folder for the weights.
+        options: mergekit's options.
+        modules: For a config with `modules:`, the stack of layers of each module.
         receiver: Takes the weight files.
 
     """
@@ -192,9 +193,9 @@ def merge_tensors(
     *,
     modules: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the name and the tensor of every merged weight; arguments as for `merge_to_disk`."""
-    # mergekit 0.1.5's plan_in_memory does not take our kind of task. Of the plan for a disk the
-    # tensors alone are asked for, so nothing is written.
+    """Yield the name and the tensor of every merged weight; see `merge_to_disk` for arguments."""
+    # plan_in_memory of mergekit 0.1.5 refuses our kind of task. So we plan a merge to disk, and run
+    # only the tasks that make tensors: nothing is written.
     work = _plan(config, layout, "", options, modules)
     by_task: dict[Task[Any], list[SaveTensor]] = {}
     for save in work.saved:
@@ -213,7 +214,7 @@ def merge_tensors(
 
 @contextmanager
 def _loaders(options: MergeOptions) -> Iterator[None]:
-    """Let mergekit's loaders know the options, and none of them stay."""
+    """Give the options to mergekit's loaders, and remove new loaders afterwards."""
     cache = LoaderCache()
     cache.setup(options=options)
     before = set(cache.loaders)
@@ -231,7 +232,7 @@ def _plan(
     options: MergeOptions,
     modules: Mapping[str, str] | None,
 ) -> _Work:
-    """Return mergekit's tasks, and further ones for tensors that are tied to others."""
+    """Return mergekit's tasks, and our tasks for tied tensors and for tensors that are kept."""
     base = min(config.referenced_models(), key=hash).lazy_loader()
     planner = MergePlanner(
         config,

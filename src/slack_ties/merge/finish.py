@@ -1,4 +1,4 @@
-"""What a merged model needs beside its weights: config, tokenizer, chat, a proof of loading."""
+"""Complete a merged model: write config, tokenizer and chat template, check that it loads."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def complete_model(  # noqa: PLR0913 - all by name
     snapshots: Mapping[str, list[Snapshot]],
     options: MergeOptions,
 ) -> None:
-    """Write config and tokenizer beside merged weights, and prove that the model can be loaded.
+    """Write config and tokenizer beside the merged weights, and check that the model loads.
 
     Args:
         work: The folder that holds the weights.
         merged: What mergekit wrote.
-        headers: Of the weights.
-        recipe: Of the merge.
+        headers: The headers of the weights.
+        recipe: The merge config.
         layout: The tensors of the result.
         base_config: The base's config.json.
-        snapshots: Where the models are.
-        options: mergekit's own.
+        snapshots: The folders of the models.
+        options: mergekit's options.
 
     Raises:
-        CheckpointError: The weights are not those that were planned, or cannot be loaded.
+        CheckpointError: The weights differ from the planned ones, or cannot be loaded.
         OSError: A file cannot be written.
 
     """
@@ -82,58 +82,58 @@ def complete_model(  # noqa: PLR0913 - all by name
 def prove_loading(
     folder: Path, headers: Mapping[str, Header], name: str, *, unread: tuple[str, ...] = ()
 ) -> None:
-    """Refuse a model of which transformers would make up weights, or leave some unread.
+    """Refuse a model if transformers would initialize missing weights, or skip stored ones.
 
     Args:
         folder: Holds config.json.
-        headers: Of the model's weights.
-        name: What to call it in errors.
-        unread: Tensors that transformers leaves unread in the base as well.
+        headers: The headers of the model's weights.
+        name: The model's name in errors.
+        unread: Tensors that transformers also skips in the base.
 
     Raises:
-        CheckpointError: Says what is missing, or left over.
+        CheckpointError: A tensor is missing, or would not be read.
 
     """
     config = model_config(folder, name)
     known = know(name, config, headers)
     if known is None:
         kind = str(config["architectures"][0])
-        LOG.info("  transformers has no class %s: that it loads cannot be proved here", kind)
+        LOG.info("  transformers has no class %s: could not check that the model loads", kind)
         return
-    if problem := _what_is_made_up(known, headers):
-        msg = f"the {name} cannot be loaded as it is: {problem}"
+    if problem := _missing_weights(known, headers):
+        msg = f"the {name} cannot be loaded: {problem}"
         raise CheckpointError(msg, hint="please report this, with the config")
     becomes = known.origins(headers)
     if left := [one for one in headers if one not in becomes and one not in unread]:
-        msg = f"the {name} holds {left[0]!r}, which transformers would not read"
+        msg = f"the {name} contains {left[0]!r}, which transformers would not read"
         raise CheckpointError(msg, hint="please report this, with the config")
 
 
 def what_is_not_loaded(folder: Path, headers: Mapping[str, Header], name: str) -> str:
-    """Return what transformers would make up if it loads a model; nothing if it is whole.
+    """Return what transformers would have to initialize in a model; "" if the model is complete.
 
-    Arguments as for `prove_loading`.
+    See `prove_loading` for the arguments.
 
     Raises:
-        CheckpointError: Its config cannot be read.
+        CheckpointError: The model's config cannot be read.
 
     """
     known = know(name, model_config(folder, name), headers)
-    return _what_is_made_up(known, headers) if known else ""
+    return _missing_weights(known, headers) if known else ""
 
 
-def _what_is_made_up(known: Known, headers: Mapping[str, Header]) -> str:
+def _missing_weights(known: Known, headers: Mapping[str, Header]) -> str:
     proof = known.prove(headers)
     first = f"{proof.missing[0]!r} is missing" if proof.missing else ""
     return proof.wrong or first
 
 
 def _check_names(merged: Merged, headers: Mapping[str, Header]) -> None:
-    """Compare what came out with what went in."""
+    """Raise if the written tensors are not the merged ones."""
     lost = sorted(merged.tensors - headers.keys())
     new = sorted(headers.keys() - merged.tensors)
     if lost or new:
-        what = f"lacks {lost[0]!r}" if lost else f"holds {new[0]!r}, which nobody merged"
+        what = f"lacks {lost[0]!r}" if lost else f"contains {new[0]!r}, which was not merged"
         msg = f"the merged model {what}"
         raise CheckpointError(msg, hint="please report this, with the config")
 
@@ -151,7 +151,7 @@ def _changes(recipe: Recipe, layout: Layout, headers: Mapping[str, Header]) -> C
 def _source_of_tokenizer(
     recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], base: Path
 ) -> Path:
-    """Return the folder of the model that a tokenizer section takes the tokenizer of."""
+    """Return the folder of the model whose tokenizer the config chooses; else the base's."""
     section = recipe.data.get("tokenizer") or {}
     source = section.get("source") or recipe.data.get("tokenizer_source")
     found = snapshots.get(reference(source))
@@ -159,14 +159,14 @@ def _source_of_tokenizer(
 
 
 def _set_chat_template(recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], work: Path) -> None:
-    """Take the template that the config names: one of mergekit's, one itself, or the commonest."""
-    told = recipe.data.get("chat_template")
-    if not told:
+    """Set the config's chat template: a text, the name of one in mergekit, or the most common."""
+    chosen = recipe.data.get("chat_template")
+    if not chosen:
         return
-    template = str(told)
-    if told == "auto":
-        there = [read_template(part.path) for found in snapshots.values() for part in found[:1]]
-        counts = Counter(one.strip() for one in there if one.strip())
+    template = str(chosen)
+    if chosen == "auto":
+        templates = [read_template(part.path) for found in snapshots.values() for part in found[:1]]
+        counts = Counter(one.strip() for one in templates if one.strip())
         template = counts.most_common(1)[0][0] if counts else ""
     elif "{" not in template:
         template = named_template(template) or ""
@@ -175,7 +175,7 @@ def _set_chat_template(recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], 
 
 
 def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
-    """Take chat template and special tokens from the first SFT model."""
+    """Copy the chat template and the special tokens of the first SFT model."""
     for name in recipe.models_of("sft")[:1]:
         model, *adapters = (part.path for part in snapshots[name])
         try:
@@ -185,8 +185,8 @@ def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapsho
                 template=not recipe.data.get("chat_template"),
                 adapter=adapters[0] if adapters else None,
             )
-        except (CheckpointError, OSError) as error:  # no odd file is worth a finished merge
-            LOG.warning("  nothing is taken from the tokenizer of %s: %s", name, error)
+        except (CheckpointError, OSError) as error:  # a bad file must not spoil a finished merge
+            LOG.warning("  nothing was copied from the tokenizer of %s: %s", name, error)
             return
         if taken:
-            LOG.info("  taken from %s: %s", name.partition("@")[0], ", ".join(taken))
+            LOG.info("  copied from %s: %s", name.partition("@")[0], ", ".join(taken))

@@ -1,4 +1,4 @@
-"""Merge in memory, tensor by tensor, without a model on disk."""
+"""Merge in memory, tensor by tensor; no model is written to disk."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def merge_in_memory(
     trials: Sequence[Trial] = (),
     settings: Settings | None = None,
 ) -> Report:
-    """Merge in memory, a tensor at a time, write no model, and return the report of it.
+    """Merge in memory, one tensor at a time, write no model, and return the report.
 
     Args:
         config: A merge config of `slack_ties` or `ties`, or the path of one.
-        near: A folder in or beside which there is room, if models have adapters.
-        take: Called with the name of each merged tensor and the tensor.
-        trials: What else to make of the same tensors.
+        near: A folder on a disk with free space: models with adapters are merged there.
+        take: Called with the name and the value of each merged tensor.
+        trials: Further merges to make of the same tensors.
         settings: How to work; the defaults if not given.
 
     Raises:
-        SlackTiesError: As for `merge_models`; or the method is another one.
+        SlackTiesError: As for `merge_models`; or the config has another method.
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
@@ -76,7 +76,7 @@ def merge_in_memory(
 def make_collector(
     recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], trials: Sequence[Trial] = ()
 ) -> Collector:
-    """Return what counts for a report: by the folders in which mergekit finds the models."""
+    """Return the counter of a report, which knows models by the folders that mergekit reads."""
     folders = {
         tuple(str(part.path) for part in found): name
         for name, found in snapshots.items()

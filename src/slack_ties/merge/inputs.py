@@ -1,4 +1,4 @@
-"""Check everything before a merge, then find or download the models."""
+"""Check all inputs of a merge, then find or download the models."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["find_all"]
 
 LOG = logging.getLogger("slack_ties")
 
-ON_CPU = "leave the device options out: the CPU does it too"
+ON_CPU = "leave the device options out: the CPU can merge too"
 
 
 def find_all(
     recipe: Recipe, out: Path | None, settings: Settings, *, streamed: bool = False
 ) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
-    """Check all that can be, and return the pinned recipe, and its models on this disk.
+    """Check all inputs; return the pinned recipe, and its models and their headers on this disk.
 
-    Without `out` nothing is to be written, and no room is asked for.
+    Without `out` nothing will be written, so free disk space is not checked.
     """
     options = settings.options
     if options:
@@ -49,7 +49,7 @@ def find_all(
     for warning in plan.warnings:
         LOG.warning("  %s", warning)
     if out is not None:
-        what = "what is not sent yet takes up to" if streamed else "the merged model takes"
+        what = "files that wait for upload take up to" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = plan.pinned(traced_options(options) if options else {})
     snapshots = _find_models(recipe, settings)
@@ -58,7 +58,7 @@ def find_all(
 
 
 def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]]:
-    """Return where each model is on this disk, and after it its LoRA adapter if it has one."""
+    """Return the folder of each model on this disk, and the folder of its LoRA adapter if any."""
     from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
@@ -79,11 +79,12 @@ def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]
 
 
 def _check_options(options: MergeOptions, *, streamed: bool) -> None:
-    """Refuse a device that is not here, and files that are not streamed, before any work."""
-    import torch  # noqa: PLC0415 - whoever made `options` has imported it
+    """Refuse a device that cannot be used, and a file format that cannot be streamed."""
+    import torch  # noqa: PLC0415 - the code that made `options` has imported it
 
     if streamed and not options.safe_serialization:
-        msg = "--stream sends safetensors files, --no-safe-serialization makes others"
+        msg = "--stream and --no-safe-serialization cannot be used together: --stream uploads "
+        msg += "safetensors files only"
         raise SlackTiesError(msg, hint="leave --no-safe-serialization out")
 
     try:

@@ -1,4 +1,4 @@
-"""What is recorded of a merge: its parents and the checksums of its files."""
+"""Make the record of a merge: its parents and the checksums of its files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ __all__ = ["checksums", "parent_of"]
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of files; they were written a moment ago, and are read from memory."""
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing does not hold Python's lock
+    """Return the SHA-256 of files, by name.
+
+    The files were just written, so the system reads them from memory.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing releases Python's global lock
         listed = sorted(names)
         sums = pool.map(sha256, (folder / name for name in listed))
         return dict(zip(listed, sums, strict=True))
 
 
 def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
-    """Return what is recorded of one merged model."""
+    """Return the record of one merged model."""
     model, *adapters = found
     return Parent(
         name,
@@ -45,6 +48,6 @@ def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
 
 
 def _license_of(recipe: Recipe, name: str) -> str:
-    """Return the licence that the config states for a model, if it is the name of one."""
+    """Return the licence that the config states for a model; "" if that is no licence name."""
     stated = recipe.facts.licenses.get(name, "")
     return stated if NAME.fullmatch(stated) else ""

@@ -1,8 +1,8 @@
-"""Run a merge config: models in, one model folder out, whole or not at all.
+"""Run a merge config: models in, one model folder out, complete or not at all.
 
-`slack-ties merge` calls this. The merging is mergekit's `run_merge`; around it everything
-that can be known beforehand is checked, and the result appears under its name only when
-it is complete. While weights are merged nothing calls the network.
+`slack-ties merge` calls this. mergekit merges the weights. All checks that are possible run
+before that, and the result gets its name only when it is complete. No code uses the network
+while weights are merged.
 """
 
 from __future__ import annotations
@@ -61,28 +61,29 @@ def merge_models(
 ) -> MergeRecord:
     """Merge the models of `config` into the new folder `out`.
 
-    What `plan_merge` finds wrong is an error before the first weight is downloaded.
+    Every error that `plan_merge` finds is raised before the first weight is downloaded.
 
     Args:
         config: A merge config, or the path of one. Models are local folders or Hub ids.
-        out: A folder that is not there or empty. It holds the whole result afterwards, or
+        out: A folder that does not exist or is empty. Afterwards it holds the whole result, or
             nothing if the merge fails or is stopped.
-        ahead: Sends weight files to the Hub while others are merged.
-        stream: Sends them and keeps none: the result is in its folder then, without weights,
-            and `out` is not made.
-        report: Count what was kept and lost on the way, and put report.json and report.html
-            into `out`. For `slack_ties` alone.
+        ahead: Uploads weight files to the Hub while the merge goes on.
+        stream: Uploads weight files and deletes them here. The rest of the result is then in
+            the folder of `stream`, and `out` is not made.
+        report: Also count what was kept and lost, and write report.json and report.html into
+            `out`. Only for the method `slack_ties`.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
-        What was merged, also stored in `out` as slack_ties.json, beside mergekit_config.yml:
-        the config with the models of the Hub pinned to their commits.
+        The record of the merge, which is also stored in `out` as slack_ties.json. Beside it,
+        mergekit_config.yml is the config with each Hub model pinned to its commit.
 
     Raises:
-        RecipeError: The config cannot be read, or says something that cannot be done.
-        CheckpointError: A model is missing, damaged, not finite or does not fit the others.
+        RecipeError: The config cannot be read, or asks for something impossible.
+        CheckpointError: A model is missing, damaged, has NaN or infinite weights, or does not
+            fit the others.
         OutputError: The result cannot be written.
-        HubError: A model cannot be had from the Hub.
+        HubError: A model cannot be downloaded from the Hub.
 
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
@@ -90,7 +91,7 @@ def merge_models(
         check_reportable(recipe, merged=True, streamed=bool(stream))
     out = Path(out).expanduser()
     check_output(out)
-    out = out.resolve()  # what a link leads to is what takes the result
+    out = out.resolve()  # if `out` is a link, its target takes the result
     how = Settings(**settings)
     recipe, snapshots, headers = find_all(recipe, out, how, streamed=bool(stream))
 
@@ -102,7 +103,9 @@ def merge_models(
     first = recipe.base or recipe.models[0]
     base = snapshots[first][0].path
     if options.copy_tokenizer and not has_tokenizer(base):
-        LOG.warning("  the base has no tokenizer, so the merged model has none: copy one into it")
+        LOG.warning(
+            "  the base has no tokenizer, so the merged model has none: copy one into its folder"
+        )
     sent: Mapping[str, Sent] = {}
     collector = make_collector(recipe, snapshots) if report else None
     with work_place(out, stream, recipe, options, snapshots) as work:
@@ -145,7 +148,7 @@ def merge_models(
     return record
 
 
-def _to_disk(  # noqa: PLR0913 - one thing to do, and where
+def _to_disk(  # noqa: PLR0913 - one call, and its folders
     recipe: Recipe,
     work: Path,
     options: MergeOptions,

@@ -1,4 +1,4 @@
-"""mergekit's options: our defaults, and which of them change the result."""
+"""mergekit's options: our defaults, and which options change the result."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULTS", "how_it_runs", "stream_folder", "traced_options"]
 
-# mergekit's options that say where and how to work, not what comes out.
-WITHOUT_TRACE = {
+# mergekit's options that do not change the result: they say where and how to work.
+NOT_RECORDED = {
     "transformers_cache",
     "lora_merge_cache",
     "write_model_card",
@@ -39,12 +39,13 @@ WITHOUT_TRACE = {
     "cuda",
 }
 
-# Where we choose otherwise than mergekit: .bin files through its restricted unpickler, with less
-# memory, and results written, and their memory used again, after every GB instead of every 5.
+# Our defaults that differ from mergekit's. lazy_unpickle: read .bin files with mergekit's
+# restricted unpickler, which needs less memory. out_shard_size: write a file, and free its memory,
+# after every GB instead of every 5 GB.
 DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_000_000}
 
-# Methods that merge a tensor to the same bytes whichever were merged before it.
-WITHOUT_CHANCE = {"slack_ties", "ties", "task_arithmetic", "linear", "slerp", "passthrough"}
+# Methods that use no random numbers: a tensor gets the same bytes after any other tensors.
+REPEATABLE_METHODS = {"slack_ties", "ties", "task_arithmetic", "linear", "slerp", "passthrough"}
 
 
 def stream_folder(
@@ -53,8 +54,9 @@ def stream_folder(
     options: MergeOptions,
     snapshots: Mapping[str, list[Snapshot]],
 ) -> AbstractContextManager[Path]:
-    # Whatever changes the bytes: of local folders, whose files may be replaced, what shows it.
-    """Return the folder of a streamed merge, which goes on where it was if nothing has changed."""
+    """Return the folder of a streamed merge; the merge resumes there if nothing has changed."""
+    # All that can change the bytes. The files of a local folder can be replaced, and their size
+    # and time show that.
     local = [
         [file.name, file.stat().st_size, file.stat().st_mtime_ns]
         for found in snapshots.values()
@@ -69,11 +71,11 @@ def stream_folder(
         "options": traced_options(options),
         "models": local,
     }
-    return stream.working(facts, resumes=recipe.method in WITHOUT_CHANCE)
+    return stream.working(facts, resumes=recipe.method in REPEATABLE_METHODS)
 
 
 def how_it_runs(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:
-    """Say by what the merge is done, and how its result is cut."""
+    """Say what hardware and engine merge, and how large the result's files get."""
     import torch  # noqa: PLC0415 - mergekit has imported it
 
     from slack_ties.rule.kernel import MOST_THREADS, load_kernel  # noqa: PLC0415
@@ -92,7 +94,7 @@ def how_it_runs(recipe: Recipe, options: MergeOptions, types: set[str]) -> str:
 
 
 def traced_options(options: MergeOptions) -> dict[str, Any]:
-    """Return the options that can change the result, where they are not the defaults here."""
+    """Return the options that can change the result and are not our defaults."""
     defaults = type(options)(**DEFAULTS).model_dump()
-    chosen = options.model_dump(exclude=WITHOUT_TRACE)
+    chosen = options.model_dump(exclude=NOT_RECORDED)
     return {name: value for name, value in chosen.items() if value != defaults[name]}

@@ -1,4 +1,4 @@
-"""The output folder: it appears whole or not at all."""
+"""Make the output folder: it appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["check_output", "is_of_writing", "keep_weights", "unwritable", "work_
 
 LOG = logging.getLogger("slack_ties")
 
-WORKER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.partial$")  # which process works in a folder
+WORKER = re.compile(r"\.(\d+)-[0-9a-f]{8}\.partial$")  # the process that works in a folder
 
 UNFINISHED_FILE = "UNFINISHED.txt"
 
@@ -46,37 +46,37 @@ To complete it, copy config.json and the tokenizer's files from the base model i
 or mend what is named above and merge again into another folder.
 """
 
-# No space, file-size limit, quota. safetensors gives the number in its message alone.
+# No space, file-size limit, quota. safetensors gives the error number only in its message.
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextmanager
 def keep_weights(out: Path, stream: Streaming | None) -> Iterator[None]:
-    """Let what goes wrong after the weights are merged not cost the weights."""
+    """Keep the merged weights if a later step fails."""
     try:
         yield
     except Exception as error:
-        if stream:  # the Hub has the weights, and the next run goes on from there
+        if stream:  # the Hub has the weights, and the next run resumes from them
             raise
         raise _UnfinishedError(out, error) from error
 
 
 class _UnfinishedError(OutputError):
-    """The weights are merged, and something else of the model is not there."""
+    """The weights are merged, but another part of the model is missing."""
 
     def __init__(self, out: Path, error: Exception) -> None:
-        """Say what is missing, and how to go on."""
+        """Say what is missing, and what to do next."""
         self.reason = " ".join((str(error) or type(error).__name__).split())
-        msg = f"the weights are merged and kept in {str(out)!r}, but not all of the model is "
-        msg += f"there: {self.reason}"
+        msg = f"the weights are merged and kept in {str(out)!r}, but the model is not complete: "
+        msg += self.reason
         super().__init__(msg, hint=f"see {str(out / UNFINISHED_FILE)!r}")
 
 
 def check_output(out: Path) -> None:
-    """Refuse a folder that the result cannot take the place of.
+    """Refuse an output folder that the result cannot replace.
 
     Raises:
-        OutputError: It is not empty, not a folder, a mount point, or not writable.
+        OutputError: `out` is a folder with files, a file, a mount point, or cannot be written.
 
     """
     hint = "choose another folder, or empty this one yourself"
@@ -89,8 +89,8 @@ def check_output(out: Path) -> None:
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)
-        if out.resolve() == Path.cwd():  # it would be replaced under the shell's feet
-            msg = f"output folder {str(out)!r} is the folder you are in, expected one inside it"
+        if out.resolve() == Path.cwd():  # the shell would stay in a deleted folder
+            msg = f"output folder {str(out)!r} is the current folder, expected a folder inside it"
             raise OutputError(msg, hint="use ./merged")
         if os.path.ismount(out.resolve()):
             msg = f"output folder {str(out)!r} is a mount point, expected a folder inside it"
@@ -98,9 +98,9 @@ def check_output(out: Path) -> None:
     elif out.exists():
         msg = f"output {str(out)!r} is a file, expected a folder"
         raise OutputError(msg, hint=hint)
-    there = nearest_folder(out)
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        msg = f"cannot write to {str(there)!r}, where output folder {str(out)!r} would go"
+    parent = nearest_folder(out)
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        msg = f"cannot write to {str(parent)!r}, the parent of output folder {str(out)!r}"
         raise OutputError(msg, hint="choose another folder")
 
 
@@ -112,7 +112,7 @@ def work_place(
     options: MergeOptions,
     snapshots: Mapping[str, list[Snapshot]],
 ) -> Iterator[Path]:
-    """Yield where to merge: beside the output, or where a stream goes on."""
+    """Yield the folder to merge into: beside the output, or the folder of a stream."""
     try:
         with (
             stream_folder(stream, recipe, options, snapshots)
@@ -126,16 +126,16 @@ def work_place(
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that becomes `out` at the end, or goes away."""
+    """Yield a folder beside `out`; rename it to `out` at the end, or delete it on an error."""
     import psutil  # noqa: PLC0415 - not for --help
 
     for folder in sorted(out.absolute().parent.glob(f".{out.name}.*.partial")):
         worker = WORKER.search(folder.name)
         if worker and psutil.pid_exists(int(worker[1])):
-            msg = f"another merge to {str(out)!r} is at work (process {worker[1]})"
-            hint = f"wait for it, or choose another folder; if none is at work, delete {folder}"
+            msg = f"another merge into {str(out)!r} is running (process {worker[1]})"
+            hint = f"wait for it, or choose another folder; if no merge is running, delete {folder}"
             raise OutputError(msg, hint=hint)
-        LOG.warning("left over from a merge that was killed, delete it yourself: %s", folder)
+        LOG.warning("a merge that was killed left this folder, delete it yourself: %s", folder)
     name = f".{out.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
     work = out.absolute().parent / name
     try:
@@ -155,15 +155,15 @@ def _work_folder(out: Path) -> Iterator[Path]:
 def _put_in_place(work: Path, out: Path) -> None:
     try:
         if out.is_dir():
-            out.rmdir()  # empty: `check_output` saw to that, and rmdir refuses otherwise
+            out.rmdir()  # `check_output` found it empty; rmdir refuses a folder with files
         work.rename(out)
-    except OSError as error:  # something came into its place: the result is kept
-        msg = f"the merge is complete, but cannot take the place of {str(out)!r}: {error}"
-        raise OutputError(msg, hint=f"it is kept as {str(work)!r}: rename it") from None
+    except OSError as error:  # files appeared in `out` during the merge: keep the result
+        msg = f"the merge is complete, but its folder cannot be renamed to {str(out)!r}: {error}"
+        raise OutputError(msg, hint=f"the result is in {str(work)!r}: rename it") from None
 
 
 def is_of_writing(error: Exception, work: Path) -> bool:
-    """Say whether an error came up where the result is written, not where models are read."""
+    """Say whether an error came from writing the result, not from reading models."""
     file = getattr(error, "filename", None)
     return _is_full(error) or (file is not None and str(file).startswith(str(work)))
 

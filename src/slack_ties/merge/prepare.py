@@ -1,4 +1,4 @@
-"""Make the models of a merge ready to be read: adapters merged into theirs, a reader for each."""
+"""Prepare the models of a merge: merge each adapter into its model, make a reader per model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Prepared", "prepare_models"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Models that can be merged."""
+    """Models that are ready to be merged."""
 
     layout: Layout
     models: dict[str, LocalModel] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Prepared:
     files: dict[str, WeightFiles] = field(default_factory=dict)
 
     def check_tied(self) -> None:
-        """Compare tensors that are stored twice and taken for one, in full.
+        """Compare in full the tensors that are stored twice and treated as one.
 
         Raises:
             CheckpointError: Two of them differ.
@@ -50,13 +50,13 @@ class Prepared:
         for model, one, other in self.layout.equal:
             files = self.files[model]
             if not same_bits(files.read(one), files.read(other)):
-                msg = f"model {model!r}: its config.json ties {one} and {other}, and they differ: "
-                msg += "transformers 4 takes the first for both, transformers 5 keeps both"
-                hint = 'if both are meant, write in its config.json: "tie_word_embeddings": false'
+                msg = f"model {model!r}: its config.json ties {one} and {other}, but they differ: "
+                msg += "transformers 4 uses the first for both, transformers 5 keeps both"
+                hint = 'to keep both, write in its config.json: "tie_word_embeddings": false'
                 raise CheckpointError(msg, hint=hint)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for reader in self.readers.values():
             reader.flush()
 
@@ -70,10 +70,10 @@ def prepare_models(
     """Return the models of a recipe, ready to be merged.
 
     Args:
-        recipe: Of the merge.
-        snapshots: Where each model is, and its adapter if it has one.
-        options: mergekit's own.
-        adapted: A folder for models with their adapters merged in.
+        recipe: The merge config.
+        snapshots: The folder of each model, and of its adapter if it has one.
+        options: mergekit's options.
+        adapted: A folder for the models that adapters are merged into.
 
     Raises:
         CheckpointError: A model is damaged, or does not fit the others.
@@ -82,7 +82,7 @@ def prepare_models(
     first = recipe.base or recipe.models[0]
     order = [first, *(name for name in snapshots if name != first)]
     folders = {}
-    if len(snapshots[first]) > 1:  # what lies in its own folder says what the result has
+    if len(snapshots[first]) > 1:  # the base without adapter decides which tensors the result has
         folders[without_adapter(first)] = snapshots[first][0].path
     folders |= {name: _folder(snapshots[name], options, adapted) for name in order}
     headers = {name: read_headers(folder, name) for name, folder in folders.items()}
@@ -126,12 +126,12 @@ def prepare_models(
 
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:
     """Say whether mergekit was told what to do with vocabularies of different sizes."""
-    told = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
-    return bool(told or options.unsafe_truncate_embeddings)
+    section = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
+    return bool(section or options.unsafe_truncate_embeddings)
 
 
 def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path:
-    """Return the folder of a model; of one with an adapter, where both are merged."""
+    """Return the folder of a model, after merging its adapter into it if it has one."""
     if len(found) == 1:
         return found[0].path
     from slack_ties.private.mergekit import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
@@ -139,7 +139,7 @@ def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path
     folder = _clean(found[0].path, adapted)
     model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT's: `plan` has said it, and what to do
+        warnings.simplefilter("ignore")  # PEFT's: `plan` has already warned, with the next step
         merged = ModelReference(model=model, lora=adapter).merged(
             cache_dir=options.lora_merge_cache or str(adapted),
             trust_remote_code=options.trust_remote_code,
@@ -149,9 +149,9 @@ def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path
 
 
 def _clean(folder: Path, beside: Path) -> Path:
-    """Return a folder with the same model and a config that says nothing of quantization.
+    """Return a folder with the same model, and a config without quantization settings.
 
-    What training in 4 bits left in a config would make transformers quantize the weights.
+    Training in 4 bits leaves settings in a config that make transformers quantize the weights.
     """
     config = model_config(folder)
     if "quantization_config" not in config:
@@ -162,7 +162,7 @@ def _clean(folder: Path, beside: Path) -> Path:
         if path.is_file() and path.name != "config.json":
             try:
                 (clean / path.name).symlink_to(path.resolve())
-            except OSError:  # Windows, without the right to make links
+            except OSError:  # Windows allows links only to users with that permission
                 shutil.copyfile(path, clean / path.name)
     (clean / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return clean

@@ -1,8 +1,8 @@
 """Read a model's tensors one by one, under the names and in the layout of the result.
 
-mergekit reads through this in place of its own loader: files are chosen as the index says, .bin
-files are mapped into memory by PyTorch's restricted loader, and what another model stores under
-another name, or fused, is brought to the base's layout.
+mergekit uses this reader instead of its own loader. The reader opens the files that the index
+names, maps .bin files into memory with PyTorch's restricted loader, and converts tensors that a
+model stores under another name, or fused, to the base's layout.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "WeightFiles", "same_bits"]
 
-SAMPLED = 8192  # entries that are compared to know whether two tensors are one
+SAMPLED = 8192  # entries to compare, to see whether two tensors are the same
 
-MOST_JOINED = 4  # joined tensors that are kept while pieces are cut from them
+MOST_JOINED = 4  # joined tensors to keep in memory while pieces are cut from them
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Say whether two tensors are the same, bit for bit: NaN is equal to itself."""
+    """Say whether two tensors have the same bits: here NaN equals itself."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     first, second = (tensor.flatten().contiguous().view(torch.uint8) for tensor in (one, other))
@@ -46,7 +46,7 @@ class WeightFiles:
     """The weight files of one model, opened when they are needed."""
 
     def __init__(self, name: str, folder: Path, headers: Mapping[str, Header]) -> None:
-        """Know the model's name in errors, its folder, and in which file each tensor is."""
+        """Store the model's name for errors, its folder, and the header of each tensor."""
         self.name, self.folder, self.headers = name, folder, headers
         self._opened: dict[str, Any] = {}
         self._lock = threading.Lock()  # several threads read for several GPUs
@@ -67,7 +67,7 @@ class WeightFiles:
                 found = opened[tensor] if isinstance(opened, dict) else opened.get_tensor(tensor)
         except (SafetensorError, OSError, KeyError, RuntimeError) as error:
             msg = f"model {self.name!r}: {tensor} in {file} cannot be read: {error}"
-            hint = "is the file whole? If it came from the Hub: hf download ID --force-download"
+            hint = "is the file complete? If it came from the Hub: hf download ID --force-download"
             raise CheckpointError(msg, hint=hint) from None
         return found.detach() if isinstance(found, torch.Tensor) else found
 
@@ -77,7 +77,7 @@ class WeightFiles:
         return same_bits(first, second)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         with self._lock:
             self._opened.clear()
 
@@ -86,7 +86,7 @@ class WeightFiles:
         if file.endswith(".safetensors"):
             self._opened[file] = safe_open(path, framework="pt", device="cpu")
             return
-        if not zipfile.is_zipfile(path):  # of before PyTorch 1.6: read whole, so one at a time
+        if not zipfile.is_zipfile(path):  # older than PyTorch 1.6: is read whole, so keep only one
             self._opened = {n: o for n, o in self._opened.items() if not isinstance(o, dict)}
             data = torch.load(path, map_location="cpu", weights_only=True)
         else:
@@ -96,13 +96,13 @@ class WeightFiles:
 
 @dataclass
 class _Index:
-    """What mergekit asks an index of: where each tensor is."""
+    """The part of an index that mergekit uses: the file of each tensor."""
 
     tensor_paths: dict[str, str]
 
 
 class Reader:
-    """Stands for mergekit's LazyTensorLoader."""
+    """Replaces mergekit's LazyTensorLoader."""
 
     def __init__(
         self,
@@ -112,13 +112,13 @@ class Reader:
         base: WeightFiles,
         known: Known | None,
     ) -> None:
-        """Know where each tensor of the result is.
+        """Store where each tensor of the result is.
 
         Args:
-            files: The model's own.
-            parts: Of each tensor of the result, how it is read.
-            base: The base's, of which what other models lack is read.
-            known: The base as transformers knows it, which converts layouts.
+            files: The model's files.
+            parts: How to read each tensor of the result.
+            base: The base's files, for tensors that the model lacks.
+            known: The base as transformers loads it, to convert layouts.
 
         """
         self.files, self.base, self.parts, self.known = files, base, parts, known
@@ -133,7 +133,7 @@ class Reader:
         aliases: Any = None,  # noqa: ARG002 - mergekit's
         raise_on_missing: bool = True,  # noqa: ARG002, FBT001, FBT002 - mergekit's
     ) -> torch.Tensor:
-        """Return a tensor of the result as the model has it."""
+        """Return the model's values for a tensor of the result."""
         part = self.parts[key]
         files = self.files if part.model == self.files.name else self.base
         with self._lock:
@@ -142,7 +142,7 @@ class Reader:
             return files.read(next(iter(part.tensors))).to(device)
 
     def flush(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         with self._lock:
             self._joined.clear()
             self.files.close()

@@ -1,4 +1,4 @@
-"""Make everything ready for mergekit: models on this disk, its config, its errors in our words."""
+"""Prepare a merge for mergekit, and explain mergekit's errors in our words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Ready", "ready_to_merge"]
 
 LOG = logging.getLogger("slack_ties")
 
-MORE = "the whole error: slack-ties merge CONFIG OUT -vv"
+MORE = "to see the whole error: slack-ties merge CONFIG OUT -vv"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ready:
 
     config: MergeConfiguration
     prepared: Prepared
-    modules: dict[str, str] | None  # of a config with modules: the stacks that they are
+    modules: dict[str, str] | None  # for a config with modules: name -> stack of layers
 
 
 @contextmanager
@@ -54,11 +54,11 @@ def ready_to_merge(
     *,
     out: Path,
 ) -> Iterator[Ready]:
-    """Yield what mergekit merges, on local folders alone; errors speak of `out` and the config."""
+    """Yield the input for mergekit, in local folders only; errors name `out` and the config."""
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
-    import slack_ties.method  # noqa: F401, PLC0415 - registers it where the start-up hook cannot
+    import slack_ties.method  # noqa: F401, PLC0415 - registers it if the start-up hook did not run
     from slack_ties.merge.engine import alone  # noqa: PLC0415
     from slack_ties.merge.prepare import prepare_models  # noqa: PLC0415
 
@@ -82,16 +82,16 @@ def ready_to_merge(
                     modules, _ = stacks_of_modules(recipe, base_config, prepared.layout)
                 yield Ready(config, prepared, modules)
             finally:
-                prepared.close()  # before the adapters' files go
+                prepared.close()  # before the adapters' files are deleted
     except SlackTiesError as error:
         raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
     except ValidationError as error:
         first_error = error.errors()[0]
-        place = ".".join(map(str, first_error["loc"]))
+        key_path = ".".join(map(str, first_error["loc"]))
         text = first_error["msg"]
-        msg = f"{recipe.where}: {place}: {text}" if place else text
+        msg = f"{recipe.where}: {key_path}: {text}" if key_path else text
         raise RecipeError(_renamed(msg, snapshots)) from None
-    except Exception as error:  # mergekit, transformers and pickle each raise their own
+    except Exception as error:  # mergekit, transformers and pickle raise errors of many types
         if isinstance(error, (SafetensorError, OSError)) and is_of_writing(error, work):
             raise unwritable(out, error) from None
         LOG.debug("mergekit's error", exc_info=True)
@@ -101,31 +101,31 @@ def ready_to_merge(
 
 
 class _WithoutBars(io.TextIOBase):
-    """Standard error without progress bars: mergekit shows one of its tokenizers' all the same."""
+    """Standard error without progress bars: mergekit shows one for tokenizers even if quiet."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Pass on what is no bar and no line end of one."""
+        """Write text that is not a bar or the line end after a bar."""
         if "\r" not in text and text.strip():
             self.stream.write(text)
         return len(text)
 
 
 def _localized(data: Mapping[str, Any], local: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with every model replaced by the one on this disk."""
+    """Return a config with every model replaced by the model on this disk."""
     changed = deepcopy(dict(data))
-    for place, value in places(data):
-        if place[0] != FACTS_KEY and reference(value) in local:
-            put(changed, place, local[reference(value)])
+    for path, value in places(data):
+        if path[0] != FACTS_KEY and reference(value) in local:
+            put(changed, path, local[reference(value)])
     return changed
 
 
 def _renamed(message: str, snapshots: Mapping[str, list[Snapshot]]) -> str:
-    """Call models in a message as the config does."""
+    """Replace folders in a message by the config's names of the models."""
     for name, found in snapshots.items():
-        # As mergekit writes a model: MODEL+ADAPTER. A folder that the config names so is left.
+        # mergekit writes a model as MODEL+ADAPTER. If the config does too, nothing changes.
         text = "+".join(str(part.path) for part in found)
         if text != name:
             message = message.replace(text, name)

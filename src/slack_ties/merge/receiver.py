@@ -1,4 +1,4 @@
-"""What the writer of weight files and a receiver of them expect from each other."""
+"""The protocols between the writer of weight files and the receiver that uploads them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Done", "Receiver", "Sent", "Streaming"]
 
 
 class Done(Protocol):
-    """A weight file of an earlier run, which need not be written again."""
+    """A weight file of an earlier run, which is not written again."""
 
     @property
     def file(self) -> str:
-        """Its name, as the writer calls it."""
+        """The writer's name for it."""
 
     @property
     def tensors(self) -> dict[str, int]:
@@ -25,17 +25,17 @@ class Done(Protocol):
 
 
 class Receiver(Protocol):
-    """What takes the weight files."""
+    """Takes the weight files."""
 
     @property
     def done(self) -> Sequence[Done]:
-        """Those of an earlier run, in order, of which each has a file to be renamed."""
+        """The files of an earlier run, in order; each has a local file that is renamed later."""
 
     def take(self, path: Path) -> None:
-        """Take a file that was written whole; the merge goes on when this returns."""
+        """Take a file that is complete; the merge continues when this returns."""
 
     def settle(self) -> None:
-        """Be done with all files: they are renamed next."""
+        """Finish the work on all files: the writer renames them next."""
 
 
 class Sent(Protocol):
@@ -53,11 +53,11 @@ class Streaming(Receiver, Protocol):
         """Return the folder to merge into.
 
         Args:
-            facts: What the merged bytes depend on; JSON.
-            resumes: Whether an interrupted merge can go on, because a tensor is merged to the
-                same bytes whatever was merged before it.
+            facts: All that the merged bytes depend on, as JSON values.
+            resumes: Whether an interrupted merge can resume: it can if a tensor gets the same
+                bytes after any other tensors.
 
         """
 
     def send_rest(self) -> Mapping[str, Sent]:
-        """Send the files that were written last; return all files by their final names."""
+        """Send the files that are not sent yet; return all files by their final names."""

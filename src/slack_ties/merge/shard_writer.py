@@ -1,4 +1,4 @@
-"""Have mergekit hand over each weight file once it is written, and leave out what is done."""
+"""Make mergekit hand over each weight file when it is written, and skip finished files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["handed_over"]
 
 
 class _Writer(TensorWriter):
-    """mergekit's writer, which tells of each file."""
+    """mergekit's writer, which also hands each file to a receiver."""
 
     def __init__(self, receiver: Receiver, task: TensorWriterTask) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class _Writer(TensorWriter):
             self.weight_map |= dict.fromkeys(done.tensors, done.file)
 
     def save_tensor(self, name: str, tensor: torch.Tensor, clone: bool = False) -> None:  # noqa: FBT001, FBT002 - mergekit's
-        """Write a tensor; if a file became full by that, hand it over."""
+        """Write a tensor; if that fills a file, hand it over."""
         with self.turn:
             before = self.shards_written
             super().save_tensor(name, tensor, clone)
@@ -43,30 +43,30 @@ class _Writer(TensorWriter):
                 self.receiver.take(Path(self.out_path, next(reversed(self.weight_map.values()))))
 
     def finalize(self) -> None:
-        """Write what is left, name all files as transformers does, and write their index."""
+        """Write the rest, rename all files as transformers does, and write their index."""
         self.receiver.settle()
         super().finalize()
 
 
 class _Handing(TensorWriterTask):
-    """Makes our writer in place of mergekit's."""
+    """Makes our writer instead of mergekit's."""
 
     receiver: Any
 
     def execute(self, **_: Any) -> TensorWriter:
-        """Return it."""
+        """Return the writer."""
         return _Writer(self.receiver, self)
 
     def __hash__(self) -> int:
-        """Tell it from others by the receiver."""
+        """Return the identity of the receiver."""
         return id(self.receiver)
 
 
 def handed_over(tasks: Sequence[Task[Any]], receiver: Receiver) -> list[Task[Any]]:
-    """Return mergekit's tasks, changed so that each weight file is handed to `receiver`.
+    """Return mergekit's tasks, changed to hand each weight file to `receiver`.
 
-    Files are written one after the other, --async-write or not. Tensors of files that are done
-    already are not merged.
+    Files are written one after the other, even with --async-write. Tensors of finished files are
+    not merged again.
     """
     done = {name for one in receiver.done for name in one.tensors}
     (last,) = [task for task in tasks if isinstance(task, FinalizeModel)]

@@ -1,1 +1,1 @@
-"""Models before they are merged: found, looked at, and their files read."""
+"""Find models, look at them, and read their files, before a merge."""

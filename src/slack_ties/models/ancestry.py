@@ -1,7 +1,8 @@
-"""Whether two models come from the same base, from a few of their entries.
+"""Estimate from a few of their entries whether two models come from the same base.
 
-Training moves weights little: a model and what was trained from it point the same way. The
-weights of two models that were initialised apart are uncorrelated, however alike they work.
+Training changes weights little: the weights of a model and of its descendant point in nearly the
+same direction. The weights of two models with different initializations are uncorrelated, even if
+the models behave alike.
 """
 
 from __future__ import annotations
@@ -24,25 +25,25 @@ if TYPE_CHECKING:
 
 __all__ = ["FAR", "UNRELATED", "Likeness", "compare_weights"]
 
-# Of each of so many matrices so many entries are read, from the first on.
+# How many matrices to read, and how many of the first entries of each.
 MATRICES, ENTRIES = 4, 8192
 
-# Below this cosine two models share nothing: for independent weights it is 0 with a standard
-# deviation of 1/sqrt(8192) = 0.011, so that 0.1 is nine of them away.
+# Below this cosine two models are unrelated. The cosine of independent weights is 0 with a
+# standard deviation of 1/sqrt(8192) = 0.011: 0.1 is nine standard deviations away.
 UNRELATED = 0.1
 
 NONE = Header((), "")
 
-FAR = 0.5  # training so heavy, or so different an ancestor, that it is worth a look
+FAR = 0.5  # below it: heavy training or a distant ancestor, which the user should check
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How a model's entries compare with the base's."""
+    """The likeness of a model's entries to the base's."""
 
-    cosine: float  # between the sampled entries: 1 for the same, 0 for unrelated models
+    cosine: float  # between the sampled entries: 1 for equal models, 0 for unrelated ones
     change: float  # norm of their difference, relative to the base's
-    entries: int  # compared
+    entries: int  # how many were compared
 
 
 def compare_weights(
@@ -53,13 +54,14 @@ def compare_weights(
     """Compare some entries of models with the base's.
 
     Args:
-        base: Where the base is, and the headers of its tensors.
-        others: The same of other models, by name.
-        api: The Hub client; the default one if not given. Of a model on the Hub some 200 KB
-            are fetched.
+        base: A look at the base, and the headers of its tensors.
+        others: The same for the other models, by name.
+        api: The Hub client; the default one if not given. About 200 KB are downloaded of each
+            model on the Hub.
 
     Returns:
-        How like the base each is; without those that have no matrix in common with it.
+        The likeness of each model to the base. A model that shares no matrix with the base is
+        left out.
 
     Raises:
         CheckpointError: A file is damaged.
@@ -82,7 +84,7 @@ def compare_weights(
     found = {}
     for model, (look, headers) in others.items():
         theirs = _sample(look, headers, chosen, api)
-        # A tensor that does not lie in one piece gives no entries.
+        # A tensor that is not contiguous in its file gives no entries.
         pairs = [(ours[name], theirs[name]) for name in chosen]
         pairs = [(a, b) for a, b in pairs if len(a) == len(b) > 0 and a.any() and b.any()]
         if pairs:
@@ -101,7 +103,8 @@ def _likeness(pairs: list[tuple[np.ndarray, np.ndarray]]) -> Likeness:
 
 
 def _is_matrix(name: str, header: Header) -> bool:
-    # Vectors are norms and biases, near one and zero in any model; vocabularies differ.
+    # Skip vectors: norms and biases are near one and zero in any model. Skip matrices with a row
+    # per token: vocabularies differ.
     return (
         len(header.shape) == 2  # noqa: PLR2004 - a matrix
         and min(header.shape) > 1
@@ -136,7 +139,7 @@ def _first_entries_here(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     except CheckpointError:
         if path.suffix != ".bin":
             raise
-    import torch  # noqa: PLC0415 - of before PyTorch 1.6, or of odd types: its loader knows them
+    import torch  # noqa: PLC0415 - for files older than PyTorch 1.6, and for rare types
 
     stored = torch.load(path, map_location="cpu", weights_only=True)
     stored = stored.get("state_dict", stored)

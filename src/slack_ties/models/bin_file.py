@@ -1,4 +1,4 @@
-"""Read the table of tensors in a PyTorch .bin file. No code of the file is run."""
+"""Read the table of tensors in a PyTorch .bin file without running code of the file."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from slack_ties.private.torch import REBUILD_PARAMETER, REBUILD_TENSOR, STORAGES
 
 __all__ = ["Stored", "pickle_places"]
 
-MOST_PROTOCOL = 3  # of pickle, that torch.load takes with weights_only=True
+MOST_PROTOCOL = 3  # the highest pickle protocol that torch.load reads with weights_only=True
 
 
 class Stored(NamedTuple):
-    """Where a tensor lies in a .bin file."""
+    """The position of a tensor in a .bin file."""
 
-    key: str  # of the storage: a file in the archive
+    key: str  # the storage's file in the archive
     dtype: str
     offset: int  # in entries
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
     def is_contiguous(self) -> bool:
-        """Say whether entries lie as a safetensors file has them: the last dimension first."""
+        """Say whether entries are in row-major order without gaps, as in a safetensors file."""
         return self.stride == tuple(prod(self.size[i + 1 :]) for i in range(len(self.size)))
 
 
 def pickle_places(archive: zipfile.ZipFile) -> dict[str, Stored]:
-    """Return where each tensor of a .bin file lies. Of its pickle nothing is run."""
+    """Return the position of each tensor in a .bin file. Nothing in its pickle is run."""
     names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     info = archive.getinfo(names[0])
     if info.file_size > MOST_HEADER or info.compress_type != zipfile.ZIP_STORED:
-        msg = f"its {names[0]} is no table of tensors"
+        msg = f"its {names[0]} is not a table of tensors"
         raise pickle.UnpicklingError(msg)
     root = names[0].removesuffix("data.pkl")
     with archive.open(names[0]) as file:
@@ -45,15 +45,15 @@ def pickle_places(archive: zipfile.ZipFile) -> dict[str, Stored]:
             msg = f"pickle protocol {protocol}, which PyTorch's restricted loader does not read"
             raise pickle.UnpicklingError(msg)
         file.seek(0)
-        data = _Names(file, f"{root}data/").load()
+        data = _Positions(file, f"{root}data/").load()
     data = data.get("state_dict", data)
     return {str(key): value for key, value in data.items() if isinstance(value, Stored)}
 
 
-class _Names(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
-    """Makes of each tensor a note of where it lies, and refuses everything else.
+class _Positions(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
+    """Reads only the position of each tensor, and refuses everything else.
 
-    The one in C sets aside memory for as many notes as a few bytes of the file claim.
+    The unpickler in C is not used: a few bytes of a file can make it allocate any memory.
     """
 
     def __init__(self, file: IO[bytes], folder: str) -> None:
@@ -61,10 +61,10 @@ class _Names(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
         self.folder = folder
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return our stand-in for what the pickle asks for."""
+        """Return our replacement for a class or function that the pickle names."""
         known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
-            REBUILD_TENSOR: _note,
+            REBUILD_TENSOR: _position,
             REBUILD_PARAMETER: lambda data, *_: data,
             **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
         }
@@ -74,14 +74,14 @@ class _Names(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
         raise pickle.UnpicklingError(msg)
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
-        """Return the file and the type of a storage."""
+        """Return the archive's file for a storage, and the storage's type."""
         _, dtype, key, *_ = pid
         return f"{self.folder}{key}", str(dtype)
 
 
-def _note(
+def _position(
     storage: tuple[str, str], offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Stored:
-    whole = operator.index
-    sizes, strides = tuple(map(whole, size)), tuple(map(whole, stride))
-    return Stored(*storage, whole(offset), sizes, strides)
+    integer = operator.index
+    sizes, strides = tuple(map(integer, size)), tuple(map(integer, stride))
+    return Stored(*storage, integer(offset), sizes, strides)

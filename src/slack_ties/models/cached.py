@@ -49,21 +49,21 @@ def local_folder(path: str, revision: str | None = None) -> Path | None:
         return None  # a folder has no revisions
     try:
         folder = Path(path).expanduser()
-        there = folder.exists()
+        exists = folder.exists()
     except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
         msg = f"model folder {path[:100]!r}: {error}"
         raise CheckpointError(msg) from None
     if folder.is_dir():
         return folder
-    if there or not HUB_ID.fullmatch(path) or path.startswith("."):
-        what = "is a file" if there else "is not there"
+    if exists or not HUB_ID.fullmatch(path) or path.startswith("."):
+        what = "is a file" if exists else "does not exist"
         msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
         raise CheckpointError(msg)
     return None
 
 
 def patterns_for(weights: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the arguments that choose these weights and the texts, in the root alone."""
+    """Return the download arguments for these weights and the text files, in the root only."""
     literal = [re.sub(r"([*?[])", r"[\1]", name) for name in weights]
     return {"allow_patterns": [*TEXT_FILES, *more, *literal], "ignore_patterns": ["*/*"]}
 
@@ -71,7 +71,7 @@ def patterns_for(weights: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[s
 def sums_of_wanted(
     sums: Mapping[str, str] | None, wanted: Mapping[str, Any]
 ) -> dict[str, str] | None:
-    """Return the checksums of the files that are downloaded; others may be in the cache."""
+    """Return the checksums of the files that `wanted` downloads."""
     if sums is None:
         return None
     return {
@@ -82,14 +82,14 @@ def sums_of_wanted(
 
 
 def snapshot_of(folder: Path) -> Snapshot:
-    """Return a folder of the Hub cache, which is named after its commit."""
+    """Return the model in a folder of the Hub cache; the folder has the name of its commit."""
     return Snapshot(folder, commit=cached_commit(folder), card=read_parent_card(folder))
 
 
 def find_in_cache(
     path: str, revision: str | None, api: HfApi, *, cache_dir: str | None
 ) -> Snapshot | None:
-    """Return what the Hub cache holds, if it is complete."""
+    """Return the model in the Hub cache; None if it is missing or not complete."""
     try:
         found = api.snapshot_download(
             path, revision=revision, cache_dir=cache_dir, local_files_only=True, **patterns_for(())

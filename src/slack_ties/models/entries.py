@@ -27,8 +27,8 @@ def first_entries(
 ) -> dict[str, np.ndarray]:
     """Return the first `count` entries of some tensors in an open weight file, as float64.
 
-    Reads little more than them. The file and its errors are as for `read_headers_of_file`;
-    a tensor that does not lie in one piece, or is not of floating-point type, gives none.
+    Reads few other bytes. The file and its errors are as for `read_headers_of_file`. A tensor
+    that is not contiguous, or has no floating-point type, gives no entries.
     """
     try:
         if file_name.endswith(".safetensors"):
@@ -39,7 +39,7 @@ def first_entries(
                 dtype = FLOATS.get(places[name]["dtype"], "")
                 wanted = min(count * ENTRY_BYTES.get(dtype, 0), end - first)
                 file.seek(start + max(first, 0))
-                raw = file.read(max(wanted, 0))  # a negative number would be all of it
+                raw = file.read(max(wanted, 0))  # a negative number would read the whole file
                 found[name] = _numbers(raw, dtype)
             return found
         with zipfile.ZipFile(file) as archive:
@@ -66,15 +66,15 @@ def _numbers(raw: bytes, dtype: str) -> np.ndarray:
     return np.frombuffer(raw if dtype in letters else b"", letters.get(dtype, "<f4")).astype("f8")
 
 
-FEW = 256  # entries of a matrix of an adapter that are read first
+FEW = 256  # entries of an adapter's matrix to read first
 
-SAMPLED = 8192  # entries of two tensors that are compared to know whether they are one
+COMPARED = 8192  # entries to compare, to see whether two tensors are the same
 
 
 def first_entries_alike(
     look: Look, headers: Mapping[str, Header], api: HfApi | None
 ) -> Callable[[str, str], bool]:
-    """Return what says whether two tensors of a model begin with the same entries."""
+    """Return a function: do two tensors of a model begin with the same entries."""
 
     def alike(one: str, other: str) -> bool:
         found = []
@@ -82,9 +82,9 @@ def first_entries_alike(
             file = headers[tensor].file
             try:
                 with open_weights(look, file, api) as opened:
-                    found.append(first_entries(opened, file, [tensor], SAMPLED)[tensor])
+                    found.append(first_entries(opened, file, [tensor], COMPARED)[tensor])
             except CheckpointError:
-                if not file.endswith(".bin"):  # an old one is compared as a whole when it is merged
+                if not file.endswith(".bin"):  # the merge compares old .bin files in full
                     raise
                 return True
         return len(found[0]) == len(found[1]) and found[0].tobytes() == found[1].tobytes()
@@ -95,7 +95,7 @@ def first_entries_alike(
 def zeros_of(
     look: Look, headers: Mapping[str, Header], api: HfApi | None
 ) -> Callable[[Sequence[str]], set[str]]:
-    """Return what says which of some tensors of an adapter hold nothing but zeros."""
+    """Return a function: which tensors of an adapter contain only zeros."""
 
     def zeros(tensors: Sequence[str]) -> set[str]:
         found = set()
@@ -104,12 +104,12 @@ def zeros_of(
             try:
                 with open_weights(look, file, api) as opened:
                     begin = first_entries(opened, file, there, FEW)
-                    silent = [name for name in there if len(begin[name]) and not begin[name].any()]
-                    for name in silent:  # and the rest of them?
+                    maybe = [name for name in there if len(begin[name]) and not begin[name].any()]
+                    for name in maybe:  # the first entries are zeros: read the others too
                         whole = first_entries(opened, file, [name], headers[name].size)
                         found |= set() if whole[name].any() else {name}
             except CheckpointError:
-                if not file.endswith(".bin"):  # an old one PEFT reads, and this does not
+                if not file.endswith(".bin"):  # PEFT reads old .bin files, this function does not
                     raise
         return found
 

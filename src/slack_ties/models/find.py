@@ -1,7 +1,7 @@
-"""Find a model: a local folder as it is, a Hub id as a snapshot at one commit.
+"""Find a model: a local folder, or a Hub model as a snapshot of one commit.
 
 Only the files that a merge needs are downloaded: weights in one format, config and
-tokenizer, and the card for its licence.
+tokenizer, and the card, which states the licence.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ def find_model(
     cache: str | None = None,
     code: bool = False,
 ) -> Snapshot:
-    """Return the folder `path`, or a snapshot of the Hub model of that id.
+    """Return the folder `path`, or a snapshot of the Hub model with that id.
 
-    A Hub id that is a folder here is that folder, as for mergekit and transformers, unless
-    a revision is asked for.
-    Without network a snapshot in the Hub cache is used if there is one.
+    If `path` is both a folder here and a Hub id, the folder is used, as by mergekit and
+    transformers; but with a revision the Hub model is used. Without network a snapshot in the
+    Hub cache is used if it is complete.
 
     Args:
         path: A folder, or an id on the Hub.
-        revision: A branch, tag or commit of the Hub's; main if not given.
+        revision: A branch, tag or commit on the Hub; main if not given.
         api: The Hub client; the default one if not given.
-        cache: Where to keep what is downloaded; the Hub's own cache if not given.
-        code: Fetch Python files as well, for models that cannot do without.
+        cache: The folder for downloads; the Hub's own cache if not given.
+        code: Also download Python files, for models that need them.
 
     Raises:
-        CheckpointError: `path` can only be a local folder, and it is not there.
-        HubError: The model cannot be had from the Hub.
+        CheckpointError: `path` can only be a local folder, and it does not exist.
+        HubError: The model cannot be downloaded from the Hub.
 
     """
     folder = local_folder(path, revision)
@@ -70,11 +70,11 @@ def find_model(
             if cached is None:
                 raise
             check_download(path, cached.path, cache=cache)
-            return cached  # `look_at_model` has said so
+            return cached  # `look_at_model` has already told the user
         names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
         weights = weights_on_hub(path, revision, names, api, cache)
-        # By the name of the revision, not by info.sha: so the cache learns what it is at,
-        # and serves it when there is no network.
+        # Ask by the revision's name, not by info.sha: then the cache stores the commit of that
+        # name, and can be used without network.
         code = code or needs_code(path, revision, names, api, cache)
         wanted = patterns_for(weights, CODE_FILES if code else ())
         wanted["ignore_patterns"] += [
@@ -83,7 +83,7 @@ def find_model(
             if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
         ]
         found = Path(str(api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)))
-        # What main is at may have changed since.
+        # The commit of a branch may have changed since `model_info`.
         sums = stated_sums(info) if found.name == info.sha else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
     return snapshot_of(found)

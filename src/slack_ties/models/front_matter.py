@@ -1,6 +1,6 @@
-"""Read the metadata between the two --- of a model card, which may be anybody's.
+"""Read the metadata between the two --- lines of a model card, which is not trusted.
 
-Aliases are refused, because a few hundred bytes of them can be made to fill any memory.
+YAML aliases are refused, because a few hundred bytes of them can fill any memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without aliases."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse what refers to another place."""
+        """Refuse an alias, which refers to another node."""
         if self.check_event(yaml.AliasEvent):
             msg = "it has aliases"
             raise yaml.YAMLError(msg)
@@ -32,7 +32,7 @@ def front_matter(card: str) -> dict[str, Any]:
     """Return a card's metadata; empty if it has none.
 
     Raises:
-        ValueError: They cannot be read; says why in one line.
+        ValueError: The metadata cannot be read; the text says why in one line.
 
     """
     match = FRONT.match(card)
@@ -43,10 +43,10 @@ def front_matter(card: str) -> dict[str, Any]:
         raise ValueError(msg)
     try:
         data = yaml.load(match[1], Loader=_Loader)  # noqa: S506 - a safe one
-    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise whatever they like
+    except Exception as error:  # noqa: BLE001 - PyYAML's constructors raise errors of any type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(first) from None
     if data is not None and not isinstance(data, dict):
-        msg = "they are no keys and values"
+        msg = "they are not keys and values"
         raise ValueError(msg)
     return data or {}

@@ -1,4 +1,4 @@
-"""What is known of a tensor without reading it: its name, shape and type."""
+"""The header of a tensor: its shape and type, without its values."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = [
     "main_type",
 ]
 
-# safetensors' names for the floating-point types, in transformers' words.
+# safetensors' names for the floating-point types -> transformers' names.
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 ENTRY_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-# What transformers calls the matrices with a row for each token.
+# transformers' names for the matrices with a row for each token.
 PER_TOKEN = ("embed_tokens.weight", "lm_head.weight", "wte.weight", "word_embeddings.weight")
 
-# Buffers that models compute when they are made, and that old versions of transformers saved:
-# rotary frequencies, numbers of positions, and causal masks (1 x 1 x positions x positions).
+# Buffers that a model computes when it is created, and that old versions of transformers saved:
+# rotary frequencies, position ids, and causal masks (1 x 1 x positions x positions).
 COMPUTED = re.compile(
     r"rotary_emb\.inv_freq$|rotary_pos_emb\.inv_freq$|(^|\.)position_ids$|(^|\.)token_type_ids$"
 )
@@ -42,10 +42,10 @@ MASK = re.compile(r"(^|\.)(attn|attention|self_attention)\.(bias|masked_bias|cau
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a tensor without reading it."""
+    """The shape and type of a tensor, and the file that holds it."""
 
     shape: tuple[int, ...]
-    dtype: str  # float16, ... or another type's name as the file has it
+    dtype: str  # float16, ...; for other types the name in the file
     file: str = field(default="", compare=False)  # the weight file that holds it
 
     @property
@@ -55,20 +55,20 @@ class Header:
 
 
 def is_computed(tensor: str, header: Header) -> bool:
-    """Say whether a tensor is a buffer that the model computes itself: no weight to merge."""
+    """Say whether a tensor is a buffer that the model computes itself, so it is not merged."""
     if MASK.search(tensor):
         return header.size <= 1 or header.shape[:2] == (1, 1)
     return bool(COMPUTED.search(tensor))
 
 
 def main_type(headers: Mapping[str, Header], stated: str = "") -> str:
-    """Return the type of a model's weights: that of most of their entries.
+    """Return the type of a model's weights: the type of most entries.
 
-    Some models keep a few tensors in a wider type; that does not make the model one of that type.
+    Some models keep a few tensors in a wider type, which does not count.
 
     Args:
-        headers: Of the weights.
-        stated: The type that the config says, which wins between equally many.
+        headers: The headers of the weights.
+        stated: The config's type, which is chosen if two types have equally many entries.
 
     """
     entries: Counter[str] = Counter()
@@ -84,17 +84,17 @@ def check_shapes(
     vocabulary_may_differ: bool = False,
     per_token: Mapping[str, int] | None = None,
 ) -> None:
-    """Refuse models whose tensors of one name differ in shape from the first model's.
+    """Refuse models if a tensor's shape differs from the first model's.
 
     Args:
         models: The headers of each model by its name, the base first; at least one.
-        vocabulary_may_differ: mergekit was told to align the rows of matrices that have one
-            for each token: then only their other dimensions must agree.
-        per_token: Those matrices, and which of their dimensions has the tokens; known by the end
-            of their names if not given.
+        vocabulary_may_differ: The config tells mergekit to align matrices with a row per token:
+            then only their other dimensions must be equal.
+        per_token: The matrices with a row per token, and the dimension of the tokens in each. If
+            not given, the ends of the names tell.
 
     Raises:
-        CheckpointError: Names the tensor, both models and both shapes.
+        CheckpointError: Two shapes differ.
 
     """
     (first, expected), *others = models.items()
@@ -110,7 +110,9 @@ def check_shapes(
                     f"shape mismatch: {tensor} is {_shape(header)} in {name!r}, "
                     f"expected {_shape(expected[tensor])} as in {first!r}"
                 )
-                hint = "are all models of the same base? If only the vocabulary was extended, "
+                hint = (
+                    "do all models come from the same base? If only the vocabulary was extended, "
+                )
                 hint += "add a mergekit tokenizer section: tokenizer: {source: CT_MODEL}"
                 raise CheckpointError(msg, hint=hint)
 

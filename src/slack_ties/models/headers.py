@@ -1,6 +1,6 @@
-"""What a model folder holds, from its headers alone: names, shapes and types, no weights.
+"""Read the headers of a model's weight files: names, shapes and types, but no weights.
 
-Reading them finds a truncated or missing file, and models that do not fit each other,
+The headers show a truncated or missing file, and models that do not fit each other,
 before the first gigabyte is read.
 """
 
@@ -19,7 +19,7 @@ from slack_ties.models.header import FLOATS, Header, is_computed
 from slack_ties.models.model_config import model_config
 from slack_ties.models.safetensors_file import safetensors_places
 from slack_ties.models.weight_index import (
-    AGAIN,
+    DOWNLOAD_AGAIN,
     Weights,
     damaged,
     find_weights,
@@ -51,15 +51,15 @@ ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 def read_headers(
     folder: Path, name: str = "", *, without_data: Collection[str] = ()
 ) -> dict[str, Header]:
-    """Return the header of every tensor of the model in `folder`, called `name` in errors.
+    """Return the header of every tensor of the model in `folder`.
 
-    Reads safetensors and PyTorch .bin files, whole or sharded; the latter through
+    Reads safetensors and PyTorch .bin files, whole or sharded. .bin files are read with
     PyTorch's restricted unpickler, which runs no code of the file.
 
     Args:
-        folder: Of the model.
-        name: What to call it in errors.
-        without_data: Names of safetensors files that hold a header and need hold no more.
+        folder: The model's folder.
+        name: The model's name in errors.
+        without_data: Names of safetensors files that may contain only a header.
 
     Raises:
         CheckpointError: There are no weights, or a file is missing or damaged.
@@ -73,7 +73,7 @@ def read_headers(
 def read_weight_headers(
     folder: Path, name: str = "", *, without_data: Collection[str] = ()
 ) -> dict[str, Header]:
-    """Return the same of a folder that holds weights, and perhaps no config yet."""
+    """Return the same for a folder with weights that may have no config yet."""
     name = name or str(folder)
     weights = find_weights(folder, name)
     if weights is None or weights.files[0] in ADAPTERS:
@@ -81,19 +81,19 @@ def read_weight_headers(
         others = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES)
         if others:
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            msg += f", or an index; there are {others[0]}{more}, and no index names them"
-            hint = f"get {SAFETENSORS}.index.json too, or save the model again with save_pretrained"
+            msg += f", or an index; found {others[0]}{more}, and no index names them"
+            hint = f"add {SAFETENSORS}.index.json, or save the model again with save_pretrained"
             if not others[0].endswith((".safetensors", ".bin")):
                 msg = f"model {name!r}: its weights are in {others[0]}, expected {SAFETENSORS}"
-                hint = "use the model in safetensors, from which that file was made"
+                hint = "use the safetensors model that this file was made from"
             raise CheckpointError(msg, hint=hint)
-        raise CheckpointError(msg, hint=AGAIN)
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
     found: dict[str, dict[str, Header]] = {}
     for file in weights.files:
         shard = folder / file
         if not shard.is_file():
             msg = f"model {name!r}: {file} is missing, named in {weights.index}"
-            raise CheckpointError(msg, hint=AGAIN)
+            raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
         if file in without_data:
             with shard.open("rb") as opened:
                 found[file] = read_headers_of_file(opened, file, name)
@@ -103,7 +103,7 @@ def read_weight_headers(
 
 
 def read_headers_of_shard(path: Path, name: str) -> dict[str, Header]:
-    """Return the headers of one weight file of the model called `name` in errors.
+    """Return the headers of one weight file; `name` is the model's name in errors.
 
     Raises:
         CheckpointError: The file is damaged.
@@ -118,15 +118,16 @@ def read_headers_of_shard(path: Path, name: str) -> dict[str, Header]:
 def placed(
     weights: Weights, found: Mapping[str, Mapping[str, Header]], name: str
 ) -> dict[str, Header]:
-    """Return the header of every tensor, from the file in which the index says that it is.
+    """Return the header of every tensor, from the file that the index names for it.
 
-    transformers reads all tensors of all files that the index names, one file after the other,
-    and keeps the last of each name. So an index is followed where that comes to the same.
+    transformers ignores that name: it reads all tensors of all files that the index lists, one
+    file after the other, and keeps the last tensor of each name. So an index is accepted only if
+    both ways give the same result.
 
     Args:
-        weights: The files, and what the index says.
-        found: The headers in each file that could be looked into.
-        name: What to call the model in errors.
+        weights: The files, and the index's entries.
+        found: The headers in each file that could be read.
+        name: The model's name in errors.
 
     Raises:
         CheckpointError: The index and the files contradict each other, or hold no tensors.
@@ -137,25 +138,25 @@ def placed(
         headers |= found.get(file, {})
     if not headers and len(found) == len(weights.files):
         msg = f"model {name!r}: its {weights.files[0]} holds no tensors, expected weights"
-        raise CheckpointError(msg, hint=AGAIN)
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
     if not weights.index:
         return headers
     hint = "which is right? If it came from the Hub: hf download ID --force-download; otherwise "
     hint += "save the model again with save_pretrained"
-    for tensor, file in weights.places.items():
+    for tensor, file in weights.file_of.items():
         if file not in found or (tensor in headers and headers[tensor].file == file):
             continue
         if tensor not in found[file]:
             msg = f"model {name!r}: {weights.index} says that {tensor} is in {file}, "
-            msg += "which does not hold it"
+            msg += "which does not contain it"
             raise CheckpointError(msg, hint=hint)
         msg = f"model {name!r}: {tensor} is in two files: {weights.index} says {file}, and "
-        msg += f"transformers takes the one in {headers[tensor].file}"
+        msg += f"transformers uses the one in {headers[tensor].file}"
         raise CheckpointError(msg, hint=hint)
     for tensor, header in headers.items():
-        if tensor not in weights.places and not is_computed(tensor, header):
-            msg = f"model {name!r}: {header.file} holds {tensor}, which {weights.index} does not "
-            msg += "name"
+        if tensor not in weights.file_of and not is_computed(tensor, header):
+            msg = f"model {name!r}: {header.file} contains {tensor}, which {weights.index} does "
+            msg += "not name"
             raise CheckpointError(msg, hint=hint)
     return headers
 
@@ -182,15 +183,15 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
         except CheckpointError as error:
             if "protocol" in str(error):
                 raise CheckpointError(str(error), hint=SAFE) from None
-            # PyTorch's own loader knows some types more.
+            # PyTorch's own loader knows some more types.
     import torch  # noqa: PLC0415 - only for .bin files of the older format, and slow to import
 
     def load(**options: Any) -> Any:
-        # On "meta" the storages are not read, only the names, shapes and types.
+        # With "meta" torch reads names, shapes and types, but no storages.
         return torch.load(path, map_location="meta", weights_only=True, **options)
 
     try:
-        # Files from before PyTorch 1.6 are no zip files, which cannot be mapped.
+        # Files older than PyTorch 1.6 are not zip files and cannot be mapped.
         data = load(mmap=True) if zipfile.is_zipfile(path) else load()
         data = data.get("state_dict", data)
         return {
@@ -199,29 +200,29 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
             if isinstance(value, torch.Tensor)
         }
     except pickle.UnpicklingError:
-        msg = f"model {name!r}: {path.name} holds more than tensors, possibly code: refused"
+        msg = f"model {name!r}: {path.name} contains more than tensors, possibly code: refused"
         raise CheckpointError(msg, hint=SAFE) from None
-    except Exception as error:  # noqa: BLE001 - zip and torch each raise their own
+    except Exception as error:  # noqa: BLE001 - zip and torch raise errors of many types
         raise damaged(path.name, name, error) from None
 
 
 def _dtype(tensor: Any) -> str:
-    """Return the type of a tensor's entries; of a sparse tensor, which no method merges, none."""
+    """Return the type of a tensor's entries. No method merges a sparse tensor: say so instead."""
     dense = str(tensor.layout) == "torch.strided"
     return str(tensor.dtype).removeprefix("torch.") if dense else "a sparse tensor"
 
 
 def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str, Header]:
-    """Return the headers in one open weight file, reading nothing but them.
+    """Return the headers in one open weight file, without reading more than the headers.
 
     Args:
-        file: A safetensors file, or a .bin file of PyTorch 1.6 or later; seekable. It may
-            be one on the Hub.
-        file_name: Its name, which tells the format.
-        name: What to call the model in errors.
+        file: A seekable safetensors file, or a .bin file of PyTorch 1.6 or later. It may be on
+            the Hub.
+        file_name: The file's name, which tells the format.
+        name: The model's name in errors.
 
     Raises:
-        CheckpointError: The file is damaged, of another format, or holds more than tensors.
+        CheckpointError: The file is damaged, has another format, or contains more than tensors.
 
     """
     try:
@@ -240,5 +241,5 @@ def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str
                 key: Header(tuple(stored.size), stored.dtype, file_name)
                 for key, stored in pickle_places(archive).items()
             }
-    except Exception as error:  # noqa: BLE001 - whatever a wrong file makes of the readers
+    except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(file_name, name, error) from None

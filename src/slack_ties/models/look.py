@@ -28,39 +28,38 @@ __all__ = ["Look", "descends", "look_at_model", "needs_code", "open_weights", "w
 
 LOG = logging.getLogger("slack_ties")
 
-# Text files of a checkpoint and of a LoRA adapter, in the root of the repository.
-MOST_TEXT = 64_000_000  # bytes of a text file that is fetched to look at a model
-
-# Those of them that say what a model is.
-LOOKED_AT = (
+# The text files of a model or a LoRA adapter that describe it, in the root of the repository.
+LOOKED_AT = (  # each up to LARGEST_TEXT
     *("config.json", "generation_config.json", "adapter_config.json", "*.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template.json", "*.jinja", "merges.txt", "README.md"),
     *VOCABULARY_FILES,
 )
 
+LARGEST_TEXT = 64_000_000  # bytes of a text file that is downloaded to look at a model
+
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
-MOST_GENERATIONS, MOST_PARENTS = 3, 4  # of models that a card says its own was made from
+MOST_GENERATIONS, MOST_PARENTS = 3, 4  # to follow from card to card
 
-READ_AHEAD = 32 * 1024  # bytes fetched after what is read of a weight file on the Hub
+READ_AHEAD = 32 * 1024  # further bytes to download with each read of a weight file on the Hub
 
 
 @dataclass(frozen=True)
 class Look:
-    """What can be known of a model without its weights."""
+    """All that is known about a model without its weights."""
 
-    folder: Path  # holds its config, tokenizer and card, and the weights that are here
-    path: str = ""  # as asked: a folder or a Hub id
-    repo_id: str = ""  # on the Hub; another than `path` if the repository was renamed
+    folder: Path  # holds config, tokenizer and card, and the weights that are on this disk
+    path: str = ""  # as the caller gave it: a folder or a Hub id
+    repo_id: str = ""  # on the Hub; differs from `path` if the repository was renamed
     commit: str = ""  # of the Hub repository; empty for a local folder
-    head: str = ""  # the commit that main is at, where `commit` is another and was asked for
+    head: str = ""  # main's commit, if the caller asked for another commit
     card: ParentCard = field(default_factory=ParentCard)
     gated: bool = False
     weights: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
-    missing: tuple[str, ...] = ()  # of these, what has to be downloaded
-    note: str = ""  # what else lies there and is not read, for people
-    chosen: Weights | None = None  # which of the Hub's files they are
+    missing: tuple[str, ...] = ()  # the weight files that are not on this disk
+    note: str = ""  # for people: weight files that are there but not read
+    chosen: Weights | None = None  # the weight files, chosen from the Hub's list
 
     @property
     def download(self) -> int:
@@ -75,20 +74,20 @@ def look_at_model(
     api: HfApi | None = None,
     cache: str | None = None,
 ) -> Look:
-    """Return what is known of a model without its weights; of those only names and sizes.
+    """Return all that is known about a model without its weights, but with their names and sizes.
 
-    For a Hub id the small text files are downloaded, which also tells whether a gated model
-    can be read. Arguments and errors as for `find_model`.
+    The small text files of a Hub model are downloaded. This also shows whether the user may read
+    a gated model. Arguments and errors as for `find_model`.
     """
     folder = local_folder(path, revision)
     if folder:
         found = find_weights(folder, path)
-        there = [folder / file for file in (found.files if found else ())]
+        weights_here = [folder / file for file in (found.files if found else ())]
         return Look(
             folder,
             path,
             card=read_parent_card(folder),
-            weights={file.name: file.stat().st_size for file in there if file.is_file()},
+            weights={file.name: file.stat().st_size for file in weights_here if file.is_file()},
             note=found.note if found else "",
         )
     api = api or HfApi()
@@ -108,7 +107,7 @@ def look_at_model(
             for file in info.siblings or ()
             if any_matches([file.rfilename], LOOKED_AT)
             and "/" not in file.rfilename
-            and (file.size or 0) <= MOST_TEXT
+            and (file.size or 0) <= LARGEST_TEXT
         ]
         snapshot = api.snapshot_download(
             path,
@@ -126,8 +125,8 @@ def look_at_model(
     weights = {name: sizes[name] for name in (chosen.files if chosen else ()) if name in sizes}
     if chosen and len(weights) < len(chosen.files):
         gone = next(name for name in chosen.files if name not in sizes)
-        msg = f"model {path!r}: {gone} is not on {api.endpoint}, and {chosen.index} names it"
-        raise CheckpointError(msg, hint="ask its authors for the whole model")
+        msg = f"model {path!r}: {gone} is not on {api.endpoint}, but {chosen.index} names it"
+        raise CheckpointError(msg, hint="ask the authors for the missing file")
     return Look(
         folder,
         path,
@@ -144,15 +143,15 @@ def look_at_model(
 
 
 def _reader_of(folder: Path) -> Callable[[str], str]:
-    """Return what reads the text of a file in a folder."""
+    """Return a function that reads the text of a file in a folder."""
     return lambda name: (folder / name).read_text(encoding="utf-8")
 
 
 def weights_on_hub(
     path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
 ) -> tuple[str, ...]:
-    """Return the names of a model's weight files, of which an index on the Hub tells."""
-    # Fetched first: what goes wrong with the Hub is no fault of the index.
+    """Return the names of a model's weight files on the Hub, from its index if it has one."""
+    # Download all indexes first: an error of the Hub must not look like a damaged index.
     indexes = {
         name: Path(api.hf_hub_download(path, name, revision=revision, cache_dir=cache))
         for name in names
@@ -165,7 +164,7 @@ def weights_on_hub(
 def needs_code(
     path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
 ) -> bool:
-    """Say whether a model names code of its own: its files belong to it. None of them is run."""
+    """Say whether a model's config names Python files of its own. No code is run."""
     for name in ("config.json", "tokenizer_config.json"):
         if name in names:
             found = api.hf_hub_download(path, name, revision=revision, cache_dir=cache)
@@ -177,26 +176,28 @@ def needs_code(
 def _look_in_cache(
     path: str, revision: str | None, api: HfApi, cache: str | None, error: Exception
 ) -> Look:
-    """Return the look at what the Hub cache holds; raise `error` if that is not enough."""
+    """Look at the model in the Hub cache; raise `error` if the model is not complete there."""
     cached = find_in_cache(path, revision, api, cache_dir=cache)
     if cached is None:
         if isinstance(error, OfflineModeIsEnabled):
-            msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the cache does not hold all of it"
-            raise HubError(msg, hint=f"unset HF_HUB_OFFLINE once, or: hf download {path}") from None
+            msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the model in the cache is not "
+            msg += "complete"
+            hint = f"unset HF_HUB_OFFLINE and run: hf download {path}"
+            raise HubError(msg, hint=hint) from None
         raise error
     if isinstance(error, OfflineModeIsEnabled):
-        LOG.info("  %s is taken from the cache, as HF_HUB_OFFLINE says", path)
+        LOG.info("  %s is read from the cache, because HF_HUB_OFFLINE is set", path)
     else:
-        LOG.warning("  %s cannot be reached: %s is taken from the cache", api.endpoint, path)
+        LOG.warning("  %s cannot be reached: %s is read from the cache", api.endpoint, path)
     look = look_at_model(str(cached.path))
     return replace(look, path=path, commit=cached.commit)
 
 
 def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
-    """Say whether a model's card names the base, or the card of a model that it names does.
+    """Say whether a model's card names the base, directly or through the cards of its parents.
 
-    Reads metadata alone. A repository that was renamed counts by both names. What the Hub
-    does not say is no error: then the weights have to tell.
+    Reads metadata only. A renamed repository matches by both names. A card that cannot be read is
+    skipped without an error: the weights can still show a common base.
     """
     api = api or HfApi()
     asked: set[str] = set()
@@ -219,9 +220,9 @@ def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
 
 
 def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
-    """Open a weight file for reading here and there in it, on this disk or on the Hub.
+    """Open a weight file, on this disk or on the Hub, to read parts of it.
 
-    On the Hub each read fetches its bytes and some after them, never the whole file.
+    On the Hub each read downloads its bytes and some after them, never the whole file.
     """
     if name not in look.missing:
         return (look.folder / name).open("rb")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import FLOATS
-from slack_ties.models.weight_index import AGAIN, is_lfs_pointer, lfs_error
+from slack_ties.models.weight_index import DOWNLOAD_AGAIN, is_lfs_pointer, lfs_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +16,10 @@ __all__ = ["model_config", "stored_dtype"]
 
 
 def model_config(folder: Path, name: str = "") -> dict[str, Any]:
-    """Return the config.json of the model in `folder`, called `name` in errors.
+    """Return the config.json of the model in `folder`; `name` is the model's name in errors.
 
     Raises:
-        CheckpointError: There is none, or it is no model's.
+        CheckpointError: The file is missing, or is not a model's config.
 
     """
     name = name or str(folder)
@@ -29,14 +29,14 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
     except FileNotFoundError:
         if (folder / "adapter_config.json").is_file():
             msg = f"model {name!r} is an adapter (LoRA), expected a whole model"
-            raise CheckpointError(msg, hint=f"name its base before it: BASE+{name}") from None
+            raise CheckpointError(msg, hint=f"write its base before it: BASE+{name}") from None
         msg = f"model {name!r}: no config.json in {str(folder)!r}, expected a transformers model"
         raise CheckpointError(msg) from None
     except (OSError, ValueError, RecursionError) as error:
         if is_lfs_pointer(folder / "config.json"):
             raise lfs_error(name, "config.json") from None
         msg = f"model {name!r}: config.json cannot be read: {error}"
-        raise CheckpointError(msg, hint=AGAIN) from None
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN) from None
     except (KeyError, TypeError):
         architectures = None
     if isinstance(architectures, str) and architectures:
@@ -51,7 +51,7 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
 
 
 def stored_dtype(folder: Path) -> str:
-    """Return the type that a model's config.json says its weights have, or nothing."""
+    """Return the type of the weights that a model's config.json states; "" if it states none."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How models are named: a folder or a Hub id, with @REVISION and +ADAPTER."""
+"""Read the names of models: a folder or a Hub id, with @REVISION and +ADAPTER."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def split_reference(reference: str) -> list[tuple[str, str | None]]:
     """Split mergekit's path[@revision][+lora[@revision]] into (path, revision) pairs."""
     try:
-        if Path(reference).is_dir():  # also a folder with @ or + in its path
+        if Path(reference).is_dir():  # even if its path contains @ or +
             return [(reference, None)]
-    except (OSError, ValueError):  # too long, or a NUL: find_model says so
+    except (OSError, ValueError):  # too long, or a NUL: find_model reports it
         pass
     return [(p, r or None) for p, _, r in (x.partition("@") for x in reference.split("+"))]

@@ -1,6 +1,6 @@
-"""What a parent says of itself: the metadata of its model card, and its licence files.
+"""Read a parent's statements about itself: the metadata of its model card, and its licence files.
 
-A card is somebody's text. Of it only ids, names and Hub ids are taken, in bounded number.
+A card is not trusted. Only licence ids, names and Hub ids are read from it, and not too many.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LICENSE_FILES", "MOST_CARD", "ParentCard", "license_files", "read_parent_card"]
 
-# Texts that a licence may ask to be passed on, as repositories on the Hub call them.
+# File names on the Hub for texts that a licence may require to be passed on.
 LICENSE_FILES = (
     *("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "USE_POLICY.md"),
     *("NOTICE", "NOTICE.txt", "NOTICE.md", "Notice", "Notice.txt"),
@@ -26,22 +26,22 @@ LICENSE_FILES = (
 
 MOST_CARD = 1_000_000  # bytes; the longest cards of well-known models have 50 KB
 
-MOST_NAMES = 50  # of datasets, or of models that it was made from
+MOST_NAMES = 50  # of datasets, or of the models that a model was made from
 
-ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+STATED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class ParentCard:
-    """What a model's card says, as far as it can be taken."""
+    """The statements of a model's card that can be used."""
 
-    license: str = ""  # an id of the Hub's, or the name of another licence; empty if not said
+    license: str = ""  # the Hub's id of a licence, or another licence's name; empty if not stated
     made_from: tuple[str, ...] = ()  # base_model: Hub ids
     datasets: tuple[str, ...] = ()  # Hub ids
 
 
 def read_parent_card(folder: Path) -> ParentCard:
-    """Return what the card in a model's folder says; nothing if there is none."""
+    """Return the statements of the card in a model's folder; empty if there is no card."""
     card = folder / "README.md"
     try:
         if not card.is_file() or card.stat().st_size > MOST_CARD:
@@ -66,7 +66,7 @@ def license_files(folder: Path) -> tuple[str, ...]:
 
 def _license(data: dict[str, Any]) -> str:
     declared = data.get("license")
-    if isinstance(declared, list):  # of several nobody can tell which holds for what
+    if isinstance(declared, list):  # the card does not say which licence holds for what
         declared = "-or-".join(map(str, declared[:9]))
     declared = declared.lower() if isinstance(declared, str) else declared
     if declared in UNNAMED and isinstance(data.get("license_name"), str):
@@ -77,5 +77,5 @@ def _license(data: dict[str, Any]) -> str:
 
 def _ids(declared: object) -> tuple[str, ...]:
     several: Iterable[object] = declared if isinstance(declared, list) else [declared]
-    ids = (one for one in several if isinstance(one, str) and ID.fullmatch(one))
+    ids = (one for one in several if isinstance(one, str) and STATED_ID.fullmatch(one))
     return tuple(dict.fromkeys(ids))[:MOST_NAMES]

@@ -16,7 +16,7 @@ MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
 
 
 def safetensors_places(file: IO[bytes]) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and where its data begin.
+    """Return the header of a safetensors file, and the position at which its data begin.
 
     Source: https://huggingface.co/docs/safetensors/index#format
     """
@@ -31,7 +31,7 @@ def safetensors_places(file: IO[bytes]) -> tuple[dict[str, Any], int]:
 
 
 def safetensors_header(path: Path) -> tuple[bytes, dict[str, int]]:
-    """Return what stands before the data in a safetensors file, and the bytes of each tensor.
+    """Return the bytes before the data of a safetensors file, and the size of each tensor.
 
     Raises:
         CheckpointError: The file is damaged.
@@ -43,5 +43,5 @@ def safetensors_header(path: Path) -> tuple[bytes, dict[str, int]]:
             file.seek(0)
             offsets = {name: info["data_offsets"] for name, info in places.items()}
             return file.read(start), {name: end - first for name, (first, end) in offsets.items()}
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(path.name, path.name, error) from None

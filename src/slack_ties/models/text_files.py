@@ -1,4 +1,4 @@
-"""The small files beside the weights of a model: which of them are a tokenizer, settings, code."""
+"""Names of the small files beside a model's weights: tokenizer, settings, code."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from fnmatch import fnmatch
 
 __all__ = ["ALWAYS", "BESIDE", "CODE_FILES", "VOCABULARY_FILES", "is_vocabulary"]
 
-# A folder has a tokenizer if one of these is there: its vocabulary. Settings alone are none.
+# Vocabularies. A folder has a tokenizer if it has one of these; settings files are not enough.
 VOCABULARY_FILES = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
     *("sentencepiece*.model", "source.spm", "*.tiktoken", "tiktoken.model", "tekken.json"),
     *("tokenizer.*.model", "bpe.model", "vocab.model"),
 )
 
-# What lies beside a model and is as true of the merged one.
+# The base's files that are also right for the merged model.
 BESIDE = (
     *VOCABULARY_FILES,
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
@@ -25,7 +25,7 @@ ALWAYS = (
     *("video_preprocessor_config.json", "image_processor_config.json"),
 )
 
-CODE_FILES = ("*.py",)  # only where the config says that the model cannot do without
+CODE_FILES = ("*.py",)  # only if the config says that the model needs them
 
 
 def is_vocabulary(name: str) -> bool:

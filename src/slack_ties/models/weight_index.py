@@ -1,6 +1,6 @@
-"""Which files of a folder hold a model's weights, and in which of them each tensor is read.
+"""Find the files that hold a model's weights, and the file of each tensor.
 
-The names of weight files are what the index says, not a pattern: published models have
+The index tells the names of weight files. No pattern can: published models have
 model.safetensors-00001-of-00002.safetensors, overlay.safetensors and others.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 __all__ = [
-    "AGAIN",
+    "DOWNLOAD_AGAIN",
     "Weights",
     "choose_weights",
     "damaged",
@@ -31,36 +31,36 @@ def damaged(file: str, name: str, error: Exception) -> CheckpointError:
     """Return the error for a weight file that cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     msg = f"model {name!r}: {file} cannot be read: {reason}"
-    return CheckpointError(msg, hint=AGAIN)
+    return CheckpointError(msg, hint=DOWNLOAD_AGAIN)
 
 
-AGAIN = "is it complete? If it came from the Hub: hf download ID --force-download"
+DOWNLOAD_AGAIN = "is the model complete? If it came from the Hub: hf download ID --force-download"
 
-# In the order in which transformers looks for them (modeling_utils._get_resolved_checkpoint_files).
+# In the order of transformers' search (modeling_utils._get_resolved_checkpoint_files).
 MODEL_FILES = ("model.safetensors", "pytorch_model.bin")
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
-LONGEST_NAME = 255  # of a file
+LONGEST_FILE_NAME = 255
 
-LFS = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
+LFS = b"version https://git-lfs"  # the first bytes of a file that git-lfs has not downloaded
 
 
 @dataclass(frozen=True)
 class Weights:
     """The weight files of one model."""
 
-    files: tuple[str, ...]  # in the order in which transformers reads them
-    index: str = ""  # the file that says which tensor is in which of them; empty for one file
-    places: Mapping[str, str] = field(default_factory=dict)  # tensor -> file, as the index says
-    note: str = ""  # what else lies there and is not read, for people
+    files: tuple[str, ...]  # in transformers' order of reading
+    index: str = ""  # the index file, which names the file of each tensor; empty for one file
+    file_of: Mapping[str, str] = field(default_factory=dict)  # the index: tensor -> file
+    note: str = ""  # for people: weight files that are there but not read
 
 
 def find_weights(folder: Path, name: str = "") -> Weights | None:
     """Return the weight files of the model in `folder`; None if there are none.
 
     Raises:
-        CheckpointError: The index is damaged, or names what is no file beside it.
+        CheckpointError: The index is damaged, or names a file outside its folder.
 
     """
     names = [path.name for path in folder.iterdir() if path.is_file()]
@@ -73,9 +73,9 @@ def choose_weights(names: Collection[str], read: Callable[[str], str], name: str
     """Return the weight files among the files of a folder or a repository; None if there are none.
 
     Args:
-        names: Of all files.
+        names: The names of all files.
         read: Returns the text of a file.
-        name: What to call the model in errors.
+        name: The model's name in errors.
 
     Raises:
         CheckpointError: As for `find_weights`.
@@ -84,17 +84,17 @@ def choose_weights(names: Collection[str], read: Callable[[str], str], name: str
     for weights in MODEL_FILES:
         index = f"{weights}.index.json"
         if weights in names:
-            return Weights((weights,), note=_what_is_not_read(weights, index, names, read, name))
+            return Weights((weights,), note=_unread_note(weights, index, names, read, name))
         if index in names:
-            places = _weight_map(index, read, name)
-            return Weights(tuple(sorted(set(places.values()))), index, places)
+            file_of = _weight_map(index, read, name)
+            return Weights(tuple(sorted(set(file_of.values()))), index, file_of)
     return next((Weights((file,)) for file in ADAPTER_FILES if file in names), None)
 
 
-def _what_is_not_read(
+def _unread_note(
     weights: str, index: str, names: Collection[str], read: Callable[[str], str], name: str
 ) -> str:
-    """Say so if an index beside a whole file names others."""
+    """Return a note if an index beside a single weight file names other files; else ""."""
     if index not in names:
         return ""
     try:
@@ -103,7 +103,7 @@ def _what_is_not_read(
         others = {index}
     if not others:
         return ""
-    return f"{name}: {weights} is read, as transformers does, and not what {index} names"
+    return f"{name}: {weights} is read, as by transformers; the files in {index} are not read"
 
 
 def _weight_map(index: str, read: Callable[[str], str], name: str) -> dict[str, str]:
@@ -117,20 +117,20 @@ def _weight_map(index: str, read: Callable[[str], str], name: str) -> dict[str, 
             raise lfs_error(name, index) from None
         why = "it has no weight_map" if isinstance(error, KeyError) else str(error)
         msg = f"model {name!r}: {index} is damaged: {why}"
-        raise CheckpointError(msg, hint=AGAIN) from None
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN) from None
     for file in files.values():
-        # The index may come from anywhere: no way out of the folder, and no name too long.
-        if Path(file).name != file or "\\" in file or len(file) > LONGEST_NAME:
+        # The index is not trusted: refuse a path out of the folder, and a name that is too long.
+        if Path(file).name != file or "\\" in file or len(file) > LONGEST_FILE_NAME:
             msg = f"model {name!r}: {index} names {file[:100]!r}, expected a file beside it"
             raise CheckpointError(msg)
     if not files:
         msg = f"model {name!r}: {index} names no tensors, expected weights"
-        raise CheckpointError(msg, hint=AGAIN)
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
     return files
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Say whether a file is only a note of git-lfs, in place of the file itself."""
+    """Say whether a file is only a pointer of git-lfs to the real file."""
     try:
         with path.open("rb") as file:
             return file.read(len(LFS)) == LFS
@@ -139,6 +139,6 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def lfs_error(name: str, file: str) -> CheckpointError:
-    """Return the error about a file that git-lfs has not fetched."""
-    msg = f"model {name!r}: {file} is a git-lfs pointer: git clone left the file itself behind"
+    """Return the error about a file that git-lfs has not downloaded."""
+    msg = f"model {name!r}: {file} is a git-lfs pointer: git clone did not download the file itself"
     return CheckpointError(msg, hint="in that folder: git lfs pull  (or: hf download ID)")

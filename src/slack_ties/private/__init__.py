@@ -1,1 +1,1 @@
-"""Names of other libraries that they do not promise to keep: one module for each library."""
+"""Names of other libraries that may change in any version: one module for each library."""

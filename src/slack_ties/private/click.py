@@ -1,4 +1,4 @@
-"""What click keeps on a function that it decorates, and does not describe."""
+"""Read the options that click stores on a function, in an attribute without documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def options_of(function: Any) -> list[click.Parameter]:
     """Return the options that decorators have added to a function, in the order of `--help`.
 
     Raises:
-        SlackTiesError: This version of click keeps them elsewhere.
+        SlackTiesError: This version of click has no such attribute.
 
     """
     try:

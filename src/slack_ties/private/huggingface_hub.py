@@ -1,6 +1,6 @@
-"""What we use of the Hub client beyond its documentation, and of the Hub beyond its API.
+"""The parts of the Hub client and of the Hub that we use although they are not documented.
 
-Each function says what happens if a future version of huggingface_hub has it no more.
+Each function says what happens if a future version of huggingface_hub lacks its part.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ __all__ = [
 
 LOG = logging.getLogger("slack_ties")
 LIBRARY, BOUNDS = "huggingface-hub", ">=1.12,<3"
-# hf_xet reads its limits from variables with this prefix; names that it does not know any more
-# change nothing, and then its own limits hold.
+# hf_xet reads its limits from environment variables with this prefix. If a future version does not
+# know a variable, its own limit applies.
 HF_XET = "HF_XET_CLIENT_"
 
 
 def _transport_error() -> type[Exception]:
     """Return httpx.HTTPError (huggingface_hub 1) or httpx2.HTTPError (2).
 
-    The client raises it when a connection is refused or breaks. If the client should build on
-    another library, only Python's own errors of connections are retried.
+    The client raises it if a connection is refused or breaks. If a future client uses another
+    library, only Python's own connection errors are retried.
     """
     bases = [base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"]
     return bases[0] if bases else ConnectionError
@@ -61,10 +61,10 @@ TransportError: type[Exception] = _transport_error()
 
 @contextmanager
 def wrap_client(wrap: Callable[[Any], Any]) -> Iterator[None]:
-    """Let the Hub client use an HTTP client that `wrap` has changed, as long as the block runs.
+    """Let the Hub client use an HTTP client that `wrap` has changed, while the block runs.
 
-    If the present factory cannot be found, nothing is changed and a warning says so: the Hub
-    client then waits without a limit of time.
+    If the client's factory cannot be found, nothing is changed and a warning is logged: the Hub
+    client then waits without a timeout.
     """
     from huggingface_hub.utils import _http  # noqa: PLC0415 - private
 
@@ -94,7 +94,7 @@ def _reporting() -> Any:
 def can_watch_uploads() -> bool:
     """Say whether uploads report their progress to us (since huggingface_hub 2.0).
 
-    If not, they are not watched, and hf_xet's own limits hold.
+    If not, uploads are not watched, and hf_xet's own limits apply.
     """
     return _reporting() is not None
 
@@ -110,20 +110,20 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
     disabled = utils.are_progress_bars_disabled  # type: ignore[attr-defined]
 
     class Reporter:
-        """Passes on what it is told."""
+        """Passes each report to us and to the progress bars."""
 
         def __init__(self) -> None:
             began()
             self.bars = None if disabled() else bars()
 
         def update_progress(self, report: Any, items: Any) -> None:
-            """Take a report."""
+            """Pass on a report."""
             progress(report)
             if self.bars:
                 self.bars.update_progress(report, items)
 
         def close(self, *arguments: Any, **named: Any) -> None:
-            """Show no more."""
+            """Close the progress bars."""
             if self.bars:
                 self.bars.close(*arguments, **named)
 
@@ -137,7 +137,7 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
 
 
 def abort_uploads() -> None:
-    """End what hf_xet is doing; its next session is a new one. If that is gone, it goes on."""
+    """Abort hf_xet's uploads; its next session is new. If this is impossible, they continue."""
     from huggingface_hub.utils import _xet  # noqa: PLC0415 - private
 
     if abort := getattr(_xet, "abort_xet_session", None):
@@ -148,17 +148,17 @@ def abort_uploads() -> None:
 
 
 def set_checksum(operation: CommitOperationAdd, sha256: str) -> None:
-    """Tell the client a file's SHA-256, so that it does not compute it a second time."""
+    """Give a file's SHA-256 to the client, which then does not compute it a second time."""
     operation.upload_info.sha256 = bytes.fromhex(sha256)
 
 
 def add_sent_file(name: str, sha256: str, size: int) -> CommitOperationAdd:
-    """Return the operation that adds a file whose content the Hub has already.
+    """Return the operation that adds a file whose content the Hub already has.
 
-    It is as `preupload_lfs_files` leaves an operation.
+    It equals an operation after `preupload_lfs_files`.
 
     Raises:
-        SlackTiesError: This version of the client keeps that elsewhere.
+        SlackTiesError: This version of the client lacks the needed attributes.
 
     """
     try:
@@ -174,11 +174,11 @@ def add_sent_file(name: str, sha256: str, size: int) -> CommitOperationAdd:
 
 
 def was_sent(operation: CommitOperationAdd) -> bool:
-    """Say whether the Hub took the content of a file as that of a large one.
+    """Say whether the content of a file was uploaded as a large file.
 
     Raises:
-        SlackTiesError: This version of the client keeps that elsewhere: without it a file would
-            seem sent that the Hub refuses.
+        SlackTiesError: This version of the client lacks the needed attributes. A guess could call
+            a file uploaded that the Hub has refused.
 
     """
     try:
@@ -196,7 +196,7 @@ def post(api: HfApi, path: str, data: Mapping[str, Any]) -> Any:
     """Return the answer to a POST request that the client has no function for.
 
     Raises:
-        SlackTiesError: This version of the client cannot make requests so.
+        SlackTiesError: This version of the client lacks the needed functions.
 
     """
     try:
@@ -207,7 +207,7 @@ def post(api: HfApi, path: str, data: Mapping[str, Any]) -> Any:
 
 
 def raise_for_status(response: Any) -> None:
-    """Raise the client's error for an answer that is one; httpx's own if the client has none."""
+    """Raise the client's error for an error answer; httpx's error if the client has no check."""
     check = getattr(utils, "hf_raise_for_status", None)
     if check:
         check(response)
@@ -216,7 +216,7 @@ def raise_for_status(response: Any) -> None:
 
 
 def is_repo_id(name: str) -> bool:
-    """Say whether a name is a repository's by the client's rules; by ours alone if it has none."""
+    """Say whether a repository may have this name; True if the client has no check."""
     check = getattr(utils, "validate_repo_id", None)
     try:
         if check:
@@ -232,7 +232,7 @@ def is_offline() -> bool:
 
 
 def hide_progress_bars() -> None:
-    """Show no progress bars of the client. If that cannot be said any more, they are shown."""
+    """Hide the client's progress bars; without that function they are shown."""
     if hide := getattr(utils, "disable_progress_bars", None):
         hide()
 
@@ -240,23 +240,23 @@ def hide_progress_bars() -> None:
 def no_progress() -> Any:
     """Return the class of a progress bar that is never shown, for downloads of small files.
 
-    Without the client's own class its bars are shown, as None stands for them.
+    Return None if the client has no such class: then the client shows its bars.
     """
     bar: Any = getattr(utils, "tqdm", None)
     if not isinstance(bar, type):
         return None
 
-    class Silent(bar):
-        """Shows nothing."""
+    class Hidden(bar):
+        """A progress bar that is not shown."""
 
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **{**named, "disable": True})
 
-    return Silent
+    return Hidden
 
 
 def as_it_is(data: Mapping[str, Any]) -> ModelCardData:
-    """Return a card's metadata in this order, unchanged: the client checks and sorts its own."""
+    """Return a card's metadata unchanged: the client's own class would check and sort them."""
     made = ModelCardData()
     made.__dict__.clear()
     made.__dict__.update(eval_results=None, **{str(key): one for key, one in data.items()})
@@ -267,25 +267,25 @@ def as_it_is(data: Mapping[str, Any]) -> ModelCardData:
 
 
 def cached_commit(folder: Path) -> str:
-    """Return the commit of a snapshot in the cache, after which its folder is named."""
+    """Return the commit of a snapshot in the cache: the name of its folder."""
     return folder.name
 
 
 def is_in_cache(path: Path, folder: Path) -> bool:
-    """Say whether a file lies where the cache keeps the contents of a snapshot's files.
+    """Say whether a file is in the cache's folder for the contents of a snapshot's files.
 
     Args:
-        path: Of the file, with links followed.
-        folder: Of the snapshot, with links followed: MODEL/snapshots/COMMIT.
+        path: The file, with links resolved.
+        folder: The snapshot, with links resolved: MODEL/snapshots/COMMIT.
 
     """
     return len(folder.parents) > 1 and path.is_relative_to(folder.parents[1] / "blobs")
 
 
 def cached_sums(folder: Path) -> dict[str, str]:
-    """Return by file what the cache calls its content: the checksum on the Hub.
+    """Return the cache's name for the content of each file: its checksum on the Hub.
 
-    If a future cache names contents otherwise, the names are no checksums, and files from the
-    cache are not compared with the Hub's.
+    If a future cache uses other names, these are not checksums, and files in the cache are not
+    compared with the Hub's checksums.
     """
     return {path.name: path.resolve().name for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""Import a name of another library when it is used, and say clearly if it is gone."""
+"""Import a name of another library when it is used; raise a clear error if it is missing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def import_lazily(library: str, bounds: str, names: Mapping[str, str]) -> Callab
     """Return a module's `__getattr__` (PEP 562) that imports these names on first use.
 
     Args:
-        library: As pip calls it.
+        library: Its name for pip.
         bounds: The versions that have the names, as in pyproject.toml.
-        names: Name -> the module of the library that has it.
+        names: Name -> the library's module that has it.
 
     """
 
@@ -35,10 +35,10 @@ def import_lazily(library: str, bounds: str, names: Mapping[str, str]) -> Callab
 
 
 def gone(library: str, bounds: str, name: str) -> SlackTiesError:
-    """Return the error for a name that this version of a library does not have."""
+    """Return the error for a name that the installed version of a library lacks."""
     try:
-        here = version(library)
+        has = f"{library} {version(library)} has"
     except PackageNotFoundError:
-        here = "which is not installed"
-    msg = f"{library} {here} has no {name}, which slack-ties needs"
+        has = f"{library} is not installed: there is"
+    msg = f"{has} no {name}, which slack-ties needs"
     return SlackTiesError(msg, hint=f"pip install '{library}{bounds}'")

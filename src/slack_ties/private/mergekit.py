@@ -1,8 +1,8 @@
 """mergekit's classes and functions that its documentation does not describe.
 
-mergekit promises a YAML format and commands. What a merge is planned, executed and written with
-may change in any version, so pyproject.toml has an upper bound. A name that is gone is one line
-with the versions that have it: from the start-up hook a log line, from our commands an error.
+mergekit promises a YAML format and commands. The classes that plan, run and write a merge may
+change in any version, so pyproject.toml has an upper bound. If a name is missing, one line tells
+the versions that have it: the start-up hook logs it, our commands raise it as an error.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ __getattr__ = import_lazily("mergekit", BOUNDS, NAMES)
 def data_folder(name: str) -> Path:
     """Return a folder of mergekit's data: `architectures` or `chat_templates`.
 
-    mergekit is not imported for it. If there is no such folder, the checks that read it are left
-    out: an unknown chat template or module is then found only by mergekit, during the merge.
+    This does not import mergekit. If the folder is missing, the checks that read it are skipped:
+    then only mergekit finds an unknown chat template or module, during the merge.
     """
     package = find_spec("mergekit")
-    places = package.submodule_search_locations if package else None
-    return Path(places[0] if places else "", "_data", name)
+    folders = package.submodule_search_locations if package else None
+    return Path(folders[0] if folders else "", "_data", name)

@@ -1,8 +1,8 @@
-"""What torch.save writes into a .bin file, which PyTorch's documentation does not describe.
+"""Names that torch.save writes into a .bin file, which PyTorch's documentation does not describe.
 
 If a future PyTorch writes other names, the header of such a file cannot be read without loading
-it: a file on this disk is then read by torch.load in its restricted mode, and a file on the Hub is
-looked at only after its download.
+it: then torch.load reads a file on this disk in its restricted mode, and a file on the Hub is
+checked only after its download.
 """
 
 from __future__ import annotations

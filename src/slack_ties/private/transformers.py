@@ -1,8 +1,8 @@
 """Functions and attributes of transformers that its documentation does not describe.
 
-They tell what transformers makes of a checkpoint: which tensors it renames, joins or splits. If
-one is gone, a plain decoder (see tensors/plain_models.py) can still be merged, and any other
-model is refused with the versions of transformers that can look at it.
+They tell which tensors of a checkpoint transformers renames, joins or splits. If one is missing, a
+plain decoder (see tensors/plain_models.py) can still be merged. Any other model is refused, and
+the error tells the versions of transformers that have the name.
 """
 
 from __future__ import annotations
@@ -58,5 +58,5 @@ __getattr__ = import_lazily("transformers", BOUNDS, NAMES)
 
 
 def tied_weights(model: Any) -> set[str]:
-    """Return the names of parameters that a model shares with others; none if it does not say."""
+    """Return the names of a model's tied parameters; an empty set if transformers does not tell."""
     return set(getattr(model, "_tied_weights_keys", None) or ())

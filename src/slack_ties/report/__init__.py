@@ -1,1 +1,1 @@
-"""What a merge keeps and loses: figures, sentences, pages, pictures."""
+"""Report what a merge keeps and loses: figures, sentences, pages, pictures."""

@@ -1,6 +1,6 @@
-"""Where in a model a tensor is: its layer, and which kind of module it belongs to.
+"""Read from a tensor's name its layer and the kind of its module.
 
-mergekit names tensors as their architecture does; what is not known is `other`.
+The names are those of the model's architecture. A module of an unknown kind is `other`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["KINDS", "layer_of", "module_kind"]
 
 KINDS = ("embedding", "q", "k", "v", "qkv", "o", "MLP", "norm", "head", "other")
 
-# The first that is found in a name decides. Names are those of transformers' models.
+# The first pattern that matches a name decides. The names are those of transformers' models.
 PATTERNS = (
     ("norm", r"norm|(^|[._])ln(_?\w)?[._]|\bln\w*\."),
     ("head", r"lm_head|embed_out|score\."),
@@ -28,7 +28,7 @@ LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def layer_of(name: str) -> int | None:
-    """Return the number of the layer that a tensor is in; None if it is in none."""
+    """Return the number of a tensor's layer; None if it has no layer."""
     found = LAYER.search(name)
     return int(found[1]) if found else None
 

@@ -1,7 +1,7 @@
-"""Draw the charts of a report as SVG: small, without scripts, colours by the page's own variables.
+"""Draw the charts of a report as SVG: small, without scripts, with the page's colour variables.
 
-Each series has a dash or a marker of its own besides its colour, and every value a title. A chart
-is CHART wide in units of which a page shows one to a pixel or more.
+Each series has its own dash pattern besides its colour, and every value has a title. A chart is
+WIDTH units wide; a page shows a unit as one pixel or more.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ TICKS = 4
 
 @dataclass(frozen=True)
 class Line:
-    """One series: points from left to right; where one is missing the line is broken."""
+    """One series: points from left to right; a missing value interrupts the line."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
-    colour: int  # of the page's palette, from 1
+    colour: int  # number in the page's palette, from 1
 
 
 def _nice(largest: float) -> float:
-    """Return a round number a little above."""
+    """Return a round number a little above the largest value."""
     if largest <= 0:
         return 1.0
     unit: float = 10.0 ** math.floor(math.log10(largest))
@@ -43,12 +43,12 @@ def _nice(largest: float) -> float:
 
 
 def number(value: float) -> str:
-    """Return a coordinate or a value in few characters."""
+    """Return a coordinate or a value as a short text."""
     return f"{value:.4g}"
 
 
 def as_percent(value: float) -> str:
-    """Return the label of a tick that is a share."""
+    """Return the label of a tick for a share."""
     return f"{100 * value:.3g} %"
 
 
@@ -65,20 +65,21 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
     """Return a chart of lines.
 
     Args:
-        title: For people who do not see it.
+        title: For people who cannot see the chart.
         lines: The series.
-        across: What the horizontal axis is.
+        across: The label of the horizontal axis.
         shares: Whether values are shares.
-        ticks: Where to label the horizontal axis; every few points of it, if not given.
-        mark: A place of the horizontal axis to mark, and what it is.
+        ticks: Position on the horizontal axis -> its label; some of the points if not given.
+        mark: A position on the horizontal axis to mark, and its label.
         largest: The end of the vertical axis; a little above the largest value if not given.
 
     """
-    places = sorted({x for line in lines for x, _ in line.points})
+    positions = sorted({x for line in lines for x, _ in line.points})
     values = [y for line in lines for _, y in line.points if y is not None]
-    if not places or not values:
+    if not positions or not values:
         return f'<p class="none">{escape(title)}: no figures.</p>'
-    first, last = places[0], places[-1] if places[-1] > places[0] else places[0] + 1
+    first = positions[0]
+    last = positions[-1] if positions[-1] > first else first + 1
     top = largest or _nice(max(values))
     show = as_percent if shares else number
 
@@ -94,8 +95,8 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
         parts.append(f'<path class="grid" d="M{LEFT} {number(y)}H{WIDTH - RIGHT}"/>')
         parts.append(_text(LEFT - 5, y + 4, show(top * i / TICKS), "end"))
     if ticks is None:
-        step = max(1, math.ceil(len(places) / 8))
-        ticks = {x: number(x) for x in places[::step]}
+        step = max(1, math.ceil(len(positions) / 8))
+        ticks = {x: number(x) for x in positions[::step]}
     for x, text in ticks.items():
         parts.append(_text(to_x(x), HEIGHT - BOTTOM + 15, text, "middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
@@ -133,12 +134,12 @@ def heat_map(
     *,
     across: str,
 ) -> str:
-    """Return a map of shares, darker where there is more, and its scale."""
+    """Return a map of shares with its scale; larger shares are darker."""
     found = [value for value in values.values() if value is not None]
     if not found or not rows or not columns:
         return f'<p class="none">{escape(title)}: no figures.</p>'
     least, most = min(found), max(found)
-    left = LEFT + 26  # the longest kind is `embedding`
+    left = LEFT + 26  # room for the longest kind, `embedding`
     cell = (WIDTH - left - RIGHT) / len(columns)
     tall = 20
     height = TOP + tall * len(rows) + BOTTOM

@@ -1,7 +1,7 @@
-"""See a merge: which entries were kept, which were lost, and what each slack would change.
+"""Describe a merge: which entries were kept, which were lost, and what each slack would change.
 
-`slack-ties report` calls `make_report`, and `merge --report` the parts of it. The figures are
-counted by the merge itself (`tally.py`), in the one pass that merges.
+`slack-ties report` calls `make_report`, and `merge --report` calls these parts of it. The merge
+itself counts the figures (`tally.py`), while it merges.
 """
 
 from __future__ import annotations
@@ -27,39 +27,42 @@ __all__ = ["as_slack_ties", "check_reportable", "describe", "write_pages"]
 
 METHODS = ("slack_ties", "ties")
 
-PARAMETERS = ("weight", "density", "slack")
+PER_MODEL = ("weight", "density", "slack")
 
 SHARED = ("normalize", "lambda")
 
 
 def check_reportable(recipe: Recipe, *, merged: bool = False, streamed: bool = False) -> None:
-    """Refuse a recipe of which no report can be made.
+    """Refuse a recipe if no report can be made of it.
 
     Args:
-        recipe: Any.
-        merged: Whether it is to be merged in the same pass: then by `slack_ties` alone.
-        streamed: Whether that pass may go on from an earlier one: then not all is merged in it.
+        recipe: Any recipe.
+        merged: Whether the recipe is merged at the same time: only for the method `slack_ties`.
+        streamed: Whether the merge is streamed: it may resume, and then does not merge everything.
 
     Raises:
         RecipeError: The method has no election like that of `slack_ties`.
-        SlackTiesError: It is streamed.
+        SlackTiesError: The merge is streamed.
 
     """
     if streamed:
-        msg = "--report and --stream: what an interrupted run has sent would not be counted"
-        raise SlackTiesError(msg, hint=f"without --report; then: slack-ties report {recipe.where}")
+        msg = "--report and --stream cannot be used together: the report would not count weights "
+        msg += "that an interrupted run has already sent"
+        hint = f"leave --report out; afterwards: slack-ties report {recipe.where}"
+        raise SlackTiesError(msg, hint=hint)
     if recipe.method == "slack_ties" or (recipe.method == "ties" and not merged):
         return
     msg = f"{recipe.where}: merge_method is {recipe.method!r}: "
     if recipe.method == "ties":
-        msg += "mergekit merges it, and counts nothing on the way"
-        raise RecipeError(msg, hint=f"without --report, then: slack-ties report {recipe.where}")
-    msg += f"a report describes {' and '.join(METHODS)} alone"
+        msg += "mergekit merges it, and does not count for a report"
+        hint = f"leave --report out; afterwards: slack-ties report {recipe.where}"
+        raise RecipeError(msg, hint=hint)
+    msg += f"a report is possible only for {' and '.join(METHODS)}"
     raise RecipeError(msg, hint="change it to: merge_method: slack_ties")
 
 
 def as_slack_ties(recipe: Recipe) -> Recipe:
-    """Return a recipe of `ties` as the same one of `slack_ties`, with slack 0 throughout."""
+    """Return a `ties` recipe as a `slack_ties` recipe with slack 0 for every model."""
     if recipe.method == "slack_ties":
         return recipe
     return replace(recipe, data={**recipe.data, "merge_method": "slack_ties"})
@@ -73,7 +76,7 @@ def describe(recipe: Recipe, collector: Collector) -> Report:
         for name, varied in zip(collector.models, collector.varied, strict=True)
     )
     return Report(
-        config=Path(recipe.where).name,  # a folder of its maker's is nobody else's business
+        config=Path(recipe.where).name,  # not the user's folders, which are private
         method=recipe.method,
         models=models,
         tensors=dict(collector.tensors),
@@ -83,13 +86,13 @@ def describe(recipe: Recipe, collector: Collector) -> Report:
 
 
 def _settings(recipe: Recipe, model: str) -> dict[str, Any]:
-    """Return a model's parameters as the config gives them: numbers, gradients or by filter."""
+    """Return a model's parameters as in the config: numbers, gradients or filters."""
     found = dict(recipe.data.get("parameters") or {})
     for part in recipe.data.get("models") or ():
         if reference(part["model"]) == model:
             found |= part.get("parameters") or {}
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
-    return {name: plain[name] for name in PARAMETERS if name in plain}
+    return {name: plain[name] for name in PER_MODEL if name in plain}
 
 
 def write_pages(report: Report, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""What a tally says: shares, norms, angles. docs/report.md defines each.
+"""Compute figures from a tally: shares, norms, angles. docs/report.md defines each of them.
 
-A share of nothing is None, never 0: a model that equals its base loses no share of its delta.
+If the whole is 0, a share is None, not 0: a model that equals its base has no delta to lose.
 """
 
 from __future__ import annotations
@@ -45,34 +45,34 @@ BIAS = 127  # bin b of the histogram begins at 2^(b - BIAS)
 
 
 def share(part: float, whole: float) -> float | None:
-    """Return a share; None of nothing."""
+    """Return a share; None if the whole is 0."""
     return float(part / whole) if whole else None
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one slack does to a model; None where there is nothing to have a share of."""
+    """The effect of one slack on a model; a share is None if its whole is 0."""
 
     slack: float
-    top_kept: tuple[float | None, ...]  # of each of TOPS, the share that is in the merge
-    lost: float | None  # to the election, of the kept entries
-    energy_lost: float | None  # to the election, of the delta's energy
+    top_kept: tuple[float | None, ...]  # for each of TOPS, the share that is in the merge
+    lost: float | None  # the share of the kept entries that loses the election
+    energy_lost: float | None  # the share of the delta's energy that loses the election
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One model in one tensor, or in all tensors of a layer, a kind or a merge."""
+    """The figures of one model in one tensor, or in all tensors of a layer, a kind or a merge."""
 
     tally: Tally
     model: int
 
     @property
     def entries(self) -> int:
-        """Entries of its tensors."""
+        """The number of entries of its tensors."""
         return int(self.tally.entries[self.model])
 
     def count(self, column: int) -> int:
-        """A column of the tally's counts."""
+        """Return a column of the tally's counts."""
         return int(self.tally.counts[self.model, column])
 
     @property
@@ -82,12 +82,12 @@ class Figures:
 
     @property
     def density(self) -> float | None:
-        """The share of entries that trimming kept, ties at the threshold among them."""
+        """The share of entries that trimming kept, with ties at the threshold."""
         return share(self.count(KEPT), self.entries)
 
     @property
     def slack(self) -> float | None:
-        """The share of entries that voted first, ties at the threshold among them."""
+        """The share of entries that voted first, with ties at the threshold."""
         return share(self.count(PROTECTED), self.entries)
 
     @property
@@ -98,43 +98,43 @@ class Figures:
 
     @property
     def weight(self) -> float | None:
-        """The effective weight: of the merged delta's projection on this delta."""
+        """The effective weight: the merged delta's projection on this delta, relative to it."""
         sums = self.tally.sums[self.model]
         return share(sums[WITH_MERGED], sums[ENERGY])
 
     def losses(self, level: int) -> int:
-        """Kept entries that are lost to the election, or are in a conflict, or are rescued."""
+        """Return the kept entries that lose the election, are in a conflict, or are rescued."""
         return int(self.tally.lost[self.model, :, level].sum())
 
     def lost(self, level: int) -> float | None:
-        """The share of kept entries that is lost to the election."""
+        """Return the share of kept entries that loses the election."""
         return share(self.losses(level), self.count(KEPT))
 
     def energy_lost(self, level: int) -> float | None:
-        """The share of the delta's energy that is lost to the election."""
+        """Return the share of the delta's energy that loses the election."""
         lost = self.tally.lost_energy[self.model, level]
         return share(lost, self.tally.sums[self.model, ENERGY])
 
     def in_top(self, top: int) -> int:
-        """The entries of a top, ties at its threshold among them."""
+        """Return the entries of a top, with ties at its threshold."""
         return self.count(IN_TOP + top)
 
     def top_losses(self, top: int, level: int) -> int:
-        """Entries of a top that are lost to the election."""
+        """Return the entries of a top that lose the election."""
         return int(self.tally.lost[self.model, : top + 1, level].sum())
 
     def top_lost(self, top: int, level: int) -> float | None:
-        """The share of a top's entries that is lost to the election."""
+        """Return the share of a top's entries that loses the election."""
         return share(self.top_losses(top, level), self.in_top(top))
 
     def top_kept(self, top: int, level: int) -> float | None:
-        """The share of a top's entries that is in the merge: neither trimmed nor lost."""
-        # Thresholds are nested: what is kept of a top is the smaller of the two sets.
+        """Return the share of a top's entries that is in the merge: neither trimmed nor lost."""
+        # Both sets are the largest entries: so the smaller set is their intersection.
         kept = min(self.in_top(top), self.count(KEPT))
         return share(kept - self.top_losses(top, level), self.in_top(top))
 
     def curve(self) -> list[Point]:
-        """What each slack of the grid, of the models that are varied, does to this one."""
+        """Return the effect on this model of each slack of the grid, for the varied models."""
         levels = {0.0: TIES} if not _others_have_slack(self.tally) else {}
         levels |= {slack: FIRST_OF_GRID + i for i, slack in enumerate(GRID)}
         return [self.at(slack, level) for slack, level in levels.items()]
@@ -149,13 +149,13 @@ class Figures:
         )
 
     def histogram(self) -> dict[int, int]:
-        """Entries by the exponent of their delta: {-9: 5} are five from 2^-9 up to 2^-8."""
+        """Return counts by the exponent of the delta: {-9: 5} means five from 2^-9 up to 2^-8."""
         bins = self.tally.histogram[self.model]
         return {int(b) - BIAS: int(bins[b]) for b in np.flatnonzero(bins) if b > 0}
 
 
 def _others_have_slack(tally: Tally) -> bool:
-    """Say whether slack 0 of the varied models is not TIES, as others have slack of their own."""
+    """Say whether models that are not varied have slack: then slack 0 of the others is not TIES."""
     return any(
         tally.counts[t, PROTECTED] > 0 and not varied for t, varied in enumerate(tally.varied)
     )
@@ -168,7 +168,7 @@ def cosine(tally: Tally, one: int, other: int) -> float | None:
 
 
 def same_sign(tally: Tally, one: int, other: int) -> float | None:
-    """Return, of the entries that both models keep, the share with the same sign."""
+    """Return the share of entries with the same sign, among those that both models keep."""
     both, same = tally.joint[one, other]
     return share(int(same), int(both))
 
@@ -179,7 +179,7 @@ def conflict_share(tally: Tally) -> float | None:
 
 
 def as_numbers(tally: Tally) -> dict[str, Any]:
-    """Return a tally as JSON holds it: what was counted, and the shares that follow."""
+    """Return a tally as JSON values: the counts, and the shares computed from them."""
     return {
         "entries": int(tally.positions[0]),
         "conflicts": int(tally.positions[1]),
@@ -239,10 +239,10 @@ def _model(figures: Figures) -> dict[str, Any]:
 
 
 def tally_of(data: dict[str, Any], varied: tuple[bool, ...]) -> Tally:
-    """Return the tally that `as_numbers` made these numbers of.
+    """Return the tally for the output of `as_numbers`.
 
     Raises:
-        KeyError, TypeError, ValueError: They are no such numbers.
+        KeyError, TypeError, ValueError: The data are not an output of `as_numbers`.
 
     """
     tally = Tally.empty(varied)

@@ -24,7 +24,7 @@ def write_report(report: Report, folder: Path) -> Path:
     """Write report.json into a folder and return its path."""
     data = report_as_json(report)
     lines = []
-    for key, value in data.items():  # a line for each tensor: for people, and for diff
+    for key, value in data.items():  # one line for each tensor, for people and for diff
         if key in {"kinds", "layers", "tensors"}:
             inner = ",\n".join(f"{_dump(name)}: {_dump(one)}" for name, one in value.items())
             lines.append(f"{_dump(key)}: {{\n{inner}\n}}")
@@ -36,11 +36,11 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
-    """Return what report.json holds.
+    """Return the content of report.json.
 
     Args:
-        report: Of a merge.
-        tensors: Whether to list every tensor, too.
+        report: The report of a merge.
+        tensors: Whether to list every tensor too.
 
     """
     reading = read_figures(report)
@@ -77,10 +77,10 @@ def _dump(value: object) -> str:
 
 
 def read_report(path: Path) -> Report:
-    """Read a report: a file, or the report.json of a folder.
+    """Read a report file, or the report.json of a folder.
 
     Raises:
-        OutputError: There is none, or it is not one of ours.
+        OutputError: The file is missing, or slack-ties did not write it.
 
     """
     path = path / REPORT_FILE if path.is_dir() else path
@@ -89,9 +89,10 @@ def read_report(path: Path) -> Report:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["report"] != REPORT_VERSION:
             msg = f"{path}: expected report version {REPORT_VERSION}, got {data['report']!r}"
-            raise OutputError(msg, hint=f"pip install --upgrade slack-ties, or again: {again}")
+            hint = f"pip install --upgrade slack-ties, or make it again: {again}"
+            raise OutputError(msg, hint=hint)
         if (data["tops"], data["grid"]) != (list(TOPS), list(GRID)):
-            msg = f"{path}: its tops and its grid are not those of this version"
+            msg = f"{path}: its tops and its grid differ from those of this version"
             raise OutputError(msg, hint=again)
         models = tuple(
             ReportedModel(

@@ -1,6 +1,6 @@
-"""Write report.html: one file that shows a report in pictures, without network and without scripts.
+"""Write report.html: one file that shows a report in charts, without network and without scripts.
 
-Everything that comes from a config or a file, such as the names of models, is escaped.
+All text from a config or a file, such as the names of models, is escaped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["PAGE_FILE", "STYLE", "make_page"]
 
 PAGE_FILE = "report.html"
 
-OUTSIDE = "none"  # the column of tensors that are in no layer
+OUTSIDE = "none"  # the column of the tensors without a layer
 
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart
-# (https://jfly.uni-koeln.de/color/); lighter ones of the same hues on a dark ground.
+# Okabe and Ito's colours, which people with any kind of colour vision can distinguish
+# (https://jfly.uni-koeln.de/color/); on a dark background lighter colours of the same hues.
 STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1b1b;--soft:#595959;--rule:#d4d4d4;
 --c1:#0072b2;--c2:#c04f00;--c3:#007a5a;--c4:#a8487f;--c5:#8a6d00;--c6:#444}
@@ -86,7 +86,7 @@ def make_page(report: Report) -> str:
 
 
 def _charts(report: Report) -> list[tuple[str, str, str]]:
-    """Return title, picture and caption of each chart."""
+    """Return the title, the chart and the caption of each chart."""
     varied = any(model.varied for model in report.models)
     layers = report.layers
     lost = [
@@ -172,7 +172,7 @@ def _histogram(report: Report) -> tuple[str, str, str]:
     )
     if not exponents:
         return title, line_chart(title, [], across="size"), caption
-    # The few smallest are far off: they would take the width of all others.
+    # Leave out the few smallest deltas: far from the others, they would need most of the width.
     totals = {e: sum(one.get(e, 0) for one in found) for e in exponents}
     seen, everything = 0, sum(totals.values())
     first = exponents[0]
@@ -196,7 +196,7 @@ def _histogram(report: Report) -> tuple[str, str, str]:
 
 
 def _models(report: Report) -> str:
-    """Return the total as a table, and how the models go together."""
+    """Return a table of the total, and a sentence about each pair of models."""
     total = report.total
     columns: dict[str, Callable[[Figures], str]] = {
         "delta norm": lambda f: f"{f.norm:.4g}",
@@ -227,7 +227,7 @@ def _models(report: Report) -> str:
 
 
 def _layers(report: Report) -> str:
-    """Return layers and kinds as a table to open."""
+    """Return a table of layers and kinds that the reader can open."""
     scopes = [(f"layer {layer}", tally) for layer, tally in report.layers.items()]
     scopes += [(kind, tally) for kind, tally in report.kinds.items()]
     head = ["", "entries", "in conflict"]

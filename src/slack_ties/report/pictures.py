@@ -1,6 +1,7 @@
-"""Draw the pictures of a report as PNG, for the model card. The only import of matplotlib.
+"""Draw the pictures of a report as PNG, for the model card. Only this module imports matplotlib.
 
-They show what the page shows; a card cannot hold the page. matplotlib is the extra `plot`.
+They show two charts of the page, because a card cannot contain the page. matplotlib is installed
+with the extra `plot`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ __all__ = ["FOLDER", "LOST", "SLACKS", "check_plot", "draw_pictures", "new_figur
 
 FOLDER, LOST, SLACKS = "images", "lost-by-layer.png", "slack-curve.png"
 
-SIZE, DPI = (7.0, 3.6), 130  # inches, and pixels of one: about 900 pixels wide
+SIZE, DPI = (7.0, 3.6), 130  # inches, and pixels per inch: about 900 pixels wide
 
-# Okabe and Ito's, which people with any kind of colour vision tell apart; and dashes besides.
+# Okabe and Ito's colours, which people with any kind of colour vision can distinguish. Each line
+# also has its own dash pattern.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#444444")
 
 STYLES = ("-", "--", ":", "-.", (0, (1, 2)), (0, (6, 2)))
 
 
 def check_plot() -> None:
-    """Refuse to go on where matplotlib is not installed.
+    """Raise if matplotlib is not installed.
 
     Raises:
-        SlackTiesError: With the command that installs it.
+        SlackTiesError: matplotlib is not installed; the hint is the command that installs it.
 
     """
     try:
@@ -43,10 +45,10 @@ def check_plot() -> None:
 
 
 def draw_pictures(report: Report, folder: Path) -> list[Path]:
-    """Draw the pictures of a report into images/ of a folder and return their paths.
+    """Draw the pictures of a report into the folder's images/, and return their paths.
 
     Raises:
-        OutputError: They cannot be written.
+        OutputError: A picture cannot be written.
         SlackTiesError: matplotlib is not installed.
 
     """
@@ -58,7 +60,7 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
 
 
 def new_figure(across: str, up: str) -> tuple[Any, Any]:
-    """Return an empty figure and its axes, white also on a dark page."""
+    """Return an empty figure and its axes; the background is white even on a dark page."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and heavy
 
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained", facecolor="white")
@@ -71,7 +73,7 @@ def new_figure(across: str, up: str) -> tuple[Any, Any]:
 
 
 def save_figure(figure: Any, axes: Any, path: Path) -> Path:
-    """Add a legend and write a PNG that holds no date, so that it is the same again."""
+    """Add a legend and write a PNG without a date: the same figure gives the same bytes."""
     axes.legend(frameon=False, fontsize="small")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def save_figure(figure: Any, axes: Any, path: Path) -> Path:
 
 
 def _plain(text: str) -> str:
-    """Return a name that matplotlib does not take for mathematics."""
+    """Return a name escaped for matplotlib, which reads $ as mathematics."""
     return text.replace("$", r"\$")
 
 

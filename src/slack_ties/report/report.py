@@ -1,7 +1,7 @@
-"""A report as it lies on disk, report.json: written whole, read back, checked.
+"""The report of a merge. `file.py` writes it as report.json; docs/report.md has the schema.
 
-docs/report.md has its schema. What is counted is stored per tensor; layers, kinds and the total are
-sums of tensors, and stored for readers of the file alone.
+Counts are per tensor. Layers, kinds and the total are sums of tensors: report.json also contains
+the sums, but only for people and programs that read the file.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class ReportedModel:
-    """One model of a report: those that are merged into the base."""
+    """One model of a report, which is merged into the base."""
 
     model: str  # as the config names it
     role: str = ""  # ct, sft or not known
-    varied: bool = False  # whether the grid is of its slack
+    varied: bool = False  # whether the grid varies its slack
     settings: Mapping[str, Any] = field(default_factory=dict)  # weight, density, slack: as YAML
 
     @property
     def label(self) -> str:
-        """What a picture calls it."""
+        """The model's name in pictures."""
         name = self.model.partition("@")[0].rstrip("/").rpartition("/")[2] or self.model
         return f"{self.role.upper()} ({name})" if self.role else name
 
     def setting(self, name: str, default: float) -> float | None:
-        """Return a setting that is one number; None where it differs between tensors."""
+        """Return a setting if it is one number; None if it differs between tensors."""
         value = self.settings.get(name, default)
         return float(value) if isinstance(value, (int, float)) else None
 
@@ -48,7 +48,7 @@ class ReportedModel:
 class Report:
     """The figures of a merge."""
 
-    config: str  # what to call it
+    config: str  # the config's file name
     method: str  # of the config: slack_ties or ties
     models: tuple[ReportedModel, ...]
     tensors: Mapping[str, Tally]
@@ -69,13 +69,13 @@ class Report:
 
     @cached_property
     def kinds(self) -> dict[str, Tally]:
-        """The tallies of the kinds of modules that there are, in the order of `KINDS`."""
+        """The tallies of the kinds of modules in the model, in the order of `KINDS`."""
         sums = self._sum(module_kind)
         return {kind: sums[kind] for kind in KINDS if kind in sums}
 
     @cached_property
     def cells(self) -> dict[tuple[int | None, str], Tally]:
-        """The tallies of layers and kinds; None for what is in no layer."""
+        """The tallies by layer and kind; the layer is None for tensors without one."""
         return self._sum(lambda name: (layer_of(name), module_kind(name)))
 
     def _sum(self, key: Callable[[str], K]) -> dict[K, Tally]:
@@ -86,5 +86,5 @@ class Report:
         return sums or {key(""): Tally.empty([model.varied for model in self.models])}
 
     def of_role(self, role: str) -> list[int]:
-        """Return the places of the models of a role."""
-        return [place for place, model in enumerate(self.models) if model.role == role]
+        """Return the positions of the models with a role."""
+        return [position for position, model in enumerate(self.models) if model.role == role]

@@ -1,7 +1,7 @@
-"""What the figures of a report say, in a few sentences, by stated rules. docs/report.md lists them.
+"""Describe the figures of a report in a few sentences, by the rules in docs/report.md.
 
-A sentence says what was counted in the weights, never how good the merged model is: that is known
-only from trying it.
+A sentence tells what was counted in the weights, never how good the merged model is: only a test
+of the model tells that.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ if TYPE_CHECKING:
 
 __all__ = ["IMPORTANT", "Reading", "percent", "read_figures", "times"]
 
-IMPORTANT = TOPS.index(0.1)  # the top that sentences and pictures speak of
+IMPORTANT = TOPS.index(0.1)  # the top for sentences and pictures
 
-PROTECTED_TOP = TOPS.index(0.2)  # the top that the suggestion wants kept: docs/method.md's slack
+PROTECTED_TOP = TOPS.index(0.2)  # the top that a suggested slack must keep: see docs/method.md
 
-LITTLE = 0.01  # a loss of fewer is none worth a slack
+LITTLE = 0.01  # a loss up to this share needs no slack
 
-# Of the CT model's kept entries: more is not suggested. Deltas that know nothing of each other meet
-# with opposite signs in half of the entries, so slack s costs s / 2 at most: 0.2 is within it.
+# A slack is suggested only if the CT model loses at most this share of its kept entries.
+# Independent deltas have opposite signs in half of the entries, so slack s costs at most s / 2:
+# 0.1 for slack 0.2.
 COST = 0.125
 
-OFF = 0.02  # a density or slack that is off by more is worth a sentence
+OFF = 0.02  # if a density or slack differs by more, a sentence says so
 
-SPREAD = 0.02  # layers that differ by less are alike
+SPREAD = 0.02  # if layers differ by less, they are treated as equal
 
-FLIPPED = 0.1  # a cosine below minus this is worth a sentence
+FLIPPED = 0.1  # if a cosine is below minus this, the sentence says so
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Sentences, and a slack if the rule has one."""
+    """Sentences, and a slack if the rule suggests one."""
 
     sentences: tuple[str, ...]
     slack: float | None = None
-    of_slack: str = ""  # the sentence that goes with a picture of the slacks
-    of_losses: str = ""  # those that go with a picture of what TIES loses
+    of_slack: str = ""  # the caption of the picture of the slacks
+    of_losses: str = ""  # the caption of the picture of the losses of TIES
 
 
 def percent(share: float | None) -> str:
-    """Return a share for people; small ones are not rounded to nothing."""
+    """Return a share for people; a small share is not rounded to 0."""
     if share is None:
         return "-"
     if 0 < share < 0.001:  # noqa: PLR2004 - what would be shown as 0.1 % or 0.0 %
@@ -60,11 +61,11 @@ def times(number: float) -> str:
 
 
 def read_figures(report: Report) -> Reading:
-    """Return three to six sentences on a report, and the slack that they suggest."""
+    """Return three to six sentences about a report, and the slack that they suggest."""
     unchanged = [
         f"{model.label} does not differ from the base: there is nothing of it to merge."
-        for place, model in enumerate(report.models)
-        if Figures(report.total, place).count(NONZERO) == 0
+        for position, model in enumerate(report.models)
+        if Figures(report.total, position).count(NONZERO) == 0
     ]
     if len(report.models) == 1:
         figures = Figures(report.total, 0)
@@ -97,13 +98,13 @@ def read_figures(report: Report) -> Reading:
 
 
 def _chosen(report: Report, role: str) -> int | None:
-    """Return the model of a role with the largest delta."""
-    places = report.of_role(role)
-    return max(places, key=lambda place: Figures(report.total, place).norm, default=None)
+    """Return the position of the model with the largest delta among those with a role."""
+    positions = report.of_role(role)
+    return max(positions, key=lambda position: Figures(report.total, position).norm, default=None)
 
 
 def _without_roles(report: Report) -> list[str]:
-    """Say what can be said of models whose roles are not known."""
+    """Describe models whose roles are not known."""
     total, models = report.total, report.models
     losing = max(
         range(len(models)), key=lambda t: Figures(total, t).top_lost(IMPORTANT, TIES) or 0.0
@@ -132,7 +133,7 @@ def _sizes(report: Report, sft: int, ct: int) -> str:
 
 
 def _losses(report: Report, sft: int, ct: int) -> list[str]:
-    """Say what TIES loses, and what the config's slack makes of it."""
+    """Say what TIES loses, and how the config's slack changes that."""
     figures, other = Figures(report.total, sft), Figures(report.total, ct)
     lost = figures.top_lost(IMPORTANT, TIES)
     first = (
@@ -158,7 +159,7 @@ def _losses(report: Report, sft: int, ct: int) -> list[str]:
 
 
 def _where(report: Report, sft: int) -> str:
-    """Say in which layers the most is lost, if that differs."""
+    """Say which layers lose the most and the least, if layers differ."""
     lost = {
         layer: share
         for layer, tally in report.layers.items()
@@ -176,7 +177,7 @@ def _where(report: Report, sft: int) -> str:
 
 
 def _ties(report: Report, sft: int) -> str:
-    """Say it if entries that tie at a threshold make density or slack another."""
+    """Say so if ties at a threshold change the effective density or slack."""
     figures, model = Figures(report.total, sft), report.models[sft]
     for name, found in (("density", figures.density), ("slack", figures.slack)):
         wanted = model.setting(name, 1.0 if name == "density" else 0.0)
@@ -187,7 +188,7 @@ def _ties(report: Report, sft: int) -> str:
 
 
 def _suggest(report: Report, sft: int, ct: int) -> tuple[float | None, str]:
-    """Return the slack that keeps what matters, within what it may cost, and say so."""
+    """Return the slack that keeps the important entries within COST, and a sentence about it."""
     if not report.models[sft].varied:
         return None, ""
     figures, other = Figures(report.total, sft), Figures(report.total, ct)

@@ -1,4 +1,4 @@
-"""The series of a report that are drawn twice: on its page, and as PNG for the model card."""
+"""The series of a report for both its page and the pictures of the model card."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Points = list[tuple[float, float | None]]
 
 
 def config_slack(report: Report) -> float | None:
-    """Return the slack that the config gives the models that are varied, if it is one number."""
+    """Return the config's slack for the varied models, if it is one number."""
     slacks = {model.setting("slack", 0.0) for model in report.models if model.varied}
     return next(iter(slacks)) if len(slacks) == 1 else None
 
 
 def lost_by_layer(report: Report, ours: str) -> list[tuple[str, Points, int]]:
-    """Return, for the models that are varied or for all, what of their top 10 % is lost by layer.
+    """Return the lost share of the top 10 % by layer, for the varied models, or for all if none.
 
-    Each with its name, in which `ours` is what to call the config, and a number for its colour.
+    Each series has its name, with `ours` as the name of the config, and a number for its colour.
     """
     varied = [place for place, model in enumerate(report.models) if model.varied]
     shown = varied or list(range(len(report.models)))
@@ -45,9 +45,9 @@ def lost_by_layer(report: Report, ours: str) -> list[tuple[str, Points, int]]:
 
 
 def slack_curves(report: Report) -> tuple[list[tuple[str, Points]], list[tuple[str, Points]]]:
-    """Return what each slack keeps of the first model that is varied, and what others lose by it.
+    """Return what each slack keeps of the first varied model, and what the other models lose.
 
-    Each with its name; the second of the models that are not varied, in their order.
+    Each series has its name. The second list has the models that are not varied, in their order.
     """
     first = next(t for t, model in enumerate(report.models) if model.varied)
     points = Figures(report.total, first).curve()
@@ -57,7 +57,7 @@ def slack_curves(report: Report) -> tuple[list[tuple[str, Points]], list[tuple[s
             [(point.slack, point.top_kept[top]) for point in points],
         )
         for top, share in enumerate(TOPS)
-        if top > 0  # the first two lie on each other
+        if top > 0  # the curves of the first two tops overlap
     ]
     lost: list[tuple[str, Points]] = [
         (

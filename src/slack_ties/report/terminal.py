@@ -1,4 +1,4 @@
-"""A report for the terminal: one screen of 80 columns and 24 lines."""
+"""Write a report for the terminal: one screen of 80 columns and 24 lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "summarise"]
 
-COLUMNS, MODELS, NAME = 79, 4, 24  # a terminal's; models that are listed; characters of a name
+COLUMNS, MODELS, NAME = 79, 4, 24  # of the screen; models to list; characters of a name
 
 SHORT = {"less than 0.1 %": "<0.1 %"}
 
@@ -27,7 +27,7 @@ def _short(share: float | None) -> str:
 
 
 def summarise(report: Report) -> str:
-    """Return what a person reads first."""
+    """Return the summary of a report."""
     total = report.total
     head = f"{report.config}: {int(total.positions[0]):,} entries in {len(report.tensors)} tensors"
     lines = [head[:COLUMNS]]
@@ -58,7 +58,7 @@ def summarise(report: Report) -> str:
 
 
 def _curve(report: Report) -> list[str]:
-    """Return three rows: slacks, what they keep of the SFT model, and what they cost the others."""
+    """Return three rows: slacks, what they keep of the SFT model, what the other model loses."""
     varied = [t for t, model in enumerate(report.models) if model.varied]
     others = [t for t, model in enumerate(report.models) if not model.varied]
     if not varied or not others:

@@ -1,8 +1,8 @@
-"""The rule of `slack_ties` in torch operations: for any device, float64, and want of a compiler.
+"""The rule of `slack_ties` in torch operations: for GPUs, float64, or if no kernel was compiled.
 
-It works through a tensor in blocks, so that beyond inputs and output it needs memory for a few
-blocks. `native/merge.c` is the same rule for CPUs, and the tests hold the two to the same bytes: no
-operation here may be reordered or fused without the other.
+It processes a tensor in blocks: beside inputs and output it needs memory for a few blocks.
+`native/merge.c` is the same rule for CPUs, and tests check that both make the same bytes. If you
+reorder or fuse operations here, change that file too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["merge_blocks"]
 
-# Entries per block. On a CPU a float32 block is 1 MiB, so that the few blocks in
-# work stay in the cache; a GPU needs more to fill it (64 MiB).
+# Entries per block. On a CPU a float32 block is 1 MiB: the few blocks in use stay in the cache. A
+# GPU needs larger blocks to be fully used (64 MiB).
 CPU_BLOCK = 1 << 18
 
 ACCELERATOR_BLOCK = 1 << 24
@@ -43,8 +43,8 @@ def merge_blocks(  # noqa: C901, PLR0913 - the rule in one place
 ) -> tuple[torch.Tensor, bool]:
     """Merge 1-D tensors of one size and device: the last two steps of `slack_ties_merge`.
 
-    Returns the merged tensor, of the base's type, and whether all deltas and results are finite:
-    if not, the tensor means nothing.
+    Returns the merged tensor, of the base's type, and whether all deltas and results are finite.
+    If they are not, do not use the tensor.
     """
     work = _work_type(base, *models)
     if block is None:
@@ -75,8 +75,8 @@ def merge_blocks(  # noqa: C901, PLR0913 - the rule in one place
             change = delta(model, start)
             finite &= change.isfinite().all()
             magnitude = change.abs()
-            # A product of its own, not a fused multiply-add: that rounds differently in
-            # the vectorised body and in the tail of a block.
+            # Multiply separately, without fused multiply-add, which would round differently in
+            # the vectorised part and in the rest of a block.
             vote = (change * share.weight).masked_fill_(magnitude < trim, 0)
             ballots += vote
             if share.protected:
@@ -101,7 +101,7 @@ def merge_blocks(  # noqa: C901, PLR0913 - the rule in one place
         total *= lambda_
         if counter:
             counter.count_merged(total)
-        # Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0.
+        # Where nothing is added, keep the base's bits: -0.0 + 0.0 would be 0.0.
         merged = torch.where(total == 0, origin, origin + total).to(base.dtype)
         finite &= merged.isfinite().all()
         out[start : start + block] = merged
@@ -121,7 +121,7 @@ def _thresholds(
     base: torch.Tensor,
     work: torch.dtype,
 ) -> list[Threshold]:
-    """Return the smallest magnitude that is kept, protected, and of each mark."""
+    """Return the smallest magnitude that is kept, that is protected, and of each mark."""
     found: dict[int, Threshold] = {base.numel(): 0.0, 0: math.inf}  # all, and none
     wanted = (share.kept, share.protected, *share.marks)
     ranks = sorted(set(wanted) - found.keys())

@@ -1,7 +1,7 @@
 """Collect the tallies of a merge's tensors, while mergekit merges them one by one.
 
-mergekit calls a merge method without a word about what else is wanted. So whoever wants a report
-says so here, around the merge, and the method looks here.
+mergekit cannot tell a merge method that a report is wanted. So the code that wants a report
+registers a collector here around the merge, and the method looks for it here.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["Collector", "Trial", "collected", "collecting"]
 
 
 class Trial:
-    """The same merge with other values, made of the same tensors while they are there.
+    """The same merge with other values, made from the same tensors while they are in memory.
 
-    `slack` and `weight` are of the models that are varied, `density` of all.
+    `slack` and `weight` apply to the varied models, `density` to all models.
     """
 
     def __init__(self, values: Mapping[str, float], *, keep: bool) -> None:
-        """Know what to change, and whether to keep the merged tensors."""
+        """Store the values to change, and whether to keep the merged tensors."""
         self.values = dict(values)
         self.keep = keep
         self.tallies: dict[str, Tally] = {}
         self.tensors: dict[str, torch.Tensor] = {}
 
     def change(self, name: str, found: Sequence[float], varied: Sequence[bool]) -> list[float]:
-        """Return a parameter of the models of a tensor as this trial has it."""
+        """Return this trial's values of a parameter for the models of a tensor."""
         if name not in self.values:
             return list(found)
-        all_of_them = name == "density"
+        for_all = name == "density"
         return [
-            self.values[name] if all_of_them or one else old
+            self.values[name] if for_all or one else old
             for old, one in zip(found, varied, strict=True)
         ]
 
@@ -52,30 +52,30 @@ class Collector:
         varied: Sequence[str],
         trials: Sequence[Trial] = (),
     ) -> None:
-        """Know the models of a merge, but for its base.
+        """Store the models of a merge, without its base.
 
         Args:
-            models: What the config calls each model, by its folder, and its adapter's if any.
-            varied: Those whose slack is varied.
-            trials: What else to make of the same tensors.
+            models: Maps the folders of each model and its adapter to the config's name for it.
+            varied: The names of the models whose slack is varied.
+            trials: Further merges to make of the same tensors.
 
         """
         self.trials = tuple(trials)
         self.models = tuple(models.values())
         self.varied = tuple(name in varied for name in self.models)
         self.tensors: dict[str, Tally] = {}
-        self._places = {folders: place for place, folders in enumerate(models)}
+        self._positions = {folders: position for position, folders in enumerate(models)}
 
     def knows(self, folders: Sequence[tuple[str, ...]]) -> bool:
-        """Say whether these models are those of the merge that is counted."""
-        return all(one in self._places for one in folders)
+        """Say whether these models belong to the merge that is counted."""
+        return all(one in self._positions for one in folders)
 
     def begin(self, folders: Sequence[tuple[str, ...]]) -> Tally:
-        """Return the tally that a tensor of these models is to fill in."""
-        return Tally.empty([self.varied[self._places[one]] for one in folders])
+        """Return an empty tally for a tensor of these models."""
+        return Tally.empty([self.varied[self._positions[one]] for one in folders])
 
     def take(self, name: str, folders: Sequence[tuple[str, ...]], tally: Tally) -> None:
-        """Keep the tally of a tensor that is merged."""
+        """Store the tally of a merged tensor."""
         self.tensors[name] = self._wide(folders, tally)
 
     def take_trial(
@@ -86,13 +86,13 @@ class Collector:
         tally: Tally,
         merged: torch.Tensor,
     ) -> None:
-        """Keep what a trial made of a tensor."""
+        """Store a trial's tally of a tensor, and its merged tensor if the trial keeps it."""
         trial.tallies[name] = self._wide(folders, tally)
         if trial.keep:
             trial.tensors[name] = merged
 
     def _wide(self, folders: Sequence[tuple[str, ...]], tally: Tally) -> Tally:
-        return tally.of_models([self._places[one] for one in folders], self.varied)
+        return tally.of_models([self._positions[one] for one in folders], self.varied)
 
 
 _COLLECTORS: list[Collector] = []
@@ -109,5 +109,5 @@ def collecting(collector: Collector) -> Iterator[None]:
 
 
 def collected() -> Collector | None:
-    """Return who collects at present."""
+    """Return the collector that is registered now, or None."""
     return _COLLECTORS[-1] if _COLLECTORS else None

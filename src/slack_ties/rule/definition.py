@@ -20,7 +20,7 @@ __all__ = ["Engine", "slack_ties_merge"]
 
 
 class Engine(Protocol):
-    """What merges 1-D tensors once it is known how many entries of each count."""
+    """Merges 1-D tensors, given how many entries of each model are kept and protected."""
 
     def __call__(  # noqa: PLR0913 - what the definition needs
         self,
@@ -79,10 +79,10 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
         slack: Share of entries protected per model, in [0, 1]; none by default.
         normalize: Divide by the sum of the weights added.
         lambda_: Factor of the merged delta.
-        names: What to call each input in an error, base first.
-        engine: What computes it, `merge_on_cpu` or `merge_blocks`: the faster one of those
-            that can, if not given. The bytes are the same.
-        tally: Filled in with what a report says of this tensor.
+        names: The name of each input in errors, base first.
+        engine: `merge_on_cpu` or `merge_blocks`; if not given, the fastest one that can merge
+            these tensors. Both make the same bytes.
+        tally: Is filled with the counts of this tensor for a report.
 
     Raises:
         CheckpointError: An input, a delta or the result is infinite or not a number.
@@ -97,7 +97,7 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
     shares = []
     for w, d, s in zip(weight, density, slack, strict=True):
         kept = min(size, max(1, int(d * size))) if d > 0 else 0
-        # Without weight there is no vote: its zeros must not be voters that come first.
+        # A model of weight 0 does not vote: its entries must not count as protected voters.
         most = kept if w != 0 else 0
         marks = [*(max(1, int(top * size)) for top in TOPS)] if tally else []
         marks += [min(most, int(other * size)) for other in GRID] if tally else []
@@ -116,7 +116,7 @@ def slack_ties_merge(  # noqa: PLR0913 - the definition from top to bottom, in o
 def _check(
     base: torch.Tensor, models: Sequence[torch.Tensor], **parameters: Sequence[float]
 ) -> None:
-    """Refuse what would merge to something meaningless."""
+    """Refuse parameters and tensors that would give a meaningless result."""
     for name, values in parameters.items():
         if len(values) != len(models):
             msg = f"{name}: expected one value for each of {len(models)} models, got {len(values)}"
@@ -136,7 +136,7 @@ def _check(
 
 
 def _what_is_not_finite(tensors: Sequence[torch.Tensor], names: Sequence[str] | None) -> str:
-    """Say which input holds a NaN or an infinity, or that the sum itself went over."""
+    """Say which input contains a NaN or an infinity; if none does, say that the sum overflows."""
     for i, tensor in enumerate(tensors):
         bad = int((~tensor.isfinite()).sum())
         if bad:

@@ -1,8 +1,8 @@
-"""The compiled rule: hands tensors to `native/merge.c`, on as many CPU threads as torch uses.
+"""The compiled rule: pass tensors to `native/merge.c`, on as many CPU threads as torch uses.
 
-Wheels of a platform hold `native/merge.c` built as a library that needs neither Python nor anything
-else. Where slack-ties was built without a compiler there is none, and `blockwise.py` does the
-work, to the same bytes.
+A wheel for a platform contains `native/merge.c`, built as a library that needs no other library.
+If slack-ties was built without a compiler, the library is missing, and `blockwise.py` makes the
+same bytes.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ __all__ = ["MOST_THREADS", "can_merge", "load_kernel", "merge_on_cpu"]
 
 LOG = logging.getLogger("slack_ties")
 
-LIBRARY = Path(__file__).with_name("_kernel.so")  # so called on every platform
+LIBRARY = Path(__file__).with_name("_kernel.so")  # the same name on every platform
 
 SOURCE = Path(__file__).with_name("native")
 
-# Without --no-cache-dir pip would install the wheel again that it made without a compiler.
-AGAIN = (
+# Without --no-cache-dir pip would reuse the wheel that it made without a compiler.
+REINSTALL = (
     "Next: install a C compiler, then the same `pip install` again with "
     "--force-reinstall --no-deps --no-cache-dir"
 )
 
-# What native/numbers.h calls by the same names.
-TYPES = (torch.float16, torch.bfloat16, torch.float32)
+# native/numbers.h has the same constants under the same names.
+KERNEL_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 COUNTS = 1 << 18  # numbers of 32 bits: 1 MiB
 
-MOST_THREADS = 16  # more would only wait for memory
+MOST_THREADS = 16  # more threads would only wait for memory
 
-MOST_ENTRIES = 1 << 32  # of a tensor, so that 32 bits are enough to count them
+MOST_ENTRIES = 1 << 32  # of a tensor: counts have 32 bits
 
-MIN_SHARE = 1 << 17  # entries; with fewer for each, two threads take as long as one
+MIN_SHARE = 1 << 17  # entries per thread; with fewer, two threads take as long as one
 
-# Entries that a thread takes at a time: few, so that all are done together, but not too few, so
-# that each reads on where it was.
+# Entries that a thread takes at a time: small slices let all threads end at the same time, but
+# slices that are too small make reading slower.
 SLICES, MIN_SLICE, MAX_SLICE = 64, 1 << 13, 1 << 16
 
-ROWS, BLOCK, STRIP = 1 << 16, 256, 64  # of a table; entries in work at a time; sums side by side
+ROWS, BLOCK, STRIP = 1 << 16, 256, 64  # of a table; entries per block; sums side by side
 
 
 class _Tensor(ctypes.Structure):
@@ -112,10 +112,10 @@ class _Merge(ctypes.Structure):
 
 @cache
 def load_kernel() -> ctypes.CDLL | None:
-    """Return the library, or None where there is none or it is not that of this source."""
+    """Return the library; None if it is missing, or was built from another source."""
     if not LIBRARY.exists():
         LOG.warning(
-            "slack-ties was built without its compiled kernel: merging takes longer. %s", AGAIN
+            "slack-ties was built without its compiled kernel: merging takes longer. %s", REINSTALL
         )
         return None
     try:
@@ -124,12 +124,12 @@ def load_kernel() -> ctypes.CDLL | None:
         same = kernel.slack_ties_source().decode() == _checksum(SOURCE)
     except (OSError, AttributeError) as error:
         LOG.warning(
-            "the compiled kernel cannot be used: merging takes longer: %s. %s", error, AGAIN
+            "the compiled kernel cannot be used: merging takes longer: %s. %s", error, REINSTALL
         )
         return None
     if not same:
         LOG.warning(
-            "the compiled kernel is not that of %s: merging takes longer. %s", SOURCE, AGAIN
+            "the compiled kernel was not built from %s: merging takes longer. %s", SOURCE, REINSTALL
         )
         return None
     kernel.slack_ties_run.argtypes = [ctypes.POINTER(_Merge)]
@@ -138,23 +138,23 @@ def load_kernel() -> ctypes.CDLL | None:
 
 
 def _checksum(source: Path) -> str:
-    """Return the SHA-256 of all C files, as hatch_build.py computes it."""
+    """Return the SHA-256 of all C files, computed as in hatch_build.py."""
     files = sorted(source.glob("*.[ch]"))
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def can_merge(*tensors: torch.Tensor) -> bool:
-    """Say whether `merge_on_cpu` takes these: on the CPU, below float64 and 2^32 entries."""
+    """Say whether `merge_on_cpu` can merge these: on the CPU, no float64, below 2^32 entries."""
     return all(map(_is_plain, tensors)) and load_kernel() is not None
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Say whether a tensor's numbers lie in memory as they are."""
+    """Say whether the kernel can read a tensor's numbers directly from memory."""
     return (
         type(tensor) in {torch.Tensor, torch.nn.Parameter}
         and tensor.device.type == "cpu"
         and tensor.layout == torch.strided
-        and tensor.dtype in TYPES
+        and tensor.dtype in KERNEL_TYPES
         and tensor.numel() < MOST_ENTRIES
         and not tensor.is_neg()
         and (tensor.data_ptr() != 0 or tensor.numel() == 0)
@@ -170,14 +170,13 @@ def merge_on_cpu(  # noqa: PLR0913 - what the definition needs
     lambda_: float,
     tally: Tally | None = None,
 ) -> tuple[torch.Tensor, bool]:
-    """Do what `blockwise.merge_blocks` does, for contiguous tensors that `can_merge` takes.
+    """Do the same as `blockwise.merge_blocks`, for contiguous tensors that `can_merge` accepts.
 
-    Beyond inputs and output it needs one MiB per thread, and there are at most 16. A tally takes
-    4 MiB more per thread and 0.3 MiB per model, and less than 2 KiB per model for every 65,536
-    entries.
+    Beside inputs and output it needs 1 MiB per thread, with at most 16 threads. A tally needs 4 MiB
+    more per thread and 0.3 MiB per model, and less than 2 KiB per model for every 65,536 entries.
     """
     kernel = load_kernel()
-    assert kernel is not None  # noqa: S101 - can_merge was asked
+    assert kernel is not None  # noqa: S101 - the caller has called can_merge
     size, out = base.numel(), torch.empty_like(base)
     threads = max(1, min(torch.get_num_threads(), MOST_THREADS, size // MIN_SHARE))
     passes = 2 * len(models) + 1
@@ -211,14 +210,14 @@ def _run_with_tally(
 ) -> None:
     """Merge, and count for `tally`: numbers of entries per thread, sums per slice."""
     n, threads = merge.number, merge.wanted
-    merge.slice = MAX_SLICE  # whatever the number of threads, which must not change the sums
+    merge.slice = MAX_SLICE  # for any number of threads, which must not change the sums
     slices = -(-merge.size // merge.slice)
     counts = np.zeros((threads, n * (1 + CLASSES * LEVELS + 2 * n) + 2), np.int64)
     sums = np.zeros((slices, n * (SUMS + CLASSES * LEVELS + n) + 1))
     tally.histogram = np.zeros((n, BINS), np.int64)
     ways = n * CLASSES * (1 << LEVELS)
-    rooms = {
-        name: _room(name, kind, threads * number)
+    buffers = {
+        name: _buffer(name, kind, threads * number)
         for name, kind, number in (
             ("lower", ctypes.c_uint32, (3 + len(TOPS) + len(GRID)) * ROWS),
             ("deltas", ctypes.c_float, 3 * n * BLOCK),
@@ -234,16 +233,16 @@ def _run_with_tally(
             for share, varied in zip(shares, tally.varied, strict=True)
         )
     )
-    asked = _Tally(
+    counted_for = _Tally(
         models=watched,
         histogram=tally.histogram.ctypes.data,
-        **{name: ctypes.addressof(room) for name, room in rooms.items()},
+        **{name: ctypes.addressof(buffer) for name, buffer in buffers.items()},
         counts=counts.ctypes.data,
         sums=sums.ctypes.data,
         count_size=counts.shape[1],
         sum_size=sums.shape[1],
     )
-    merge.tally = ctypes.pointer(asked)
+    merge.tally = ctypes.pointer(counted_for)
     kernel.slack_ties_run(merge)
     counted = counts.sum(axis=0)
     columns = np.empty((n, COLUMNS), np.int64)
@@ -256,21 +255,21 @@ def _run_with_tally(
 
 
 def _tensor(tensor: torch.Tensor) -> _Tensor:
-    return _Tensor(tensor.data_ptr(), TYPES.index(tensor.dtype))
+    return _Tensor(tensor.data_ptr(), KERNEL_TYPES.index(tensor.dtype))
 
 
 _OWN = threading.local()
 
 
 def _counts(threads: int) -> ctypes.Array[ctypes.c_uint32]:
-    """Return room to count in."""
-    return _room("counts", ctypes.c_uint32, threads * COUNTS)
+    """Return the buffer for the counts of all threads."""
+    return _buffer("counts", ctypes.c_uint32, threads * COUNTS)
 
 
-def _room(name: str, kind: Any, number: int) -> ctypes.Array[Any]:
-    """Return room that is the calling thread's own: new memory each time takes longer."""
-    room: ctypes.Array[Any] | None = getattr(_OWN, name, None)
-    if room is None or len(room) < number:
-        room = (kind * number)()
-        setattr(_OWN, name, room)
-    return room
+def _buffer(name: str, kind: Any, number: int) -> ctypes.Array[Any]:
+    """Return a buffer of the calling thread, reused from call to call: allocating takes longer."""
+    buffer: ctypes.Array[Any] | None = getattr(_OWN, name, None)
+    if buffer is None or len(buffer) < number:
+        buffer = (kind * number)()
+        setattr(_OWN, name, buffer)
+    return buffer

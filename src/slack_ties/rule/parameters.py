@@ -1,7 +1,7 @@
 """The parameters of `slack_ties`: names, scopes, defaults and ranges, in one place.
 
 The merge method, the check of a config and the documentation all read this table.
-No import of torch or mergekit, so that a wrong config is refused at once.
+This module does not import torch or mergekit: so a wrong config is refused at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ["PARAMETERS", "Parameter"]
 
-LARGEST = 3.4028234663852886e38  # of float32, in which deltas are multiplied
+LARGEST = 3.4028234663852886e38  # float32's largest number: deltas are multiplied in float32
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,14 @@ class Parameter:
     per_model: bool  # set for each model, or once for the merge
     kind: type  # float or bool
     default: float | bool | None  # None: required
-    unit_interval: bool  # must lie in [0, 1]
+    unit_interval: bool  # must be in [0, 1]
     meaning: str
 
     def check(self, value: object) -> float | bool:
         """Return `value` as this parameter's type.
 
         Raises:
-            ValueError: The value is not of the type, not finite or out of range; the
-                message names the parameter, what was expected and what was found.
+            ValueError: The value has another type, is not finite or is out of range.
 
         """
         if self.kind is bool:
@@ -54,8 +53,8 @@ class Parameter:
         return number
 
 
-# Defaults are those of mergekit's `ties`, so that changing only the method's name
-# changes nothing; slack 0 protects nothing.
+# The defaults are those of mergekit's `ties`: changing only the method's name in a config
+# does not change the result, because slack 0 protects nothing.
 PARAMETERS = (
     Parameter(
         "weight",

@@ -1,4 +1,4 @@
-"""What an engine of the rule is told about one model, and which entries it may count."""
+"""The input of an engine about one model: how many entries are kept, protected and counted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Threshold = float | torch.Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """What one model brings to a tensor of N entries.
+    """The share of one model in a tensor of N entries.
 
-    `kept` and `protected` count its largest magnitudes, 0 to N, and protected is at most kept.
-    Ties with the smallest of them belong to them; zeros do not. `marks` are more such numbers,
-    those of `tally.TOPS` and of `tally.GRID`, and only there for a tally.
+    `kept` and `protected` say how many of its largest magnitudes are kept and protected, 0 to N;
+    protected is at most kept. Ties with the smallest of them are included, zeros are not. `marks`
+    are further such numbers, for `tally.TOPS` and `tally.GRID`; empty without a tally.
     """
 
     weight: float

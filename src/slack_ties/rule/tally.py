@@ -1,8 +1,8 @@
-"""What is counted while a tensor is merged, for a report: of which entries kept and lost what.
+"""The counts of a merged tensor for a report: how many entries each model kept and lost.
 
-The engines fill it in with the thresholds and the election of the merge itself, so that no figure
-can describe another rule. Numbers of entries are exact and the same for every engine, block size
-and number of threads. Sums are of double precision and the same for every number of threads.
+The engines count with the thresholds and the election of the merge itself, so the counts always
+describe the merge. Numbers of entries are exact, and the same for every engine, block size and
+number of threads. Sums have double precision, and are the same for every number of threads.
 Tallies of several tensors can be added.
 """
 
@@ -40,34 +40,34 @@ __all__ = [
     "Tally",
 ]
 
-# Shares of all entries of a tensor, the largest deltas first: what is called important.
+# Shares of all entries of a tensor, the largest deltas first: the important entries.
 TOPS = (0.01, 0.05, 0.1, 0.2)
 
-# The slacks that are tried, of all models whose slack is varied at once. native/numbers.h has as
-# many.
+# The slacks to try; all varied models get the same one. native/numbers.h has their number.
 GRID = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 
-CLASSES = len(TOPS) + 1  # the smallest top that an entry is in, or none
+CLASSES = len(TOPS) + 1  # the smallest top that contains an entry, or none
 
-# Under what a kept entry is lost to the election: columns of `lost`. The first is no election:
-# entries in a conflict, won or lost. RESCUED are those that TIES loses and the config keeps.
+# Columns of `lost`: the kept entries that lose an election. CONFLICT is not an election: it counts
+# all entries in a conflict. RESCUED counts the entries that TIES loses and the config keeps.
 CONFLICT, TIES, CONFIG, RESCUED, FIRST_OF_GRID = range(5)
 
 LEVELS = FIRST_OF_GRID + len(GRID)
 
-# Columns of `counts`: entries that differ from the base, kept ones, protected ones, and those in
-# each top.
+# Columns of `counts`: entries that differ from the base, kept entries, protected entries, and
+# entries in each top.
 NONZERO, KEPT, PROTECTED, IN_TOP = range(4)
 
 COLUMNS = 3 + len(TOPS)
 
-# Columns of `sums`: squares of the delta, of its kept entries, and the delta times the merged one.
+# Columns of `sums`: squares of the delta, squares of its kept entries, and the products of the
+# delta and the merged delta.
 ENERGY, ENERGY_KEPT, WITH_MERGED = range(3)
 
 SUMS = 3
 
-# Bins of the histogram: the 8 bits of a float32's exponent. Bin b holds magnitudes from 2^(b - 127)
-# up to twice that; bin 0 what is smaller, zeros among them.
+# Bins of the histogram: the 8 bits of a float32's exponent. Bin b counts magnitudes from
+# 2^(b - 127) up to twice that; bin 0 counts zeros and all smaller magnitudes.
 BINS = 256
 
 Integers = npt.NDArray[np.int64]
@@ -77,23 +77,23 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(eq=False)
 class Tally:
-    """The counts and sums of one tensor, or of several. The first axis is of the models."""
+    """The counts and sums of one tensor, or of several. The first axis is the model."""
 
-    varied: tuple[bool, ...]  # of each model, whether the grid is of its slack
-    entries: Integers  # of each model, in the tensors that it has
+    varied: tuple[bool, ...]  # for each model, whether the grid varies its slack
+    entries: Integers  # for each model, the entries of the tensors that it has
     counts: Integers  # models x COLUMNS
     sums: Floats  # models x SUMS
-    lost: Integers  # models x CLASSES x LEVELS: entries
-    lost_energy: Floats  # models x LEVELS: sums of the squares of those
-    joint: Integers  # models x models x 2: both keep the entry; and with the same sign
-    dots: Floats  # models x models: of their deltas
+    lost: Integers  # models x CLASSES x LEVELS: numbers of entries
+    lost_energy: Floats  # models x LEVELS: sums of the squares of the lost entries
+    joint: Integers  # models x models x 2: entries that both keep; and keep with the same sign
+    dots: Floats  # models x models: dot products of their deltas
     histogram: Integers  # models x BINS
-    positions: Integers  # 3: all, those in a conflict, those whose sign the config's slack changes
-    merged_energy: Floats  # 1: squares of the merged delta
+    positions: Integers  # 3: all, in a conflict, and with a sign that the config's slack changes
+    merged_energy: Floats  # 1: the sum of the squares of the merged delta
 
     @classmethod
     def empty(cls, varied: Sequence[bool]) -> Tally:
-        """Return a tally of nothing, for as many models as are told whether they are varied."""
+        """Return a tally with zero counts; `varied` has an entry for each model."""
         n = len(varied)
         return cls(
             tuple(varied),
@@ -110,7 +110,7 @@ class Tally:
         )
 
     def __add__(self, other: Tally) -> Tally:
-        """Return the tally of the tensors of both."""
+        """Return the tally of the tensors of both tallies."""
         return Tally(
             self.varied,
             **{name: getattr(self, name) + getattr(other, name) for name in self.arrays()},
@@ -118,17 +118,17 @@ class Tally:
 
     @classmethod
     def arrays(cls) -> list[str]:
-        """Return the names of what is counted."""
+        """Return the names of the fields with counts and sums."""
         return [field.name for field in fields(cls) if field.name != "varied"]
 
-    def of_models(self, places: Sequence[int], varied: Sequence[bool]) -> Tally:
-        """Return this tally among that of more models; `places` says which of them these are."""
+    def of_models(self, positions: Sequence[int], varied: Sequence[bool]) -> Tally:
+        """Return this tally with rows for more models; `positions` are the rows of this one's."""
         wide = Tally.empty(varied)
-        if places:
+        if positions:
             for name in ("entries", "counts", "sums", "lost", "lost_energy", "histogram"):
-                getattr(wide, name)[list(places)] = getattr(self, name)
-            for i, one in enumerate(places):
-                for j, other in enumerate(places[i + 1 :], i + 1):
+                getattr(wide, name)[list(positions)] = getattr(self, name)
+            for i, one in enumerate(positions):
+                for j, other in enumerate(positions[i + 1 :], i + 1):
                     pair = (min(one, other), max(one, other))
                     wide.joint[pair] = self.joint[i, j]
                     wide.dots[pair] = self.dots[i, j]
@@ -136,10 +136,10 @@ class Tally:
         return wide
 
     def fill(self, size: int, counts: Integers, sums: Floats) -> None:
-        """Take what an engine counted in a tensor of `size` entries, all in one row each.
+        """Fill the tally with an engine's counts of a tensor of `size` entries.
 
-        The rows are: `counts`, `lost`, `joint` and two of `positions`; `sums`, `lost_energy`,
-        `dots` and `merged_energy`.
+        `counts` is a row with the fields `counts`, `lost`, `joint` and two of `positions`; `sums`
+        is a row with `sums`, `lost_energy`, `dots` and `merged_energy`.
         """
         n = len(self.varied)
         of_counts = np.split(counts, np.cumsum([n * COLUMNS, n * CLASSES * LEVELS, 2 * n * n]))

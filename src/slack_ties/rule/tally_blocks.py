@@ -1,6 +1,6 @@
-"""Count for a tally in torch operations, a block at a time: `blockwise.py` calls it.
+"""Count for a tally in torch operations, one block at a time: `blockwise.py` calls it.
 
-`tally_block` of native/tally.h does the same. Nothing here waits for the device before `finish`.
+`tally_block` of native/tally.h does the same. Before `finish`, no function waits for the device.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Counter"]
 
-SMALLEST = -127  # exponent of bin 0 of the histogram
+SMALLEST = -127  # the exponent of bin 0 of the histogram
 
 
 class Counter:
-    """Counts and sums of a tensor, on its device, until they are moved into a tally at the end."""
+    """The counts and sums of a tensor, on its device; `finish` moves them into a tally."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class Counter:
         thresholds: Sequence[Sequence[Threshold]],
         base: torch.Tensor,
     ) -> None:
-        """Take what is counted by: for each model the thresholds of its share."""
+        """Store the thresholds of each model's share."""
         n = len(shares)
         device = base.device
-        # Not on every device is there a type of 64 bits for sums.
+        # MPS has no 64-bit floating-point type.
         wide = torch.float32 if device.type == "mps" else torch.float64
         self.tally, self.thresholds = tally, thresholds
         self.deltas: list[torch.Tensor] = []
@@ -75,7 +75,7 @@ class Counter:
         self.histogram = counts(n, BINS)
 
     def count_model(self, delta: torch.Tensor, vote: torch.Tensor) -> None:
-        """Count a model's deltas in a block, and how they go with those before."""
+        """Count a model's deltas in a block, and compare them with those of earlier models."""
         t = len(self.deltas)
         trim, protect, *marks = self.thresholds[t]
         magnitude = delta.abs()
@@ -98,10 +98,10 @@ class Counter:
         bins = torch.where(changed, exponent - SMALLEST, 0).clamp_(0, BINS - 1).long()
         self.histogram[t].scatter_add_(0, bins, torch.ones_like(bins))
         self.deltas.append(delta)
-        self.votes.append(vote.clone())  # the merge goes on to work in its own
+        self.votes.append(vote.clone())  # the merge changes its own tensor later
 
     def count_election(self, ballots: torch.Tensor) -> None:
-        """Count who loses at each level, where kept entries disagree."""
+        """Count the entries that lose at each level, where kept entries disagree."""
         if not self.votes:
             return
         votes = torch.stack(self.votes)
@@ -133,20 +133,20 @@ class Counter:
                     self.lost_energy[t, c, level] += square.masked_fill(~these, 0).sum()
 
     def _against(self, level: int, by_all: torch.Tensor) -> torch.Tensor:
-        """Return where negative votes win, if entries are protected as they are at a level."""
+        """Return the positions at which negative votes win, with the protection of a level."""
         first_ballots, any_protected = torch.zeros_like(self.votes[0]), torch.zeros_like(by_all)
         for t, (delta, vote) in enumerate(zip(self.deltas, self.votes, strict=True)):
-            place = 1
+            column = 1
             if level >= FIRST_OF_GRID and self.tally.varied[t]:
-                place = 2 + len(TOPS) + level - FIRST_OF_GRID
+                column = 2 + len(TOPS) + level - FIRST_OF_GRID
             magnitude = delta.abs()
-            protected = (magnitude >= self.thresholds[t][place]) & (magnitude > 0)
+            protected = (magnitude >= self.thresholds[t][column]) & (magnitude > 0)
             first_ballots += vote.masked_fill(~protected, 0)
             any_protected |= protected
         return torch.where(any_protected, first_ballots < 0, by_all)
 
     def count_merged(self, change: torch.Tensor) -> None:
-        """Count the merged delta of a block, the last of what is counted of it."""
+        """Count the merged delta of a block. This is the last count of a block."""
         wide = change.to(self.wide)
         self.merged_energy += wide.square().sum()
         for t, delta in enumerate(self.deltas):
@@ -154,7 +154,7 @@ class Counter:
         self.deltas, self.votes = [], []
 
     def finish(self, size: int) -> None:
-        """Move all of it into the tally."""
+        """Move all counts and sums into the tally."""
         parts = (self.counts, self.lost, self.joint, self.positions)
         counts = torch.cat([part.flatten() for part in parts]).cpu()
         parts = (self.sums, self.lost_energy, self.dots, self.merged_energy)

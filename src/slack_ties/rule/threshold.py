@@ -2,9 +2,9 @@
 
 A non-negative IEEE float and its bit pattern, read as an integer, are in the same
 order. So the k-th largest is found digit by digit: count the upper 16 bits of every
-magnitude, see in which count the k-th falls, then count the next 16 bits of the
-magnitudes that share those. Counts are integers: no order of evaluation, block
-size or device can change the result. Nothing here waits for the device.
+magnitude, find the count that contains the k-th, then count the next 16 bits of the
+magnitudes with those upper bits. Counts are integers: the order of evaluation, block
+size and device cannot change the result. No function here waits for the device.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["kth_largest"]
 
-DIGIT = 16  # bits counted per pass: 65,536 counts fit the cache, float32 takes two passes
+DIGIT = 16  # bits to count per pass: 65,536 counts fit the cache, float32 takes two passes
 
 BITS = {torch.float32: (torch.int32, 32), torch.float64: (torch.int64, 64)}
 
-# Tables counted into side by side. The magnitudes of a checkpoint share a few hundred
-# leading digits: with one table thousands of GPU threads would queue at the same counts.
+# Number of parallel tables. The magnitudes of a model have only a few hundred different
+# leading digits: with one table, thousands of GPU threads would wait for the same counts.
 LANES = {"cpu": 1}
 
 ACCELERATOR_LANES = 32  # a warp's neighbours count in neighbouring columns
@@ -38,7 +38,7 @@ def kth_largest(
     """Return for each rank k the k-th largest value (1 = the largest), ties counted.
 
     Args:
-        magnitudes: Starts a new pass over the values: 1-D blocks, no negatives. It is
+        magnitudes: Starts a new pass over the values: 1-D blocks without negative values. It is
             called once per 16 bits of the type.
         ranks: Each from 1 to the number of values.
         dtype: torch.float32 or torch.float64, the blocks' type.
@@ -47,7 +47,7 @@ def kth_largest(
     Returns:
         One 0-D tensor of `dtype` per rank, on `device`.
 
-    NaN has a larger bit pattern than infinity, so it counts as largest of all.
+    NaN has a larger bit pattern than infinity, so it counts as the largest value.
 
     """
     integer, width = BITS[dtype]
@@ -55,10 +55,10 @@ def kth_largest(
     mask = (1 << DIGIT) - 1
     left = [
         torch.full((), k, dtype=torch.int64, device=device) for k in ranks
-    ]  # rank among what shares the prefix
+    ]  # the rank among the values with the prefix
     prefixes = [torch.zeros((), dtype=integer, device=device) for _ in ranks]  # digits found
     for shift in range(width - DIGIT, -1, -DIGIT):
-        first = shift + DIGIT == width  # all share the empty prefix: one table is enough
+        first = shift + DIGIT == width  # all have the empty prefix: one table is enough
         tables = [
             torch.zeros(1 << DIGIT, lanes, dtype=torch.int64, device=device)
             for _ in (ranks[:1] if first else ranks)
@@ -71,10 +71,10 @@ def kth_largest(
                 _count(table, digits, torch.ones_like(digits) if same is None else same.long())
         for i, table in enumerate(tables * len(ranks) if first else tables):
             from_top = table.sum(1).flip(0).cumsum(0)  # values with this digit or a higher one
-            place = (from_top < left[i]).sum()
-            higher = torch.where(place > 0, from_top.take((place - 1).clamp(min=0)), 0)
+            row = (from_top < left[i]).sum()
+            higher = torch.where(row > 0, from_top.take((row - 1).clamp(min=0)), 0)
             left[i] = left[i] - higher
-            prefixes[i] = (prefixes[i] << DIGIT) | (mask - place).to(integer)
+            prefixes[i] = (prefixes[i] << DIGIT) | (mask - row).to(integer)
     return [prefix.view(dtype) for prefix in prefixes]
 
 

@@ -1,1 +1,1 @@
-"""Which tensors the merged model has, and where in each model each of them is."""
+"""Find the tensors of the merged model, and each of them in each model."""

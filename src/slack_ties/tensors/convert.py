@@ -19,8 +19,8 @@ __all__ = ["convert", "converted_shapes"]
 def converted_shapes(
     known: Any, part: Part, headers: Mapping[str, Header]
 ) -> dict[Origin | None, tuple[int, ...]]:
-    """Return the shapes of tensors in another layout; nothing if they cannot be converted."""
-    import torch  # noqa: PLC0415 - whoever has such a layout has imported transformers
+    """Return the shapes of tensors in another layout; {} if they cannot be converted."""
+    import torch  # noqa: PLC0415 - for such a layout transformers is already imported
 
     tensors = {name: torch.empty(headers[name].shape, device="meta") for name in part.tensors}
     try:
@@ -30,18 +30,18 @@ def converted_shapes(
 
 
 def convert(known: Any, part: Part, tensors: Mapping[str, Any]) -> dict[Origin | None, Any]:
-    """Return what is made of the tensors in which a model has one that the base has otherwise.
+    """Convert a model's tensors to the base's layout: join them, and split them again if needed.
 
     Args:
-        known: The base, as transformers knows it.
-        part: Which tensors, and what they are joined to.
+        known: The base as transformers loads it.
+        part: Names the tensors and the tensor that they are joined to.
         tensors: The tensors by their names.
 
     Returns:
-        The joined tensor under None; or, if the base has it in pieces, the pieces.
+        The joined tensor under None; or its pieces, if the base stores it in pieces.
 
     Raises:
-        CheckpointError: transformers has no conversion for it.
+        CheckpointError: transformers has no conversion for these tensors.
 
     """
     whole = {origin: tensors[name] for name, origin in part.tensors.items()}

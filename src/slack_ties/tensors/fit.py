@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 
-SAME_BASE = "are all models of the same base?"
+SAME_BASE = "do all models come from the same base?"
 
-LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and its kin
+LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and similar models
 
-PREFIXES = ("model.", "transformer.")  # where transformers has no class to say it
+PREFIXES = ("model.", "transformer.")  # to try if transformers has no class for a model
 
 
 class Fit(Ties):
@@ -47,7 +47,7 @@ class Fit(Ties):
         if layout.unread:
             layout.notes.append(
                 f"{base.name}: transformers does not read {first_of(layout.unread)}; they are "
-                "merged all the same. Is its config.json right?"
+                "merged anyway. Is its config.json right?"
             )
         layout.vocabulary = self._vocabulary()
         layout.kept = tuple(
@@ -63,7 +63,7 @@ class Fit(Ties):
             self._check_shapes()
 
     def _stored_twice(self) -> bool:
-        """Refuse a model that has one tensor under two names: which is read is chance."""
+        """Refuse a model that stores one tensor under two names: either could be read."""
         for source in (self.base, *self.others):
             by_target: dict[str, list[str]] = {}
             becomes = self.becomes[source.name]
@@ -73,7 +73,9 @@ class Fit(Ties):
                 whole = [name for name in names if not becomes[name].pattern]
                 if whole and len(names) > 1:
                     other = next(name for name in names if name != whole[0])
-                    msg = f"model {source.name!r} holds {whole[0]} and {other}, which are the same "
+                    msg = (
+                        f"model {source.name!r} contains {whole[0]} and {other}: they are the same "
+                    )
                     msg += "tensor under two names"
                     hint = "save the model again with save_pretrained"
                     self.layout.errors.append(CheckpointError(msg, hint=hint))
@@ -88,7 +90,7 @@ class Fit(Ties):
         return {name: 1 if name.endswith(LOGITS_BIAS) else 0 for name in names}
 
     def _last(self) -> frozenset[str]:
-        """Return the tensors behind the last layer: of these, mergekit asks the last slice."""
+        """Return the tensors after the last layer: mergekit merges them as in the last slice."""
         known = self.base.known
         if known is None:
             return frozenset(
@@ -108,7 +110,7 @@ class Fit(Ties):
     def _parts(
         self, source: Source, groups: Mapping[str, list[list[str]]]
     ) -> tuple[dict[str, Part], set[str]]:
-        """Return where each tensor of the result is in a model, and what of it is used."""
+        """Return a model's part for each tensor of the result, and the tensors in these parts."""
         theirs = {n: o for n, o in self.becomes[source.name].items() if n in source.headers}
         by_target: dict[str, dict[str, Origin]] = {}
         for name, becomes in theirs.items():
@@ -120,7 +122,7 @@ class Fit(Ties):
                 continue
             origin = self.becomes[self.base.name].get(name)
             part: Part | None
-            if header.dtype not in ENTRY_BYTES:  # whole numbers, truth values: nothing to merge
+            if header.dtype not in ENTRY_BYTES:  # integers and booleans are not merged
                 part = Part(self.base.name, {name: Origin(name)})
             elif origin is None:
                 part = self._by_name(source, name)
@@ -136,41 +138,41 @@ class Fit(Ties):
         return parts, used
 
     def _by_origin(
-        self, source: Source, wanted: Origin, there: Mapping[str, Origin], tied: list[str]
+        self, source: Source, wanted: Origin, found: Mapping[str, Origin], tied: list[str]
     ) -> Part | None:
-        """Find a tensor by what it becomes in transformers' model."""
-        for name, origin in there.items():
+        """Find a tensor by its origin: what it becomes in transformers' model."""
+        for name, origin in found.items():
             if origin == wanted:
                 return Part(source.name, {name: origin})
-        if there:  # the same in another layout
+        if found:  # the same tensor in another layout
             cut = wanted if wanted.pattern else None
-            return Part(source.name, dict(there), joined=wanted.target, cut=cut)
+            return Part(source.name, dict(found), joined=wanted.target, cut=cut)
         if tied:
             return Part(source.name, {tied[0]: self.becomes[source.name][tied[0]]})
         return None
 
     def _take_from_base(self, source: Source, missing: list[str], parts: dict[str, Part]) -> None:
-        """Refuse a model that lacks tensors, but for those that transformers does not read."""
+        """Refuse a model that lacks tensors; take tensors that transformers does not read."""
         if gone := [name for name in missing if name not in self.layout.unread]:
             msg = f"{source.name!r} lacks {first_of(gone)}, which the base {self.base.name!r} has"
-            hint = "is it complete, and of the same base? If it came from the Hub: hf download ID "
-            self.layout.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
+            hint = "is it complete, and from the same base? If it came from the Hub: hf download "
+            self.layout.errors.append(CheckpointError(msg, hint=f"{hint}ID --force-download"))
         elif missing:
             parts |= {name: Part(self.base.name, {name: Origin(name)}) for name in missing}
             self.layout.notes.append(
                 f"{source.name} has no {first_of(missing)}, which transformers does not read: the "
-                "base's is kept as it is"
+                "merged model gets the base's values"
             )
 
     def _by_name(self, source: Source, name: str) -> Part | None:
-        """Find a tensor that transformers knows nothing of, by its name alone."""
+        """Find a tensor by its name only: transformers does not know it."""
         names = [name, *(f"{p}{name}" for p in PREFIXES)]
         names += [name.removeprefix(p) for p in PREFIXES if name.startswith(p)]
         found = [one for one in names if one in source.headers]
         return Part(source.name, {found[0]: Origin(name)}) if found else None
 
     def _check_rest(self, source: Source, used: set[str], groups: list[list[str]]) -> None:
-        """Refuse what a model has beyond the base, unless it is nothing that is read."""
+        """Refuse tensors that the base lacks, unless transformers does not read them."""
         rest = [name for name in source.headers if name not in used]
         rest = [name for name in rest if not any(name in group for group in groups)]
         rest = [name for name in rest if source.headers[name].dtype in ENTRY_BYTES]
@@ -180,7 +182,7 @@ class Fit(Ties):
         if read and not self.allow_crimes:
             msg = f"{source.name!r} has {first_of(read)}, which the base {self.base.name!r} lacks: "
             msg += "the merged model would be without it"
-            hint = f"{SAME_BASE} To leave it out all the same: {CRIMES}"
+            hint = f"{SAME_BASE} To leave it out anyway: {CRIMES}"
             self.layout.errors.append(CheckpointError(msg, hint=hint))
             return
         self.layout.notes.append(
@@ -188,17 +190,15 @@ class Fit(Ties):
         )
 
     def _check_shapes(self) -> None:
-        """Note the shape of every tensor as each model has it, and refuse types that differ."""
+        """Store the shape of every tensor in each model's part; refuse what cannot be converted."""
         for source in (self.base, *self.others):
             found: dict[str, Header] = {}
             for name, part in self.layout.parts[source.name].items():
                 owner = source if part.model == source.name else self.base
                 header = self._header(owner, part)
                 if header is None:
-                    msg = (
-                        f"{source.name!r}: {first_of(list(part.tensors))} cannot be brought to the "
-                    )
-                    msg += f"layout of {name} in the base"
+                    msg = f"{source.name!r}: {first_of(list(part.tensors))} cannot be converted to "
+                    msg += f"the layout of {name} in the base"
                     hint = "load it with transformers, and save it again with save_pretrained"
                     self.layout.errors.append(CheckpointError(msg, hint=hint))
                     return

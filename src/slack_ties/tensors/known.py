@@ -1,4 +1,4 @@
-"""What transformers knows of a model: asked of our own table first, then of transformers."""
+"""Find out how transformers loads a model: from our own table first, then from transformers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ __all__ = ["know"]
 
 
 def know(name: str, config: Mapping[str, Any], headers: Mapping[str, Header]) -> Known | None:
-    """Return what transformers knows of a model; None if it has no class for it.
+    """Return how transformers loads a model; None if transformers has no class for it.
 
-    For plain decoders that takes no time, for others transformers is imported.
+    This is fast for plain decoders. For other models it imports transformers.
 
     Args:
-        name: What to call the model in errors.
+        name: The model's name in errors.
         config: Its config.json.
-        headers: Of its weights.
+        headers: The headers of its weights.
 
     Raises:
-        CheckpointError: transformers does not take the config.
+        CheckpointError: transformers refuses the config.
 
     """
     if not config.get("model_type") and "auto_map" not in config:
-        msg = f"model {name!r}: config.json names no model_type, so that nothing can load it"
-        raise CheckpointError(msg, hint="is it of this model? Get its config.json again")
+        msg = f"model {name!r}: config.json names no model_type, so transformers cannot load it"
+        hint = "does config.json belong to this model? Download it again"
+        raise CheckpointError(msg, hint=hint)
     if plain := plain_model(config, headers):
         return plain
     from slack_ties.tensors.loading import skeleton_of  # noqa: PLC0415 - seconds to import

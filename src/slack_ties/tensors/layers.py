@@ -1,4 +1,4 @@
-"""Layers: which stack of layers a tensor is in, by its name, and the number of its layer."""
+"""Read from a tensor's name its stack of layers and the number of its layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIRST_NUMBER = re.compile(r"\.(\d+)\.")
 
 
 class LayerPlace(NamedTuple):
-    """Where in a model a tensor stands: `stack.number.rest`."""
+    """The parts of the name of a tensor in a layer: `stack.number.rest`."""
 
     stack: str  # for example model.layers, or encoder.block; empty if names begin with a number
     number: int
@@ -26,7 +26,7 @@ class LayerPlace(NamedTuple):
 
 
 def layer_place(name: str) -> LayerPlace | None:
-    """Return the layer that a tensor is in, by the first number in its name; None if in none."""
+    """Return a tensor's layer, from the first number in its name; None if it has no layer."""
     found = FIRST_NUMBER.search(name)
     if found is None:
         return None
@@ -34,7 +34,7 @@ def layer_place(name: str) -> LayerPlace | None:
 
 
 def stacks_of(layout: Layout) -> dict[str, dict[int, set[str]]]:
-    """Return of each stack of layers the layers, and of each layer its tensors."""
+    """Return the stacks of layers: stack -> number of a layer -> its tensors."""
     found: dict[str, dict[int, set[str]]] = {}
     for name in layout.tensors:
         if place := layer_place(name):

@@ -1,4 +1,4 @@
-"""Which tensors the merged model has, and where in each model each of them is."""
+"""The layout of a merge: the tensors of the merged model, and each of them in each model."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ __all__ = ["Layout", "Part", "Source", "without_adapter"]
 
 @dataclass(frozen=True)
 class Source:
-    """One model that goes into a merge."""
+    """One model of a merge."""
 
     name: str  # as the config calls it
     config: Mapping[str, Any]  # its config.json
     headers: Mapping[str, Header]
     known: Known | None  # None if transformers has no class for it
-    # Says whether two of its tensors have the same first entries.
+    # Tells whether two of its tensors have the same first entries.
     same: Callable[[str, str], bool] = lambda _, __: True
 
 
 @dataclass(frozen=True)
 class Part:
-    """How a tensor of the result is read from a model."""
+    """How to read a tensor of the result from a model."""
 
-    model: str  # whose files: the model's own, or the base's
-    tensors: Mapping[str, Origin]  # of that model's names; several are joined
-    joined: str = ""  # transformers' name for what they are joined to
-    cut: Origin | None = None  # which piece of it; None for all of it
+    model: str  # whose files to read: the model's, or the base's
+    tensors: Mapping[str, Origin]  # the names in that model; several tensors are joined
+    joined: str = ""  # transformers' name of the joined tensor
+    cut: Origin | None = None  # the piece to cut from it; None for the whole
 
 
 @dataclass
 class Layout:
-    """The tensors of the result, and where they come from."""
+    """The tensors of the result, and their sources."""
 
-    tensors: dict[str, Header] = field(default_factory=dict)  # as the base has them, in its order
+    tensors: dict[str, Header] = field(default_factory=dict)  # the base's headers, in its order
     parts: dict[str, dict[str, Part]] = field(default_factory=dict)  # model -> tensor -> part
-    copies: dict[str, str] = field(default_factory=dict)  # of tied tensors: name -> the one merged
-    # Tensors that have a row for each token, and along which dimension.
+    copies: dict[str, str] = field(default_factory=dict)  # tied tensor -> the merged one to copy
+    # Tensors with a row for each token -> the dimension of the tokens.
     vocabulary: dict[str, int] = field(default_factory=dict)
-    kept: tuple[str, ...] = ()  # whole numbers and truth values: the base's, as they are
-    last: frozenset[str] = frozenset()  # tensors that stand behind the last layer
+    kept: tuple[str, ...] = ()  # integers and booleans: copied from the base
+    last: frozenset[str] = frozenset()  # tensors after the last layer
     computed: tuple[str, ...] = ()  # buffers of the base that are left out: models compute them
     unread: tuple[str, ...] = ()  # tensors of the base that transformers does not read
-    untied: bool = False  # the result has a head of its own, and the base's is its embedding
+    untied: bool = False  # the result has its own head, but the base's head is its embedding
     equal: list[tuple[str, str, str]] = field(default_factory=list)  # model, and two tied tensors
     notes: list[str] = field(default_factory=list)
     errors: list[CheckpointError] = field(default_factory=list)
     kinds: dict[str, Known | None] = field(default_factory=dict)
-    # Model -> tensor -> its header there, as it would be read.
+    # Model -> tensor -> its header after conversion.
     found: dict[str, dict[str, Header]] = field(default_factory=dict)
 
 
 def without_adapter(name: str) -> str:
-    """Return what to call a model whose adapter is left out."""
+    """Return the name in errors of a model without its adapter."""
     return f"{name} (without its adapter)"

@@ -1,8 +1,8 @@
-"""What transformers makes of a checkpoint, asked of transformers itself, without any weights.
+"""Let transformers load a checkpoint without weights, to see what it would do.
 
-Its own loading is run on the "meta" device, on which tensors have a shape and no content. So what
-a model lacks, what is read under which name, and which tensors are one and the same is never our
-guess. Imports torch and transformers: some seconds.
+transformers' own loading runs on the "meta" device, where tensors have a shape but no content. So
+we do not guess which tensors a model lacks, the names that they are read under, and which tensors
+are tied. Importing this module imports torch and transformers: some seconds.
 """
 
 from __future__ import annotations
@@ -40,44 +40,46 @@ if TYPE_CHECKING:
 
 __all__ = ["Skeleton", "skeleton_of"]
 
-# Of a config.json: what says how weights are stored or computed, not which there are.
+# Keys of a config.json that say how weights are stored or computed, not which weights exist.
 NOT_OF_STRUCTURE = (
     *("quantization_config", "torch_dtype", "dtype", "auto_map", "_attn_implementation"),
     *("attn_implementation", "_name_or_path", "transformers_weights", "use_cache"),
 )
 
-PER_TOKEN = re.compile(r"(^|\.)(embed_tokens(_\w+)?\.weight|final_logits_bias)$")
+VOCABULARY_NAMES = re.compile(r"(^|\.)(embed_tokens(_\w+)?\.weight|final_logits_bias)$")
 
 TYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
+CONFIG_AGAIN = "does config.json belong to this model? Download it again"
+
 
 class Skeleton:
-    """transformers' model of a config, without weights."""
+    """transformers' model for a config, without weights."""
 
     def __init__(self, kind: type[Any], config: Any) -> None:
-        """Know the class and the config; the model is made when it is needed."""
+        """Store the class and the config; the model is made on first use."""
         self.kind, self.config = kind, config
 
     @cached_property
     def model(self) -> Any:
-        """The model, of which every tensor is on the meta device."""
+        """The model, with every tensor on the meta device."""
         with _quiet(), torch.device("meta"):
             return self.kind(deepcopy(self.config))
 
     @cached_property
     def state(self) -> dict[str, torch.Tensor]:
-        """Every weight and stored buffer, by transformers' name for it."""
+        """Every weight and stored buffer, by transformers' name."""
         found: dict[str, torch.Tensor] = self.model.state_dict()
         return found
 
     @cached_property
     def parameters(self) -> frozenset[str]:
-        """The names of those that are trained, and no buffers."""
+        """The names of the trained weights, without buffers."""
         return frozenset(name for name, _ in self.model.named_parameters(remove_duplicate=False))
 
     @cached_property
     def tied(self) -> tuple[frozenset[str], ...]:
-        """Groups of names that are one tensor, as the config says: head and embedding."""
+        """Groups of names that the config ties to one tensor, such as head and embedding."""
         groups: dict[int, set[str]] = defaultdict(set)
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
             groups[id(parameter)].add(name)
@@ -105,13 +107,13 @@ class Skeleton:
         }
         named = self.model.named_parameters(remove_duplicate=False)
         names = {name for name, tensor in named if id(tensor) in tensors}
-        # Gemma 3n and 4 have a second embedding; BART a bias of 1 x tokens that is no parameter.
-        names |= {name for name in self.state if PER_TOKEN.search(name)}
+        # Gemma 3n and 4 have a second embedding; BART has a bias of 1 x tokens, a buffer.
+        names |= {name for name in self.state if VOCABULARY_NAMES.search(name)}
         return frozenset(names.union(*(group for group in self.tied if group & names)))
 
     @cached_property
     def heads(self) -> frozenset[str]:
-        """Of these, the matrices that give the next token."""
+        """The matrices of `vocabulary` that predict the next token."""
         with contextlib.suppress(Exception):  # not every model has one
             head, first = self.model.get_output_embeddings(), self.model.get_input_embeddings()
             if head is not None and head is not first:
@@ -125,7 +127,7 @@ class Skeleton:
         return found
 
     def prove(self, headers: Mapping[str, Header]) -> Proof:
-        """Load a checkpoint of these tensors, and say what transformers makes of it."""
+        """Load a checkpoint with these headers, and return what transformers reports."""
         try:
             _, info = self._load(
                 {
@@ -133,7 +135,7 @@ class Skeleton:
                     for name, header in headers.items()
                 }
             )
-        except Exception as error:  # noqa: BLE001 - whatever it raises, the checkpoint is refused
+        except Exception as error:  # noqa: BLE001 - every error means that it cannot be loaded
             return Proof(wrong=self._gap(headers) or _reason(error))
         wrong = [
             f"{name} is {_shape(got)}, expected {_shape(expected)}"
@@ -148,8 +150,8 @@ class Skeleton:
         )
 
     def origins(self, names: Collection[str]) -> dict[str, Origin]:
-        """Return what each tensor of a checkpoint becomes; without those that become nothing."""
-        # As transformers' convert_and_load_state_dict_in_model does it, in its order.
+        """Return what each tensor of a checkpoint becomes; unread tensors are left out."""
+        # The same steps as transformers' convert_and_load_state_dict_in_model, in its order.
         transforms = [deepcopy(one) for one in self._transforms]
         renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
         converters = [one for one in transforms if isinstance(one, WeightConverter)]
@@ -167,7 +169,7 @@ class Skeleton:
         return found
 
     def _gap(self, names: Collection[str]) -> str:
-        """Say of which tensor that is made of several some are missing; nothing if of none."""
+        """Name a joined tensor that lacks some of its parts; "" if there is none."""
         counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for origin in self.origins(names).values():
             if origin.pattern:
@@ -176,11 +178,11 @@ class Skeleton:
             most = max(patterns.values())
             for pattern, count in patterns.items():
                 if count < most:
-                    return f"for {target} there are {count} of {pattern}, expected {most}"
+                    return f"{target} needs {most} tensors {pattern}, found {count}"
         return ""
 
     def join(self, target: str, parts: Mapping[Origin, torch.Tensor]) -> torch.Tensor | None:
-        """Return transformers' tensor, made of those of a checkpoint; None if it cannot be."""
+        """Make transformers' tensor from those of a checkpoint; return None if that fails."""
         for transform in self._transforms:
             if not isinstance(transform, WeightConverter):
                 continue
@@ -198,7 +200,7 @@ class Skeleton:
         return None
 
     def split(self, target: str, tensor: torch.Tensor) -> dict[Origin, torch.Tensor]:
-        """Return the tensors of a checkpoint that transformers' tensor is made of."""
+        """Split transformers' tensor into the tensors of a checkpoint."""
         saved = revert_weight_conversion(self.model, {target: tensor})
         origins = self.origins(saved)
         return {origins[name]: part for name, part in saved.items() if name in origins}
@@ -219,18 +221,18 @@ class Skeleton:
 
 
 def skeleton_of(config: Mapping[str, Any]) -> Skeleton | None:
-    """Return transformers' model of a config.json; None if it has no class for it.
+    """Return transformers' model for a config.json; None if transformers has no class for it.
 
-    Code that lies beside a model is not run, so of such a model nothing can be known here.
+    A model that needs its own Python code gives None too: that code is not run.
 
     Raises:
-        CheckpointError: transformers has a class, and cannot make it from this config.
+        CheckpointError: transformers has a class, but refuses this config.
 
     """
     stated = [config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None]
     if odd := [one for one in stated if not isinstance(one, (str, dict))]:
-        msg = f"config.json says dtype {odd[0]!r}, expected the name of one"
-        raise CheckpointError(msg, hint="is it of this model? Get its config.json again")
+        msg = f"config.json says dtype {odd[0]!r}, expected the name of a type"
+        raise CheckpointError(msg, hint=CONFIG_AGAIN)
     kind = getattr(transformers, str((config.get("architectures") or [""])[0]), None)
     model_type = str(config.get("model_type") or "")
     if kind is None or not hasattr(kind, "from_pretrained") or model_type not in CONFIG_MAPPING:
@@ -238,7 +240,7 @@ def skeleton_of(config: Mapping[str, Any]) -> Skeleton | None:
     plain = _of_structure(config)
     try:
         with _quiet():
-            # From a file, as every config is read: infinity is written in a way of its own.
+            # From a file, because transformers reads infinity from a file only.
             with tempfile.TemporaryDirectory() as folder:
                 text = json.dumps(plain)
                 Path(folder, "config.json").write_text(text, encoding="utf-8")
@@ -249,10 +251,10 @@ def skeleton_of(config: Mapping[str, Any]) -> Skeleton | None:
             skeleton = Skeleton(kind, made)
             _ = skeleton.state
     except Exception as error:  # noqa: BLE001 - configs check themselves, each in its own way
-        if "auto_map" in config:  # of other code, under a name that is known
+        if "auto_map" in config:  # the model's own code uses a class name of transformers
             return None
-        msg = f"config.json is not one that transformers takes: {_reason(error)}"
-        raise CheckpointError(msg, hint="is it of this model? Get its config.json again") from None
+        msg = f"transformers refuses config.json: {_reason(error)}"
+        raise CheckpointError(msg, hint=CONFIG_AGAIN) from None
     return skeleton
 
 
@@ -266,7 +268,7 @@ def _of_structure(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' own reports of loading and its progress bars away."""
+    """Hide transformers' own reports of loading and its progress bars."""
     from transformers.utils import logging as theirs  # noqa: PLC0415
 
     show: Any = theirs

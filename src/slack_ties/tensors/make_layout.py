@@ -1,9 +1,9 @@
-"""Which tensors the merged model has, and where in each model each of them is found.
+"""Make the layout of a merge: the tensors of the merged model, and each of them in each model.
 
-The result has the tensors of the base, under the base's names and in the base's layout, so that
-whatever could load the base can load it. Nothing of the base is left out but what this says.
-Models of other names or layouts (with a prefix or without, experts in one tensor or in many) are
-read as transformers would read them.
+The result has the tensors of the base, under the base's names and in the base's layout: a program
+that can load the base can load the result. `Layout.computed` lists the only tensors of the base
+that are left out. A model with other names or another layout (with a prefix or without, experts in
+one tensor or in many) is read as transformers would read it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES, is_computed
+from slack_ties.models.weight_index import DOWNLOAD_AGAIN
 from slack_ties.tensors.fit import Fit
 from slack_ties.tensors.layout import Layout, Source
 from slack_ties.wording import first_of
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["make_layout"]
 
-# What training frameworks put before every name when a wrapped model is saved as it is.
+# What training frameworks put before every name when they save a model in its wrapper.
 WRAPPERS = ("module.", "base_model.model.", "_forward_module.")
 
-# ... and what they put anywhere in it.
+# ... and what they put inside a name.
 INNER_WRAPPERS = (
     *("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."),
     *(".module.", ".base_layer."),
@@ -36,17 +37,17 @@ INNER_WRAPPERS = (
 
 UNMERGED = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)\b")
 
-# How quantized weights are called, if transformers does not know them.
+# Names of quantized weights, for models that transformers does not know.
 QUANTIZED = ("weight", "weight_packed", "qzeros", "absmax", "_blocks", "_scales")
 
 
 def make_layout(sources: Iterable[Source], *, allow_crimes: bool = False) -> Layout:
-    """Return which tensors the merge of these models has, and everything that does not fit.
+    """Return the layout of a merge of these models, with an error for each model that does not fit.
 
     Args:
         sources: The models, the base first.
-        allow_crimes: Merge models of which one ties its head to its embedding and another does
-            not, and leave out tensors that only other models than the base have.
+        allow_crimes: Also merge a model that ties its head to its embedding with one that does
+            not, and leave out tensors that the base lacks.
 
     """
     base, *others = (_without_computed(source) for source in sources)
@@ -71,7 +72,7 @@ def make_layout(sources: Iterable[Source], *, allow_crimes: bool = False) -> Lay
 
 
 def _without_computed(source: Source) -> tuple[Source, list[str]]:
-    """Return a model without the buffers that it computes, and their names."""
+    """Return a model without the buffers that it computes, and the names of these buffers."""
     state = source.known.state if source.known else ()
     computed = [
         name
@@ -86,7 +87,7 @@ def _without_computed(source: Source) -> tuple[Source, list[str]]:
 
 
 def _check_types(layout: Layout, source: Source, becomes: Mapping[str, Origin]) -> None:
-    """Refuse weights that are no floating-point numbers of 16 bits or more."""
+    """Refuse weights that are not floating-point numbers of 16 bits or more."""
     inner = [one for key, one in source.config.items() if key.endswith("_config")]
     stated = any("quantization_config" in one for one in (source.config, *inner) if one)
     for name, header in source.headers.items():
@@ -100,33 +101,35 @@ def _check_types(layout: Layout, source: Source, becomes: Mapping[str, Origin]) 
             why = ", and its config.json has a quantization_config" if stated else ""
             msg = f"model {source.name!r} is quantized: {name} is stored as {header.dtype}{why}; "
             msg += "expected floating-point weights of 16 or 32 bits"
-            hint = "use the model that it was made from, before quantization"
+            hint = "use the original model, before quantization"
             layout.errors.append(CheckpointError(msg, hint=hint))
             return
     if stated:
         layout.notes.append(
             f"{source.name}: config.json has a quantization_config, but all weights are "
-            "floating-point: it is left over from training, and has no effect"
+            "floating-point: it was left by training, and has no effect"
         )
 
 
 def _check_loads(layout: Layout, source: Source) -> None:
-    """Refuse a model that transformers would load with made-up weights, or not at all."""
+    """Refuse a model that transformers would load with random weights, or not at all."""
     names = source.headers
     if lora := next((name for name in names if UNMERGED.search(name)), ""):
-        msg = f"model {source.name!r} holds {lora}: its weights were saved beside a LoRA adapter "
+        msg = (
+            f"model {source.name!r} contains {lora}: its weights were saved beside a LoRA adapter "
+        )
         msg += "that is not merged into them"
-        hint = "merge it in with PEFT (merge_and_unload), and save the model again"
+        hint = "merge the adapter with PEFT (merge_and_unload), and save the model again"
         layout.errors.append(CheckpointError(msg, hint=hint))
         return
     before = next((w for w in WRAPPERS if names and all(n.startswith(w) for n in names)), "")
     wrapper = before or next((w for w in INNER_WRAPPERS if any(w in n for n in names)), "")
     if wrapper and not _fits_as_it_is(source):
-        where = "the names of all tensors begin with" if before else "names of tensors hold"
+        where = "the names of all tensors begin with" if before else "names of tensors contain"
         msg = f"model {source.name!r}: {where} {wrapper!r}: it was saved "
         msg += "from inside a wrapper (DDP, FSDP, torch.compile or PEFT)"
-        hint = "load it where it was trained, take it out of the wrapper, and save it again; or "
-        hint += f"rename every tensor without {wrapper!r}"
+        hint = "load it with the training code, take it out of the wrapper, and save it again; or "
+        hint += f"remove {wrapper!r} from the name of every tensor"
         layout.errors.append(CheckpointError(msg, hint=hint))
         return
     if source.known is None:
@@ -134,7 +137,7 @@ def _check_loads(layout: Layout, source: Source) -> None:
     proof = source.known.prove(source.headers)
     if proof.wrong:
         msg = f"model {source.name!r} does not fit its config.json: {proof.wrong}"
-        hint = "is config.json of this model? If it came from the Hub: hf download ID "
+        hint = "does config.json belong to this model? If it came from the Hub: hf download ID "
         layout.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
     elif proof.missing:
         layout.errors.append(_lacking(source, proof.missing))
@@ -148,11 +151,10 @@ def _lacking(source: Source, missing: tuple[str, ...]) -> CheckpointError:
     head = [name for name in missing if source.known and name in source.known.heads]
     if head and len(head) == len(missing):
         msg = f"model {source.name!r} lacks {head[0]}, and its config.json does not tie it to the "
-        msg += "embedding: transformers would make the head up, with random numbers"
+        msg += "embedding: transformers would fill the head with random numbers"
         hint = "if the head is the embedding, write in its config.json: "
-        hint += '"tie_word_embeddings": true; otherwise get the whole model'
+        hint += '"tie_word_embeddings": true; otherwise download the whole model'
         return CheckpointError(msg, hint=hint)
-    msg = f"model {source.name!r} lacks {first_of(missing)}, which its config.json asks for: "
-    msg += "transformers would make it up, with random numbers"
-    hint = "is it complete? If it came from the Hub: hf download ID --force-download"
-    return CheckpointError(msg, hint=hint)
+    msg = f"model {source.name!r} lacks {first_of(missing)}, which its config.json requires: "
+    msg += "transformers would fill it with random numbers"
+    return CheckpointError(msg, hint=DOWNLOAD_AGAIN)

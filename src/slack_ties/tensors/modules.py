@@ -1,4 +1,4 @@
-"""Which stack of layers each module of a recipe is."""
+"""Find the stack of layers of each module of a recipe."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["stacks_of_modules"]
 def stacks_of_modules(
     recipe: Recipe, config: Mapping[str, Any], layout: Layout
 ) -> tuple[dict[str, str], list[RecipeError]]:
-    """Return the stack of layers that each module of a recipe is, and what is wrong with them.
+    """Return the stack of layers of each module of a recipe, and the errors in the modules.
 
-    Modules have the names of mergekit's architecture files, or of the stacks themselves.
+    A module is named as in mergekit's architecture files, or by its stack.
     """
     modules = recipe.data.get("modules") or {}
     stacks = stacks_of(layout)
@@ -42,14 +42,14 @@ def stacks_of_modules(
     left = [stack for stack in stacks if stack not in found.values()]
     if modules and left and not errors:
         names = [name for name, stack in known.items() if stack in left]
-        msg = f"{recipe.where}: modules: nothing is said of {left[0]}, which the base has: the "
-        msg += "merged model would be without it"
+        msg = f"{recipe.where}: modules: no module names {left[0]}, which the base has: the "
+        msg += "merged model would lack it"
         errors.append(RecipeError(msg, hint=f"add a module: {names[0]}, or use models:"))
     return found, errors
 
 
 def _mergekit_modules(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the modules that mergekit has of an architecture of several parts, by its files."""
+    """Return the modules of an architecture with several parts, from mergekit's files."""
     kind = (config.get("architectures") or [""])[0]
     for path in sorted(data_folder("architectures").glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a tensor of a checkpoint becomes in a model, and what comes of loading a checkpoint."""
+"""What a tensor of a checkpoint becomes in a model, and the result of loading a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ __all__ = ["Known", "Origin", "Proof"]
 
 
 class Origin(NamedTuple):
-    """What a tensor of a checkpoint becomes: the same in two checkpoints is the same tensor."""
+    """What a tensor of a checkpoint becomes; tensors with equal origins are the same tensor."""
 
-    target: str  # transformers' name for what it becomes, or becomes a part of
-    pattern: str = ""  # of the conversion that it goes through; empty if it is only renamed
-    number: int = 0  # among those that go through it together, for example of an expert
+    target: str  # transformers' name of the tensor that it becomes, or becomes a part of
+    pattern: str = ""  # of transformers' conversion; empty if the tensor is only renamed
+    number: int = 0  # among the tensors of one conversion, for example the number of an expert
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What comes out if transformers loads a checkpoint."""
+    """The result of loading a checkpoint with transformers."""
 
-    missing: tuple[str, ...] = ()  # transformers would make these up, with random numbers
+    missing: tuple[str, ...] = ()  # transformers would fill these with random numbers
     unexpected: tuple[str, ...] = ()  # transformers would not read these
     wrong: str = ""  # why it cannot be loaded at all; empty if it can
 
 
 class Known(Protocol):
-    """A model as transformers knows it from its config: `PlainModel`, or `Skeleton`."""
+    """A model as transformers makes it from its config: `PlainModel` or `Skeleton`."""
 
     @property
     def state(self) -> Mapping[str, object]:
-        """Every weight and stored buffer, by transformers' name for it, in its order."""
+        """Every weight and stored buffer, by transformers' name, in its order."""
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The names of those that are trained, and no buffers."""
+        """The names of the trained weights, without buffers."""
 
     @property
     def tied(self) -> tuple[frozenset[str], ...]:
-        """Groups of names that are one tensor, as the config says."""
+        """Groups of names that the config ties to one tensor."""
 
     @property
     def vocabulary(self) -> frozenset[str]:
@@ -51,10 +51,10 @@ class Known(Protocol):
 
     @property
     def heads(self) -> frozenset[str]:
-        """Of these, the matrices that give the next token."""
+        """The matrices of `vocabulary` that predict the next token."""
 
     def prove(self, headers: Mapping[str, Header]) -> Proof:
-        """Say what transformers makes of a checkpoint of these tensors."""
+        """Return the result of loading a checkpoint with these headers."""
 
     def origins(self, names: Collection[str]) -> dict[str, Origin]:
-        """Return what each tensor of a checkpoint becomes; without those that become nothing."""
+        """Return what each tensor of a checkpoint becomes; unread tensors are left out."""

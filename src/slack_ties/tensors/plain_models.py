@@ -1,8 +1,8 @@
-"""The plain decoders that most people merge: which tensors they have, without asking transformers.
+"""The tensors of the plain decoders that most people merge, without importing transformers.
 
-Importing transformers' models takes seconds; `plan` is to answer at once. So for Llama, Mistral,
-Qwen2, Qwen3, Gemma and Gemma 2 names and shapes are written down here. A test compares them with
-transformers. A model that differs in anything is looked at by `loading.Skeleton` instead.
+Importing transformers' models takes seconds, and `plan` should answer at once. So this module
+lists names and shapes for Llama, Mistral, Qwen2, Qwen3, Gemma and Gemma 2. A test compares them
+with transformers. If a model differs in anything, `loading.Skeleton` is used instead.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ KINDS = {
     "Gemma2ForCausalLM": "gemma2",
 }
 
-TIED = ("gemma", "gemma2")  # unless the config says otherwise
+TIED_BY_DEFAULT = ("gemma", "gemma2")
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
 
 MORE_NORMS = ("pre_feedforward_layernorm", "post_feedforward_layernorm")  # of Gemma 2
 
-# What else transformers reads in the config of such a model. Of any other value it decides itself.
+# Other keys that transformers reads in such a config. With a value of another type the model is
+# not treated as plain: transformers then decides about it.
 FRACTIONS = (
     *("rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout"),
     *("final_logit_softcapping", "attn_logit_softcapping"),
@@ -58,7 +59,7 @@ SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention
 
 @dataclass(frozen=True)
 class PlainModel:
-    """A model that has exactly the tensors that its config asks for, all under their own names."""
+    """A model with exactly the tensors that its config requires, under transformers' names."""
 
     state: Mapping[str, tuple[int, ...]]
     ties: bool
@@ -66,7 +67,7 @@ class PlainModel:
 
     @property
     def tied(self) -> tuple[frozenset[str], ...]:
-        """Groups of names that are one tensor."""
+        """Groups of names that the config ties to one tensor."""
         return (frozenset({EMBEDDING, HEAD}),) if self.ties else ()
 
     @property
@@ -76,26 +77,26 @@ class PlainModel:
 
     @property
     def heads(self) -> frozenset[str]:
-        """Of these, the matrix that gives the next token."""
+        """The matrix that predicts the next token."""
         return frozenset({HEAD})
 
     def prove(self, _: Mapping[str, Header]) -> Proof:
-        """Say that nothing is missing: `plain_model` has compared every name and shape."""
+        """Return a proof without problems: `plain_model` has compared every name and shape."""
         return Proof()
 
     def origins(self, names: Collection[str]) -> dict[str, Origin]:
-        """Return what each tensor of the checkpoint becomes: itself."""
+        """Return each tensor of the checkpoint as its own origin."""
         return {name: Origin(name) for name in names if name in self.state}
 
 
 def plain_model(config: Mapping[str, Any], headers: Mapping[str, Header]) -> PlainModel | None:
-    """Return what a model is if its tensors are exactly those of a plain decoder, else None."""
+    """Return the plain decoder if a model's tensors are exactly those of one, else None."""
     kind = (config.get("architectures") or [""])[0]
     if KINDS.get(str(kind), "") != config.get("model_type"):
         return None
     if not _is_usual(config):
         return None
-    ties = config.get("tie_word_embeddings", config["model_type"] in TIED)
+    ties = config.get("tie_word_embeddings", config["model_type"] in TIED_BY_DEFAULT)
     state = _state(config) if isinstance(ties, bool) else None
     if state is None:
         return None
@@ -109,7 +110,7 @@ def plain_model(config: Mapping[str, Any], headers: Mapping[str, Header]) -> Pla
 
 
 def _is_usual(config: Mapping[str, Any]) -> bool:
-    """Say whether every value that transformers reads is one that it takes."""
+    """Say whether every value that transformers reads has the usual type."""
     ids = config.get("eos_token_id")  # may be a list of them
     if isinstance(ids, list) and ids and all(type(one) is int for one in ids):
         return _is_usual({**config, "eos_token_id": ids[0]})
@@ -178,7 +179,7 @@ def _state(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
 def _biased(config: Mapping[str, Any]) -> set[str]:
     kind = config["model_type"]
     found = {"q_proj", "k_proj", "v_proj"} if kind == "qwen2" else set()
-    if kind in {"llama", "qwen3", *TIED} and config.get("attention_bias"):
+    if kind in {"llama", "qwen3", *TIED_BY_DEFAULT} and config.get("attention_bias"):
         found |= {"q_proj", "k_proj", "v_proj", "o_proj"}
     if kind == "llama" and config.get("mlp_bias"):
         found |= {"gate_proj", "up_proj", "down_proj"}

@@ -1,4 +1,4 @@
-"""Which tensors and shapes the result has, with slices and a new vocabulary."""
+"""Find the tensors and shapes of the result, with slices and a new vocabulary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["layers_of_result", "result_headers"]
 
 
 def layers_of_result(recipe: Recipe) -> list[int]:
-    """Return for each layer of the result its number in the base; nothing if they are the same."""
+    """Return the number in the base of each layer of the result; [] if the numbers are equal."""
     found: list[int] = []
     for part in recipe.data.get("slices") or ():
         first, end = part["sources"][0]["layer_range"]
@@ -30,13 +30,13 @@ def layers_of_result(recipe: Recipe) -> list[int]:
 def result_headers(
     recipe: Recipe, layout: Layout, rows: int, *, modules: Mapping[str, str]
 ) -> dict[str, Header]:
-    """Return the names and shapes that the result will have.
+    """Return the names and shapes of the result's tensors.
 
     Args:
-        recipe: Of the merge.
-        layout: The tensors of its base.
-        rows: Of its embedding; 0 if they are the base's.
-        modules: The stack of layers that each module of the recipe is.
+        recipe: The merge config.
+        layout: The tensors of the base.
+        rows: The number of rows of the result's embedding; 0 for the base's number.
+        modules: The stack of layers of each module of the recipe.
 
     """
     stacks = stacks_of(layout)

@@ -1,8 +1,8 @@
-"""The merged model's config.json: the base's, with what the merge changed.
+"""Write the merged model's config.json: the base's config with the changes of the merge.
 
-transformers 5 writes a config in its own words, in which version 4, and much that builds on it,
-finds neither `rope_theta` nor `torch_dtype`. So nothing is written anew: whatever could read the
-base's config can read this one, and finds the same.
+A config that transformers 5 writes lacks keys such as `rope_theta` and `torch_dtype`, which version
+4 and many programs need. So we copy the base's config: a program that can read the base's config
+can read this one.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "changed_config", "write_config"]
 
-# What the number of layers is called, and what has an entry for each of them.
+# Keys of the number of layers, and keys of lists with an entry for each layer.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 PER_LAYER = ("layer_types", "layers_block_type", "mlp_layer_types", "no_rope_layers")
 
 ROWS = ("vocab_size", "vocab_size_per_layer_input")
 
-TIED = "tie_word_embeddings"
+TIE_KEY = "tie_word_embeddings"
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How the merged model differs from the base, as far as a config says it."""
+    """The changes from the base to the merged model that a config shows."""
 
     dtype: str  # of the merged weights
     rows: tuple[int, int] | None = None  # of the embedding: the base's, and the merged model's
-    layers: Sequence[int] = ()  # for each layer of the result its number in the base; empty: same
+    layers: Sequence[int] = ()  # each layer's number in the base; empty if the numbers are equal
     untied: bool = False  # the head is no longer the embedding
 
 
 def write_config(base: Mapping[str, Any], changes: Changes, folder: Path) -> None:
-    """Write config.json into `folder`; arguments as for `changed_config`."""
+    """Write config.json into `folder`; see `changed_config` for the arguments."""
     write_whole(folder / "config.json", json_text(changed_config(base, changes)))
 
 
@@ -49,29 +49,29 @@ def changed_config(base: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
 
     Args:
         base: The base's config.json.
-        changes: What differs.
+        changes: The changes of the merge.
 
     """
     config = deepcopy(dict(base))
-    # Both of transformers' names for it: version 4 knows the first, version 5 the second.
+    # transformers 4 reads the first key, transformers 5 the second.
     config["torch_dtype"] = config["dtype"] = changes.dtype
     for part in _parts(config):
-        part.pop("quantization_config", None)  # left over from training: the weights are not
+        part.pop("quantization_config", None)  # left by training: the weights are not quantized
         for key in ("torch_dtype", "dtype"):
             if part is not config and isinstance(part.get(key), str):
                 part[key] = changes.dtype
         for key in ROWS if changes.rows else ():
             if changes.rows and part.get(key) == changes.rows[0]:
                 part[key] = changes.rows[1]
-        if changes.untied and (part is config or TIED in part):
-            part[TIED] = False
+        if changes.untied and (part is config or TIE_KEY in part):
+            part[TIE_KEY] = False
     if changes.layers:
         _set_layers(config, changes.layers)
     return config
 
 
 def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the config, and those of the models that it is made of."""
+    """Return the config, and the configs of its parts, such as text_config."""
     inner = [value for key, value in config.items() if key.endswith("_config")]
     return [config, *(value for value in inner if isinstance(value, dict))]
 

@@ -1,4 +1,4 @@
-"""Whether models fit each other, their configs and the slices of a recipe, without any weights."""
+"""Check the slices of a recipe, without any weights."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ def check_slices(
     *,
     modules: Mapping[str, str] | None = None,
 ) -> list[RecipeError]:
-    """Return why a recipe's slices cannot be merged.
+    """Return the reasons why a recipe's slices cannot be merged.
 
     Args:
-        recipe: With `slices`, at the top or in modules.
-        layout: The tensors of its base.
-        check_inputs: The method's own check of the models of a group, its base and its name; the
-            base has to be among them if it is not given.
-        modules: The stack of layers that each module of the recipe is.
+        recipe: A recipe with `slices`, at the top or in modules.
+        layout: The tensors of the base.
+        check_inputs: The method's own check, called with the models of a slice, its base and its
+            key path. If not given, the base must be among the models.
+        modules: The stack of layers of each module of the recipe.
 
     """
     stacks = stacks_of(layout)
     errors: list[RecipeError] = []
-    ends: dict[str, int] = {}  # of each stack: how many layers of the result stand before
+    ends: dict[str, int] = {}  # stack -> how many layers the result has from earlier slices
     if recipe.data.get("slices") and len(stacks) != 1:
         msg = f"{recipe.where}: slices: the base has {len(stacks)} stacks of layers "
-        msg += f"({', '.join(stacks)}), and slices do not say which is meant"
-        return [RecipeError(msg, hint="use models: in place of slices:")]
+        msg += f"({', '.join(stacks)}), and slices do not name one of them"
+        return [RecipeError(msg, hint="use models: instead of slices:")]
     counts = {len(part.get("sources") or ()) for part in recipe.data.get("slices") or ()}
     if len(counts) > 1:
         msg = f"{recipe.where}: slices: all need the same number of sources, got {sorted(counts)}: "
-        msg += "tensors before and behind the layers are merged of those of the first and the last"
+        msg += (
+            "mergekit merges the tensors before and after the layers from the first and last slice"
+        )
         return [RecipeError(msg, hint="list every model in every slice, with weight 0 if need be")]
-    for place, stack, part in slices_of(recipe, stacks, modules or {}):
+    for key_path, stack, part in slices_of(recipe, stacks, modules or {}):
         layers = stacks.get(stack, {})
-        error = _check_slice(recipe, place, part, layers, check_inputs)
-        error = error or _check_places(recipe, place, part, layers, ends.get(stack, 0))
+        error = _check_slice(recipe, key_path, part, layers, check_inputs)
+        error = error or _check_layers(recipe, key_path, part, layers, ends.get(stack, 0))
         if error:
             errors.append(error)
             break
@@ -60,7 +62,7 @@ def check_slices(
 def slices_of(
     recipe: Recipe, stacks: Mapping[str, Any], modules: Mapping[str, str]
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield each slice of a recipe: where it stands, its stack of layers, and what it says."""
+    """Yield the key path, the stack of layers and the content of each slice of a recipe."""
     for i, part in enumerate(recipe.data.get("slices") or ()):
         yield f"slices[{i}]", next(iter(stacks), ""), part
     named = recipe.data.get("modules") or {}
@@ -71,12 +73,12 @@ def slices_of(
 
 def _check_slice(
     recipe: Recipe,
-    place: str,
+    key_path: str,
     part: Mapping[str, Any],
     layers: Mapping[int, set[str]],
     check_inputs: Callable[[list[str], str, str], None] | None,
 ) -> RecipeError | None:
-    where = f"{recipe.where}: {place}"
+    where = f"{recipe.where}: {key_path}"
     sources = part.get("sources") or []
     ranges = [source.get("layer_range") for source in sources]
     for source, ends in zip(sources, ranges, strict=True):
@@ -84,7 +86,7 @@ def _check_slice(
         if not plain or not 0 <= ends[0] < ends[1] <= (max(layers, default=-1) + 1 or ends[1]):
             msg = f"{where}: layer_range of {reference(source['model'])!r} is {ends!r}, expected "
             msg += f"[FIRST, END] within [0, {max(layers, default=-1) + 1}], END after FIRST"
-            return RecipeError(msg, hint="END is the number of the first layer that is left out")
+            return RecipeError(msg, hint="END is the number of the last layer, plus one")
     if len({ends[1] - ends[0] for ends in ranges}) > 1:
         msg = f"{where}: all sources need the same number of layers, got {ranges}"
         return RecipeError(msg)
@@ -95,30 +97,34 @@ def _check_slice(
     base = reference(part.get("base_model") or recipe.data.get("base_model") or "")
     try:
         if check_inputs:
-            check_inputs(names, base, place)
+            check_inputs(names, base, key_path)
         elif base not in names:
-            msg = f"{where}: the base {base!r} is not among its sources: deltas are taken from it"
+            msg = f"{where}: the base {base!r} is not among the sources: deltas need the base"
             ends = ranges[0] if ranges else [0, 0]
-            hint = f"add to its sources: - {{model: {base}, layer_range: {ends}}}"
+            hint = f"add to the sources: - {{model: {base}, layer_range: {ends}}}"
             return RecipeError(msg, hint=hint)
     except ValueError as error:
         ends = ranges[0] if ranges else [0, 0]
         hint = ""
         if base and base not in names:
-            hint = f"add to its sources: - {{model: {base}, layer_range: {ends}}}"
+            hint = f"add to the sources: - {{model: {base}, layer_range: {ends}}}"
         return RecipeError(f"{where}: {error}", hint=hint)
     return None
 
 
-def _check_places(
-    recipe: Recipe, place: str, part: Mapping[str, Any], layers: Mapping[int, set[str]], before: int
+def _check_layers(
+    recipe: Recipe,
+    key_path: str,
+    part: Mapping[str, Any],
+    layers: Mapping[int, set[str]],
+    before: int,
 ) -> RecipeError | None:
-    """Refuse a layer in the place of one that has other tensors: their names would not be right."""
+    """Refuse a layer that replaces a layer with other tensors: the names would be wrong."""
     for source in part.get("sources") or []:
         for number, layer in enumerate(range(*source["layer_range"]), before):
-            stands_for = layers.get(number, layers.get(0, set()))
-            if layers.get(layer, stands_for) != stands_for:
-                msg = f"{recipe.where}: {place}: layer {layer} cannot stand in the place of layer "
-                msg += f"{number}: they do not have the same tensors"
-                return RecipeError(msg, hint="use models: in place of slices:")
+            replaced = layers.get(number, layers.get(0, set()))
+            if layers.get(layer, replaced) != replaced:
+                msg = f"{recipe.where}: {key_path}: layer {layer} cannot replace layer {number}: "
+                msg += "they do not have the same tensors"
+                return RecipeError(msg, hint="use models: instead of slices:")
     return None

@@ -1,4 +1,4 @@
-"""Tied tensors: which tensors of a model are one, and whether the result has a head of its own."""
+"""Find the tied tensors of each model, and decide whether the result has its own head."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Ties:
     ) -> None:
         self.layout, self.base, self.others = layout, base, others
         self.allow_crimes = allow_crimes
-        # Of what was joined: the shapes of its pieces, or of the whole.
+        # For joined tensors: the shapes of the pieces, or of the whole.
         self.shapes: dict[tuple[str, str, bool], dict[Origin | None, tuple[int, ...]]] = {}
         self.becomes = becomes
 
     def tied_groups(self, source: Source) -> list[list[str]]:
-        """Return the groups of a model's tensors, as it stores them, that are one tensor.
+        """Return the groups of a model's stored tensors that are tied to one tensor.
 
-        transformers takes two stored tensors that differ for two, whatever the config says.
+        If two stored tensors differ, transformers does not tie them, even if the config says so.
         """
         named = {origin: name for name, origin in self.becomes[source.name].items()}
         found = []
@@ -46,7 +46,7 @@ class Ties:
             stored = [named[Origin(target)] for target in group if Origin(target) in named]
             order = list(source.headers)
             becomes, heads = self.becomes[source.name], source.known.heads if source.known else ()
-            # The embedding before the head: whichever of them differs from it is a head of its own.
+            # The embedding first: a tensor that differs from it is a head of its own.
             stored.sort(key=lambda name: (becomes[name].target in heads, order.index(name)))
             alike = [stored[0]] if stored else []
             for name in stored[1:]:
@@ -58,7 +58,7 @@ class Ties:
         return found
 
     def untie(self, groups: Mapping[str, list[list[str]]]) -> None:
-        """Add a head of its own to the result where another model has one, or refuse that."""
+        """Give the result its own head if a model has its own head, or refuse the mix."""
         base, layout = self.base, self.layout
         ours = self._own_heads(base, groups)
         stored = {origin.target: name for name, origin in self.becomes[base.name].items()}
@@ -81,10 +81,10 @@ class Ties:
                     layout.errors.append(self._mixed(base.name, name, source.name))
                     return
         if any(self.tied_to(base, target, groups) for target in ours):
-            layout.untied = True  # transformers does not tie what is stored twice and differs
+            layout.untied = True  # transformers does not tie two stored tensors that differ
 
     def _own_heads(self, source: Source, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
-        """Return the heads that a model stores and that are not its embedding."""
+        """Return the heads that a model stores apart from its embedding."""
         return {
             origin.target: name
             for name, origin in self.becomes[source.name].items()
@@ -97,7 +97,7 @@ class Ties:
     def tied_to(
         self, source: Source, target: str, groups: Mapping[str, list[list[str]]]
     ) -> list[str]:
-        """Return the stored tensors that one of transformers' is tied to."""
+        """Return the stored tensors that a tensor of transformers' model is tied to."""
         if source.known is None:
             return []
         for group, stored in zip(source.known.tied, groups[source.name], strict=True):
@@ -106,13 +106,13 @@ class Ties:
         return []
 
     def _mixed(self, owner: str, name: str, other: str) -> CheckpointError:
-        msg = f"{owner!r} has a head of its own ({name}), and {other!r} ties its head to its "
+        msg = f"{owner!r} has its own head ({name}), but {other!r} ties its head to its "
         msg += "embedding"
-        hint = f"to merge them all the same, with a head of its own: {CRIMES}"
+        hint = f"to merge them anyway, into a model with its own head: {CRIMES}"
         return CheckpointError(msg, hint=hint)
 
     def copies_of_tied(self, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
-        """Return tied tensors that the base stores more than once: merged once, and copied."""
+        """Return the base's second copies of tied tensors: only the first copy is merged."""
         if self.layout.untied:
             return {}
         return {name: group[0] for group in groups[self.base.name] for name in group[1:]}

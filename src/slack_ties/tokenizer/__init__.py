@@ -1,1 +1,1 @@
-"""Tokenizers and chat templates: of the models, and of the merged one."""
+"""Tokenizers and chat templates of the models and of the merged model."""

@@ -1,8 +1,8 @@
 """Give the merged model the SFT model's chat template and special tokens.
 
-Whoever chats with the merged model meets what the SFT model was tuned on: its template, the token
-that ends an answer, and its generation settings. Everything is worked out before the first file
-changes, so that a damaged file of the SFT model leaves the merged one as it was.
+The merged model then uses what the SFT model was tuned with: its template, the token that ends an
+answer, and its generation settings. All changes are computed before the first file is written: a
+damaged file of the SFT model leaves the merged model unchanged.
 """
 
 from __future__ import annotations
@@ -27,28 +27,27 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json")
 def adopt_chat(
     merged: Path, sft: Path, *, template: bool = True, adapter: Path | None = None
 ) -> list[str]:
-    """Give the merged model what chatting with the SFT model needs.
+    """Give the merged model the chat settings of the SFT model.
 
-    A token that the merged vocabulary does not have is left out. Only JSON and template files
-    change.
+    A token that the merged vocabulary lacks is left out. Only JSON and template files change.
 
     Args:
         merged: The merged model's folder.
         sft: The SFT model's folder.
-        template: Whether to take the chat template as well.
-        adapter: The folder of the SFT model's adapter; what it says counts first.
+        template: Whether to copy the chat template too.
+        adapter: The folder of the SFT model's adapter; its files have priority.
 
     Returns:
-        What was taken, for people.
+        What was copied, for people.
 
     Raises:
-        CheckpointError: A tokenizer cannot be read; nothing has changed then.
+        CheckpointError: A tokenizer cannot be read; then no file has changed.
 
     """
-    words, theirs = read_vocabulary(merged), read_vocabulary(sft, adapter=adapter)
-    if not words:
+    ours, theirs = read_vocabulary(merged), read_vocabulary(sft, adapter=adapter)
+    if not ours:
         return []
-    if not theirs:  # a template needs no vocabulary of its own
+    if not theirs:  # a folder without a vocabulary can still have a template
         folders = [adapter, sft] if adapter else [sft]
         theirs = Vocabulary(
             {}, 0, chat_template=next(filter(None, map(read_template, folders)), "")
@@ -56,39 +55,40 @@ def adopt_chat(
     taken: list[str] = []
     files: dict[str, str] = {}
     settings = read_json(merged / "tokenizer_config.json")
-    if template and theirs.chat_template and theirs.chat_template != words.chat_template:
+    if template and theirs.chat_template and theirs.chat_template != ours.chat_template:
         settings.pop("chat_template", None)
         files["chat_template.jinja"] = theirs.chat_template
         taken.append("chat template")
     special = {
-        key: word
-        for key, word in theirs.special.items()
-        if word in words.tokens and words.special.get(key) != word
+        key: token
+        for key, token in theirs.special.items()
+        if token in ours.tokens and ours.special.get(key) != token
     }
-    taken += [f"{key} {word}" for key, word in special.items()]
+    taken += [f"{key} {token}" for key, token in special.items()]
     if taken:
         files["tokenizer_config.json"] = json_text({**settings, **special})
     if special and (merged / "special_tokens_map.json").is_file():
         old = read_json(merged / "special_tokens_map.json")
         files["special_tokens_map.json"] = json_text({**old, **special})
-    numbers = _ids(merged, sft, adapter, words, theirs)
+    numbers = _files_with_ids(merged, sft, adapter, ours, theirs)
     if "generation_config.json" in numbers:
         taken.append("generation settings")
     for name, text in {**files, **numbers}.items():
         write_whole(merged / name, text)
-    if "chat_template.jinja" in files:  # once the new one is there
+    if "chat_template.jinja" in files:  # delete the old one only after the new one is written
         (merged / TEMPLATES[1]).unlink(missing_ok=True)
     return taken
 
 
 def translate_ids(merged: Path, base: Path) -> None:
-    """Bring the base's token numbers to a vocabulary that has other rows for its tokens.
+    """Replace the base's token ids by the merged model's, if its vocabulary has other rows.
 
-    In config.json and generation_config.json. A token that the merged vocabulary lacks is none.
+    Changes config.json and generation_config.json. The id of a token that the merged vocabulary
+    lacks becomes null.
 
     Args:
         merged: The merged model's folder, with its own tokenizer.
-        base: The base's.
+        base: The base's folder.
 
     """
     before, after = read_vocabulary(base), read_vocabulary(merged)
@@ -117,24 +117,24 @@ def translate_ids(merged: Path, base: Path) -> None:
             write_whole(merged / name, json_text(changed))
 
 
-def _ids(
-    merged: Path, sft: Path, adapter: Path | None, words: Vocabulary, theirs: Vocabulary
+def _files_with_ids(
+    merged: Path, sft: Path, adapter: Path | None, ours: Vocabulary, theirs: Vocabulary
 ) -> dict[str, str]:
-    """Return the files that say by number which tokens begin and end a text."""
+    """Return the changed files that hold the ids of the tokens that begin and end a text."""
     tokens = {row: token for token, row in theirs.tokens.items()}
 
     def here(value: Any) -> Any:
-        """Return a token id, or a list of them, as the merged vocabulary has it."""
+        """Return the merged vocabulary's id for an SFT token id, or a list for a list."""
         if isinstance(value, list):
             return [row for item in value if (row := here(item)) is not None] or None
-        return words.tokens.get(tokens.get(value, "")) if isinstance(value, int) else None
+        return ours.tokens.get(tokens.get(value, "")) if isinstance(value, int) else None
 
     def translated(data: Mapping[str, Any]) -> dict[str, Any]:
         ids = {key: here(data[key]) for key in IDS if data.get(key) is not None}
         return {key: value for key, value in ids.items() if value is not None}
 
     files = {}
-    of_adapter = _special_ids(sft, adapter, words)
+    of_adapter = _special_ids(sft, adapter, ours)
     config = read_json(merged / "config.json")
     if (new := {**config, **translated(read_json(sft / "config.json")), **of_adapter}) != config:
         files["config.json"] = json_text(new)
@@ -150,16 +150,16 @@ def _ids(
     return files
 
 
-def _special_ids(sft: Path, adapter: Path | None, words: Vocabulary) -> dict[str, int]:
-    """Return the numbers of the special tokens that an adapter has and its model has not."""
+def _special_ids(sft: Path, adapter: Path | None, ours: Vocabulary) -> dict[str, int]:
+    """Return the ids of the special tokens that an adapter has and its model lacks."""
     if adapter is None:
         return {}
     before, after = read_vocabulary(sft), read_vocabulary(sft, adapter=adapter)
     if not after:
         return {}
     changed = {
-        f"{key}_id": words.tokens.get(word)
-        for key, word in after.special.items()
-        if not before or before.special.get(key) != word
+        f"{key}_id": ours.tokens.get(token)
+        for key, token in after.special.items()
+        if not before or before.special.get(key) != token
     }
     return {key: row for key, row in changed.items() if row is not None and key in IDS}

@@ -1,4 +1,4 @@
-"""The files of a tokenizer: what counts as one, and how the merged model gets it."""
+"""Find a tokenizer's files, and copy them to the merged model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["carry_over", "has_tokenizer", "readable_by_all"]
 
-FAST = "PreTrainedTokenizerFast"  # a class that transformers 4 and 5 both know
+FAST = "PreTrainedTokenizerFast"  # a class of both transformers 4 and 5
 
-# Classes of transformers 5 that version 4 does not have, and keys that say nothing to others.
+# Classes of transformers 5 that version 4 lacks, and keys that only version 5 uses.
 NEW_CLASSES = ("TokenizersBackend", "SentencePieceBackend", "PythonBackend", "MistralCommonBackend")
 
 NEW_KEYS = ("backend", "is_local", "local_files_only")
@@ -32,11 +32,11 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def carry_over(base: Path, out: Path, config: Mapping[str, Any], *, tokenizer: bool) -> None:
-    """Copy what lies beside the base and is as true of the merged model.
+    """Copy the base's small files that are also right for the merged model.
 
     Args:
         base: The base's folder.
-        out: The merged model's.
+        out: The merged model's folder.
         config: The base's config.json.
         tokenizer: Whether to copy the tokenizer's files too.
 
@@ -55,8 +55,8 @@ def readable_by_all(out: Path, source: Path) -> None:
     """Let transformers 4 read a tokenizer that transformers 5 has saved.
 
     Args:
-        out: Where it was saved.
-        source: The model whose tokenizer it mostly is, for the name of its class.
+        out: The folder of the saved tokenizer.
+        source: The model that most of the tokenizer comes from; gives the name of its class.
 
     """
     path = out / "tokenizer_config.json"
@@ -72,13 +72,15 @@ def readable_by_all(out: Path, source: Path) -> None:
     if kind in NEW_CLASSES:
         own = str(theirs.get("tokenizer_class") or "")
         settings["tokenizer_class"] = FAST if own in NEW_CLASSES or not own else own
-    # Tokens by names of their own, as vision models have them.
+    # Vision models name some tokens themselves.
     if isinstance(named := settings.pop("model_specific_special_tokens", None), dict) and named:
         if isinstance(more := settings.get("extra_special_tokens"), list) and more:
             settings["additional_special_tokens"] = more
         settings["extra_special_tokens"] = named
     extra = settings.get("extra_special_tokens")
-    if isinstance(extra, list):  # version 4 expects names and tokens here, and a list there
+    if isinstance(
+        extra, list
+    ):  # version 4 expects a mapping under this key, a list under the other
         settings.pop("extra_special_tokens")
         if extra:
             settings["additional_special_tokens"] = extra

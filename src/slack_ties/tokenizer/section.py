@@ -15,7 +15,7 @@ __all__ = ["Section", "choose_section"]
 
 @dataclass(frozen=True)
 class Section:
-    """What mergekit is to be told about the tokenizer; and why, for people."""
+    """A tokenizer section for mergekit, and the reason for people."""
 
     data: Mapping[str, Any]  # the config's `tokenizer:`
     why: str
@@ -28,20 +28,20 @@ def choose_section(
     """Return mergekit's tokenizer section for these models; None if they need none.
 
     Args:
-        vocabularies: Of each model by its name in the config, the base first. A model
-            without a tokenizer is taken to have the base's, as mergekit does.
-        roles: base, ct or sft by the model's name; a name that is missing has none.
+        vocabularies: The vocabulary of each model by its name in the config, the base first. A
+            model without a tokenizer counts as having the base's, as in mergekit.
+        roles: base, ct or sft by the model's name; a name may be missing.
 
     """
-    known = {name: words for name, words in vocabularies.items() if words}
+    known = {name: vocabulary for name, vocabulary in vocabularies.items() if vocabulary}
     base_name = next(iter(vocabularies), "")
     if base_name not in known or len(known) == 1:
         return None
     base = known[base_name]
-    if all(words.is_same(base) for words in known.values()):
+    if all(vocabulary.is_same(base) for vocabulary in known.values()):
         return None
-    everything: set[str] = set().union(*(words.tokens for words in known.values()))
-    # The language is the CT model's; a base that has it all already is as good.
+    everything: set[str] = set().union(*(vocabulary.tokens for vocabulary in known.values()))
+    # Prefer the CT model, which knows the language; but if the base has all tokens, use the base.
     order = sorted(known, key=lambda name: ("ct", "sft", "base", "").index(roles.get(name, "")))
     for name in [base_name, *order]:
         if known[name].tokens.keys() >= everything:
@@ -67,10 +67,10 @@ def choose_section(
 
 
 def _why(name: str, base_name: str, known: Mapping[str, Vocabulary]) -> str:
-    words, base = known[name], known[base_name]
+    vocabulary, base = known[name], known[base_name]
     if name == base_name:
         return f"the base's {len(base.tokens):,} tokens"
     return (
-        f"the {len(words.tokens):,} tokens of {name}, "
-        f"{words.added_to(base):,} more than the base has"
+        f"the {len(vocabulary.tokens):,} tokens of {name}, "
+        f"{vocabulary.added_to(base):,} more than the base has"
     )

@@ -1,4 +1,4 @@
-"""Chat templates: of a model folder, and those that mergekit brings."""
+"""Read and write chat templates: those of model folders, and those that mergekit contains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["named_template", "read_template", "set_template", "template_names"]
 
 
 def set_template(out: Path, template: str) -> None:
-    """Give the merged model's tokenizer a chat template, in place of any that it has."""
+    """Set the chat template of the merged model's tokenizer; replace the old one if any."""
     for name in ("chat_template.jinja", "chat_template.json"):
         (out / name).unlink(missing_ok=True)
     settings = read_json(out / "tokenizer_config.json")
@@ -21,7 +21,7 @@ def set_template(out: Path, template: str) -> None:
 
 
 def named_template(name: str) -> str | None:
-    """Return the chat template that mergekit has under a name; None if it has none."""
+    """Return mergekit's chat template of that name; None if there is none."""
     if name not in template_names():
         return None
     return (data_folder("chat_templates") / f"{name}.jinja").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def template_names() -> list[str]:
 
 
 def read_template(folder: Path) -> str:
-    """Return the chat template that lies in a folder, wherever it stands; or nothing."""
+    """Return the chat template in a folder, from any of its possible files; "" if none."""
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
-"""Tokenizers: what those of the models have in common, and what the merged model gets.
+"""Read the vocabulary of a tokenizer, to compare tokenizers by content.
 
-They are compared by content: which token has which row of the embedding. Where they differ,
-mergekit's `tokenizer:` section aligns the rows, and here is chosen what it has to say.
+The content is the row of the embedding for each token. If models differ in it, mergekit's
+`tokenizer:` section (`section.py`) aligns the rows.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ SPECIAL = (
     *("sep_token", "cls_token", "mask_token"),
 )
 
-# More tokens than this that only the SFT model has are a vocabulary, not a chat template's.
+# Up to so many tokens that only the SFT model has belong to a chat template; more are a vocabulary.
 MOST_ADDED = 64
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model's tokenizer knows, by content."""
+    """The content of a model's tokenizer."""
 
     tokens: Mapping[str, int]  # token -> its row of the embedding
     rows: int  # of the embedding: config.json's vocab_size; more than tokens if padded
-    beyond: frozenset[str] = frozenset()  # tokens that the embedding has no row for
+    beyond: frozenset[str] = frozenset()  # tokens without a row in the embedding
     special: Mapping[str, str] = field(default_factory=dict)  # eos_token -> "</s>"
     chat_template: str = ""
 
     def added_to(self, other: Vocabulary) -> int:
-        """Return how many tokens there are that `other` does not have."""
+        """Return how many tokens `other` lacks."""
         return len(self.tokens.keys() - other.tokens.keys())
 
     def is_same(self, other: Vocabulary) -> bool:
-        """Say whether the same tokens have the same rows, of equally many."""
+        """Say whether both have the same tokens, with the same rows, and equally many rows."""
         return self.rows == other.rows and self.tokens == other.tokens
 
 
@@ -57,14 +57,14 @@ def read_vocabulary(
 ) -> Vocabulary | None:
     """Return the vocabulary of the model in `folder`; None if it has no tokenizer.
 
-    No weights are read. A tokenizer.json is read by the tokenizers library, older formats
-    by transformers, as mergekit does. A tokenizer that only its own code can read is none here.
+    No weights are read. The tokenizers library reads tokenizer.json, and transformers reads older
+    formats, as in mergekit. For a tokenizer that needs its own Python code, None is returned too.
 
     Args:
-        folder: Of the model.
-        name: What to call it in errors.
-        adapter: The folder of its LoRA adapter. What lies there of a tokenizer counts first: an
-            adapter is trained with a chat template and an end-of-turn token of its own.
+        folder: The model's folder.
+        name: The model's name in errors.
+        adapter: The folder of its LoRA adapter. Tokenizer files there have priority: an adapter
+            is trained with a chat template and an end-of-turn token of its own.
 
     Raises:
         CheckpointError: A file is damaged.
@@ -87,7 +87,7 @@ def read_vocabulary(
         reason = " ".join(str(error).split())[:200]
         files = [path.name for path in sorted(holder.iterdir()) if is_vocabulary(path.name)]
         msg = f"model {name!r}: the tokenizer ({', '.join(files)}) cannot be read: {reason}"
-        raise CheckpointError(msg, hint="get the model's tokenizer files again") from None
+        raise CheckpointError(msg, hint="download the model's tokenizer files again") from None
     text_config = config.get("text_config")
     stated = config.get("vocab_size") or (
         text_config.get("vocab_size") if isinstance(text_config, dict) else None
@@ -100,43 +100,43 @@ def read_vocabulary(
         tokens={token: row for token, row in tokens.items() if row < rows},
         rows=rows,
         beyond=frozenset(token for token, row in tokens.items() if row >= rows),
-        special={key: word for key in SPECIAL if (word := _word(special.get(key)))},
+        special={key: token for key in SPECIAL if (token := _token_text(special.get(key)))},
         chat_template=next(filter(None, map(read_template, folders)), ""),
     )
 
 
 def _check_fetched(folder: Path, name: str) -> None:
-    """Refuse what git-lfs has left behind: other readers name another cause, or none."""
+    """Refuse a git-lfs pointer or a damaged file: transformers would not name the real cause."""
     for path in sorted(folder.iterdir()):
-        texts = any(fnmatch(path.name, pattern) for pattern in (*BESIDE, *ALWAYS))
-        if not texts or not path.is_file():
+        is_read = any(fnmatch(path.name, pattern) for pattern in (*BESIDE, *ALWAYS))
+        if not is_read or not path.is_file():
             continue
         if is_lfs_pointer(path):
             raise lfs_error(name, path.name)
-        if path.suffix == ".json" and path.name != "tokenizer.json":  # which is read below
+        if path.suffix == ".json" and path.name != "tokenizer.json":  # `_tokens` reads that one
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
-                reason = "" if isinstance(found, dict) else "it holds no names and values"
+                reason = "" if isinstance(found, dict) else "it does not contain names and values"
             except (OSError, ValueError, RecursionError) as error:
                 reason = str(error)
             if reason:
                 msg = f"model {name!r}: {path.name} cannot be read: {reason}"
-                raise CheckpointError(msg, hint="get that file again, or delete it")
+                raise CheckpointError(msg, hint="download that file again, or delete it")
 
 
 def _tokens(folder: Path) -> dict[str, int]:
     if (folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer  # noqa: PLC0415 - not for --help
 
-        words = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return dict(words.get_vocab(with_added_tokens=True))
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return dict(tokenizer.get_vocab(with_added_tokens=True))
     from transformers import AutoTokenizer  # noqa: PLC0415 - seconds to import
 
     loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return dict(loaded.get_vocab())
 
 
-def _word(value: object) -> str:
-    """Return a special token's text: it stands there plain, or with settings around it."""
+def _token_text(value: object) -> str:
+    """Return the text of a special token, which is stored plainly or in a mapping with settings."""
     content = value.get("content") if isinstance(value, dict) else value
     return content if isinstance(content, str) else ""

@@ -9,9 +9,9 @@ static int take(Merge *merge, int64_t pass, int64_t *start, int64_t *end) {
     return *start < merge->size;
 }
 
-/* Count the upper digit of the magnitudes of model - base, in LANES tables to be added up: in one,
- * an entry that is equal to the entry before it would wait for that to be counted. Returns the
- * largest. */
+/* Count the upper digit of the magnitudes of model - base, in LANES tables that are added later:
+ * with one table, an entry equal to the entry before it would wait until that one is counted.
+ * Returns the largest digit. */
 static WIDEST int32_t count_upper(Merge *merge, const Model *model, int64_t pass,
                                   uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
@@ -33,15 +33,15 @@ static WIDEST int32_t count_upper(Merge *merge, const Model *model, int64_t pass
     return top;
 }
 
-/* Count the lower digit of those whose upper one is upper[0], in the first table, and of those
- * whose upper one is upper[1], in the second. Zeros, often most of a tensor, are not counted: find
- * ends in row 0 without them. */
+/* Count the lower digits of the magnitudes with the upper digit upper[0] in the first table, and of
+ * those with upper[1] in the second. Zeros, often most of a tensor, are not counted: `find` ends in
+ * row 0 without them. */
 static WIDEST void count_lower(Merge *merge, const Model *model, int64_t pass,
                                const uint32_t *upper, uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
     uint32_t bits[BLOCK];
     uint8_t hit[BLOCK] = {0};
-    uint64_t group; /* of eight entries: in most there is no hit */
+    uint64_t group; /* the hits of eight entries: most groups have none */
     uint32_t one = upper[0], two = upper[1];
     memset(tables, 0, LOWER * sizeof *tables);
     for (int64_t at, end; take(merge, pass, &at, &end);)
@@ -65,14 +65,14 @@ static WIDEST void count_lower(Merge *merge, const Model *model, int64_t pass,
         }
 }
 
-/* The same for any number of upper digits, all different, with a table for each after the first, in
- * which all else ends: many hits come without order, and a branch for them would cost more. */
+/* The same for any number of different upper digits. Each digit has a table; the first table takes
+ * all other magnitudes: hits have no pattern, and a branch for them would cost more time. */
 static WIDEST void count_lower_of(Merge *merge, const Model *model, int64_t pass,
                                   const uint32_t *upper, int number, uint32_t *tables) {
     float origin[BLOCK], other[BLOCK];
     uint32_t bits[BLOCK], table[BLOCK];
-    uint8_t place[ROWS / 2] = {0}; /* of an upper digit: the number of its table */
-    for (int k = 0; k < number; k++) place[upper[k]] = (uint8_t)(k + 1);
+    uint8_t table_of[ROWS / 2] = {0}; /* upper digit -> the number of its table */
+    for (int k = 0; k < number; k++) table_of[upper[k]] = (uint8_t)(k + 1);
     memset(tables, 0, (size_t)(number + 1) * ROWS * sizeof *tables);
     for (int64_t at, end; take(merge, pass, &at, &end);)
         for (; at < end; at += BLOCK) {
@@ -80,7 +80,7 @@ static WIDEST void count_lower_of(Merge *merge, const Model *model, int64_t pass
             load(merge->base, at, count, origin);
             load(model->tensor, at, count, other);
             for (int i = 0; i < count; i++) bits[i] = bits_of(other[i] - origin[i]) & ~SIGN;
-            for (int i = 0; i < count; i++) table[i] = place[bits[i] >> DIGIT];
+            for (int i = 0; i < count; i++) table[i] = table_of[bits[i] >> DIGIT];
             for (int i = 0; i < count; i++) {
                 uint32_t hit = mask(table[i] != 0) & mask(bits[i] != 0);
                 table[i] = choose(hit, table[i] << DIGIT | (bits[i] & (ROWS - 1)), (uint32_t)i);
@@ -89,7 +89,8 @@ static WIDEST void count_lower_of(Merge *merge, const Model *model, int64_t pass
         }
 }
 
-/* The counts of a row, over `lanes` tables of each of `threads` threads, whose tables are `apart`. */
+/* Return the sum of the counts of `number` rows, over `lanes` tables of each of `threads` threads.
+ * `apart` is the distance from a thread's tables to those of the next. */
 INLINE uint64_t count_of(const uint32_t *tables, int64_t apart, int threads, int lanes, int64_t rows,
                          int64_t first, int64_t number) {
     uint64_t count = 0;
@@ -100,13 +101,13 @@ INLINE uint64_t count_of(const uint32_t *tables, int64_t apart, int threads, int
     return count;
 }
 
-/* Return the row in which the rank-th largest is, and in *rank its rank within the row. All rows
- * above `top` are empty. */
+/* Return the row that contains the rank-th largest magnitude, and in *rank its rank within the row.
+ * All rows above `top` are empty. */
 static WIDEST uint32_t find(const uint32_t *tables, int64_t apart, int threads, int lanes,
                             int64_t rows, int64_t top, int64_t *rank) {
     int64_t row = (top / CHUNK + 1) * CHUNK;
     for (int64_t step = CHUNK; step > 0; step = step == CHUNK ? 1 : 0)
-        for (; row > 0; row -= step) { /* from the top, a chunk at a time, then a row */
+        for (; row > 0; row -= step) { /* from the top, chunk by chunk, then row by row */
             int64_t count = (int64_t)count_of(tables, apart, threads, lanes, rows, row - step, step);
             if (count >= *rank) break;
             *rank -= count;
@@ -114,7 +115,7 @@ static WIDEST uint32_t find(const uint32_t *tables, int64_t apart, int threads, 
     return row > 0 ? (uint32_t)(row - 1) : 0;
 }
 
-/* Wait until every thread is here. */
+/* Wait until every thread has called this. */
 static void meet(Merge *merge, int threads, int *meetings) {
     int all = ++*meetings * threads;
     atomic_fetch_add(&merge->arrived, 1);
@@ -125,7 +126,7 @@ static void meet(Merge *merge, int threads, int *meetings) {
             YIELD;
 }
 
-/* Find all thresholds of a model of which a report is made, and count its exponents. */
+/* Find all thresholds of a model for a report, and count its exponents. */
 static void find_watched(Merge *merge, int64_t t, int thread, int threads, int *meetings) {
     Model *model = &merge->models[t];
     Watched *watched = &merge->tally->models[t];

@@ -1,14 +1,14 @@
-/* The rule of `slack_ties` for CPUs, in float32: what blockwise.py does, to the same bytes.
+/* The rule of `slack_ties` for CPUs, in float32. It makes the same bytes as blockwise.py.
  *
- * Everything is computed a block at a time, in buffers that stay in the first cache: each model
- * is read twice to find its thresholds and once to merge, and nothing as large as a tensor is made.
- * Conditions are bit masks, so that every compiler can vectorise every loop; what is added,
- * multiplied and divided is rounded by itself (the build forbids fused multiply-add), in the
- * order of the models. So neither the width of a vector nor who computes what shows in the result.
+ * All work is done block by block, in buffers that stay in the first-level cache. Each model is read
+ * twice to find its thresholds and once to merge, and no buffer is as large as a tensor.
+ * Conditions are bit masks: so every compiler can vectorise every loop. Each sum, product and
+ * quotient is rounded separately (the build forbids fused multiply-add), in the order of the models.
+ * So the width of a vector and the division of work among threads do not change the result.
  *
  * slack_ties_run starts threads, which take slices of the tensor until none is left, and joins them.
- * It keeps no state, and what it works in is lent to it (kernel.py). Where a thread cannot be started
- * the others do its work.
+ * It keeps no state, and kernel.py allocates its buffers. If a thread cannot be started, the others
+ * do its work.
  */
 #include "count.h"
 #include "tally.h"
@@ -45,7 +45,7 @@ static WIDEST int merge_slices(Merge *merge, int64_t pass, int thread) {
                     any_protected[i] |= protected;
                 }
             }
-            for (int i = 0; i < count; i++) { /* the sign bit where negative votes win */
+            for (int i = 0; i < count; i++) { /* flip: the sign bit if negative votes win, else 0 */
                 uint32_t sum =
                     choose(any_protected[i], bits_of(first_ballots[i]), bits_of(ballots[i]));
                 flip[i] = sum & SIGN & mask(sum != SIGN); /* -0.0 counts as positive */
@@ -67,7 +67,7 @@ static WIDEST int merge_slices(Merge *merge, int64_t pass, int thread) {
                 float change = total[i] / float_of(choose(none, bits_of(1.0f), bits_of(divisor[i])));
                 change *= merge->lambda;
                 divisor[i] = change;
-                /* Where nothing is added the base stays bit for bit: -0.0 + 0.0 would be 0.0. */
+                /* Where nothing is added, keep the base's bits: -0.0 + 0.0 would be 0.0. */
                 uint32_t same = mask((bits_of(change) & ~SIGN) == 0);
                 total[i] = float_of(choose(same, bits_of(origin[i]), bits_of(origin[i] + change)));
             }
@@ -79,7 +79,7 @@ static WIDEST int merge_slices(Merge *merge, int64_t pass, int thread) {
     return wrong != 0;
 }
 
-/* Do a thread's part of a merge. */
+/* Do one thread's part of a merge. */
 static void do_part(Merge *merge, int thread) {
     int threads = 0;
     while ((threads = atomic_load(&merge->threads)) == 0) YIELD;
@@ -92,7 +92,7 @@ static void do_part(Merge *merge, int thread) {
         }
         Model *model = &merge->models[t];
         int64_t rank[RANKS];
-        uint32_t upper[RANKS] = {~0u, ~0u}; /* none begins so */
+        uint32_t upper[RANKS] = {~0u, ~0u}; /* no magnitude has this upper digit */
         int32_t bits[RANKS];
         int wanted = 0;
         for (int i = 0; i < RANKS; i++) {
@@ -145,7 +145,7 @@ static void *begin(void *part) {
 /* Find the thresholds of all models and merge them. */
 API void slack_ties_run(Merge *merge) {
     Part parts[MOST];
-    fenv_t before; /* of the caller, who may have turned denormals off; threads inherit it */
+    fenv_t before; /* the caller's, which may turn denormals off; threads inherit ours */
     int threads = 1;
     fegetenv(&before);
     fesetenv(FE_DFL_ENV);
@@ -176,7 +176,7 @@ API void slack_ties_run(Merge *merge) {
     fesetenv(&before);
 }
 
-/* The sha256 of the files that this was built from: kernel.py has the same. */
+/* The SHA-256 of the source files of this build: kernel.py compares it. */
 #define STRING_OF(value) #value
 #define STRING(value) STRING_OF(value)
 API const char *slack_ties_source(void) { return STRING(SOURCE); }

@@ -1,4 +1,4 @@
-/* Types, the limits that kernel.py shares, and how numbers are read, rounded and stored. */
+/* Types, limits that kernel.py shares, and functions that read, round and store numbers. */
 #pragma once
 #include <fenv.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@
 #define YIELD sched_yield()
 #endif
 
-/* Where the loader can choose, choose wider vectors; the bytes are the same. */
+/* If the loader can choose at run time, let it choose wider vectors; the bytes are the same. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDEST __attribute__((target_clones("default", "avx2")))
 #else
@@ -31,18 +31,18 @@
 #endif
 
 enum { MOST = 16 }; /* threads: more would only wait for memory */
-enum { BLOCK = 256 }; /* entries in work at a time: 1 KiB a buffer */
-/* Counts are in tables with a row per digit, 16 bits of a magnitude. */
+enum { BLOCK = 256 }; /* entries per block: 1 KiB a buffer */
+/* Tables of counts have a row per digit. A digit is 16 bits of a magnitude. */
 enum { DIGIT = 16, ROWS = 1 << DIGIT, CHUNK = 256, LANES = 4, RANKS = 2 };
 /* A thread has LANES tables for the upper digit, whose first bit is 0, and RANKS for the lower. */
 enum { UPPER = LANES * ROWS / 2, LOWER = RANKS * ROWS, COUNTS = UPPER + LOWER };
 enum { FLOAT16, BFLOAT16, FLOAT32 }; /* kernel.py has the same list */
-/* What a report counts: tally.py says what each is, and has the same numbers. */
+/* The counts of a report: tally.py has the same numbers and explains them. */
 enum { TOPS = 4, GRID = 8, MORE = TOPS + GRID, ALL = RANKS + MORE, TABLES = ALL + 1 };
 enum { CLASSES = TOPS + 1, LEVELS = 4 + GRID, SUMS = 3, BINS = 256 };
 enum { CONFLICT, TIES, CONFIG, RESCUED, FIRST_OF_GRID };
-enum { STRIP = 64 }; /* sums side by side, so that every compiler can vectorise them */
-enum { STRIPS = BLOCK / STRIP, WAYS = 1 << LEVELS }; /* WAYS: sets of levels */
+enum { STRIP = 64 }; /* sums side by side: so every compiler can vectorise them */
+enum { STRIPS = BLOCK / STRIP, WAYS = 1 << LEVELS }; /* WAYS: the number of sets of levels */
 
 static const uint32_t SIGN = 0x80000000, INFINITY_BITS = 0x7f800000;
 
@@ -55,28 +55,28 @@ typedef struct {
     Tensor tensor;
     float weight;
     int64_t ranks[RANKS]; /* how many of its largest magnitudes are kept, and protected */
-    int32_t bits[RANKS];  /* found here: of the smallest magnitude kept, and protected */
+    int32_t bits[RANKS];  /* output: the bits of the smallest magnitude kept, and protected */
 } Model;
 
 typedef struct {
-    int64_t ranks[MORE]; /* how many of its largest magnitudes are in a top, and in the grid's */
-    int32_t bits[MORE];  /* found here: of the smallest such magnitude */
-    int64_t reached[ALL]; /* found here: entries as large as each threshold; -1: all but zeros */
-    int32_t varied;      /* whether the grid is of this model's slack */
+    int64_t ranks[MORE]; /* how many of its largest magnitudes are in each top and grid slack */
+    int32_t bits[MORE];  /* output: the bits of the smallest such magnitude */
+    int64_t reached[ALL]; /* output: entries at or above each threshold; -1: all except zeros */
+    int32_t varied;      /* whether the grid varies this model's slack */
 } Watched;
 
-/* What a report wants to know, found while merging. */
+/* The counts and sums for a report, and the buffers to count in. */
 typedef struct {
     Watched *models;
-    int64_t *histogram; /* BINS for each model: its deltas by their exponent */
+    int64_t *histogram; /* BINS for each model: its deltas, counted by exponent */
     uint32_t *lower;    /* TABLES * ROWS for each thread */
     float *deltas;      /* 3 * number * BLOCK for each thread */
     double *strips;     /* (sum_size - number * CLASSES * LEVELS) * STRIP for each thread */
     uint32_t *ways;     /* number * CLASSES * WAYS for each thread, all zero */
-    double *way_energy; /* likewise */
-    uint32_t *used;     /* likewise, without need of zeros */
+    double *way_energy; /* as many, all zero */
+    uint32_t *used;     /* as many, with any content */
     int64_t *counts;    /* count_size for each thread */
-    double *sums;       /* sum_size for each slice, to be added up in their order */
+    double *sums;       /* sum_size for each slice, to be added in the order of slices */
     int64_t count_size, sum_size;
 } Tally;
 
@@ -89,13 +89,13 @@ typedef struct {
     float lambda;
     int32_t normalize;
     uint32_t *counts;      /* COUNTS for each thread */
-    atomic_llong *started; /* for each pass, of 2 * number + 1: the entries that are taken */
-    int32_t wanted;        /* threads, at most MOST */
-    atomic_int threads;    /* those that could be started, with the calling one; 0 until known */
-    int32_t tops[MOST];    /* the largest upper digit that a thread has counted */
-    atomic_int arrived;    /* at all meetings so far */
-    atomic_int wrong;      /* a delta or a result is infinite or not a number */
-    Tally *tally;          /* NULL if nobody asks */
+    atomic_llong *started; /* for each of 2 * number + 1 passes: the entries that threads took */
+    int32_t wanted;        /* number of threads, at most MOST */
+    atomic_int threads;    /* number of running threads with the calling one; 0 until known */
+    int32_t tops[MOST];    /* for each thread: the largest upper digit that it counted */
+    atomic_int arrived;    /* calls of `meet` so far, of all threads */
+    atomic_int wrong;      /* 1 if a delta or a result is infinite or not a number */
+    Tally *tally;          /* NULL without a report */
 } Merge;
 
 INLINE uint32_t bits_of(float x) {
@@ -152,7 +152,7 @@ INLINE void load(Tensor from, int64_t start, int count, float *to) {
     }
 }
 
-/* Returns whether an entry is infinite or not a number, before or after it is rounded. */
+/* Return whether an entry is infinite or not a number, before or after rounding. */
 INLINE int store(const float *from, int count, void *out, int32_t type, int64_t start) {
     uint32_t wrong = 0;
     for (int i = 0; i < count; i++) wrong |= mask((bits_of(from[i]) & ~SIGN) >= INFINITY_BITS);

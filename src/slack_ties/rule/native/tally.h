@@ -1,10 +1,10 @@
-/* What a report counts while a block is merged; tally.py says what each number is. */
+/* Count for a report while a block is merged; tally.py explains each number. */
 #pragma once
 #include "numbers.h"
 
 INLINE double chosen(int where, double x) { return where ? x : 0.0; }
 
-/* Add the entries of a block that reach a magnitude to sums side by side. */
+/* Add the entries of a block at or above a magnitude to STRIP sums side by side. */
 INLINE void add_reaching(double *strip, const double *x, const int32_t *magnitude, int32_t bits) {
     for (int i = 0; i < STRIP; i++)
         strip[i] += (chosen(magnitude[i] >= bits, x[i]) +
@@ -13,7 +13,7 @@ INLINE void add_reaching(double *strip, const double *x, const int32_t *magnitud
                      chosen(magnitude[i + 3 * STRIP] >= bits, x[i + 3 * STRIP]));
 }
 
-/* Add the products of two blocks likewise. */
+/* Add the products of two blocks in the same way. */
 INLINE void add_products(double *strip, const float *one, const float *other) {
     for (int i = 0; i < STRIP; i++) {
         double sum = 0;
@@ -29,8 +29,8 @@ INLINE int64_t reaching(const int32_t *magnitude, int32_t bits) {
     return found;
 }
 
-/* The levels at which negative votes win, where kept entries disagree. `guards` has for each model
- * the levels at which its entry is protected. */
+/* Return the levels at which negative votes win, at a position where kept entries disagree. `guards`
+ * has for each model the levels at which its entry is protected. */
 INLINE uint32_t negative_at(int64_t number, const uint32_t *guards, const float *votes,
                             float ballots) {
     uint32_t by_all = mask(ballots < 0);
@@ -52,11 +52,11 @@ INLINE uint32_t negative_at(int64_t number, const uint32_t *guards, const float 
     return negative;
 }
 
-/* What a thread counts in. */
+/* The buffers of one thread. */
 typedef struct {
-    float *deltas, *votes;      /* of each model, a block */
-    uint32_t *guards;           /* likewise */
-    double *strips;             /* of each sum */
+    float *deltas, *votes;      /* a block for each model */
+    uint32_t *guards;           /* a block for each model */
+    double *strips;             /* STRIP numbers for each sum */
     uint32_t *ways, *used;      /* for each model, class and set of levels */
     double *way_energy;
     int64_t number_used, *counts;
@@ -78,7 +78,7 @@ static Scratch scratch_of(const Merge *merge, int thread) {
     return scratch;
 }
 
-/* Add what was counted in a slice to what is returned, and begin anew. */
+/* Add the counts of a slice to the output, and set them to zero. */
 static void clear_scratch(const Merge *merge, Scratch *scratch, int64_t slice) {
     int64_t number = merge->number, of_lost = number * SUMS, lost_size = number * CLASSES * LEVELS;
     double *sums = merge->tally->sums + slice * merge->tally->sum_size;
@@ -103,7 +103,7 @@ static void clear_scratch(const Merge *merge, Scratch *scratch, int64_t slice) {
     scratch->number_used = 0;
 }
 
-/* Count what a report wants to know of a block: `ballots` are those of all kept entries, `change` is
+/* Count a block for a report. `ballots` are the sums of the votes of all kept entries, `change` is
  * the merged delta. */
 static WIDEST void tally_block(const Merge *merge, Scratch *scratch, int64_t at, int count,
                                const float *origin, const float *ballots, const float *change) {
@@ -160,7 +160,8 @@ static WIDEST void tally_block(const Merge *merge, Scratch *scratch, int64_t at,
         conflicts += (int)(positive[i] & negative[i] & 1);
     }
     positions[0] += conflicts;
-    /* The rest is of conflicts alone, moved together; each model's in the place of all it had. */
+    /* The rest handles conflicts only. The conflicts of each model are moved to the front of its
+     * buffers. */
     uint32_t *guards = scratch->guards;
     uint32_t against[BLOCK];
     float all[BLOCK];
@@ -175,14 +176,14 @@ static WIDEST void tally_block(const Merge *merge, Scratch *scratch, int64_t at,
         for (int n = 0; n < conflicts; n++) {
             int32_t size = (int32_t)(bits_of(delta[n]) & ~SIGN);
             uint32_t now = mask(size >= config), grid = now;
-            if (varied) { /* the grid goes up: once protected, always protected */
+            if (varied) { /* slacks in the grid increase: a protected entry stays protected */
                 grid = 0;
                 for (int k = 0; k < GRID; k++) grid |= mask(size >= bits[TOPS + k]) & 1u << k;
             }
             guard[n] = (now & 1) << CONFIG | (grid & ((1u << GRID) - 1)) << FIRST_OF_GRID;
         }
     }
-    if (number == 2) { /* one that is protected alone decides; both, or neither, are as all */
+    if (number == 2) { /* if only one is protected, it decides; otherwise all kept entries vote */
         const float *one = scratch->votes, *other = scratch->votes + BLOCK;
         for (int n = 0; n < conflicts; n++) {
             uint32_t first = guards[n], second = guards[BLOCK + n];
