@@ -21,7 +21,7 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
 	$(BIN)/interrogate src tests demo benchmarks experiments hatch_build.py
 	$(BIN)/cog --check $(COG)
-	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff check --fix .
@@ -33,7 +33,7 @@ docs: $(VENV)/.ready  ## Write --help and the tables of data into the pages
 	$(BIN)/cog -r $(COG)
 
 site: $(VENV)/.ready  ## Build the site of README.md and docs/ into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
 	$(BIN)/slack-ties config --all --overwrite --quiet
