@@ -43,7 +43,8 @@ def blocks(language: str) -> list[str]:
 
 def masked(output: str) -> list[str]:
     """Return the lines of an output without what differs between models and machines."""
-    lines = NUMBER.sub("N", output).replace("threads", "thread").splitlines()
+    same = NUMBER.sub("N", output).replace("threads", "thread")
+    lines = same.replace(" and the compiled kernel", "").splitlines()
     return [" ".join(line.split()) for line in lines]
 
 
