@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON_OF_VENV := $(VENV)/bin/python
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs configs evidence build clean help
+.PHONY: demo test lint format docs site configs evidence build clean help
 
 demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
 	$(BIN)/slack-ties demo
@@ -19,15 +19,21 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
-	$(BIN)/interrogate src tests benchmarks experiments hatch_build.py
-	$(BIN)/cog --check README.md merge_configs/README.md docs/licenses.md docs/evidence.md
+	$(BIN)/interrogate src tests tools benchmarks experiments hatch_build.py
+	$(BIN)/cog --check $(COG)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.ready  ## Write --help and the table of configs into the READMEs
-	$(BIN)/cog -r README.md merge_configs/README.md docs/licenses.md docs/evidence.md
+# Pages with parts that are made: --help, and tables of data.
+COG := docs/cli.md docs/evidence.md docs/licenses.md merge_configs/README.md
+docs: $(VENV)/.ready  ## Write --help and the tables of data into the pages
+	$(BIN)/cog -r $(COG)
+
+site: $(VENV)/.ready  ## Build the site of README.md and docs/ into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
 	$(BIN)/slack-ties config --all --overwrite --quiet
@@ -43,7 +49,7 @@ build: $(VENV)/.ready  ## Build the wheel and the source distribution
 	$(PYTHON_OF_VENV) -m hatchling build
 
 clean:  ## Remove what the other commands made
-	rm -rf $(VENV) dist src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist site src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
