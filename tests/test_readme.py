@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+import processes
 from hub_server import Server, Token
 from triple import Folders
 
@@ -20,6 +21,10 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text("utf-8")
 # Run elsewhere: by test_stock_mergekit.py, test_demo.py, CI, and whoever runs these tests.
 NOT_RUN_HERE = ("pip install", "slack-ties demo", "make ")
+PROGRAMS = {
+    "slack-ties": processes.OURS,
+    "mergekit-yaml": "from mergekit.scripts.run_yaml import main; main()",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -27,7 +32,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub: Server) -> None:
+@pytest.mark.parametrize(
+    "forked", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["forked", "new processes"]
+)
+def test_every_command_and_the_notebook_run(
+    triple: Folders, tmp_path: Path, hub: Server, *, forked: bool
+) -> None:
     """In order, as they stand, against a Hub that holds small models under the real ids."""
     tokens = {"a": Token("meta-llama"), "b": Token("pkupie"), "c": Token("ME")}
     hub.hub.tokens.update(tokens)
@@ -53,11 +63,21 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
         "HF_HOME": str(tmp_path / "hf"),
     }
 
-    def run(*command: str) -> None:
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    def run(program: str, *words: str) -> None:
+        if forked:
+            code = PROGRAMS.get(program, program)
+            done = processes.run(words, env=environment, cwd=tmp_path, code=code)
+        else:
+            real = [scripts / program] if program in PROGRAMS else [sys.executable, "-c", program]
+            done = subprocess.run(
+                [*real, *words],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, f"{program} {words}\n{done.stdout}\n{done.stderr}"
 
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 10
@@ -67,9 +87,9 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
             if "SOMEBODY" in command:  # who published what was published above
                 mine = hub.hub.repo("ME/Llama-2-7b-Tibetan", tokens["c"])
                 hub.hub.save("SOMEBODY/Llama-2-7b-Tibetan", mine)
-            run(str(scripts / words[0]), *words[1:])
+            run(*words)
     (notebook,) = blocks("python")
-    run(sys.executable, "-c", notebook)
+    run(notebook)
 
     for name in ("tibetan", "tibetan-again", "tibetan-by-mergekit", "tibetan-in-python"):
         assert list((tmp_path / name).glob("model*.safetensors"))
