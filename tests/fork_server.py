@@ -77,7 +77,6 @@ def become(request: Request) -> None:
         os.dup2(file, number)
         os.close(file)
     sys.argv[:] = ["-c", *request["arguments"]]
-    sys.path[0] = ""
     # Whoever runs the tests in the background ignores Ctrl-C, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     read_settings_anew()
@@ -107,6 +106,7 @@ def read_settings_anew() -> None:
 def main() -> dict[str, Any]:
     """Serve; return, in a child, what it is to run."""
     path, *modules = sys.argv[1:]
+    sys.path[0] = ""  # not the folder of the tests
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as every command sets it
     for name in modules:
         importlib.import_module(name)

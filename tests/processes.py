@@ -149,6 +149,22 @@ class ForkServer:
             pid += connection.recv(1)
         return Forked(connection, int(pid), (Path(output), Path(errors)))
 
+    def run(
+        self, code: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code in a child to its end."""
+        return completed(self.fork(code, arguments, environment, folder, merged=False), arguments)
+
+
+def completed(process: Process, words: Sequence[object]) -> subprocess.CompletedProcess[str]:
+    """Wait for the end of a process, which is killed if it takes longer than ten minutes."""
+    try:
+        output, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess([*map(str, words)], process.returncode, output, errors)
+
 
 @functools.cache
 def commands() -> ForkServer:
@@ -188,10 +204,4 @@ def run(
     code: str = OURS,
 ) -> subprocess.CompletedProcess[str]:
     """Run `slack-ties` with these words to its end, or other code with these arguments."""
-    process = start(words, env=env, cwd=cwd, merged=merged, code=code)
-    try:
-        output, errors = process.communicate(timeout=600)
-    finally:
-        process.kill()
-    assert process.returncode is not None
-    return subprocess.CompletedProcess([*map(str, words)], process.returncode, output, errors)
+    return completed(start(words, env=env, cwd=cwd, merged=merged, code=code), words)
