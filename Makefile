@@ -5,13 +5,17 @@ VENV := .venv
 PYTHON_OF_VENV := $(VENV)/bin/python
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs site configs evidence build clean help
+.PHONY: demo test test-all lint format docs site configs evidence build clean help
 
 demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
 	$(BIN)/slack-ties demo
 
-test: $(VENV)/.ready  ## Run the tests
-	$(PYTHON_OF_VENV) -m pytest -n 3 --dist loadfile
+PYTEST := $(PYTHON_OF_VENV) -m pytest -n 3 --dist loadfile
+test: $(VENV)/.ready  ## Run the tests, except the slow ones
+	$(PYTEST) -m 'not slow'
+
+test-all: $(VENV)/.ready  ## Run all tests
+	$(PYTEST)
 
 lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/ruff check .
@@ -52,7 +56,7 @@ clean:  ## Remove what the other commands made
 	rm -rf $(VENV) dist site src/slack_ties/rule/_kernel.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/.ready: pyproject.toml constraints.txt tools/setup.sh
 	sh tools/setup.sh $(VENV)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hub_server import Hub, Server, Token
+from processes import start
 
 
 @dataclass
@@ -34,14 +33,7 @@ def kill_at(
     count: int, words: Sequence[str], server: Server, environment: dict[str, str]
 ) -> Killed:
     """Run `slack-ties` with these words, and kill it when it makes its request `count`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "slack_ties", *words],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
+    process = start(words, env=environment, merged=True)
 
     def watch(_: str) -> None:
         if len(server.hub.requests) == count:
@@ -49,6 +41,7 @@ def kill_at(
 
     server.hub.watcher = watch
     output, _ = process.communicate(timeout=300)
+    assert process.returncode is not None
     return Killed(process.returncode, output, server.hub.requests)
 
 

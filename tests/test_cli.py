@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 
+import processes
 from hub_server import Server, Token
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.main import cli
@@ -59,46 +61,61 @@ def error_of(result: Result) -> str:
 # Help
 
 
-@pytest.mark.parametrize("words", [[], ["--version"], *([*c.split(), "--help"] for c in COMMANDS)])
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
-    """It answers at once: neither torch nor transformers nor mergekit nor the Hub client."""
-    heavy = {"torch", "transformers", "mergekit", "huggingface_hub", "safetensors.torch"}
-    code = (
-        "import sys; from slack_ties.cli.main import cli\n"
-        f"try: cli({words or ['--help']!r})\n"
-        f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
-    )
+HELP = [[], ["--version"], *([*command.split(), "--help"] for command in COMMANDS)]
+WRONG = [
+    (["merge", "nothing.yml", "out"], "no config file 'nothing.yml'"),
+    (["merge", "nothing.yml", "out", "--quiet", "--json"], "no config file 'nothing.yml'"),
+    (["run", "klingon", "--out", "out"], "klingon"),
+    (["run", "bo", "--base", "./no", "--ct", "./no", "--out", "out"], "./no"),
+]
+HEAVY = {"torch", "transformers", "mergekit"}
+# One process runs them all. What one of them imports stays, so the first to name it is at fault.
+COMMANDS_AND_IMPORTS = """if True:
+    import json, sys
+    from click.testing import CliRunner
+    from slack_ties.cli.main import cli
+    for words in json.loads(sys.argv[1]):
+        result = CliRunner().invoke(cli, words)
+        print(json.dumps([words, result.output, sorted(sys.modules)]))
+"""
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "Usage: " in done.stdout or "version" in done.stdout
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["merge", "nothing.yml", "out"], "no config file 'nothing.yml'"),
-        (["merge", "nothing.yml", "out", "--quiet", "--json"], "no config file 'nothing.yml'"),
-        (["run", "klingon", "--out", "out"], "klingon"),
-        (["run", "bo", "--base", "./no", "--ct", "./no", "--out", "out"], "./no"),
-    ],
-)
-def test_a_wrong_config_is_said_at_once(words: list[str], said: str, tmp_path: Path) -> None:
-    """Before torch, transformers and mergekit are imported, which takes seconds."""
-    heavy = {"torch", "transformers", "mergekit"}
-    code = (
-        "import sys; from slack_ties.cli.main import cli\n"
-        f"try: cli({words!r})\n"
-        f"except SystemExit: print('HEAVY', sorted({heavy!r} & set(sys.modules)))"
-    )
-
+@pytest.fixture(scope="module")
+def imports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, set[str]]]:
+    """What each of these commands prints, and what is imported after it, in a new process."""
+    commands = json.dumps([*HELP, *(words for words, _ in WRONG)])
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+        [sys.executable, "-c", COMMANDS_AND_IMPORTS, commands],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path_factory.mktemp("imports"),
     )
+    lines = map(json.loads, done.stdout.splitlines())
+    return {" ".join(words): (printed, set(modules)) for words, printed, modules in lines}
 
-    assert said in done.stderr
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+@pytest.mark.parametrize("words", HELP)
+def test_help_imports_nothing_heavy(
+    words: list[str], imports: dict[str, tuple[str, set[str]]]
+) -> None:
+    """It answers at once: neither torch nor transformers nor mergekit nor the Hub client."""
+    printed, modules = imports[" ".join(words)]
+
+    assert "Usage: " in printed or "version" in printed
+    assert "slack_ties.cli.main" in modules
+    assert modules & {*HEAVY, "huggingface_hub", "safetensors.torch"} == set()
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG)
+def test_a_wrong_config_is_said_at_once(
+    words: list[str], said: str, imports: dict[str, tuple[str, set[str]]]
+) -> None:
+    """Before torch, transformers and mergekit are imported, which takes seconds."""
+    printed, modules = imports[" ".join(words)]
+
+    assert said in printed
+    assert modules & HEAVY == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -466,29 +483,67 @@ def test_from_a_language_to_the_hub(triple: Folders, tmp_path: Path, hub: Server
     assert "hf_writer" not in everything
 
 
+# Before anything is written into the folder of the merge, it waits to be stopped.
+WAITING = """if True:
+    import sys, time
+    def wait(event, arguments):
+        if event == "open" and ".partial" in str(arguments[0]) and "w" in str(arguments[1]):
+            time.sleep(120)
+    sys.addaudithook(wait)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: str) -> None:
     """Ctrl-C, a job scheduler's stop and a lost terminal clean up; no traceback."""
     out = tmp_path / "work" / "out"
     out.parent.mkdir()
-    process = subprocess.Popen(
-        [PROGRAM, "run", "bo", *models(triple), "--out", out],
-        stderr=subprocess.PIPE,
-        text=True,
-        # Who runs the tests in the background ignores Ctrl-C, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-    for _ in range(600):  # until it has begun to work, which takes some seconds of imports
-        if list(out.parent.iterdir()):
-            break
-        time.sleep(0.05)
-    process.send_signal(getattr(signal, how))
-    _, errors = process.communicate(timeout=60)
+    words = ["run", "bo", *models(triple), "--out", out]
+    process = processes.start(words, env=os.environ, code=WAITING + processes.OURS)
+    try:
+        seen = []
+        for _ in range(1200):  # a minute, until it has begun to work
+            if seen := list(out.parent.iterdir()):
+                break
+            time.sleep(0.05)
+        process.send_signal(getattr(signal, how))
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
 
-    assert process.returncode not in (0, None)
+    assert {path.suffix for path in seen} == {".partial"}, errors
+    assert process.returncode == {"SIGINT": 1, "SIGTERM": 143, "SIGHUP": 129}[how]
     assert list(out.parent.iterdir()) == []
     assert "Traceback" not in errors
+
+
+def test_each_command_as_a_new_process(triple: Folders, tmp_path: Path, hub: Server) -> None:
+    """As users start it: what a forked one finds imported, each has to import itself."""
+    (tmp_path / "a.txt").write_text("one two three")
+
+    def run(*words: object) -> str:
+        done = subprocess.run(
+            [PROGRAM, *map(str, words)],
+            cwd=tmp_path,
+            env=environment(hub, tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        assert "hf_writer" not in done.stdout + done.stderr
+        return done.stdout
+
+    assert "Tibetan" in run("languages")
+    assert run("config", "bo", *models(triple), "-o", ".") == "bo.yml\n"
+    assert run("plan", "bo.yml").startswith("bo.yml: slack_ties for Tibetan\n")
+    assert run("merge", "bo.yml", "out") == "out: 139,584 parameters, bfloat16\n"
+    assert "Plain TIES (slack 0) drops" in run("report", "bo.yml")
+    assert "bo-report" in run("compare", "bo-report", "bo.yml")
+    assert run("tune", "bo.yml", "--slack", "0", "-q") == "bo-tuned.yml\n"
+    assert run("card", "out") == f"{Path('out') / 'README.md'}\n"
+    assert "me/tibetan" in run("publish", "out", "me/tibetan")
 
 
 def test_recipes_and_verify(triple: Folders, tmp_path: Path, hub: Server, api: HfApi) -> None:
@@ -508,11 +563,12 @@ def test_recipes_and_verify(triple: Folders, tmp_path: Path, hub: Server, api: H
         )
 
     on_hub = ["--base", "me/base", "--ct", "me/ct", "--sft", "me/sft"]
-    made = run("run", "bo", *on_hub, "--out", "out", "--publish", "me/tibetan", "-q")
+    forked = functools.partial(processes.run, cwd=tmp_path, env=environment(hub, tmp_path))
+    made = forked(["run", "bo", *on_hub, "--out", "out", "--publish", "me/tibetan", "-q"])
     found = run("recipes", "search", "--language", "bo")
     pulled = run("recipes", "pull", "me/tibetan")
     adapted = run("recipes", "adapt", "tibetan.yml", "--language", "dz", "--ct", "me/ct")
-    again = run("run", "me/tibetan", "--out", "again", "-q")
+    again = forked(["run", "me/tibetan", "--out", "again", "-q"])
     verified = run("verify", "me/tibetan", "--against", "again")
     elsewhere = run("recipes", "search", "--author", "you", "--json")
 

@@ -51,6 +51,7 @@ def bits(*patterns: int) -> torch.Tensor:
 # The check itself, which runs anywhere
 
 
+@pytest.mark.slow
 def test_measures_on_a_cpu_what_can_be(tmp_path: Path) -> None:
     """Without a GPU the rows of the CPU say "same bytes", those of a GPU that there is none."""
     done = subprocess.run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,36 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
     assert "merging takes longer" in said
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """What builds the wheel with flags for the compiler, once for all who ask."""
+
+    @functools.cache
+    def build_with(flags: str) -> Path:
+        wheel, _ = build(tmp_path_factory.mktemp("dist"), CFLAGS=flags)
+        wheel.close()
+        return Path(str(wheel.filename))
+
+    return build_with
+
+
+SLOW = pytest.mark.slow  # each compiles the kernel once more
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows compilers do not read CFLAGS")
-@pytest.mark.parametrize("flags", ["-Ofast", "-ffast-math", "-O3 -funsafe-math-optimizations"])
-def test_flags_of_the_environment_do_not_change_numbers(flags: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "-Ofast",
+        pytest.param("-ffast-math", marks=SLOW),
+        pytest.param("-O3 -funsafe-math-optimizations", marks=SLOW),
+    ],
+)
+def test_flags_of_the_environment_do_not_change_numbers(
+    flags: str, built: Callable[[str], Path], tmp_path: Path
+) -> None:
     """With such flags compilers add code to a library that turns denormals off at its loading."""
-    wheel, _ = build(tmp_path / "dist", CFLAGS=flags)
-    with wheel:
+    with zipfile.ZipFile(built(flags)) as wheel:
         library = wheel.extract("slack_ties/rule/_kernel.so", tmp_path)
 
     code = f"import ctypes; ctypes.CDLL({library!r}); print(5e-324 * 1.0)"
@@ -56,11 +82,9 @@ def test_flags_of_the_environment_do_not_change_numbers(flags: str, tmp_path: Pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows compilers are not named by CC")
-def test_with_a_compiler_the_wheel_is_of_this_platform(tmp_path: Path) -> None:
+def test_with_a_compiler_the_wheel_is_of_this_platform(built: Callable[[str], Path]) -> None:
     """One wheel for every Python 3 of the platform, with the library beside its source."""
-    wheel, _ = build(tmp_path / "dist")
-
-    with wheel:
+    with zipfile.ZipFile(built("-Ofast")) as wheel:
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         assert str(wheel.filename).endswith(f"-py3-none-{platform}.whl")
         assert "slack_ties/rule/_kernel.so" in wheel.namelist()

@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 from transformers import LlamaForCausalLM
 
+import processes
 from hub_server import Server, Token
 from triple import Folders
 
@@ -23,8 +24,12 @@ TEXT = "".join(
     (ROOT / page).read_text("utf-8")
     for page in ("README.md", *(f"docs/{page}.md" for page in PAGES), "docs/python.md")
 )
-# Run elsewhere: by test_stock_mergekit.py, by CI, and by whoever runs these tests.
-NOT_RUN_HERE = ("pip install", "make ")
+# Run elsewhere: by test_stock_mergekit.py, test_demo.py, CI, and whoever runs these tests.
+NOT_RUN_HERE = ("pip install", "slack-ties demo", "make ")
+PROGRAMS = {
+    "slack-ties": processes.OURS,
+    "mergekit-yaml": "from mergekit.scripts.run_yaml import main; main()",
+}
 # What differs between models and machines: numbers with their units, and commits.
 NUMBER = re.compile(r"\bat [0-9a-f]{7,40}\b|\d+(?:[.,]\d+)*(?: ?[KMG]?B\b|M\b)?")
 # Of reports the figures and the sentences differ, too.
@@ -76,7 +81,12 @@ def make_lao(triple: Folders, folder: Path) -> Folders:
     return lao
 
 
-def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub: Server) -> None:
+@pytest.mark.parametrize(
+    "forked", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["forked", "new processes"]
+)
+def test_every_command_and_the_notebook_run(
+    triple: Folders, tmp_path: Path, hub: Server, *, forked: bool
+) -> None:
     """In order, as they stand, against a Hub that holds small models under the real ids."""
     tokens = {"a": Token("meta-llama"), "b": Token("pkupie"), "c": Token("ME")}
     tokens |= {"d": Token("Qwen"), "e": Token("sail")}
@@ -108,12 +118,22 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
         "HF_HOME": str(tmp_path / "hf"),
     }
 
-    def run(*command: str) -> str:
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
+    def run(program: str, *words: str) -> str:
+        if forked:
+            code = PROGRAMS.get(program, program)
+            done = processes.run(words, env=environment, cwd=tmp_path, code=code)
+        else:
+            real = [scripts / program] if program in PROGRAMS else [sys.executable, "-c", program]
+            done = subprocess.run(
+                [*real, *words],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, f"{program} {words}\n{done.stdout}\n{done.stderr}"
+        return f"{done.stdout}{done.stderr}"
 
     shown = shown_outputs()
     commands = [line for block in blocks("sh") for line in block.splitlines()]
@@ -124,12 +144,12 @@ def test_every_command_and_the_notebook_run(triple: Folders, tmp_path: Path, hub
             if "SOMEBODY" in command:  # who published what was published above
                 mine = hub.hub.repo("ME/Llama-2-7b-Tibetan", tokens["c"])
                 hub.hub.save("SOMEBODY/Llama-2-7b-Tibetan", mine)
-            output = masked(run(str(scripts / words[0]), *words[1:]))
+            output = masked(run(*words))
             expected = shown.pop(command, [])
             assert [line for line in expected if line not in output] == [], command
     assert shown == {}
     for code in blocks("python"):
-        run(sys.executable, "-c", code)
+        run(code)
 
     for name in ("lao", "basque-chat", "tibetan", "tibetan-by-mergekit", "tibetan-in-python"):
         assert list((tmp_path / name).glob("model*.safetensors"))
@@ -156,9 +176,17 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
     assert yaml.safe_dump(shown) == yaml.safe_dump(shared)
 
 
-def test_the_help_is_current() -> None:
+@pytest.mark.parametrize(
+    "pages",
+    [
+        ["docs/cli.md", "merge_configs/README.md", "docs/licenses.md"],
+        # Its tables take half a minute to compute; `make lint` checks it too.
+        pytest.param(["docs/evidence.md"], marks=pytest.mark.slow),
+    ],
+    ids=["help and data", "evidence"],
+)
+def test_the_pages_are_current(pages: list[str]) -> None:
     """What --help and the data say is what the pages show; `make docs` renews them."""
-    pages = ("docs/cli.md", "merge_configs/README.md", "docs/licenses.md", "docs/evidence.md")
     done = subprocess.run(
         [sys.executable, "-m", "cogapp", "--check", *pages],
         cwd=ROOT,

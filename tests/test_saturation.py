@@ -309,6 +309,7 @@ def stopped_after(command: list[str], jobs: int) -> list[str]:
     return [re.sub(r".*/\d+ |\d+ s$", "", line).strip() for line in (*lines, *rest.splitlines())]
 
 
+@pytest.mark.slow
 def test_two_steps_of_everything(tmp_path: Path) -> None:
     """All of it runs, can be stopped, is not done twice, and merges as the commands do."""
     command = [sys.executable, "-W", "ignore", str(EXPERIMENT / "run.py"), "smoke"]

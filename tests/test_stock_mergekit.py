@@ -1,11 +1,13 @@
 """Stock mergekit knows the method after `pip install slack-ties`, and nothing else changes.
 
 The wheel is installed into a virtual environment of its own, which borrows the other
-packages from the present one; `mergekit-yaml` runs as a process there.
+packages from the present one; `mergekit-yaml` runs as a process there. Where it does not matter
+what has been imported, processes are forked from one that has imported it: see processes.py.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -15,10 +17,12 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
+import mergekit
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+import processes
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from triple import Folders
@@ -27,6 +31,17 @@ ROOT = Path(__file__).parent.parent
 # Start-up code of other packages in the environment may import what it likes: only what
 # `import slack_ties._mergekit_hook` adds counts.
 LISTING = "import sys; print(sorted(set(sys.modules)))"
+
+
+MERGEKIT = ("mergekit.merge", "mergekit.scripts.run_yaml", "mergekit.scripts.multimerge")
+WITHOUT_MERGEKIT = ("torch", "torch.utils.data", "pydantic.main")  # the others that it imports
+
+
+@functools.cache
+def fork_server(python: Path, imported: tuple[str, ...]) -> processes.ForkServer:
+    """Return the one process of this Python with these modules."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return processes.ForkServer.start(python, imported, variables)
 
 
 @dataclass(frozen=True)
@@ -44,8 +59,24 @@ class Environment:
             text=True,
             check=False,
             cwd=self.site,  # not the checkout
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            env=self.variables,
         )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of its processes."""
+        return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run_forked(
+        self, code: str, *words: object, imported: tuple[str, ...], check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run code in a process that has imported these modules."""
+        if not processes.CAN_FORK:
+            return self.run("-c", code, *words, check=check)
+        server = fork_server(self.python, imported)
+        done = server.run(code, [str(word) for word in words], self.variables, self.site)
         assert done.returncode == 0 or not check, done.stderr
         return done
 
@@ -53,6 +84,11 @@ class Environment:
         """Run one of mergekit's console scripts; return what it said to stderr."""
         code = f"from mergekit.scripts.{script} import main; main()"
         return self.run("-c", code, *words, check=check).stderr
+
+    def mergekit_forked(self, script: str, *words: object, check: bool = True) -> str:
+        """Run one of mergekit's console scripts where mergekit is imported already."""
+        code = f"from mergekit.scripts.{script} import main; main()"
+        return self.run_forked(code, *words, imported=MERGEKIT, check=check).stderr
 
     def pip(self, *words: object) -> None:
         """Run the present environment's pip on this one."""
@@ -128,7 +164,8 @@ def test_mergekit_yaml_runs_our_configs(
     """From the wheel: byte for byte what `slack-ties merge` makes, and loaded from there."""
     where = installed.run("-c", "import slack_ties; print(slack_ties.__file__)").stdout
     installed.mergekit("run_yaml", config, tmp_path / "stock", "--no-write-model-card")
-    installed.run("-m", "slack_ties", "merge", config, tmp_path / "ours", "--quiet")
+    words = ["merge", config, tmp_path / "ours", "--quiet"]
+    installed.run_forked(processes.OURS, *words, imported=MERGEKIT)
 
     files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("stock", "ours")]
     assert Path(where.strip()).is_relative_to(installed.site)
@@ -152,7 +189,9 @@ def test_mergekit_multi(installed: Environment, config: Path, tmp_path: Path) ->
     chain = tmp_path / "chain.yml"
     chain.write_text(f"name: first\n{config.read_text('utf-8')}", "utf-8")
 
-    installed.mergekit("multimerge", chain, "-I", tmp_path / "parts", "--no-write-model-card")
+    installed.mergekit_forked(
+        "multimerge", chain, "-I", tmp_path / "parts", "--no-write-model-card"
+    )
 
     assert (tmp_path / "parts" / "first" / "model.safetensors").is_file()
 
@@ -171,7 +210,7 @@ def test_mergekit_pytorch(installed: Environment, triple: Folders, tmp_path: Pat
     path = tmp_path / "raw.yml"
     path.write_text(yaml.safe_dump(config))
 
-    installed.mergekit("merge_raw_pytorch", path, tmp_path / "out")
+    installed.mergekit_forked("merge_raw_pytorch", path, tmp_path / "out")
 
     merged = load_file(tmp_path / "out" / "model.safetensors")
     assert all((merged[name] == tensor + 1).all() for name, tensor in sft.items())
@@ -211,13 +250,14 @@ def test_child_processes_know_it(installed: Environment) -> None:
 )
 def test_it_is_registered_once_in_any_order(installed: Environment, code: str) -> None:
     """Whatever is imported first; afterwards no trace of the hook is left."""
+    code = f"import sys; assert 'mergekit' not in sys.modules, 'too early'\n{code}"
     check = (
-        "import sys; from mergekit.merge_methods import registered_methods\n"
+        "from mergekit.merge_methods import registered_methods\n"
         "print([m.spec.name for m in registered_methods()].count('slack_ties'),"
         " [f for f in sys.meta_path if type(f).__module__.startswith('slack_ties')])"
     )
 
-    done = installed.run("-c", f"{code}\n{check}")
+    done = installed.run_forked(f"{code}\n{check}", imported=WITHOUT_MERGEKIT)
 
     assert (done.stdout, done.stderr) == ("1 []\n", "")
 
@@ -242,38 +282,49 @@ def test_the_start_file_of_python_3_15_resolves(installed: Environment) -> None:
     assert installed.run("-c", code).stdout == "None\n"
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["raise RuntimeError('broken\\nkernel')", "from mergekit.merge_methods import gone", "def ("],
-    ids=["exception", "changed mergekit", "syntax error"],
-)
-def test_a_broken_method_breaks_nothing_else(
-    broken: Environment, ties: Path, tmp_path: Path, damage: str
-) -> None:
-    """Stock methods work as before; one logged line says what is missing and why."""
-    (broken.site / "slack_ties" / "method.py").write_text(damage)
+def said_of_ours(errors: str) -> str:
+    """Return the one line that names our method."""
+    (line,) = [line for line in errors.splitlines() if "slack_ties" in line]
+    return line
+
+
+def test_a_broken_method_breaks_no_merge(broken: Environment, ties: Path, tmp_path: Path) -> None:
+    """Stock methods merge as before; one logged line says what is missing and why."""
+    (broken.site / "slack_ties" / "method.py").write_text("raise RuntimeError('broken\\nkernel')")
 
     errors = broken.mergekit("run_yaml", ties, tmp_path / "out", "--no-write-model-card", "--quiet")
 
-    ours = [line for line in errors.splitlines() if "slack_ties" in line]
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    assert len(ours) == 1
-    assert "merge method slack_ties is not available: " in ours[0]
+    assert "merge method slack_ties is not available: " in said_of_ours(errors)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["from mergekit.merge_methods import gone", "def ("],
+    ids=["changed mergekit", "syntax error"],
+)
+def test_a_broken_method_breaks_no_import(broken: Environment, damage: str) -> None:
+    """Stock methods are there as before; one logged line says what is missing and why."""
+    (broken.site / "slack_ties" / "method.py").write_text(damage)
+
+    done = broken.run("-c", "import mergekit.merge_methods as m; print(m.get('ties').spec.name)")
+
+    assert done.stdout == "ties\n"
+    assert "merge method slack_ties is not available: " in said_of_ours(done.stderr)
 
 
 def test_mergekits_own_method_of_the_name_wins(broken: Environment) -> None:
     """Should mergekit ever ship a slack_ties, ours steps back with one logged line."""
-    code = (
-        "import mergekit.merge_methods.registry as r, types\n"
-        "theirs = types.SimpleNamespace(spec=types.SimpleNamespace(name='slack_ties'))\n"
-        "r._METHODS.pop('slack_ties', None); r.register(theirs)\n"
-        "import sys; sys.modules.pop('slack_ties.method'); import slack_ties.method\n"
-        "print(r.get('slack_ties') is theirs)"
-    )
+    theirs = Path(shutil.copytree(Path(mergekit.__file__).parent, broken.site / "mergekit"))
+    module = theirs / "merge_methods" / "nearswap.py"
+    text = module.read_text("utf-8")
+    assert text.count('name="nearswap"') == 1
+    module.write_text(text.replace('name="nearswap"', 'name="slack_ties"'), "utf-8")
+    code = "import mergekit.merge_methods as m; print(type(m.get('slack_ties')).__module__)"
 
     done = broken.run("-c", code)
 
-    assert done.stdout == "True\n"
+    assert done.stdout.startswith("mergekit.")
     assert done.stderr.count("mergekit has its own slack_ties") == 1
 
 
@@ -286,7 +337,7 @@ def test_without_the_package_python_starts(broken: Environment) -> None:
     assert done.stdout == "alive\n"
 
 
-def test_uninstalling_removes_every_trace(wheel: Path, config: Path, tmp_path: Path) -> None:
+def test_uninstalling_removes_every_trace(wheel: Path, tmp_path: Path) -> None:
     """The files are gone, and mergekit does not know the method any more."""
     environment = make_environment(tmp_path / "venv")
     before = environment.files()
@@ -297,8 +348,10 @@ def test_uninstalling_removes_every_trace(wheel: Path, config: Path, tmp_path: P
 
     assert {"slack_ties.pth", "slack_ties.start", "slack_ties/catalogue/languages.toml"} <= during
     assert environment.files() == before
-    errors = environment.mergekit("run_yaml", config, tmp_path / "out", check=False)
-    assert "Unimplemented merge method slack_ties" in errors
+    code = "import mergekit.merge_methods as m; print(m.get('ties').spec.name); m.get('slack_ties')"
+    done = environment.run("-c", code, check=False)
+    assert done.stdout == "ties\n"
+    assert "Unimplemented merge method slack_ties" in done.stderr
 
 
 def test_out_of_range_is_refused_by_name_before_any_tensor(
@@ -307,7 +360,7 @@ def test_out_of_range_is_refused_by_name_before_any_tensor(
     """Also by stock mergekit, which resolves every parameter before it merges."""
     config.write_text(config.read_text("utf-8").replace("slack: 0.2", "slack: 1.2"), "utf-8")
 
-    errors = installed.mergekit("run_yaml", config, tmp_path / "out", check=False)
+    errors = installed.mergekit_forked("run_yaml", config, tmp_path / "out", check=False)
 
     assert "slack must be a number in [0, 1], got 1.2" in errors
     assert not list((tmp_path / "out").glob("*.safetensors"))
@@ -323,7 +376,7 @@ def test_gradients_and_filters_are_resolved_by_mergekit(
     sft["parameters"] = {"weight": [{"filter": "norm", "value": 0}, {"value": 1}], "slack": [0, 1]}
     config.write_text(yaml.safe_dump({**data, "out_dtype": "float32"}))
 
-    installed.mergekit("run_yaml", config, tmp_path / "out", "--no-write-model-card")
+    installed.mergekit_forked("run_yaml", config, tmp_path / "out", "--no-write-model-card")
 
     merged = load_file(tmp_path / "out" / "model.safetensors")
     base: dict[str, object] = {}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +14,9 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from safetensors.torch import load_file, save_file
 
+import processes
 from conftest import TOKEN
-from hub_server import Server
+from hub_server import Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
@@ -31,18 +30,31 @@ SMALL = MergeOptions(quiet=True, lazy_unpickle=True, out_shard_size=100_000)
 Q_PROJ = "model.layers.1.self_attn.q_proj.weight"
 
 
+@pytest.fixture(scope="module")
+def made(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hub with a merge of its models in several shards, the merge and the cache: to be copied."""
+    root = tmp_path_factory.mktemp("published")
+    cache = "huggingface_hub.constants.HF_HUB_CACHE"
+    with serving(root / "hub", {TOKEN: Token("me")}) as server, pytest.MonkeyPatch.context() as at:
+        at.setattr(cache, str(root / "hf-cache"))
+        api = HfApi(endpoint=server.url, token=TOKEN)
+        for role in ("base", "ct", "sft"):
+            api.create_repo(f"me/{role}", private=False)
+            api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+        choices = Choices(base="me/base", ct="me/ct", sft="me/sft")
+        run_all(
+            "bo", root / "out", choices=choices, options=SMALL, publish="me/tibetan",
+            license="mit", api=api,
+        )  # fmt: skip
+    return root
+
+
 @pytest.fixture
-def published(triple: Folders, api: HfApi, tmp_path: Path) -> Path:
+def published(made: Path, hub: Server, own_cache: Path, tmp_path: Path) -> Path:
     """A merge of Hub models, published as me/tibetan in several shards; its folder."""
-    for role in ("base", "ct", "sft"):
-        api.create_repo(f"me/{role}", private=False)
-        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
-    choices = Choices(base="me/base", ct="me/ct", sft="me/sft")
-    run_all(
-        "bo", tmp_path / "out", choices=choices, options=SMALL, publish="me/tibetan",
-        license="mit", api=api,
-    )  # fmt: skip
-    return tmp_path / "out"
+    shutil.copytree(made / "hf-cache", own_cache, symlinks=True)
+    shutil.copytree(made / "hub", hub.hub.root, dirs_exist_ok=True)
+    return Path(shutil.copytree(made / "out", tmp_path / "out"))
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +232,6 @@ def test_a_folder_is_made_again(published: Path, api: HfApi) -> None:
     assert (result.same, result.commit) == (True, "")
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_corrupt_download_is_not_blamed_on_the_publisher(
     published: Path, api: HfApi, tmp_path: Path
 ) -> None:
@@ -271,16 +282,16 @@ def test_what_cannot_be_verified(published: Path, api: HfApi, tmp_path: Path) ->
 
 
 def test_everything_offline_after_one_run(
-    published: Path, api: HfApi, hub: Server, tmp_path: Path
+    published: Path, api: HfApi, hub: Server, own_cache: Path, tmp_path: Path
 ) -> None:
-    """With HF_HUB_OFFLINE=1, in a fresh process: plan, merge, card, pull, run, verify."""
+    """With HF_HUB_OFFLINE=1, in processes of their own: plan, merge, card, pull, run, verify."""
     verify_model("me/tibetan", out=tmp_path / "online", quiet=True, api=api)
     api.snapshot_download("me/tibetan")
     config = make_config("bo", Choices(base="me/base", ct="me/ct", sft="me/sft")).text
     (tmp_path / "here" / "bo.yml").write_text(config)
     hub.stop()
-    program = Path(sys.executable).with_name("slack-ties")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN}
+    settings = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(own_cache)}
+    environment = {**os.environ, **settings, "HF_TOKEN": TOKEN}
 
     for words in (
         ["plan", "bo.yml"],
@@ -291,9 +302,7 @@ def test_everything_offline_after_one_run(
         ["run", "me/tibetan", "--out", "again"],
         ["verify", "me/tibetan"],
     ):
-        done = subprocess.run(
-            [program, *words], env=environment, capture_output=True, text=True, check=False
-        )
+        done = processes.run(words, env=environment)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
     assert "all 21 tensors have the same bytes" in done.stdout
     card = Path("merged/README.md").read_text("utf-8")
@@ -303,9 +312,6 @@ def test_everything_offline_after_one_run(
         .models[0]
         .startswith("me/base@")
     )
-    done = subprocess.run(
-        [program, "recipes", "pull", "me/other"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = processes.run(["recipes", "pull", "me/other"], env=environment)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
