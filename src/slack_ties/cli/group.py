@@ -39,12 +39,20 @@ class _Path(click.Path):
 PATH = _Path(path_type=Path)
 
 
+# The order of the commands in --help: that of their use.
+ORDER = (
+    *("demo", "languages", "config", "plan", "merge", "report", "compare", "tune"),
+    *("card", "publish", "run", "recipes", "verify"),
+    *("search", "pull", "adapt"),  # of `recipes`
+)
+
+
 class Group(click.Group):
     """A group that lists its commands in the order of use, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of this file."""
-        return list(self.commands)
+        """Return the names in that order."""
+        return sorted(self.commands, key=ORDER.index)
 
 
 def command(function: F) -> F:

@@ -52,6 +52,7 @@ class Sender:
     """Sends files one after the other, beside the merge."""
 
     def __init__(self, target: Target, *, retries: Retries, api: HfApi) -> None:
+        """Prepare to upload to a target; nothing is sent yet."""
         self.target, self.retries, self.api = target, retries, api
         self.branch: Branch | None = None
         self.thread: threading.Thread | None = None
