@@ -1,4 +1,4 @@
-"""Write and read the record of a merge, OUT/slack_ties.json, for the card and to repeat the merge."""
+"""Write and read the record of a merge, OUT/slack_ties.json: for the card and to repeat a merge."""
 
 from __future__ import annotations
 
