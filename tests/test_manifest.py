@@ -101,7 +101,7 @@ def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
 def test_a_model_that_is_not_whole(model: Path) -> None:
     """A shard that is gone, a config that says nothing, a tokenizer cut short."""
     record = read_record(model)
-    with pytest.raises(OutputError, match="holds 139,584 parameters, expected the 7"):
+    with pytest.raises(OutputError, match="contains 139,584 parameters, expected the 7"):
         read_manifest(model, replace(record, parameters=7))
     config, tokenizer = (model / name for name in ("config.json", "tokenizer.json"))
     shard = model / "model-00002-of-00004.safetensors"

@@ -458,7 +458,7 @@ def test_what_cannot_be_streamed(triple: Folders, tmp_path: Path, api: HfApi) ->
         stream_it(triple, tmp_path / "out", api, publish=None)
     api.create_repo(REPO, private=True)
     target = check_publish(Destination(REPO, pull_request=True), api=api)
-    with pytest.raises(HubError, match="no pull request"):
+    with pytest.raises(HubError, match="--stream and --pr cannot be used"):
         Stream(tmp_path / "out", target, api=api)
     assert not list(tmp_path.glob(".out*"))
 
