@@ -157,7 +157,7 @@ def test_whatever_goes_wrong(
     elif kind == "tree after the commit":
         assert (outcome.code, after) == (1, done), said
         assert f"'{REPO}' is published at commit" in said
-        assert "So what arrived was not compared" in said
+        assert "The uploaded files were not verified" in said
     else:
         assert (outcome.code, after) == (1, before), said
         assert "is published" not in said
@@ -242,4 +242,4 @@ def test_a_stop_is_heard_while_the_hub_is_silent(
             process.kill()
 
     assert process.returncode != 0
-    assert "stopped: the same command goes on" in output
+    assert "stopped: the same command resumes" in output
