@@ -1,8 +1,8 @@
 """Build the kernel, rule/native/merge.c, for the wheel.
 
-Where there is no compiler the wheel is made without it, for any platform. The library needs no
-Python headers and suits every Python of the platform. Without it merging takes longer, and gives
-the same bytes.
+Without a compiler, the wheel is built without the kernel, for any platform. The library needs no
+Python headers and works with every Python version of its platform. Without it, merging takes
+longer and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import setuptools  # noqa: F401 - brings distutils, which Python 3.12 and later do not have
+import setuptools  # noqa: F401 - provides distutils, which Python 3.12 and later lack
 
 from distutils.ccompiler import new_compiler  # isort: skip
 from distutils.errors import CCompilerError, DistutilsError  # isort: skip
@@ -37,7 +37,7 @@ EXACT = {
 
 
 class KernelHook(BuildHookInterface):
-    """Called by hatchling for every build."""
+    """Hatchling calls this for every build."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Put the library into the wheel, or into src/ for an editable install."""
@@ -63,7 +63,7 @@ class KernelHook(BuildHookInterface):
 
 
 def _build(source: Path, library: Path) -> None:
-    # kernel.py computes the same checksum, to know whether the library is of these files.
+    # kernel.py computes the same checksum, to check that the library was built from these files.
     files = sorted(source.glob("*.[ch]"))
     checksum = sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     compiler = new_compiler()
@@ -76,7 +76,7 @@ def _build(source: Path, library: Path) -> None:
             macros=[("SOURCE", checksum)],
             extra_postargs=exact,
         )
-        # The linker gets CFLAGS too: with -ffast-math among them it would add code that turns
-        # denormals off for whoever loads the library.
+        # Give the linker our flags too: with -ffast-math in CFLAGS it would add code that turns
+        # denormals off in every program that loads the library.
         linked = [] if compiler.compiler_type == "msvc" else [*exact, "-pthread", "-lm"]
         compiler.link_shared_object(objects, str(library), extra_postargs=linked)

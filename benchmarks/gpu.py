@@ -1,10 +1,10 @@
-"""What part of a GPU's memory bandwidth does the merge of one tensor reach?
+"""Measure the share of a GPU's memory bandwidth that the merge of one tensor reaches.
 
     python benchmarks/gpu.py
 
-Bytes are counted once: three tensors read, one written. A copy on the device reads and writes
-as fast as its memory allows; that is the measure. The result is compared with the CPU's. For
-whole merges on the GPU: python benchmarks/whole_merge.py --size 7B --options=--cuda
+The bytes of three tensors read and one written count once each. They are compared with a copy on
+the device, which reads and writes as fast as its memory allows. The result is compared with the
+CPU's. For whole merges on the GPU: python benchmarks/whole_merge.py --size 7B --options=--cuda
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def on_device(task: Callable[[], object]) -> Callable[[], None]:
-    """Return a task that also waits for the device."""
+    """Return a task that also waits until the device has finished."""
 
     def run() -> None:
         task()

@@ -1,11 +1,11 @@
-"""Is the method right on this NVIDIA GPU, and how fast is it there?
+"""Check that the method is right on this NVIDIA GPU, and measure how fast it is.
 
     sh benchmarks/gpu_check.sh OUT             # on a fresh machine: sets everything up
     python benchmarks/gpu_check.py OUT         # where slack-ties is installed
 
-One run of a few minutes writes OUT/gpu_check.json and OUT/gpu_check.md, one row per check. Bytes
-are compared bit for bit: zeros by their sign, too. Whatever there is no time, no GPU or no package
-for is a row that says so. The exit code is 1 if bytes differ, a test fails or a check breaks.
+One run of a few minutes writes OUT/gpu_check.json and OUT/gpu_check.md, one row per check. Results
+are compared bit for bit, even the sign of zeros. If there is no time, no GPU or no package for a
+check, its row says so. The exit code is 1 if bytes differ, a test fails or a check breaks.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "one model": {"weight": [0.9], "density": [0.5], "slack": [0.2]},
 }
 
-# mergekit's options, beside --cuda, that say where tensors are and who writes them.
+# mergekit's options, beside --cuda, for the device of tensors and for writing.
 OPTIONS = ((), ("--low-cpu-memory",), ("--read-to-gpu",), ("--async-write",))
-# Tests of a GPU that are older than the marker `cuda`.
+# GPU tests without the marker `cuda`, which is newer.
 OLDER_TESTS = (
     "test_method.py::test_a_gpu_gives_the_same_bytes",
     "test_threshold.py::test_never_waits_for_the_device",
@@ -91,8 +91,8 @@ OLDER_TESTS = (
 )
 FOR_TESTS = ("pytest", "hypothesis", "babel")
 
-# Commands, as Python code, that end by saying how much of the GPU's memory they took at most. The
-# same bytes of a merge that never went to the GPU would show nothing.
+# Python code for commands that print their peak GPU memory at the end: equal bytes prove nothing
+# if the merge did not use the GPU.
 PROBE = """
 import atexit, sys
 
@@ -106,13 +106,13 @@ def say():
 
 """
 STOCK, OURS = f"{PROBE}{MERGEKIT}", f"{PROBE}from slack_ties.cli.main import main; main()"
-# The method's tables of counts alone take 16 MiB; the tensors of the triple are smaller.
+# The method's tables of counts take 16 MiB; the tensors of the triple are smaller.
 LEAST_PEAK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found."""
+    """The result of a check."""
 
     status: str
     numbers: dict[str, float] = field(default_factory=dict)
@@ -131,10 +131,10 @@ class Row:
 
 
 class Run:
-    """The rows so far, and the time that is left for more."""
+    """The finished rows, and the time that is left."""
 
     def __init__(self, out: Path, limit: float, *, small: bool = False) -> None:
-        """Begin now."""
+        """Start the clock."""
         self.out, self.small, self.limit = out, small, limit
         self.start = time.monotonic()
         self.rows: list[Row] = []
@@ -149,7 +149,7 @@ class Run:
     def row(
         self, name: str, check: Callable[[], Outcome], *, seconds: float, gpu: bool = True
     ) -> None:
-        """Do a check that takes about so many seconds if they are left, and keep what it found."""
+        """Run a check that takes about so many seconds, if they are left, and add its row."""
         start = time.monotonic()
         if gpu and not torch.cuda.is_available():
             outcome = Outcome(NO_GPU)
@@ -169,7 +169,7 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Write all rows: after each, so that a run that is stopped leaves what it found."""
+        """Write all rows. This runs after each row: a stopped run leaves its finished rows."""
         data = {**self.about, "seconds": round(time.monotonic() - self.start, 1)}
         data["small"] = self.small
         data["rows"] = [asdict(row) for row in self.rows]
@@ -195,7 +195,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """Return date, card, driver, versions and commit: what a figure means nothing without."""
+    """Return date, card, driver, versions and commit, which every figure needs."""
     versions = {"Python": platform.python_version(), "CUDA": str(torch.version.cuda)}
     for name in PACKAGES:
         try:
@@ -220,7 +220,7 @@ def _said(*command: str) -> str:
     program = shutil.which(command[0])
     if program is None:
         return "unknown"
-    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # git is to write nothing
+    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # git must not write
     done = subprocess.run(
         [program, *command[1:]], capture_output=True, text=True, check=False, env=quiet
     )
@@ -229,7 +229,7 @@ def _said(*command: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit of this checkout, and whether its files are those of the commit."""
+    """Return the commit of this checkout, and whether files differ from the commit."""
     commit = _said("git", "-C", str(ROOT), "rev-parse", "HEAD")
     changes = _said("git", "-C", str(ROOT), "status", "--porcelain", "--", "src")
     return commit if changes == "unknown" else f"{commit} with changes in src"
@@ -239,7 +239,7 @@ def _commit() -> str:
 
 
 def differing(one: torch.Tensor, other: torch.Tensor) -> int:
-    """Return how many entries have other bits; all of them if shape or type differ."""
+    """Return how many entries have different bits; all of them if shape or type differ."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return max(one.numel(), other.numel(), 1)
     integer = INTEGERS[one.dtype.itemsize]
@@ -248,7 +248,7 @@ def differing(one: torch.Tensor, other: torch.Tensor) -> int:
 
 
 def compare(pairs: Iterator[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]]) -> Outcome:
-    """Compare named pairs of tensors; the fourth of each is the base, to see that it changed."""
+    """Compare named pairs of tensors. The fourth item is the base, which the merge must change."""
     tensors = entries = wrong = changed = 0
     first = ""
     for name, one, other, base in pairs:
@@ -262,7 +262,7 @@ def compare(pairs: Iterator[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]
     numbers = {"tensors": tensors, "entries": entries, "differ": wrong, "unlike base": changed}
     if wrong:
         return Outcome(f"differs: {wrong} of {entries} entries{first}", numbers, wrong=True)
-    if not changed:  # the same bytes of a merge that did nothing would show nothing
+    if not changed:  # equal bytes prove nothing if the merge did nothing
         return Outcome(f"failed: none of {entries} entries were merged", numbers, wrong=True)
     return Outcome("same bytes", numbers)
 
@@ -270,7 +270,7 @@ def compare(pairs: Iterator[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]
 def make_inputs(
     kind: str, shape: Sequence[int], dtype: torch.dtype, models: int, seed: int = 0
 ) -> list[torch.Tensor]:
-    """Return a base and some models, of one kind.
+    """Return a base and some models with deltas of one kind.
 
     near: as models are, small deltas; zeros: two thirds of the deltas are 0; ties: few different
     deltas, which often add up to 0; bits: any finite bits, denormals and zeros of both signs.
@@ -297,12 +297,12 @@ def _any_bits(shape: Sequence[int], dtype: torch.dtype, random: torch.Generator)
     limits = torch.iinfo(integer)
     bits = torch.randint(limits.min, limits.max + 1, shape, generator=random)
     values = bits.to(integer).view(dtype)
-    # Sums of larger ones, over a small sum of weights, would overflow.
+    # Larger values would overflow: their sum is divided by a small sum of weights.
     return torch.where(values.abs() < torch.finfo(dtype).max / 1024, values, 0)
 
 
 def cases(*, small: bool, largest: int) -> Iterator[tuple[str, str, Sequence[int], dict[str, Any]]]:
-    """Yield name, kind of inputs, shape and parameters of what is merged and compared.
+    """Yield the name, kind of inputs, shape and parameters of each case.
 
     Args:
         small: A few cases only.
@@ -325,7 +325,7 @@ def cases(*, small: bool, largest: int) -> Iterator[tuple[str, str, Sequence[int
 def merge_pairs(
     dtype: torch.dtype, one: Engine | None, device: str, *, small: bool, largest: int = 0
 ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield each case merged by an engine on the CPU, and by torch operations on a device."""
+    """Yield each case twice: merged by an engine on the CPU, and by torch on a device."""
     todo = cases(small=small, largest=largest)
     for seed, (name, kind, shape, parameters) in enumerate(todo):
         tensors = make_inputs(kind, shape, dtype, len(parameters["weight"]), seed)
@@ -399,12 +399,12 @@ def _clone(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _time_on_gpu(task: Callable[[], object], copies: list[float], *, rounds: int) -> Outcome:
-    """Return median time and peak memory; `copies` holds the time of the copy, which is first."""
+    """Return median time and peak memory; the first task is the copy, whose time is in `copies`."""
     torch.cuda.empty_cache()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    times = take_turns({"": on_device(task)}, rounds + 1)[""][1:]  # two to warm up
+    times = take_turns({"": on_device(task)}, rounds + 1)[""][1:]  # without the two warm-up rounds
     peak = torch.cuda.max_memory_allocated()
     ms = statistics.median(times) * 1e3
     copies.append(ms)
@@ -422,12 +422,12 @@ def _time_on_gpu(task: Callable[[], object], copies: list[float], *, rounds: int
     )
 
 
-# The tests of the project that need a GPU
+# The project's tests that need a GPU
 
 
 def check_tests(run: Run) -> None:
-    """Run the tests that are marked `cuda`, and those of a GPU that are older than the marker."""
-    # Only the files that have such tests: the others need packages that this check does not.
+    """Run the tests with the marker `cuda`, and the older GPU tests without it."""
+    # Only the files with such tests: other files need further packages.
     marked = [
         path.name for path in sorted(TESTS.glob("test_*.py")) if "mark.cuda" in path.read_text()
     ]
@@ -436,7 +436,7 @@ def check_tests(run: Run) -> None:
 
 
 def counts(said: str) -> dict[str, float]:
-    """Return the numbers of tests in the last line that pytest printed; errors are failures."""
+    """Return the numbers of tests from pytest's last line; errors count as failures."""
     last = (said.strip().splitlines() or [""])[-1]
     found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
     failed = found.get("failed", 0) + found.get("error", 0)
@@ -449,11 +449,11 @@ def counts(said: str) -> dict[str, float]:
 
 def _pytest(run: Run, *words: str) -> Outcome:
     if run.small and not torch.cuda.is_available():
-        return Outcome(NO_GPU)  # all would be skipped
+        return Outcome(NO_GPU)  # all tests would be skipped
     missing = [name for name in FOR_TESTS if importlib.util.find_spec(name) is None]
     if missing:
         return Outcome(f"not measured: not installed: {', '.join(missing)}")
-    # A warning of another version of torch or transformers is no failure here.
+    # Warnings from other versions of torch or transformers are not failures here.
     plain = ("-q", "-p", "no:cacheprovider", "-o", "filterwarnings=default")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plain, *words],
@@ -478,7 +478,7 @@ def _pytest(run: Run, *words: str) -> Outcome:
 
 
 class Merges:
-    """A tiny triple, and merges of it by the command lines, in processes of their own."""
+    """A tiny triple, and merges of it with the commands, each in its own process."""
 
     def __init__(self, run: Run, work: Path) -> None:
         """Make the models, and write their config."""
@@ -489,13 +489,13 @@ class Merges:
         self.config.write_text(make_config("slack_ties", self.triple), "utf-8")
         self.bases = _tensors(self.triple / "base")
         self.reference: dict[str, torch.Tensor] = {}
-        self.slowest = 15.0  # seconds; a guess before the first
+        self.slowest = 15.0  # seconds; an estimate before the first merge
 
     def merge(self, code: str, *options: str) -> tuple[dict[str, torch.Tensor], int]:
-        """Return the merged tensors, and the GPU memory that the process took, in bytes."""
+        """Return the merged tensors, and the peak GPU memory of the process in bytes."""
         start = time.monotonic()
         out = Path(tempfile.mkdtemp(dir=self.work)) / "out"
-        # The card would be written by asking the Hub; slack-ties never has mergekit write it.
+        # mergekit would ask the Hub to write a card; slack-ties never lets mergekit write it.
         before, after = ([], ["--no-write-model-card"]) if code == STOCK else (["merge"], [])
         words = [*before, str(self.config), str(out), *after]
         words += ["--no-copy-tokenizer", "--out-shard-size", "20K"]
@@ -518,12 +518,12 @@ class Merges:
         return found, int(re.findall(r"GPU memory: (\d+)", done.stderr)[-1])
 
     def make_reference(self) -> Outcome:
-        """Merge by stock mergekit on the CPU, and compare with torch operations in this process."""
+        """Merge with mergekit-yaml on the CPU, and compare with torch in this process."""
         self.reference, _ = self.merge(STOCK)
         return compare(_named_pairs(self.reference, _merged_by_torch(self.triple), self.bases))
 
     def like_reference(self, code: str, *options: str, gpu: bool = True) -> Outcome:
-        """Merge in another way, and compare with the reference."""
+        """Merge with other options, and compare with the reference."""
         if not self.reference:
             return Outcome("not measured: there is no reference")
         found, peak = self.merge(code, *options)
@@ -537,7 +537,7 @@ class Merges:
 
 
 def check_merges(run: Run) -> None:
-    """Merge a tiny triple by the command lines, on the CPU and on the GPU, and compare."""
+    """Merge a tiny triple with the commands, on the CPU and on the GPU, and compare."""
     with tempfile.TemporaryDirectory() as folder:
         merges = Merges(run, Path(folder))
         check = merges.make_reference
@@ -566,7 +566,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _to_half_bin(folder: Path) -> None:
-    """Make a model one of float16 in a .bin file: read by other code, and cast on the way."""
+    """Save a model as float16 in a .bin file: other code reads it, and it is cast."""
     tensors = _tensors(folder)
     for path in folder.glob("*.safetensors*"):
         path.unlink()
@@ -576,7 +576,7 @@ def _to_half_bin(folder: Path) -> None:
 
 
 def _merged_by_torch(triple: Path) -> dict[str, torch.Tensor]:
-    """Do what `whole_merge.make_config` says by torch operations, on the CPU."""
+    """Merge the config of `whole_merge.make_config` with torch operations on the CPU."""
     base, ct, sft = (_tensors(triple / role) for role in ("base", "ct", "sft"))
     return {
         name: slack_ties_merge(
@@ -594,7 +594,7 @@ def _merged_by_torch(triple: Path) -> dict[str, torch.Tensor]:
 def _named_pairs(
     some: dict[str, torch.Tensor], others: dict[str, torch.Tensor], bases: dict[str, torch.Tensor]
 ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield the tensors of two models by name; one that is missing differs in every entry."""
+    """Yield the tensors of two models by name; a missing tensor differs in every entry."""
     none = torch.empty(0)
     for name in sorted({*some, *others}):
         yield name, some.get(name, none), others.get(name, none), bases.get(name, none)
@@ -609,7 +609,7 @@ CHECKS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do the checks, write the files, and return 1 if something is wrong."""
+    """Run the checks, write the files, and return 1 if something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, nargs="?", default=Path("gpu_check"), help="[gpu_check]")
     parser.add_argument("--seconds", type=float, default=420, help="time for everything  [420]")

@@ -1,9 +1,9 @@
-"""How fast is the merge of one tensor, beside mergekit's own methods and beside memory?
+"""Compare the time of merging one tensor with mergekit's own methods and with memory.
 
     python benchmarks/kernel.py
 
-Two shapes of Llama-2-7B in bfloat16, base, CT and SFT model. `read 3, write 1` is one torch
-operation that reads the three tensors and writes one: no merge can take less.
+Base, CT and SFT model have two shapes of Llama-2-7B in bfloat16. `read 3, write 1` is one torch
+operation that reads three tensors and writes one: no merge can be faster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WEIGHT, DENSITY, SLACK = [1.0, 0.5], 0.5, [0.0, 0.2]
 
 
 def make_tensors(shape: tuple[int, int]) -> list[torch.Tensor]:
-    """Return a base and two models whose deltas are normal, one's three times the other's."""
+    """Return a base and two models with normal deltas; one delta is three times the other."""
     random = torch.Generator().manual_seed(0)
     base = torch.randn(shape, generator=random).mul_(0.02).bfloat16()
     spreads = (0.003, 0.001)
@@ -34,7 +34,7 @@ def make_tensors(shape: tuple[int, int]) -> list[torch.Tensor]:
 
 
 def make_tasks(tensors: list[torch.Tensor]) -> dict[str, Callable[[], torch.Tensor]]:
-    """Return what is timed on these tensors; ours first."""
+    """Return the tasks to time on these tensors; ours first."""
     base, *models = tensors
 
     def stock(method: str, *, base_index: int | None = 0, **parameters: object) -> torch.Tensor:

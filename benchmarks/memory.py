@@ -1,11 +1,11 @@
-"""Is the memory that `slack-ties plan` announces what a merge takes?
+"""Compare the memory that `slack-ties plan` predicts with the memory that a merge takes.
 
     python benchmarks/memory.py                  # a triple of 0.4B parameters
     python benchmarks/memory.py --size 1B
 
-Measured is the largest anonymous resident set while `slack-ties merge` runs, by looking every
-10 ms: the system can take back what it caches of the models' files, so that is not counted.
-Linux only, because elsewhere the two cannot be told apart.
+We read the anonymous resident set every 10 ms while `slack-ties merge` runs, and take the largest
+value. Cached parts of the models' files do not count, because the system can free them. This works
+only on Linux: other systems do not report the two separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OPTIONS: tuple[tuple[str, ...], ...] = ((), ("--out-shard-size", "200M"), ("--as
 
 
 def main() -> None:
-    """Announce and measure, for each format and option."""
+    """Predict and measure, for each format and option."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SHAPES, default="0.4B")
     arguments = parser.parse_args()

@@ -1,10 +1,11 @@
-"""What does `merge --report` cost beside the merge, and how fast is `slack-ties report` alone?
+"""Measure the extra time of `merge --report`, and the time of `slack-ties report`.
 
     python benchmarks/report.py                  # a triple of 0.4B parameters
     python benchmarks/report.py --size 1B
 
-The same merge with and without a report, and the report without a merge, in turns, on a bfloat16
-Llama triple that is made first and is in the page cache; then one tensor with and without counting.
+First it makes a bfloat16 Llama triple and reads it into the page cache. Then it runs the same merge
+with and without a report, and the report without a merge, in turns. At the end it merges one tensor
+with and without counting.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
                 words = [sys.executable, "-m", "slack_ties", command, str(config), "--quiet"]
                 words += [str(out)] if command == "merge" else ["-o", str(out)]
                 cost = measure([*words, *flags], work / "log")
-                if turn:  # the first reads the models into the page cache
+                if turn:  # the first round reads the models into the page cache
                     times[name].append(cost.wall)
                 shutil.rmtree(out)
         print(f"Llama triple, {SIZES[options.size].parameters():,} parameters each, bfloat16\n")
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _roles(triple: Path) -> str:
-    """Return what tells a report which model is which, before the models of a config."""
+    """Return the start of a config, which tells a report the role of each model."""
     roles = f"{{ct: [{triple / 'ct'}], sft: [{triple / 'sft'}]}}"
     return f"slack_ties: {{recipe: 1, roles: {roles}}}\nmodels:"
 

@@ -1,4 +1,4 @@
-"""Does the time per parameter stay the same, however large the tensors and however many models?
+"""Measure whether the time per parameter depends on the size of tensors or the number of models.
 
 python benchmarks/scaling.py
 """
@@ -21,15 +21,15 @@ from slack_ties.rule.definition import slack_ties_merge
 
 ENTRIES = (1_000_000, 4_000_000, 16_000_000, 64_000_000, 200_000_000)
 MODELS = (1, 2, 3, 4, 6)
-EACH = 16_000_000  # entries of the tensors when the number of models grows
-TURN = 64_000_000  # entries at least: a turn merges several groups of small tensors
-# glibc gives small results memory that was in use before, and large ones fresh memory, which the
-# system has to clear: a fifth of the time. In a whole merge all are fresh, and so they are here.
+EACH = 16_000_000  # entries of each tensor in the table by number of models
+TURN = 64_000_000  # entries at least per turn: a turn merges several groups of small tensors
+# glibc reuses memory for small results, but takes new memory for large results. The system clears
+# new memory, which takes a fifth of the time. In a whole merge all memory is new, and here too.
 M_MMAP_THRESHOLD = -3
 
 
 def make_tensors(entries: int, models: int) -> list[torch.Tensor]:
-    """Return a bfloat16 base and models of it."""
+    """Return a bfloat16 base and some models."""
     random = torch.Generator().manual_seed(0)
     base = torch.randn(entries, generator=random).mul_(0.02).bfloat16()
     return [
@@ -54,10 +54,10 @@ def merge(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def peak(entries: int, count: int) -> float | None:
-    """Return the most memory, in MiB, that a first merge takes beyond inputs and output."""
+    """Return the peak memory of a first merge, in MiB, without inputs and output."""
     tensors = make_tensors(entries, count)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far; Linux only
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak; Linux only
         before = _resident("VmRSS")
     except OSError:
         return None
@@ -72,7 +72,7 @@ def _resident(which: str) -> int:
 
 
 def peak_in_a_new_process(entries: int, count: int) -> str:
-    """Return `peak` where no memory is left over that could be used again."""
+    """Return `peak` in a process that has no freed memory to reuse."""
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # read by glibc at the start of a process
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         most = process.submit(peak, entries, count).result()

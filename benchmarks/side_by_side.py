@@ -1,7 +1,7 @@
-"""What the benchmarks share: tasks timed in turns, and the machine and versions they ran with.
+"""Functions of all benchmarks: time tasks in turns, and print the machine and the versions.
 
-Times are compared within one run only. Tasks take turns, so that a machine that slows down
-slows all of them down, and a table gives the median of each, and its ratio to the first.
+Compare times only within one run. The tasks take turns: if the machine becomes slower, all tasks
+become slower. A table gives the median of each task, and its ratio to the first task.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def take_turns(
 
 
 def print_environment(*, quick: bool = False) -> None:
-    """Print date, machine and versions: what a figure means nothing without."""
+    """Print date, machine and versions, which every figure needs."""
     if quick:
         print("quick: tensors too small for their times to mean anything\n")
     print(f"date      {datetime.now(timezone.utc):%Y-%m-%d}")
@@ -54,7 +54,7 @@ def print_environment(*, quick: bool = False) -> None:
 
 
 def print_times(times: Mapping[str, list[float]], *, unit: float = 1.0, name: str = "s") -> None:
-    """Print the ratio of each median to the first one's, the median, and the fastest."""
+    """Print each task's ratio to the first median, its median, and its fastest time."""
     medians = {task: statistics.median(seconds) for task, seconds in times.items()}
     first = next(iter(medians.values()))
     rows = [
@@ -82,7 +82,7 @@ def print_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def _processor() -> str:
-    """Return the processor's name where the system tells it."""
+    """Return the processor's name if the system tells it."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

@@ -1,6 +1,6 @@
-"""Llama triples of any size with random weights: in the benchmarks only their size is real.
+"""Make Llama triples of any size with random weights: for benchmarks only the size matters.
 
-The deltas are normal, the CT model's three times as large as the SFT model's.
+The deltas are normally distributed. The CT model's are three times as large as the SFT model's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 if TYPE_CHECKING:
     from pathlib import Path
 
-SPREAD = {"base": 0.02, "ct": 0.003, "sft": 0.001}  # standard deviation; the latter of deltas
+SPREAD = {
+    "base": 0.02,
+    "ct": 0.003,
+    "sft": 0.001,
+}  # standard deviations: of the base's weights, and of the deltas
 SHARD = 2_000_000_000  # bytes
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides a Llama's number of parameters."""
+    """The sizes that determine a Llama's number of parameters."""
 
     hidden: int
     intermediate: int
@@ -30,7 +34,7 @@ class Shape:
     vocabulary: int = 32_000
 
     def config(self) -> LlamaConfig:
-        """Return transformers' description of it."""
+        """Return transformers' config for it."""
         return LlamaConfig(
             architectures=["LlamaForCausalLM"],
             vocab_size=self.vocabulary,
@@ -49,7 +53,7 @@ class Shape:
         return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
     def parameters(self) -> int:
-        """Return the number of entries of all of them."""
+        """Return the number of entries of all tensors."""
         return sum(size.numel() for size in self.tensors().values())
 
 

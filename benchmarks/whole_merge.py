@@ -1,12 +1,12 @@
-"""How long does a whole merge take, from the command line to the files, and how much memory?
+"""Measure the time and the memory of a whole merge, from the command to the files.
 
     python benchmarks/whole_merge.py                  # a triple of 0.4B parameters
     python benchmarks/whole_merge.py --size 1B
     python benchmarks/whole_merge.py --size 7B --keep FOLDER --options=--cuda
 
-Stock `mergekit-yaml` with each method, and `slack-ties merge`, on a bfloat16 Llama triple that
-is made first and is in the page cache. Peak memory is the largest resident set: what is read of
-the models' files counts too, though the system can take that back.
+First it makes a bfloat16 Llama triple and reads it into the page cache. Then it runs
+`mergekit-yaml` with each method, and `slack-ties merge`. Peak memory is the largest resident set:
+it includes cached parts of the models' files, which the system can free.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ TOOLS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took."""
+    """The time and memory of one process."""
 
     wall: float  # seconds
-    cpu: float  # seconds, of user and system, all threads
+    cpu: float  # seconds of user and system time, all threads
     memory: int  # bytes, the largest resident set
 
 
 def make_config(method: str, triple: Path) -> str:
-    """Return the merge config of the triple by one method, at density 0.5."""
+    """Return the triple's merge config for one method, at density 0.5."""
     extra = {
         "slack_ties": [{"density": 0.5, "slack": 0.0}, {"density": 0.5, "slack": 0.2}],
         "ties": [{"density": 0.5}, {"density": 0.5}],
@@ -78,7 +78,7 @@ def measure(command: list[str], log: Path) -> Cost:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print one table: each tool and method, ratios to `slack-ties merge` first."""
+    """Print a table of tools and methods; the first column is the ratio to `slack-ties merge`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", choices=SHAPES, default="0.4B", help="parameters  [0.4B]")
     parser.add_argument("--rounds", type=int, default=3, help="[3]")
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _read(triple: Path) -> None:
-    """Bring the models into the page cache, as far as there is room."""
+    """Read the models into the page cache, if they fit."""
     buffer = bytearray(1 << 24)
     for path in triple.rglob("*.safetensors"):
         with path.open("rb", buffering=0) as file:

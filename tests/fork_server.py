@@ -13,15 +13,19 @@ started it. It is for Linux: on macOS, system libraries may not be used after a 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
-from typing import Any, TypedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
 
 LOOK = 2.0  # seconds between two looks at whether the parent lives
 
@@ -37,34 +41,47 @@ class Request(TypedDict):
     errors: str  # and of the one for errors: it may be the same
 
 
-def next_request(server: socket.socket) -> socket.socket:
-    """Wait for a connection, and return it in a child; the server itself never returns."""
+def serve(server: socket.socket) -> Request:
+    """Fork a child for each request and say how it ended; return, in a child, its request."""
     parent = os.getppid()
-    server.settimeout(LOOK)
-    while True:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        try:
-            connection, _ = server.accept()
-        except TimeoutError:
-            if os.getppid() != parent:
-                os._exit(0)
+    children: dict[int, socket.socket] = {}
+    ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # so that the end of a child is written there
+    while os.getppid() == parent:
+        ready, _, _ = select.select([server, ended], [], [], LOOK)
+        if ended in ready:
+            os.read(ended, 1000)
+        for pid, status in ended_children():
+            say(children.pop(pid), f"{os.waitstatus_to_exitcode(status)}")
+        if server not in ready:
             continue
-        if not os.fork():
-            server.close()
-            connection.settimeout(None)
-            return connection
-        connection.close()
-
-
-def watch(pid: int, connection: socket.socket) -> None:
-    """Say which process it is and, once it has ended, how; then end."""
-    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
-        connection.sendall(f"{pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        connection, _ = server.accept()
+        with connection.makefile("r") as lines:
+            request: Request = json.loads(lines.readline())
+        if pid := os.fork():
+            children[pid] = connection
+            say(connection, f"{pid}")
+            continue
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for file in (server, connection, *children.values()):
+            file.close()
+        return request
     os._exit(0)
+
+
+def ended_children() -> Iterator[tuple[int, int]]:
+    """Yield the process ids of children that have ended, and how."""
+    with contextlib.suppress(ChildProcessError):  # there are no others
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            yield found
+
+
+def say(connection: socket.socket, text: str) -> None:
+    """Send a line, if somebody waits for it still."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(f"{text}\n".encode())
 
 
 def become(request: Request) -> None:
@@ -103,7 +120,24 @@ def read_settings_anew() -> None:
         sys.modules["huggingface_hub.utils.logging"].set_verbosity_debug()
 
 
-def main() -> dict[str, Any]:
+@dataclass
+class End:
+    """Ends the process at once when all is done that Python does at its end.
+
+    Otherwise Python would take apart hundreds of modules, which is a copy of all their memory.
+    """
+
+    status: int | None = None  # known by then, or Python ends as it does
+
+    def __call__(self) -> None:
+        """Be the last that Python calls."""
+        if self.status is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.status)
+
+
+def main() -> Request:
     """Serve; return, in a child, what it is to run."""
     path, *modules = sys.argv[1:]
     sys.path[0] = ""  # not the folder of the tests
@@ -116,17 +150,20 @@ def main() -> dict[str, Any]:
         print("ready", flush=True)  # noqa: T201 - who started it waits for this
         gc.collect()
         gc.freeze()
-        connection = next_request(server)
-    with connection.makefile("r") as lines:
-        request: Request = json.loads(lines.readline())
-    if pid := os.fork():
-        watch(pid, connection)
-    connection.close()
+        request = serve(server)
     become(request)
-    return {"__name__": "__main__", "code": request["code"]}
+    return request
 
 
 if __name__ == "__main__":
-    child = main()
+    end = End()
+    atexit.register(end)  # before all others, which are called before it
+    code = main()["code"]
     # At the top, so that Python ends as after `python -c`: threads, exit codes, Ctrl-C.
-    exec(child.pop("code"), child)  # noqa: S102
+    try:
+        exec(code, {"__name__": "__main__"})  # noqa: S102
+        end.status = 0
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            end.status = (stop.code or 0) & 0xFF
+        raise

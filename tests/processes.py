@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,9 @@ class ForkServer:
     @classmethod
     def start(
         cls,
-        python: Path | str = sys.executable,
-        modules: Sequence[str] = MODULES,
-        environment: Mapping[str, str] | None = None,
+        python: str,
+        modules: Sequence[str],
+        environment: Mapping[str, str],
     ) -> ForkServer:
         """Start one, of a Python, that imports these modules first."""
         folder = tempfile.TemporaryDirectory(prefix="slack-ties-forks-")
@@ -166,10 +167,21 @@ def completed(process: Process, words: Sequence[object]) -> subprocess.Completed
     return subprocess.CompletedProcess([*map(str, words)], process.returncode, output, errors)
 
 
+STARTING = threading.Lock()  # several tests start commands from threads
+
+
+def fork_server(
+    python: Path | str = sys.executable, modules: Sequence[str] = MODULES
+) -> ForkServer:
+    """Return this process's server of a Python and modules; it is started when first needed."""
+    with STARTING:
+        return _fork_server(str(python), tuple(modules))
+
+
 @functools.cache
-def commands() -> ForkServer:
-    """Return the server of this process; it is started when it is first needed."""
-    return ForkServer.start()
+def _fork_server(python: str, modules: tuple[str, ...]) -> ForkServer:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return ForkServer.start(python, modules, variables)
 
 
 def start(
@@ -179,11 +191,14 @@ def start(
     cwd: Path | str | None = None,
     merged: bool = False,
     code: str = OURS,
+    imported: Sequence[str] = MODULES,
 ) -> Process:
     """Start `slack-ties` with these words, or other code with these arguments."""
     arguments = [str(word) for word in words]
     if CAN_FORK:
-        return commands().fork(code, arguments, env, cwd or Path.cwd(), merged=merged)
+        return fork_server(modules=imported).fork(
+            code, arguments, env, cwd or Path.cwd(), merged=merged
+        )
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env=env,
@@ -202,6 +217,8 @@ def run(
     cwd: Path | str | None = None,
     merged: bool = False,
     code: str = OURS,
+    imported: Sequence[str] = MODULES,
 ) -> subprocess.CompletedProcess[str]:
     """Run `slack-ties` with these words to its end, or other code with these arguments."""
-    return completed(start(words, env=env, cwd=cwd, merged=merged, code=code), words)
+    process = start(words, env=env, cwd=cwd, merged=merged, code=code, imported=imported)
+    return completed(process, words)

@@ -497,7 +497,7 @@ def test_a_card_that_is_no_text(merged: Path, tmp_path: Path) -> None:
 
 def test_a_folder_of_somebody_else(triple: Folders) -> None:
     """A card is only written for what was merged here: nothing else is known."""
-    with pytest.raises(OutputError, match="not a model that slack-ties merged"):
+    with pytest.raises(OutputError, match="slack-ties did not merge this model"):
         write_card(triple.base)
 
 

@@ -436,7 +436,7 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
         f"{Path(config)} is a config: --slack would change it",
         "'full' holds no slack_ties.json: not a model that slack-ties merged",
         "'full' holds no slack_ties.json: not a model that slack-ties merged",
-        "publishing to 'me/x' needs a token, and none is stored",
+        "publishing to 'me/x' needs a token, but no token is stored",
         f"no language '{'x' * 300}' in the catalogue.",
         "model folder '~nobody-here/x': Could not determine home directory.",
         "model 'meta-llama/Llama-2-7b-hf' (no folder of that name here): "

@@ -84,4 +84,4 @@ def test_a_file_that_the_hub_lost_in_between(
     commit = commit_files(files, [], branch, retries=Retries(first_wait=0.1), api=api)
 
     assert wrong_files(files, [], list_files(REPO, commit, api=api)) == []
-    assert "the Hub has lost a file that was sent" in caplog.text
+    assert "the Hub has lost an uploaded file" in caplog.text

@@ -81,7 +81,7 @@ def test_both_are_checked_before_the_first_is_read(
         compare_merges(configs[0], tmp_path / "empty")
     other = tmp_path / "linear.yml"
     other.write_text("merge_method: linear\nmodels:\n- model: a\n  parameters: {weight: 1}\n")
-    with pytest.raises(RecipeError, match="slack_ties and ties alone"):
+    with pytest.raises(RecipeError, match="only for slack_ties and ties"):
         compare_merges(configs[0], other)
 
 

@@ -19,6 +19,7 @@ from slack_ties.merge.in_memory import merge_in_memory
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.rule.collect import Collector, collecting
+from slack_ties.settings import Settings
 from triple import Folders
 from zoo_merge import tensors
 
@@ -65,10 +66,10 @@ def test_a_merge_within_a_merge_is_refused(triple: Folders, tmp_path: Path) -> N
     """It would wait for itself for ever."""
 
     def take(_: str, __: torch.Tensor) -> None:
-        merge_in_memory(recipe(triple), tmp_path, options=QUIET)
+        merge_in_memory(recipe(triple), tmp_path, settings=Settings(options=QUIET))
 
     with pytest.raises(SlackTiesError, match="cannot begin another merge while it runs"):
-        merge_in_memory(recipe(triple), tmp_path, take=take, options=QUIET)
+        merge_in_memory(recipe(triple), tmp_path, take=take, settings=Settings(options=QUIET))
     with alone():  # and the lock is free again
         pass
 

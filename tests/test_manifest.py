@@ -58,7 +58,7 @@ def test_what_is_no_part_of_a_model(model: Path, name: str) -> None:
     (model / name).parent.mkdir(exist_ok=True)
     (model / name).write_text("x")
 
-    with pytest.raises(OutputError, match="holds what is no part of a model") as caught:
+    with pytest.raises(OutputError, match="contains files that do not belong to a model") as caught:
         read_manifest(model, read_record(model))
 
     assert caught.value.hint.endswith(f"--include {name}")
@@ -90,7 +90,9 @@ def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
     """The file is named and the kind, never the secret."""
     (model / "tokenizer_config.json").write_text(json.dumps({"x": secret}))
 
-    with pytest.raises(OutputError, match=r"tokenizer_config\.json seems to hold an? ") as caught:
+    with pytest.raises(
+        OutputError, match=r"tokenizer_config\.json seems to contain an? "
+    ) as caught:
         read_manifest(model, read_record(model))
 
     assert secret not in f"{caught.value} {caught.value.hint}"
@@ -99,7 +101,7 @@ def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
 def test_a_model_that_is_not_whole(model: Path) -> None:
     """A shard that is gone, a config that says nothing, a tokenizer cut short."""
     record = read_record(model)
-    with pytest.raises(OutputError, match="holds 139,584 parameters, expected the 7"):
+    with pytest.raises(OutputError, match="contains 139,584 parameters, expected the 7"):
         read_manifest(model, replace(record, parameters=7))
     config, tokenizer = (model / name for name in ("config.json", "tokenizer.json"))
     shard = model / "model-00002-of-00004.safetensors"
@@ -130,7 +132,7 @@ def test_weights_that_were_changed(model: Path) -> None:
     shard.write_bytes(content)
     record = read_record(model)
 
-    with pytest.raises(OutputError, match=r"model-00001-of-00004\.safetensors is not what was"):
+    with pytest.raises(OutputError, match=r"model-00001-of-00004\.safetensors changed after"):
         check_weights(read_manifest(model, record), record)
 
 
@@ -148,7 +150,7 @@ def test_a_recipe_that_was_edited(model: Path) -> None:
     config = model / "mergekit_config.yml"
     config.write_text(config.read_text("utf-8").replace("density: 0.5", "density: 0.6"), "utf-8")
 
-    with pytest.raises(OutputError, match="not what these weights were made by"):
+    with pytest.raises(OutputError, match="these weights were made with another config"):
         read_manifest(model, read_record(model))
 
 

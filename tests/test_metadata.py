@@ -51,7 +51,7 @@ def test_good_metadata(change: dict[str, Any]) -> None:
         ({"language": [False]}, "language: expected ISO 639 codes; quote `no`"),
         ({"language": ["Tibetan"]}, "language: expected ISO 639 codes"),
         ({"license": "my-own"}, "license: 'my-own' is not a licence id of the Hub"),
-        ({"license": ["mit"]}, "license: \"['mit']\" is no licence id"),
+        ({"license": ["mit"]}, "license: \"['mit']\" is not a licence id"),
         ({"license": "other", "license_link": "LICENSE"}, "license: other needs a license_name"),
         ({"license": "other", "license_name": "x"}, "license: other needs a license_link"),
         ({**OTHER, "license_link": "../secret"}, "license_link: expected a URL"),

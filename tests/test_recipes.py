@@ -193,7 +193,10 @@ def with_model(model: object) -> str:
         ("!!python/object/apply:os.system [id]", "the YAML tag 'tag:yaml.org,2002:python/object"),
         (f"{GOOD.text}\nname: !!python/name:os.system x", "the YAML tag"),
         (f"{GOOD.text}\nname: !include /etc/passwd", "the YAML tag '!include'"),
-        (good(chat_template="{% for x in range(10**9) %}a{% endfor %}"), "a chat template written"),
+        (
+            good(chat_template="{% for x in range(10**9) %}a{% endfor %}"),
+            "the text of a chat template",
+        ),
         (good(chat_template="a\nb"), "the text of a chat template, which is a program"),
         # More than a merge.
         (good(trust_remote_code=True), "unknown key 'trust_remote_code'"),

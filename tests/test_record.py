@@ -78,7 +78,7 @@ def test_what_is_not_safe_to_print(tmp_path: Path, change: dict[str, object]) ->
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "not a model that slack-ties merged"),
+        (None, "slack-ties did not merge this model"),
         ("{", "damaged"),
         ("[]", "damaged"),
         ('{"record": 1}', "damaged"),

@@ -255,18 +255,18 @@ def test_other_methods_are_refused(method: str, triple: Folders, tmp_path: Path)
     models = [{"model": str(triple.sft), "parameters": {"weight": 1.0}}]
     config = make_config(triple, tmp_path / "a.yml", merge_method=method, models=models)
 
-    with pytest.raises(RecipeError, match="slack_ties and ties alone"):
+    with pytest.raises(RecipeError, match="only for slack_ties and ties"):
         make_report(config, tmp_path / "o")
 
     assert not (tmp_path / "o").exists()
 
 
 def test_merge_with_report_refuses_ties(triple: Folders, tmp_path: Path) -> None:
-    """Mergekit's own method counts nothing; the hint says what does."""
+    """Mergekit's own method does not count for a report; the hint says what does."""
     models = [{"model": str(triple.sft), "parameters": {"weight": 1.0}}]
     config = make_config(triple, tmp_path / "a.yml", merge_method="ties", models=models)
 
-    with pytest.raises(RecipeError, match="counts nothing") as caught:
+    with pytest.raises(RecipeError, match="does not count for a report") as caught:
         merge_models(config, tmp_path / "o", report=True)
 
     assert "slack-ties report" in caught.value.hint

@@ -119,7 +119,7 @@ def test_permission_to_publish_is_asked_before_the_merge(
 @pytest.mark.parametrize(
     ("license_", "message"),
     [
-        ("", "the licence of what bo.yml makes is not settled: .*ct states no licence"),
+        ("", "the licence of the result of bo.yml is not known: .*ct states no licence"),
         ("llama3.1", "a name that begins with 'Llama'"),
     ],
 )

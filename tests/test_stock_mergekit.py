@@ -7,7 +7,6 @@ what has been imported, processes are forked from one that has imported it: see 
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
@@ -35,13 +34,6 @@ LISTING = "import sys; print(sorted(set(sys.modules)))"
 
 MERGEKIT = ("mergekit.merge", "mergekit.scripts.run_yaml", "mergekit.scripts.multimerge")
 WITHOUT_MERGEKIT = ("torch", "torch.utils.data", "pydantic.main")  # the others that it imports
-
-
-@functools.cache
-def fork_server(python: Path, imported: tuple[str, ...]) -> processes.ForkServer:
-    """Return the one process of this Python with these modules."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return processes.ForkServer.start(python, imported, variables)
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Environment:
         """Run code in a process that has imported these modules."""
         if not processes.CAN_FORK:
             return self.run("-c", code, *words, check=check)
-        server = fork_server(self.python, imported)
+        server = processes.fork_server(self.python, imported)
         done = server.run(code, [str(word) for word in words], self.variables, self.site)
         assert done.returncode == 0 or not check, done.stderr
         return done

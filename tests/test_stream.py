@@ -211,7 +211,7 @@ def test_what_is_done_is_not_merged_again(
 ) -> None:
     """A run goes on behind the last file that was sent, and the result is the same."""
     hub.hub.faults.append(Fault("put", "403", math.inf))
-    with pytest.raises(HubError, match="sending model-1") as caught:
+    with pytest.raises(HubError, match="uploading model-1") as caught:
         stream_it(triple, tmp_path / "out", api)
     assert "the same command again: it continues" in caught.value.hint
     hub.hub.faults[:] = [Fault("put", "500", 0)]
@@ -233,9 +233,9 @@ def test_what_is_done_is_not_merged_again(
     stream_it(triple, tmp_path / "out", api)
 
     said = [record.getMessage() for record in caplog.records]
-    going = [line for line in said if line.startswith("  going on: the Hub has ")]
+    going = [line for line in said if line.startswith("  resuming: the Hub already has ")]
     assert len(going) == 1
-    sent = [line.split()[1].rstrip(",") for line in said if line.startswith("  sending model-")]
+    sent = [line.split()[1].rstrip(",") for line in said if line.startswith("  uploading model-")]
     count = int(going[0].split()[5])
     assert count >= 1
     assert sent == [f"model-{n}.safetensors" for n in range(count + 1, 5)]
@@ -260,7 +260,7 @@ def test_another_recipe_in_the_same_place(
     with pytest.raises(OutputError, match=r"\.out\.stream.* with another recipe$") as caught:
         stream_it(triple, tmp_path / "out", api, choices=replace(chosen(triple), slack=0.5))
 
-    assert caught.value.hint.startswith(f"delete '{tmp_path / '.out.stream'}' to begin anew")
+    assert caught.value.hint.startswith(f"delete '{tmp_path / '.out.stream'}' to start again")
     assert (tmp_path / ".out.stream" / "stream.json").is_file()
     with pytest.raises(OutputError, match="with another repo_id"):
         stream_it(triple, tmp_path / "out", api, publish="me/other")
@@ -287,7 +287,7 @@ def test_a_damaged_state(triple: Folders, tmp_path: Path, api: HfApi, content: s
     (tmp_path / ".out.stream").mkdir()
     (tmp_path / ".out.stream" / "stream.json").write_text(content)
 
-    with pytest.raises(OutputError, match="of an earlier run, cannot be read") as caught:
+    with pytest.raises(OutputError, match="of an earlier run cannot be read") as caught:
         stream_it(triple, tmp_path / "out", api)
 
     assert "delete" in caught.value.hint
@@ -300,9 +300,13 @@ def test_the_hub_lost_what_was_sent(
     interrupted(triple, tmp_path / "out", api, hub)
     (tmp_path / "hub" / "objects" / max(hub.hub.received)).unlink()
 
-    with pytest.raises(LostOnHubError, match="has lost what was sent of model-00001") as caught:
+    with pytest.raises(
+        LostOnHubError, match="has lost these uploaded files: model-00001"
+    ) as caught:
         stream_it(triple, tmp_path / "out", api)
-    assert caught.value.hint == "run the same command again: it merges and sends them once more"
+    assert (
+        caught.value.hint == "run the same command again: it merges and uploads these files again"
+    )
     stream_it(triple, tmp_path / "out", api)
 
     published = on_main(tmp_path / "hub")
@@ -345,7 +349,7 @@ def test_a_file_that_something_else_cut_short(tmp_path: Path, api: HfApi) -> Non
         save_file({"x": torch.ones(100)}, work / "model-1.safetensors")
         os.truncate(work / "model-1.safetensors", 100)
         stream.take(work / "model-1.safetensors")
-        with pytest.raises(OutputError, match="not as long as its header says"):
+        with pytest.raises(OutputError, match="has another length than its header says"):
             stream.settle()
     stream.close()
 
@@ -356,7 +360,7 @@ def test_a_repository_that_takes_no_large_files(
     """Nothing is deleted here that the Hub did not keep."""
     hub.hub.regular = True
 
-    with pytest.raises(HubError, match="does not take model-1") as caught:
+    with pytest.raises(HubError, match="does not accept model-1") as caught:
         stream_it(triple, tmp_path / "out", api)
 
     assert ".gitattributes" in caught.value.hint
@@ -373,7 +377,7 @@ def test_killed_in_the_very_end(triple: Folders, tmp_path: Path, api: HfApi, hub
     stream_it(triple, tmp_path / "out", api)
     left.rename(tmp_path / ".out.stream")
 
-    with pytest.raises(OutputError, match="is complete and published"):
+    with pytest.raises(OutputError, match="has already completed and published"):
         stream_it(triple, tmp_path / "out", api)
 
     assert not list(tmp_path.glob(".out*"))
@@ -454,7 +458,7 @@ def test_what_cannot_be_streamed(triple: Folders, tmp_path: Path, api: HfApi) ->
         stream_it(triple, tmp_path / "out", api, publish=None)
     api.create_repo(REPO, private=True)
     target = check_publish(Destination(REPO, pull_request=True), api=api)
-    with pytest.raises(HubError, match="no pull request"):
+    with pytest.raises(HubError, match="--stream and --pr cannot be used"):
         Stream(tmp_path / "out", target, api=api)
     assert not list(tmp_path.glob(".out*"))
 
@@ -488,7 +492,7 @@ def test_sending_ahead_may_fail(
     )
 
     said = [record.getMessage() for record in caplog.records]
-    assert any("nothing more is sent before the merge is complete" in line for line in said)
+    assert any("no more uploads until the merge is complete" in line for line in said)
     assert set(weights(tmp_path / "out")) <= set(on_main(tmp_path / "hub"))
 
 

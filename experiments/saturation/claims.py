@@ -1,4 +1,4 @@
-"""The claims that the results are asked about: each an effect that is above zero if it holds."""
+"""The claims to test with the results. Each is an effect that is above zero if the claim holds."""
 
 from __future__ import annotations
 
@@ -124,9 +124,10 @@ def _loses_less(kinds: list[str], first: int, last: int) -> Iterator[Claim]:
 
 
 def _from_the_best(trials: Scores, cells: tuple[tuple[str, int], ...]) -> Iterator[Claim]:
-    """Claim a fall from the best CT budget, where the validation split says it is a middle one.
+    """Claim a fall from the best CT budget, if a middle one is best on the validation split.
 
-    The best of the test scores would be too good by chance, and the fall too large.
+    The test split must not choose it: its best score would be too high by chance, and the fall too
+    large.
     """
     for name in ("ties", "ties_sum", "trimmed", OURS):
         for sft in sorted({sft for sft, _ in cells}):

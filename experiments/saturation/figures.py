@@ -204,7 +204,7 @@ def _bar(
         return
     found = scores.accuracy([(1, part)])
     at, width = place
-    # A percentile interval of few, skewed draws may leave out the estimate.
+    # With few and skewed draws, a percentile interval may not contain the estimate.
     error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
     thin = {"linewidth": 0.8}
     axes.bar(
@@ -252,7 +252,7 @@ def _budgets(scores: Scores) -> dict[str, list[int]]:
     return made
 
 
-# The file that a figure cannot do without, and what draws it.
+# The file that a figure needs, and the function that draws it.
 FIGURES: dict[str, tuple[str, Callable[[Path], Figure]]] = {
     "saturation": ("tests", saturation),
     "put_back": ("put_back", put_back),

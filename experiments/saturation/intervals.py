@@ -1,12 +1,12 @@
 """Means and differences of scores, with 95 % intervals by a paired bootstrap.
 
-All seeds answer the same tasks, so both are drawn anew, with replacement: seeds for the chance
-of training, tasks for the chance of which were asked. What is compared shares its draws, and
-its seeds: of an unfinished run, those that every part has.
+All seeds answer the same tasks. The bootstrap draws both with replacement: seeds, because training
+is random, and tasks, because their choice is random. Values that are compared use the same draws
+and the same seeds: in an unfinished run, the seeds that every part has.
 
-Few seeds drawn anew vary too little: their draws are widened by Student's t (the 97.5 % quantile
-over that of the normal distribution, and the root of n / (n - 1)). One or two seeds say nothing
-about others: then tasks alone are drawn.
+Draws of few seeds vary too little. So they are widened by Student's t (its 97.5 % quantile divided
+by that of the normal distribution, times the root of n / (n - 1)). One or two seeds tell nothing
+about other seeds: then only tasks are drawn.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """Say whether it is above zero: "holds", "opposite" or "undecided"."""
+        """Say whether an effect is above zero: "holds", "opposite" or "undecided"."""
         return "holds" if self.low > 0 else "opposite" if self.high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which rows are meant: a method at a setting, in some cells."""
+    """A selection of rows: a method at a setting, in some cells."""
 
     method: str
     setting: str = ""
@@ -65,10 +65,10 @@ Effect = Sequence[tuple[float, Part]]
 
 
 class Scores:
-    """The rows of one file of results, by what was scored."""
+    """The rows of one file of results."""
 
     def __init__(self, path: Path) -> None:
-        """Read a file; one that is not there has no rows."""
+        """Read a file; a missing file has no rows."""
         self.rows: dict[Key, list[Row]] = {}
         for row in read_rows(path) if path.exists() else []:
             key = (row.method, row.setting, row.sft, row.ct, row.language)

@@ -27,7 +27,7 @@ def ratio(found: Interval) -> str:
 
 
 def _with_ends(found: Interval, form: str) -> str:
-    """Return a value and its interval; the value alone if nothing was drawn."""
+    """Return a value and its interval; only the value if nothing was drawn."""
     ends = f" [{found.low:{form}}, {found.high:{form}}]" if found.low < found.high else ""
     return f"{found.value:{form}}{ends}"
 

@@ -44,7 +44,7 @@ PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors", "t
 
 @dataclass(frozen=True)
 class Job:
-    """Something to do for one seed, what it makes, and what must be there before."""
+    """A task for one seed, its outputs, and the inputs that it needs."""
 
     do: Callable[..., None]
     bench: Bench
@@ -134,7 +134,7 @@ def be_quiet() -> None:
 
 
 def run(mode: Mode, work: Path, results: Path, *, processes: int) -> None:
-    """Do all jobs that are not done, and write the results."""
+    """Do all unfinished jobs, and write the results."""
     check_same(mode, work)
     _do_all(mode, work, processes)
     collect(mode, work, results)
@@ -142,7 +142,7 @@ def run(mode: Mode, work: Path, results: Path, *, processes: int) -> None:
 
 
 def check_same(mode: Mode, work: Path) -> None:
-    """Refuse to go on with work of another mode, code or version: rows would not fit together."""
+    """Refuse to continue the work of another mode, code or version: rows would not fit together."""
     stamp = json.dumps(about(mode), indent=2) + "\n"
     path = work / "stamp.json"
     if path.exists() and path.read_text("utf-8") != stamp:
@@ -153,7 +153,7 @@ def check_same(mode: Mode, work: Path) -> None:
 
 
 def about(mode: Mode) -> dict[str, object]:
-    """Return what the rows depend on: budgets, versions, and the code that makes them."""
+    """Return all that the rows depend on: budgets, versions, and the code."""
     code = hashlib.sha256(b"".join((HERE / f"{name}.py").read_bytes() for name in CODE))
     versions = {package: version(package) for package in PACKAGES}
     return {"mode": asdict(mode), "code": code.hexdigest(), **versions}

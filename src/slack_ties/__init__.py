@@ -1,7 +1,7 @@
 """Give a language its own LLM by merging: mergekit's `slack_ties` and the commands around it.
 
-Every name below is loaded when it is first used, because Python imports this
-file at each start of an environment that has slack-ties (see `_mergekit_hook.py`).
+Every name below is loaded on first use, because Python imports this file at every start
+in an environment with slack-ties (see `_mergekit_hook.py`).
 """
 
 TYPE_CHECKING = False
@@ -44,8 +44,8 @@ __all__ = [
     "write_configs",
 ]
 
-# No function has the name of a room: `slack_ties.merge` would turn from function into package
-# as soon as anything imports slack_ties/merge/.
+# No public function has the name of a sub-package: if code imports slack_ties/merge/, the name
+# `slack_ties.merge` becomes that package.
 _HOME = {
     "Choices": "config.choices",
     "SlackTiesError": "errors",

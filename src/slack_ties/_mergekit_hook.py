@@ -1,11 +1,11 @@
 """Let stock mergekit find `slack_ties`: import our method right after mergekit's own methods.
 
-mergekit 0.1.5 has no plugin discovery. `slack_ties.pth` (Python 3.10 to 3.14) and
-`slack_ties.start` (3.15 on, PEP 829) call `install` at the start of Python. It puts
-a finder on sys.meta_path that answers for one module only and then removes itself.
+mergekit 0.1.5 cannot discover plugins. `slack_ties.pth` (Python 3.10 to 3.14) and
+`slack_ties.start` (3.15 and later, PEP 829) call `install` when Python starts. It adds
+a finder to sys.meta_path that handles only one module and then removes itself.
 
-Nothing but sys is imported here, and nothing here may raise: this code runs in
-every program of the environment, pip included.
+This module imports only sys, and must never raise: it runs in every program of the
+environment, even in pip.
 """
 
 import sys
@@ -32,7 +32,7 @@ class _Finder:
         load = loader.exec_module
 
         def load_then_register(module: "Any") -> None:
-            del loader.exec_module  # the instance's: the class's own shows again
+            del loader.exec_module  # the instance's attribute: then the class's method is used
             load(module)
             uninstall()
             _register()
@@ -42,10 +42,10 @@ class _Finder:
 
 
 def _register() -> None:
-    """Import the method, whose last line registers it; a failure costs one log line."""
+    """Import the method, which registers itself; log one line if that fails."""
     try:
         import slack_ties.method  # noqa: F401, PLC0415 - the point of the hook
-    except Exception as error:  # noqa: BLE001 - stock methods must work whatever is wrong with ours
+    except Exception as error:  # noqa: BLE001 - mergekit's methods must work even if ours does not
         import logging  # noqa: PLC0415
 
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -55,9 +55,9 @@ def _register() -> None:
 
 
 def install() -> None:
-    """Put the finder in place; doing so twice changes nothing.
+    """Add the finder; a second call does nothing.
 
-    Python 3.10 to 3.13 read every .pth of a virtual environment twice.
+    Python 3.10 to 3.13 read every .pth file of a virtual environment twice.
     """
     if TARGET in sys.modules or any(type(f) is _Finder for f in sys.meta_path):
         return
@@ -65,5 +65,5 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Take the finder away, in place, so that whoever holds sys.meta_path sees it."""
+    """Remove the finder from the list itself: other code may hold a reference to the list."""
     sys.meta_path[:] = [f for f in sys.meta_path if type(f) is not _Finder]

@@ -1,12 +1,12 @@
 """The merge method `slack_ties`: TIES in which the most important parameters vote first.
 
-Idea of the slack variable: Tao et al., "Unlocking the Potential of Model Merging for
-Low-Resource Languages", https://arxiv.org/abs/2407.03994. The paper's formula was not
-available to us: the definition in `slack_ties_merge` is our own reading, chosen by
-measurement. Trim, elect and disjoint merge: Yadav et al., https://arxiv.org/abs/2306.01708.
+The idea of a slack variable comes from Tao et al., "Unlocking the Potential of Model Merging for
+Low-Resource Languages", https://arxiv.org/abs/2407.03994. We could not get the paper's formula:
+the definition in `slack_ties_merge` is our own interpretation, chosen by measurement. Trim, elect
+and disjoint merge come from Yadav et al., https://arxiv.org/abs/2306.01708.
 
-Importing this module registers the method with mergekit; its last line does that, and
-Python's module cache makes it happen once.
+The last lines of this module register the method with mergekit. Python runs them only once, at
+the first import.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PER_MODEL = [p.name for p in PARAMETERS if p.per_model]
 
 
 def _parameter_spec(parameter: Parameter) -> ParameterSpec:
-    """Tell mergekit of a parameter, with a check that names it when it is out of range."""
+    """Return mergekit's description of a parameter, with a check of its range."""
     return ParameterSpec(
         parameter.name,
         Annotated[parameter.kind, BeforeValidator(parameter.check)],
@@ -54,8 +54,8 @@ def _parameter_spec(parameter: Parameter) -> ParameterSpec:
 class SlackTies(GroupMergeMethod):
     """`merge_method: slack_ties`: mergekit's view of `slack_ties_merge`.
 
-    mergekit resolves gradients and tensor-name filters before it calls us, and checks
-    every value of every tensor by `Parameter.check` before the first tensor is merged.
+    mergekit resolves gradients and tensor-name filters before it calls us. It checks every value
+    of every tensor with `Parameter.check` before it merges the first tensor.
     """
 
     spec = MergeMethodSpec(
@@ -74,7 +74,7 @@ class SlackTies(GroupMergeMethod):
         what = group.metadata.name or "tensor"
         collector = collected()
         folders = [_folders(model.id) for model in models] if collector else []
-        if collector and not collector.knows(folders):  # of a merge that somebody else runs
+        if collector and not collector.knows(folders):  # it belongs to another merge
             collector = None
         tally = collector.begin(folders) if collector else None
         values = {name: parameters[name].values_for(models) for name in PER_MODEL}
@@ -101,7 +101,7 @@ class SlackTies(GroupMergeMethod):
 
 
 def _folders(model: Any) -> tuple[str, ...]:
-    """Return where a model is, and its adapter: a ModelReference of mergekit's."""
+    """Return the folders of a model and its adapter; `model` is mergekit's ModelReference."""
     return tuple(part.path for part in (model.model, model.lora) if part)
 
 
@@ -109,5 +109,5 @@ SLACK_TIES = SlackTies()
 
 try:
     register(SLACK_TIES)
-except ValueError:  # the name is taken: a later mergekit has a slack_ties of its own
+except ValueError:  # the name is taken: a later mergekit has its own slack_ties
     logging.getLogger("slack_ties").warning("mergekit has its own slack_ties: using mergekit's")

@@ -1,4 +1,4 @@
-"""What a merge did, on disk: OUT/slack_ties.json, for the card and for whoever repeats it."""
+"""Write and read the record of a merge, OUT/slack_ties.json: for the card and to repeat a merge."""
 
 from __future__ import annotations
 
@@ -20,63 +20,63 @@ WORD = re.compile(r"[\w.+-]*")
 
 OPTION = re.compile(r"[\w.:/+-]*")
 
-HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+RECORDED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 RECORD_FILE = "slack_ties.json"
 
-CONFIG_FILE = "mergekit_config.yml"  # mergekit's own name for it
+CONFIG_FILE = "mergekit_config.yml"  # mergekit's name for it
 
 RECORD_VERSION = 1  # raised when the meaning of a field changes
 
 
 @dataclass(frozen=True)
 class Parent:
-    """One model that went into the merge."""
+    """One merged model."""
 
     model: str  # as the config names it
-    role: str = ""  # base, ct, sft or not known
-    # Of the Hub repository, and of the LoRA adapter's if there is one; empty for local folders.
+    role: str = ""  # base, ct or sft; empty if not known
+    # The commit of the model on the Hub, and of its LoRA adapter; empty for local folders.
     commits: tuple[str, ...] = ()
-    # As the model's own card or the config says; empty if neither does. An id of the Hub's, or
-    # the name of another licence.
+    # From the model's card or the config: the Hub's id of a licence, or another licence's name;
+    # empty if neither states it.
     license: str = ""
     adapter_license: str = ""
-    made_from: tuple[str, ...] = ()  # Hub ids, as its card says
-    datasets: tuple[str, ...] = ()  # likewise
-    texts: tuple[str, ...] = ()  # its files that hold licences and notices
-    adapter_texts: tuple[str, ...] = ()  # likewise
+    made_from: tuple[str, ...] = ()  # Hub ids from its card
+    datasets: tuple[str, ...] = ()  # Hub ids from its card
+    texts: tuple[str, ...] = ()  # its files with licences and notices
+    adapter_texts: tuple[str, ...] = ()  # its adapter's files with licences and notices
 
     @property
     def names(self) -> list[str]:
         """The model and its adapter: Hub ids without a revision, or folders."""
         if len(self.commits) == 1 and not self.commits[0]:
-            return [self.model]  # a folder, whose path may have any character
+            return [self.model]  # a folder: its path may contain + and @
         return [part.partition("@")[0] for part in self.model.split("+")]
 
     @property
     def hub_ids(self) -> list[str]:
-        """The ids on the Hub of the model and of its adapter; none for local folders."""
+        """The Hub ids of the model and of its adapter; local folders are left out."""
         return [path for path, commit in zip(self.names, self.commits, strict=False) if commit]
 
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """What one merge did."""
+    """The record of one merge."""
 
     method: str
     dtype: str  # of the merged weights
-    parameters: int  # entries of all merged tensors
+    parameters: int  # the number of entries of all merged tensors
     parents: tuple[Parent, ...]
-    versions: Mapping[str, str]  # of the packages that make the bytes
-    options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's, where not its defaults
-    files: Mapping[str, str] = field(default_factory=dict)  # of weights -> their SHA-256
-    beside: Mapping[str, str] = field(default_factory=dict)  # the same of config, tokenizer, ...
+    versions: Mapping[str, str]  # of the packages that determine the bytes
+    options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's that are not defaults
+    files: Mapping[str, str] = field(default_factory=dict)  # weight file -> SHA-256
+    beside: Mapping[str, str] = field(default_factory=dict)  # config, tokenizer, ... -> SHA-256
     record: int = RECORD_VERSION
 
     def flags(self) -> list[str]:
-        """Return the options as they are typed after `slack-ties merge` or `run`."""
+        """Return the options as command-line options of `slack-ties merge` or `run`."""
         words: list[str] = []
         for name, value in sorted(self.options.items()):
             flag = name.replace("_", "-")
@@ -88,7 +88,7 @@ class MergeRecord:
 
 
 def write_record(record: MergeRecord, folder: Path) -> None:
-    """Write `record` into the model folder."""
+    """Write `record` into the model's folder."""
     text = json.dumps(asdict(record), indent=2, ensure_ascii=False)
     write_whole(folder / RECORD_FILE, f"{text}\n")
 
@@ -97,13 +97,13 @@ def read_record(folder: Path) -> MergeRecord:
     """Read the record of the model in `folder`.
 
     Raises:
-        OutputError: There is none, or it is not one of ours.
+        OutputError: There is no record, or slack-ties did not write it.
 
     """
     path = folder / RECORD_FILE
     if not folder.is_dir():
         msg = f"there is no folder {str(folder)!r}"
-        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (makes one)")
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (makes a model's folder)")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["record"] != RECORD_VERSION:
@@ -112,7 +112,7 @@ def read_record(folder: Path) -> MergeRecord:
         parents = (Parent(**_with_tuples(parent)) for parent in data["parents"])
         return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
     except FileNotFoundError:
-        msg = f"{str(folder)!r} holds no {RECORD_FILE}: not a model that slack-ties merged"
+        msg = f"{str(folder)!r} contains no {RECORD_FILE}: slack-ties did not merge this model"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path}: damaged: {error!r}"
@@ -120,12 +120,12 @@ def read_record(folder: Path) -> MergeRecord:
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields as they were before JSON made lists of them."""
+    """Return the fields with tuples instead of JSON's lists."""
     return {key: tuple(one) if isinstance(one, list) else one for key, one in fields.items()}
 
 
 def _checked(record: MergeRecord) -> MergeRecord:
-    """Refuse what would not be safe in a card or a shell: the file may come from anywhere."""
+    """Refuse values that are unsafe in a card or a shell: the file is not trusted."""
     texts = [record.method, record.dtype]
     texts += [text for p in record.parents for text in (p.model, p.role, p.license, *p.commits)]
     words = [word for pair in record.versions.items() for word in pair]
@@ -140,20 +140,20 @@ def _checked(record: MergeRecord) -> MergeRecord:
     ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]
     ids += [name for p in record.parents for name in p.hub_ids if isinstance(p.model, str)]
     if not all(isinstance(text, str) for text in texts) or type(record.parameters) is not int:
-        msg = "a field is no text"
+        msg = "a field has the wrong type"
         raise TypeError(msg)
     if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
-        msg = "a name or a version has characters that none has"
+        msg = "a name or version contains an invalid character"
         raise ValueError(msg)
     if not all(OPTION.fullmatch(value) for value in values) or any(
         isinstance(value, (list, dict)) for value in record.options.values()
     ):
-        msg = "an option has characters that none has"
+        msg = "an option contains an invalid character"
         raise ValueError(msg)
-    if not all(isinstance(name, str) and HUB_ID.fullmatch(name) for name in ids):
-        msg = "an id of the Hub is none"
+    if not all(isinstance(name, str) and RECORDED_ID.fullmatch(name) for name in ids):
+        msg = "a Hub id is not valid"
         raise ValueError(msg)
     if any(commit and not COMMIT.fullmatch(commit) for p in record.parents for commit in p.commits):
-        msg = "a commit is no commit"
+        msg = "a commit is not a 40-digit hash"
         raise ValueError(msg)
     return record

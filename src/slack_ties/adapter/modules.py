@@ -63,6 +63,7 @@ class Modules:
         *,
         tied: bool,
     ) -> None:
+        """Sort the tensors of the model by the parameters that PEFT knows."""
         self.name, self.config, self.headers, self.model = name, config, headers, dict(model)
         self.modules = None if modules is None else frozenset(modules)
         embeddings = (t for t in model if t.endswith(PER_TOKEN) and not t.endswith(HEAD))

@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 
-@cli.command(short_help="Watch the main job on small models.")
-@click.option("--keep", metavar="DIR", type=PATH, help="Keep what is made in this new folder.")
+@cli.command(short_help="See all stages at work on small models.")
+@click.option(
+    "--keep",
+    metavar="DIR",
+    type=PATH,
+    help="Keep the results in this new folder.  [they are deleted]",
+)
 @command
 def demo(*, keep: Path | None) -> None:
-    """Watch the main job on small models: config, plan, merge, publish, report, verify.
+    """See all stages at work on small models: config, plan, merge, publish, report, verify.
 
     It makes the models, starts a small Hub on this machine, and runs the commands that you
-    would type, one after the other. It takes about a minute and needs no network and no
-    account; your token and your cache are not used. Afterwards all of it is deleted. Exit
-    code 1 if a step fails.
+    would type, one after the other. It takes about a minute. It needs no network and no account,
+    and does not use your token or your cache. At the end it deletes the results. The exit code is
+    1 if a step fails.
 
     \b
     Examples:

@@ -39,12 +39,20 @@ class _Path(click.Path):
 PATH = _Path(path_type=Path)
 
 
+# The order of the commands in --help: the order of use.
+ORDER = (
+    *("demo", "languages", "config", "plan", "merge", "report", "compare", "tune"),
+    *("card", "publish", "run", "recipes", "verify"),
+    *("search", "pull", "adapt"),  # of `recipes`
+)
+
+
 class Group(click.Group):
     """A group that lists its commands in the order of use, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of this file."""
-        return list(self.commands)
+        """Return the names in the order of use."""
+        return sorted(self.commands, key=ORDER.index)
 
 
 def command(function: F) -> F:
@@ -75,7 +83,7 @@ def cli() -> None:
 
     \b
     Examples:
-      slack-ties demo                          all of it on small models, without a network
+      slack-ties demo                          all stages on small models, without network
       slack-ties languages                     which languages have public models
       slack-ties run bo --out tibetan          config, merge and card in one command
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan

@@ -1,8 +1,8 @@
 """The entry point of the `slack-ties` command.
 
 Each command parses its arguments, calls one function of the package, and prints what it returns.
-The modules imported here define the commands, in the order in which `--help` lists them. A command
-that needs torch, transformers, mergekit or the Hub client imports it itself: `--help` needs none.
+The modules imported here define the commands. A command that needs torch, transformers, mergekit
+or the Hub client imports it itself: `--help` needs none of them.
 """
 
 from __future__ import annotations

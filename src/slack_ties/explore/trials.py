@@ -39,6 +39,7 @@ class Trials:
         study: Study,
         settings: Settings,
     ) -> None:
+        """Prepare a search; nothing is merged yet."""
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
 
     def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:

@@ -113,6 +113,7 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
         """Passes each report to us and to the progress bars."""
 
         def __init__(self) -> None:
+            """Note that an upload begins."""
             began()
             self.bars = None if disabled() else bars()
 
@@ -250,6 +251,7 @@ def no_progress() -> Any:
         """A progress bar that is not shown."""
 
         def __init__(self, *given: Any, **named: Any) -> None:
+            """Disable the bar."""
             super().__init__(*given, **{**named, "disable": True})
 
     return Hidden

@@ -1,1 +1,1 @@
-"""Send a merged model to the Hub."""
+"""Publish a merged model on the Hub."""

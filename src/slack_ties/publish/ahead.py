@@ -1,4 +1,4 @@
-"""Upload weight files while others are still merged, and keep them on this disk."""
+"""Upload weight files while the merge still makes others, and keep them on this disk."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ LOG = logging.getLogger("slack_ties")
 
 
 class Ahead:
-    """Weight files that are sent while the merge goes on, and stay here. A `Receiver`.
+    """Uploads weight files while the merge continues, and keeps them here. A `Receiver`.
 
-    It only saves time: what goes wrong is said, and left to the publishing after the merge.
+    It only saves time: after an error it logs a warning and stops, and the files are uploaded when
+    the model is published after the merge.
     """
 
     done: tuple[SentShard, ...] = ()
@@ -36,20 +37,20 @@ class Ahead:
     def __init__(
         self, out: Path, target: Target, *, retries: Retries | None = None, api: HfApi
     ) -> None:
-        """Prepare for the merge that goes to `out`, and to `target` on the Hub."""
+        """Prepare for a merge into `out` that will be published to `target`."""
         self.sender = Sender(target, retries=retries or Retries(), api=api)
-        # The merge moves its files while they are sent; these are the same under other names.
+        # The merge renames its files during the upload: so upload hard links with other names.
         self.links = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}.sent.partial"
         self.waiting: list[Path] = []
-        self.stopped = target.to.pull_request  # which is named after what is not known yet
+        self.stopped = target.to.pull_request  # its title contains a checksum that is not known yet
         self.lock = threading.Lock()
 
     def __enter__(self) -> Ahead:  # noqa: PYI034 - Self is Python 3.11's
-        """Begin."""
+        """Start the receiver."""
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Send no other file; wait for the one that is being sent."""
+        """Start no other upload; wait for the present one."""
         self.stopped = True
         try:
             if error:
@@ -60,14 +61,14 @@ class Ahead:
             shutil.rmtree(self.links, ignore_errors=True)
 
     def take(self, path: Path) -> None:
-        """Send a file when the ones before it are sent."""
+        """Upload a file after the files before it."""
         if self.stopped:
             return
         try:
             self.links.mkdir(parents=True, exist_ok=True)
             link = self.links / path.name
             os.link(path, link)
-        except OSError:  # this file system has no links
+        except OSError:  # this file system has no hard links
             self.stopped = True
             return
         with self.lock:
@@ -76,7 +77,7 @@ class Ahead:
             self.sender.start(self._send_waiting)
 
     def settle(self) -> None:
-        """Let files be renamed: they are sent by other names, which is not enough on Windows."""
+        """On Windows wait until no file is open, so that the merge can rename its files."""
         if os.name == "nt":
             self.sender.wait()
 
@@ -89,8 +90,8 @@ class Ahead:
             try:
                 self.sender.send(SentFile(link.name, link.stat().st_size, link))
             except Exception as error:
-                LOG.debug("sending ahead", exc_info=True)
-                LOG.warning("  nothing more is sent before the merge is complete: %s", error)
+                LOG.debug("upload during the merge", exc_info=True)
+                LOG.warning("  no more uploads until the merge is complete: %s", error)
                 self.stopped = True
             link.unlink(missing_ok=True)
             if self.stopped:

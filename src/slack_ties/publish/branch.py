@@ -15,21 +15,21 @@ __all__ = ["Branch", "list_files"]
 
 @dataclass(frozen=True)
 class Branch:
-    """Where a commit goes on top of what."""
+    """A branch or pull request, and its last commit."""
 
     repo_id: str
     name: str  # main, another branch, or refs/pr/N
-    head: str  # its commit
-    files: Mapping[str, RepoFile] = field(default_factory=dict)  # at that commit
+    head: str  # its last commit
+    files: Mapping[str, RepoFile] = field(default_factory=dict)  # in that commit
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Its name in messages."""
         return self.name.replace("refs/pr/", "pull request ")
 
 
 def list_files(repo_id: str, revision: str, *, api: HfApi) -> dict[str, RepoFile]:
-    """Return all files of a repository at one commit, by name; the client asks several times."""
+    """Return all files of a repository at one commit, by name; the client retries by itself."""
     return {
         entry.path: entry
         for entry in api.list_repo_tree(repo_id, recursive=True, revision=revision)

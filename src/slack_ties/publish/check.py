@@ -1,7 +1,7 @@
-"""Whether a model may be published as it is: its card, its licence, and its name.
+"""Check whether a model may be published: its card, its licence, and its name.
 
-By the folder alone, or before a merge by the cards of its models; and by the Hub's own check
-of the card.
+The checks read the model's folder, or before a merge the cards of the models to merge. The Hub
+also checks the card itself.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ LOG = logging.getLogger("slack_ties")
 def check_license(
     recipe: Recipe, repo_id: str, stated: Stated | None = None, *, api: HfApi | None = None
 ) -> None:
-    """Refuse to merge what could not be published as `repo_id`: its licence, or the name.
+    """Refuse a merge if the licence or the name `repo_id` would prevent publishing the result.
 
-    Reads the cards of the models alone.
+    Reads only the cards of the models.
 
     Raises:
-        SlackTiesError: A model is not there, or as for `publish_model`.
+        SlackTiesError: A model does not exist; or as for `publish_model`.
 
     """
     parents = []
@@ -62,26 +62,26 @@ def check_license(
             )
         )
     resolution = resolve_license(parents, stated.check() if stated else None)
-    _check_resolution(resolution, f"what {recipe.where} makes", "the same command with")
+    _check_resolution(resolution, f"the result of {recipe.where}", "the same command with")
     check_repo_name(repo_id, resolution)
 
 
 def _check_resolution(resolution: Resolution, what: str, again: str) -> None:
     if resolution.license:
         return
-    msg = f"the licence of {what} is not settled: {' '.join(resolution.problems)}"
-    hint = f"ask their authors, then state the merged model's yourself: {again} --license "
+    msg = f"the licence of {what} is not known: {' '.join(resolution.problems)}"
+    hint = f"ask the authors of the models, then state the result's licence: {again} --license "
     raise OutputError(msg, hint=hint + (resolution.suggestion or "ID"))
 
 
 def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> None:
-    """Refuse what the Hub or a parent's licence would not have.
+    """Refuse a model if the Hub or a parent's licence does not allow to publish it.
 
     Args:
-        folder: Of the model.
-        to: Where it is to go.
-        stated: The licence with which the card would be written again: then what it asks for
-            need not be there yet.
+        folder: The model's folder.
+        to: Where it will be published.
+        stated: The licence with which the card will be written again: then the files that the
+            licence requires may still be missing.
 
     """
     card = folder / CARD_FILE
@@ -98,12 +98,12 @@ def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> N
     check_repo_name(to.repo_id, resolution)
     if not stated and (missing := missing_duties(folder, resolution, read_record(folder))):
         own = resolution.license and resolution.license.link in missing
-        what = "its licence needs" if own else "its parents' licences ask for"
+        what = "its licence requires" if own else "its parents' licences require"
         msg = f"{str(folder)!r} lacks what {what}: {'; '.join(missing)}"
         hint = f"put the text of your licence into {folder / missing[0]}" if own else again
         raise OutputError(msg, hint=hint)
     check_metadata(card)
-    results_of(folder)  # reads them, and refuses what the Hub would
+    results_of(folder)  # raises if the Hub would refuse the results
     if not stated:
         _check_stated(card, resolution, again)
     for warning in resolution.warnings:
@@ -111,11 +111,15 @@ def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> N
     for one in resolution.duties:
         if one.copy and is_pointer(folder / license_file(one, resolution)):
             file = license_file(one, resolution)
-            LOG.warning("  %s only says where the text of the %s is: put it there", file, one.name)
+            LOG.warning(
+                "  %s contains only a link to the %s: put the licence text into it",
+                file,
+                one.name,
+            )
 
 
 def _check_stated(card: Path, resolution: Resolution, again: str) -> None:
-    """Refuse a card whose metadata state no licence, or another than the model has."""
+    """Refuse a card whose metadata state no licence, or another licence than the model's."""
     data = front_matter(card.read_text(encoding="utf-8-sig"))
     keys = ("license", "license_name", "license_link")
     says = {key: data[key] for key in keys if data.get(key)}
@@ -127,7 +131,7 @@ def _check_stated(card: Path, resolution: Resolution, again: str) -> None:
 
 
 def validate_card(card: Path, repo_id: str, api: HfApi) -> None:
-    """Let the Hub check the card before anything is made or sent there."""
+    """Let the Hub check the card before anything is created or uploaded there."""
     card_text = {"repoType": "model", "content": card.read_bytes().decode()}
     response = post(api, "/api/validate-yaml", card_text)
     if response.status_code == 400:  # noqa: PLR2004 - HTTP
@@ -136,8 +140,8 @@ def validate_card(card: Path, repo_id: str, api: HfApi) -> None:
         except (ValueError, KeyError, TypeError):
             said = response.text[:300]
         msg = f"{repo_id!r}: the Hub refuses the card: {said}"
-        raise HubError(msg, hint=f"mend the lines between the two --- of {card}")
+        raise HubError(msg, hint=f"correct the lines between the two --- of {card}")
     if response.status_code == 404:  # noqa: PLR2004 - HTTP
-        LOG.warning("  this Hub has no check of cards: it checks the card when it is committed")
+        LOG.warning("  this Hub cannot check the card now: it will check it with the commit")
         return
     raise_for_status(response)

@@ -1,8 +1,8 @@
-"""Send files to the Hub and commit them: one commit, or none.
+"""Upload files to the Hub and commit them: in one commit, or not at all.
 
-Large files go first and are kept by the Hub without being visible, so that whoever is
-interrupted sends no finished file twice. Then one commit shows all of it. If its answer is
-lost, what the repository holds tells whether it is there.
+Large files are uploaded first. The Hub keeps them, still invisible, so an interrupted run does not
+upload a finished file twice. Then one commit makes all files visible. If the answer to the commit
+is lost, we look at the repository to find out whether the commit arrived.
 """
 
 from __future__ import annotations
@@ -29,45 +29,46 @@ if TYPE_CHECKING:
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.manifest import SentFile
 
-__all__ = ["SaidError", "commit_files", "upload_files", "wrong_files"]
+__all__ = ["BranchStateError", "commit_files", "upload_files", "wrong_files"]
 
 LOG = logging.getLogger("slack_ties")
 
 MESSAGE = "Merge with slack-ties"
 
-LARGE = 10_000_000  # bytes from which a file is sent by itself, before the commit
+LARGE = 10_000_000  # bytes; from this size a file is uploaded by itself, before the commit
 
-AGAIN = "run the same command again: it merges and sends them once more"
+MERGE_AGAIN = "run the same command again: it merges and uploads these files again"
 
-AT_ONCE = 2.0  # seconds in which the Hub only says that it has a file: no measure of the line
+# Seconds. A shorter upload does not measure the speed: the Hub already had the file.
+SHORT_UPLOAD = 2.0
 
-MOST_COMMITS = 20  # of somebody else's on top of ours, after a lost answer
+MOST_COMMITS = 20  # commits to search for ours after a lost answer
 
 
-class SaidError(HubError):
-    """An error of which the message says what the branch holds now."""
+class BranchStateError(HubError):
+    """An error whose message already tells the state of the branch."""
 
 
 def upload_files(
     files: Sequence[SentFile], branch: Branch, *, retries: Retries, api: HfApi
 ) -> list[CommitOperationAdd]:
-    """Send the content of large files that the Hub does not have yet.
+    """Upload the content of large files that the Hub does not have yet.
 
     Raises:
-        HubError: The Hub refuses, or cannot be reached; the client has tried it several times.
+        HubError: The Hub refuses, or cannot be reached after several tries of the client.
 
     """
     operations = [_addition(file) for file in files]
     upload = partial(api.preupload_lfs_files, branch.repo_id, operations, free_memory=False)
     try:
-        # The client itself retries what the Hub answers; it waits for ever if nothing moves.
+        # The client retries after an error answer. Without any progress it would wait for ever.
         retries.ask(
             lambda: watched(partial(upload, revision=branch.name), retries),
             errors=(SilenceTimeoutError,),
         )
     except CLIENT_ERRORS as error:
         names = files[0].name if len(files) == 1 else f"{len(files)} files"
-        what = f"sending {names} to {branch.repo_id!r}"
+        what = f"uploading {names} to {branch.repo_id!r}"
         raise hub_error(what, api, error) from None
     return operations
 
@@ -80,10 +81,10 @@ def commit_files(
     retries: Retries,
     api: HfApi,
 ) -> str:
-    """Commit `files`, and remove those named in `stale`; return the id of the commit.
+    """Commit `files`, and delete the files named in `stale`; return the id of the commit.
 
     Raises:
-        HubError: Nothing of this was committed, or the message says that it is not known.
+        HubError: Nothing was committed; or the message says that this is not known.
 
     """
     files = list(files)
@@ -105,15 +106,15 @@ def commit_files(
         except CLIENT_ERRORS as error:
             landed = _landed(files, stale, branch, what, error, retries=retries, api=api)
             if landed:
-                LOG.info("  the answer to the commit was lost, but it is there")
+                LOG.info("  the Hub's answer was lost, but the commit arrived")
                 return landed
             if not (isinstance(error, BadRequestError) and "pointed to a file" in str(error)):
                 raise
             if gone := [file.name for file in files if not file.path]:
-                msg = f"{what}: {api.endpoint} has lost what was sent of {', '.join(gone)}"
-                raise LostOnHubError(msg, hint=AGAIN) from None
+                msg = f"{what}: {api.endpoint} has lost these uploaded files: {', '.join(gone)}"
+                raise LostOnHubError(msg, hint=MERGE_AGAIN) from None
             operations.clear()
-            msg = "the Hub has lost a file that was sent"
+            msg = "the Hub has lost an uploaded file"
             raise AskAgainError(msg) from error
 
     try:
@@ -126,7 +127,7 @@ def commit_files(
 def _upload(
     files: Sequence[SentFile], branch: Branch, *, retries: Retries, api: HfApi
 ) -> list[CommitOperationAdd]:
-    """Send the contents, each large file by itself so that it is finished by itself."""
+    """Upload the contents, each large file by itself: a finished one is not uploaded again."""
     large = [file for file in files if file.size >= LARGE and file.path]
     operations = []
     left, sent, took = sum(file.size for file in large), 0, 0.0
@@ -136,7 +137,7 @@ def _upload(
         began = time.monotonic()
         operations += upload_files([file], branch, retries=retries, api=api)
         left -= file.size
-        if (seconds := time.monotonic() - began) > AT_ONCE:
+        if (seconds := time.monotonic() - began) > SHORT_UPLOAD:
             sent, took = sent + file.size, took + seconds
     rest = [file for file in files if file not in large]
     return operations + upload_files(rest, branch, retries=retries, api=api)
@@ -159,10 +160,10 @@ def _landed(  # noqa: PLR0913 - all by name
     retries: Retries,
     api: HfApi,
 ) -> str:
-    """Return the commit that holds what was sent, if there is one; empty if nothing changed.
+    """Return the commit with our files if it arrived; "" if the branch has not changed.
 
     Raises:
-        HubError: The branch was changed by somebody else; or it cannot be seen.
+        HubError: Somebody else has changed the branch; or it cannot be read.
 
     """
     try:
@@ -182,23 +183,25 @@ def _landed(  # noqa: PLR0913 - all by name
                 return commit.commit_id
     except CLIENT_ERRORS as unseen:
         if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:  # noqa: PLR2004
-            return ""  # a clear no
+            return ""  # the Hub has clearly refused the commit
         why = hub_error(what, api, unseen)
-        msg = f"{why}. The commit was sent, and whether {branch.label} has it is not known"
-        raise SaidError(msg, hint="run the same command again: it finds out first") from None
+        msg = f"{why}. The commit was sent, but it is not known whether it arrived in "
+        msg += branch.label
+        hint = "run the same command again: it first checks whether the commit arrived"
+        raise BranchStateError(msg, hint=hint) from None
     by = f" by {newer[0].authors[0]}" if newer and newer[0].authors else ""
     title = f", {newer[0].title!r}" if newer else ""
     msg = (
         f"{what}: meanwhile {branch.label} was changed{by}: it is at {(info.sha or '')[:7]}{title}"
     )
     msg += ". Nothing of this merge is in it"
-    raise SaidError(msg, hint="look at that change, then run the same command again")
+    raise BranchStateError(msg, hint="check that change, then run the same command again")
 
 
 def wrong_files(
     files: Iterable[SentFile], stale: Iterable[str], there: Mapping[str, RepoFile]
 ) -> list[str]:
-    """Return the names of files that are not on the Hub as they were sent, or not removed."""
+    """Return the names of files that differ on the Hub or are missing, and of undeleted ones."""
     wrong = [
         file.name for file in files if file.name not in there or not file.is_same(there[file.name])
     ]
@@ -206,7 +209,7 @@ def wrong_files(
 
 
 def _addition(file: SentFile) -> CommitOperationAdd:
-    """Return the operation that adds a file; its checksum is not computed a second time."""
+    """Return the operation that adds a file, with the checksum that we already know."""
     if file.path:
         operation = CommitOperationAdd(file.name, file.path)
         if file.size >= LARGE:

@@ -1,7 +1,7 @@
-"""Where a model is to go on the Hub: what is there, and whether it may go there.
+"""Check the repository on the Hub that a model will be published to.
 
-Nothing is written here. It is looked at before a merge too, so that nobody merges for hours
-what cannot be published.
+Nothing is written. The check also runs before a merge: so a user does not merge for hours and
+then cannot publish.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = [
-    "NOT_OURS_TO_MIND",
+    "HUB_OWN_FILES",
     "Destination",
     "Target",
     "another_recipe",
@@ -38,21 +38,21 @@ __all__ = [
     "look_at_repo",
 ]
 
-# What the Hub itself puts into a new repository.
-NOT_OURS_TO_MIND = {".gitattributes"}
+# The files that the Hub itself adds to a new repository.
+HUB_OWN_FILES = {".gitattributes"}
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a model is to go, and what may be done there."""
+    """Where to publish a model, and what is allowed there."""
 
-    repo_id: str  # OWNER/NAME, or NAME for one's own
+    repo_id: str  # OWNER/NAME, or NAME in the user's own account
     public: bool = False
-    update: bool = False  # replace what is not an earlier result of the same recipe
+    update: bool = False  # replace files that are not an earlier result of the same recipe
     branch: str = ""  # main if not given
     pull_request: bool = False
-    tag: str = ""  # to put on the commit
-    collection: str = ""  # title or slug of one to add the model to
+    tag: str = ""  # for the commit
+    collection: str = ""  # title or slug of a collection that gets the model
 
     def flags(self) -> list[str]:
         """Return the options as they are typed after `slack-ties publish`."""
@@ -65,47 +65,48 @@ class Destination:
 
 @dataclass(frozen=True)
 class Target:
-    """What is on the Hub before anything is sent."""
+    """The state of the Hub before anything is uploaded."""
 
     to: Destination  # with the full id
     user: str
     private: bool
-    branch: Branch | None = None  # None if the repository is to be made
-    new_branch: bool = False  # it is to be made, from main
+    branch: Branch | None = None  # None if the repository does not exist yet
+    new_branch: bool = False  # whether the branch must be created from main
     tags: Mapping[str, str] = field(default_factory=dict)  # tag -> commit
-    earlier: MergeRecord | None = None  # of the merge that is there
+    earlier: MergeRecord | None = None  # the record of an earlier merge there
 
 
 def check_publish(
     to: Destination, *, retries: Retries | None = None, api: HfApi | None = None
 ) -> Target:
-    """Return what is on the Hub where a model is to go.
+    """Return the state of the Hub where a model will be published.
 
-    Writes nothing; to be called before a long merge as well.
+    Writes nothing. Call it before a long merge too.
 
     Raises:
-        HubError: There is no token, it may not write, or the repository is somebody's else,
-            holds what would be lost, or can be seen by others than `to` says.
+        HubError: There is no token, or it may not write; or the repository belongs to somebody
+            else, holds files that would be lost, or has another visibility than `to` says.
 
     """
     retries, api = retries or Retries(), api or HfApi()
     what = f"publishing to {to.repo_id!r}"
     if not (api.token or get_token()):
-        msg = f"{what} needs a token, and none is stored"
+        msg = f"{what} needs a token, but no token is stored"
         raise HubError(msg, hint=LOGIN)
     if to.pull_request and to.branch:
-        msg = f"{what}: --pr starts from main, --revision {to.branch} cannot go with it"
+        msg = f"{what}: --pr and --revision {to.branch} cannot be used together: --pr starts from "
+        msg += "main"
         raise HubError(msg, hint="leave one of them out")
     with hub_errors(what, api):
         user = retries.ask(api.whoami)
         if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            msg = f"{what}: the present token can only read"
+            msg = f"{what}: your token can only read"
             raise HubError(msg, hint=LOGIN)
         if "/" not in to.repo_id:
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
         owners = [user["name"], *(org["name"] for org in user.get("orgs", ()))]
         if to.repo_id.partition("/")[0] not in owners and not to.pull_request:
-            msg = f"{what}: the present token is of {' and '.join(owners)}"
+            msg = f"{what}: your token belongs to {' and '.join(owners)}"
             name = to.repo_id.partition("/")[2]
             hint = f"publish to {owners[0]}/{name}, or open a pull request there: --pr"
             raise HubError(msg, hint=hint)
@@ -113,7 +114,7 @@ def check_publish(
         if info is None:
             if to.pull_request or to.branch:
                 flag = "--pr" if to.pull_request else "--revision"
-                msg = f"{what}: there is no such repository, which {flag} needs"
+                msg = f"{what}: the repository does not exist, but {flag} needs it"
                 raise HubError(msg, hint=f"publish to main first: leave {flag} out")
             return Target(to, user["name"], private=not to.public)
         target = Target(to, user["name"], private=bool(info.private))
@@ -121,7 +122,7 @@ def check_publish(
 
 
 def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> Target:
-    """Return what a repository holds, if it may be published to."""
+    """Return the state of an existing repository; raise if publishing there is not allowed."""
     to = target.to
     if not to.pull_request:
         _check_rights(to.repo_id, retries, api)
@@ -134,16 +135,16 @@ def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> 
     earlier = None
     if RECORD_FILE in files:
         earlier = _earlier(to.repo_id, head, retries, api)
-    there = set(files) - NOT_OURS_TO_MIND
+    there = set(files) - HUB_OWN_FILES
     if there and earlier is None and not (to.update or to.pull_request):
-        msg = f"{to.repo_id!r} holds files that slack-ties did not put there, such as "
+        msg = f"{to.repo_id!r} contains files that slack-ties did not upload, such as "
         msg += f"{min(there)!r}"
-        raise HubError(msg, hint="choose another name, or add to it all the same: --update")
+        raise HubError(msg, hint="choose another name, or add the model to it: --update")
     if to.public == target.private and not to.pull_request:
         is_, wanted = ("private", "public") if to.public else ("public", "private")
-        msg = f"{to.repo_id!r} is there already and {is_}, expected a {wanted} one"
-        change = "leave --public out" if to.public else "say --public"
-        hint = f"{change}, or change it in the repository's settings on the Hub first"
+        msg = f"{to.repo_id!r} already exists and is {is_}, expected a {wanted} repository"
+        change = "leave --public out" if to.public else "add --public"
+        hint = f"{change}, or change the visibility in the repository's settings on the Hub first"
         raise HubError(msg, hint=hint)
     return replace(
         target,
@@ -155,20 +156,20 @@ def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> 
 
 
 def _check_rights(repo_id: str, retries: Retries, api: HfApi) -> None:
-    """Refuse a token that may not write there; a Hub that cannot tell says so later."""
+    """Refuse a token that may not write; skip this if the Hub cannot answer the question."""
     try:
         retries.ask(lambda: api.auth_check(repo_id, write=True))
     except RepositoryNotFoundError:
         raise
     except HfHubHTTPError as error:
-        if error.response.status_code != 404:  # noqa: PLR2004 - HTTP: no such question
+        if error.response.status_code != 404:  # noqa: PLR2004 - HTTP: the Hub lacks this request
             raise
 
 
 def look_at_repo(
     repo_id: str, revision: str | None, retries: Retries, api: HfApi
 ) -> ModelInfo | None:
-    """Return what the Hub says of a repository or branch; None if there is none."""
+    """Return the Hub's information on a repository or branch; None if it does not exist."""
     try:
         return retries.ask(lambda: api.model_info(repo_id, revision=revision, timeout=API_TIMEOUT))
     except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -176,7 +177,7 @@ def look_at_repo(
 
 
 def _earlier(repo_id: str, head: str, retries: Retries, api: HfApi) -> MergeRecord | None:
-    """Return the record of the merge that is on the Hub, if it is one of ours."""
+    """Return the record of the merge on the Hub; None if slack-ties did not write it."""
     path = retries.ask(lambda: api.hf_hub_download(repo_id, RECORD_FILE, revision=head))
     try:
         return read_record(Path(path).parent)
@@ -185,10 +186,10 @@ def _earlier(repo_id: str, head: str, retries: Retries, api: HfApi) -> MergeReco
 
 
 def check_recipe(recipe: Recipe, target: Target, retries: Retries, api: HfApi) -> None:
-    """Refuse a merge of which it shows already that another recipe's result is there.
+    """Refuse a merge if the repository holds the result of another recipe.
 
     Raises:
-        HubError: Models or parameters differ from those there.
+        HubError: Models or parameters differ from those of the recipe on the Hub.
 
     """
     to, branch = target.to, target.branch

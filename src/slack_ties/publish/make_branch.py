@@ -1,6 +1,6 @@
-"""Make the repository, the branch or the pull request that a model is published to.
+"""Create the repository, the branch or the pull request that a model is published to.
 
-What another attempt has made, whose answer was lost perhaps, is found and not made again.
+An earlier try may have created it although its answer was lost: then it is found and used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slack_ties.errors import HubError
 from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error, hub_errors
 from slack_ties.publish.branch import Branch, list_files
-from slack_ties.publish.destination import NOT_OURS_TO_MIND, Destination, Target, look_at_repo
+from slack_ties.publish.destination import HUB_OWN_FILES, Destination, Target, look_at_repo
 from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ __all__ = ["find_pull_request", "make_branch"]
 
 LOG = logging.getLogger("slack_ties")
 
-PULL_REQUEST = "Merge with slack-ties: recipe {}"  # its title, by which it is found again
+PULL_REQUEST = "Merge with slack-ties: recipe {}"  # the title, by which a later run finds it
 
 
 def find_pull_request(
     target: Target, files: Mapping[str, SentFile], *, retries: Retries, api: HfApi
 ) -> Target:
-    """Return where to go on with a pull request of this recipe that is still open."""
+    """Return the target with the open pull request of this recipe, if there is one."""
     if not target.to.pull_request or target.branch is None:
         return target
     repo_id, title = target.to.repo_id, _title(files)
@@ -52,7 +52,7 @@ def find_pull_request(
 
 
 def _open_request(repo_id: str, title: str, user: str, retries: Retries, api: HfApi) -> int | None:
-    """Return the number of the user's open pull request of this title."""
+    """Return the number of the user's open pull request with this title."""
     found = retries.ask(
         lambda: list(api.get_repo_discussions(repo_id, author=user, discussion_type="pull_request"))
     )
@@ -71,16 +71,16 @@ def _title(files: Mapping[str, SentFile]) -> str:
 def make_branch(
     target: Target, files: Mapping[str, SentFile], *, retries: Retries, api: HfApi
 ) -> Branch:
-    """Make the repository, the branch or the pull request, if it is not there.
+    """Create the repository, the branch or the pull request, if it does not exist.
 
     Raises:
-        HubError: The Hub refuses, or somebody else made it meanwhile.
+        HubError: The Hub refuses, or somebody else has created it meanwhile.
 
     """
     try:
         return _make(target, files, retries=retries, api=api)
     except CLIENT_ERRORS as error:
-        what = f"making {target.to.repo_id!r}"
+        what = f"creating {target.to.repo_id!r}"
         raise hub_error(what, api, error) from None
 
 
@@ -89,7 +89,7 @@ def _make(target: Target, files: Mapping[str, SentFile], *, retries: Retries, ap
     if branch is None:
         return _make_repo(to, retries, api)
     if target.new_branch:
-        LOG.info("  making branch %s", branch.name)
+        LOG.info("  creating branch %s", branch.name)
         retries.ask(
             lambda: api.create_branch(
                 to.repo_id, branch=branch.name, revision=branch.head, exist_ok=True
@@ -97,7 +97,7 @@ def _make(target: Target, files: Mapping[str, SentFile], *, retries: Retries, ap
         )
         info = look_at_repo(to.repo_id, branch.name, retries, api)
         if info is None or info.sha != branch.head:
-            msg = f"branch {branch.name!r} of {to.repo_id!r} was made by somebody else meanwhile"
+            msg = f"somebody else has created branch {branch.name!r} of {to.repo_id!r} meanwhile"
             raise HubError(msg, hint="run the same command again")
     if to.pull_request and not branch.name.startswith("refs/pr/"):
         title = _title(files)
@@ -107,24 +107,24 @@ def _make(target: Target, files: Mapping[str, SentFile], *, retries: Retries, ap
 
 
 def _make_repo(to: Destination, retries: Retries, api: HfApi) -> Branch:
-    """Make the repository; one that is there by now has to be empty and as it was asked for."""
-    LOG.info("  making the %s repository %s", "public" if to.public else "private", to.repo_id)
+    """Create the repository; if it exists now, it must be empty and have the right visibility."""
+    LOG.info("  creating the %s repository %s", "public" if to.public else "private", to.repo_id)
     try:
         retries.ask(lambda: api.create_repo(to.repo_id, private=not to.public))
     except HfHubHTTPError as error:
-        if error.response.status_code != 409:  # noqa: PLR2004 - HTTP: it is there
+        if error.response.status_code != 409:  # noqa: PLR2004 - HTTP: it exists
             raise
     info = retries.ask(lambda: api.model_info(to.repo_id, timeout=API_TIMEOUT))
     head = info.sha or ""
     files = list_files(to.repo_id, head, api=api)
-    if set(files) - NOT_OURS_TO_MIND or bool(info.private) == to.public:
-        msg = f"{to.repo_id!r} was made by somebody else meanwhile"
-        raise HubError(msg, hint="run the same command again: it looks at what is there")
+    if set(files) - HUB_OWN_FILES or bool(info.private) == to.public:
+        msg = f"somebody else has created {to.repo_id!r} meanwhile"
+        raise HubError(msg, hint="run the same command again: it checks the repository")
     return Branch(to.repo_id, "main", head, files)
 
 
 def _open(repo_id: str, title: str, user: str, retries: Retries, api: HfApi) -> int:
-    """Open a pull request, unless an attempt whose answer was lost has opened it."""
+    """Open a pull request, unless an earlier try whose answer was lost has opened it."""
     number = _open_request(repo_id, title, user, retries, api)
     if number is None:
         number = api.create_pull_request(repo_id, title).num

@@ -1,6 +1,6 @@
-"""What a model folder holds that would be sent to the Hub, and what must not be sent.
+"""List the files of a model folder to upload, and refuse files that must not be uploaded.
 
-Nothing is read that takes long: checksums of the weights are computed when they are asked for.
+This is fast: checksums of the weights are computed only when they are needed.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
     from huggingface_hub import RepoFile
 
-__all__ = ["WEIGHTS", "SentFile", "check_weights", "read_manifest"]
+__all__ = ["WEIGHT_FILES", "SentFile", "check_weights", "read_manifest"]
 
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
 
-# What a model folder holds: by transformers, by mergekit, by us, and pictures for the card.
+# The files of a model: from transformers, mergekit and slack-ties, and pictures for the card.
 PARTS = (
-    *WEIGHTS,
+    *WEIGHT_FILES,
     *("config.json", *ALWAYS, *BESIDE, "tokenizer*", "vocab*", "chat_template*", "*.jinja"),
     *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
     *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
 )
 
-CODE = "*.py"  # only of a model whose config says that it cannot do without
+CODE = "*.py"  # only for a model whose config says that it needs code
 
-LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+LAYER_NUMBER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 
-MOST_READ = 20_000_000  # bytes of a text that is looked through for secrets
+MOST_READ = 20_000_000  # bytes; larger files are not searched for secrets
 
-# What nobody means to publish, and how it begins.
+# Secrets that a user would publish only by mistake.
 SECRETS = {
     "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
     "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY"),
@@ -56,12 +56,12 @@ SECRETS = {
 
 @dataclass(frozen=True)
 class SentFile:
-    """One file as it is to be on the Hub."""
+    """One file to upload, or that was uploaded."""
 
-    name: str  # there
+    name: str  # on the Hub
     size: int  # bytes
-    path: Path | None = None  # here; None if its content is on the Hub alone
-    known: str = ""  # its SHA-256, if that need not be computed
+    path: Path | None = None  # on this disk; None if only the Hub has its content
+    known: str = ""  # its SHA-256, if it is known already
 
     @cached_property
     def sha256(self) -> str:
@@ -69,7 +69,7 @@ class SentFile:
         return self.known or (sha256(self.path) if self.path else "")
 
     def is_same(self, there: RepoFile) -> bool:
-        """Say whether the Hub's file is this one, by its checksum."""
+        """Say whether the Hub's file has the same checksum."""
         if there.size != self.size:
             return False
         if there.lfs:
@@ -84,27 +84,28 @@ def read_manifest(
     include: Iterable[str] = (),
     sent: Mapping[str, SentFile] | None = None,
 ) -> dict[str, SentFile]:
-    """Return the files of `folder` that would be sent, by name.
+    """Return the files of `folder` to upload, by name.
 
-    Hidden files stay here, but for results of evaluations.
+    Hidden files are not uploaded, except results of evaluations.
 
     Args:
-        folder: Made by `merge_models`.
-        record: Of that merge.
-        include: Patterns of files to send that are no part of a model.
-        sent: Weight files that the Hub has; `folder` has their headers.
+        folder: The folder that `merge_models` made.
+        record: The record of that merge.
+        include: Patterns of further files to upload that do not belong to a model.
+        sent: Weight files that are on the Hub; `folder` has only their headers.
 
     Raises:
-        OutputError: A weight, config or tokenizer file is missing or damaged; or there is
-            something that is no part of a model, or that looks like a secret.
+        OutputError: A weight, config or tokenizer file is missing or damaged; or a file does not
+            belong to a model, or seems to contain a secret.
 
     """
     again = f"merge again: slack-ties merge {shlex.quote(str(folder / CONFIG_FILE))} OUT"
     sent = sent or {}
     if record.files and not any((folder / name).is_file() for name in record.files):
-        msg = f"{str(folder)!r} has no weights; if they were streamed, they are on the Hub alone"
-        hint = "send a card by itself: hf upload REPO_ID README.md README.md (in that folder), or "
-        hint += "get the weights: hf download REPO_ID --include '*.safetensors' --local-dir FOLDER"
+        msg = f"{str(folder)!r} has no weights; if they were streamed, only the Hub has them"
+        hint = "upload only the card: hf upload REPO_ID README.md README.md (in that folder), or "
+        hint += "download the weights: hf download REPO_ID --include '*.safetensors' "
+        hint += "--local-dir FOLDER"
         raise OutputError(msg, hint=hint)
     try:
         headers = read_headers(folder, str(folder), without_data=sent.keys())
@@ -112,8 +113,8 @@ def read_manifest(
         raise OutputError(str(error), hint=again) from None
     parameters = sum(header.size for header in headers.values())
     if parameters != record.parameters:
-        msg = f"{str(folder)!r} holds {parameters:,} parameters, expected the {record.parameters:,}"
-        msg += " that were merged"
+        msg = f"{str(folder)!r} contains {parameters:,} parameters, expected the "
+        msg += f"{record.parameters:,} that were merged"
         raise OutputError(msg, hint=again)
     _check_loads(folder, again)
     if sha256(folder / "config.json") != record.beside.get("config.json"):  # a person changed it
@@ -127,29 +128,29 @@ def read_manifest(
     ]
     if strays:
         more = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
-        msg = f"{str(folder)!r} holds what is no part of a model: {strays[0]!r}{more}"
-        hint = f"move it elsewhere, or send it too: --include {shlex.quote(strays[0])}"
+        msg = f"{str(folder)!r} contains files that do not belong to a model: {strays[0]!r}{more}"
+        hint = f"move it elsewhere, or upload it too: --include {shlex.quote(strays[0])}"
         raise OutputError(msg, hint=hint)
     for name in names:
         if found := _secret(folder / name):
-            msg = f"{folder / name} seems to hold {found}"
-            hint = "take it out; if it ever was published, revoke it first"
+            msg = f"{folder / name} seems to contain {found}"
+            hint = "remove it; if it was ever published, revoke it first"
             raise OutputError(msg, hint=hint)
     files = {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
     return files | dict(sent)
 
 
 def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
-    """Refuse weights that are not the ones that were merged; reads all of them.
+    """Refuse weights that changed after the merge; reads all weights.
 
     Raises:
-        OutputError: Names the file.
+        OutputError: A weight file changed; the text names it.
 
     """
     for name, merged in record.files.items():
         if name in files and files[name].sha256 != merged:
             path = files[name].path
-            msg = f"{path} is not what was merged: its checksum is not the one in slack_ties.json"
+            msg = f"{path} changed after the merge: its checksum differs from slack_ties.json"
             raise OutputError(msg, hint="merge again into another folder, and publish that")
 
 
@@ -173,7 +174,7 @@ def _is_part(folder: Path, name: str) -> bool:
 
 
 def _check_loads(folder: Path, again: str) -> None:
-    """Refuse a config or a tokenizer that nobody could load."""
+    """Refuse a config or a tokenizer that cannot be loaded."""
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         msg = f"{folder / 'config.json'} is missing or damaged: it names no model_type"
@@ -191,9 +192,9 @@ def _check_loads(folder: Path, again: str) -> None:
 
 
 def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
-    """Refuse a model that lacks a file it was merged with, or that would not be what was merged.
+    """Refuse a model if a file of the merge is missing, or if its config of the merge changed.
 
-    A person may change the others, such as generation settings.
+    A user may change the other files, such as generation settings.
     """
     for name, merged in record.beside.items():
         path = folder / name
@@ -201,15 +202,15 @@ def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
             msg = f"{path} is missing: the merge made it"
             raise OutputError(msg, hint=again)
         if name == CONFIG_FILE and sha256(path) != merged:
-            msg = f"{path} was changed after the merge: it is not what these weights were made by"
-            raise OutputError(msg, hint=f"put it back, or {again}")
+            msg = f"{path} changed after the merge: these weights were made with another config"
+            raise OutputError(msg, hint=f"restore it, or {again}")
 
 
 def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> None:
-    """Refuse a config of another size than the weights."""
+    """Refuse a config whose sizes differ from the weights."""
     config = read_json(folder / "config.json")
     rows = [one.shape for name, one in headers.items() if name.endswith(PER_TOKEN)]
-    layers = {int(match[1]) for name in headers if (match := LAYER.search(name))}
+    layers = {int(match[1]) for name in headers if (match := LAYER_NUMBER.search(name))}
     found = {
         "vocab_size": rows[0][0] if rows else None,
         "hidden_size": rows[0][1] if rows and len(rows[0]) > 1 else None,
@@ -218,12 +219,12 @@ def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> No
     for key, size in found.items():
         if size and isinstance(config.get(key), int) and config[key] != size:
             msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"
-            raise OutputError(msg, hint=f"put it back, or {again}")
+            raise OutputError(msg, hint=f"restore it, or {again}")
 
 
 def _secret(path: Path) -> str:
-    """Return what kind of secret a text file seems to hold; never the secret."""
-    if any_matches([path.name], WEIGHTS[:2]) or path.stat().st_size > MOST_READ:
+    """Return the kind of secret that a text file seems to contain; never the secret itself."""
+    if any_matches([path.name], WEIGHT_FILES[:2]) or path.stat().st_size > MOST_READ:
         return ""
     content = path.read_bytes()
     return next((kind for kind, pattern in SECRETS.items() if pattern.search(content)), "")

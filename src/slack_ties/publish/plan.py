@@ -1,6 +1,6 @@
-"""What publishing would do: what is sent, what is removed, what stays, and what must not be lost.
+"""Plan what publishing does: which files to upload, to delete and to keep.
 
-Nothing is written here.
+Nothing is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import HubError
 from slack_ties.files import any_matches
 from slack_ties.publish.destination import another_recipe
-from slack_ties.publish.manifest import WEIGHTS, SentFile, check_weights
+from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights
 from slack_ties.record import CONFIG_FILE, MergeRecord
 from slack_ties.wording import size
 
@@ -36,21 +36,21 @@ LOG = logging.getLogger("slack_ties")
 
 @dataclass(frozen=True)
 class Planned:
-    """What publishing would do. Nothing has been made or sent."""
+    """What publishing would do. Nothing is created or uploaded."""
 
     repo_id: str
     url: str
-    new: bool  # the repository is made
+    new: bool  # whether the repository must be created
     private: bool
     branch: str
-    head: str  # the commit that it is at; empty if there is none
-    send: Mapping[str, int] = field(default_factory=dict)  # file -> bytes
-    same: tuple[str, ...] = ()  # files that are there already, with the same checksum
-    remove: tuple[str, ...] = ()  # weights of an earlier merge
-    keep: tuple[str, ...] = ()  # other files that are there, and stay
+    head: str  # the branch's last commit; empty if there is none
+    send: Mapping[str, int] = field(default_factory=dict)  # file to upload -> bytes
+    same: tuple[str, ...] = ()  # files that the Hub already has, with the same checksum
+    remove: tuple[str, ...] = ()  # files to delete: weights of an earlier merge
+    keep: tuple[str, ...] = ()  # other files on the Hub, which stay
 
     def as_text(self) -> str:
-        """Return what a person reads."""
+        """Return the plan as text for people."""
         kind = "private" if self.private else "public"
         where = f"{self.branch} of {self.repo_id}"
         lines = [
@@ -75,10 +75,10 @@ def compare(
     retries: Retries,
     api: HfApi,
 ) -> tuple[Planned, dict[str, SentFile]]:
-    """Return what is to be done, and the files as they are to be on the Hub afterwards.
+    """Return the plan, and the files that the Hub will have afterwards.
 
     Raises:
-        HubError: Something that is there would be lost, or would make a mixture.
+        HubError: A person's file on the Hub would be lost, or weights would be mixed.
 
     """
     to, branch = target.to, target.branch
@@ -96,19 +96,19 @@ def compare(
     for one in sorted(set(files) & set(there) - set(same)):
         if _is_somebodys(one, files[one], branch, retries, api):
             if is_pointer(files[one].path or Path(one)):
-                LOG.info("  %s stays as it is there: the one here only says where to find it", one)
+                LOG.info("  the Hub's %s stays: the one here contains only a link to it", one)
                 del files[one]
             elif not (to.update or to.pull_request):
-                msg = f"{one} of {to.repo_id!r} was changed there, and would be replaced"
+                msg = f"{one} of {to.repo_id!r} was changed on the Hub, and would be replaced"
                 get = f"hf download {to.repo_id} {one} --local-dir there"
-                raise HubError(msg, hint=f"{get}  (to take it over), or: --update")
+                raise HubError(msg, hint=f"{get}  (to keep its changes), or: --update")
     others = sorted(set(there) - set(files))
     ours = {*(target.earlier.files if target.earlier else ()), "model.safetensors.index.json"}
-    stale = [one for one in others if any_matches([one], WEIGHTS) and one in ours]
-    foreign = [one for one in others if any_matches([one], WEIGHTS) and one not in ours]
+    stale = [one for one in others if any_matches([one], WEIGHT_FILES) and one in ours]
+    foreign = [one for one in others if any_matches([one], WEIGHT_FILES) and one not in ours]
     if foreign:
-        msg = f"{to.repo_id!r} holds weights that slack-ties did not put there, such as "
-        msg += f"{foreign[0]!r}: beside others nobody could tell which are loaded"
+        msg = f"{to.repo_id!r} contains weights that slack-ties did not upload, such as "
+        msg += f"{foreign[0]!r}: with two sets of weights it is unclear which are loaded"
         hint = f"choose another name, or: hf repo-files delete {to.repo_id} {foreign[0]}"
         raise HubError(msg, hint=hint)
     sent = {one: file.size for one, file in files.items() if one not in same}
@@ -117,7 +117,7 @@ def compare(
         and (sent or stale or target.tags.get(to.tag) != branch.head)
         and to.tag in target.tags
     ):
-        msg = f"{to.repo_id!r} has a tag {to.tag!r} already, at {target.tags[to.tag][:7]}"
+        msg = f"{to.repo_id!r} already has a tag {to.tag!r}, at {target.tags[to.tag][:7]}"
         raise HubError(msg, hint="choose another --tag")
     keep = tuple(one for one in others if one not in stale)
     plan = Planned(
@@ -136,7 +136,7 @@ def compare(
 
 
 def _is_somebodys(name: str, file: SentFile, branch: Branch, retries: Retries, api: HfApi) -> bool:
-    """Say whether a text on the Hub was written by a person, and the one here does not have it."""
+    """Say whether the Hub's file contains a person's text that the file here lacks."""
     if name != CARD_FILE:
         return bool(file.path and is_pointer(file.path))
     path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))

@@ -1,9 +1,9 @@
-"""Send a merged model to the Hugging Face Hub. `slack-ties publish` calls this.
+"""Publish a merged model on the Hugging Face Hub. `slack-ties publish` calls this.
 
-Everything that can be known is looked at before anything is made or sent. All files go in
-one commit, so that the Hub shows the old model or the new one and never a mixture;
-afterwards the Hub's checksums are compared with the files here. No repository is ever
-deleted, and of its files none but weights of an earlier merge of ours.
+All possible checks run before anything is created or uploaded. One commit contains all files: the
+Hub shows the old model or the new one, never a mixture. After the commit, the Hub's checksums are
+compared with the files here. We never delete a repository. We delete files on the Hub only if they
+are weights from an earlier slack-ties merge.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.check import check_card, validate_card
-from slack_ties.publish.commit import SaidError, commit_files, wrong_files
+from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
 from slack_ties.publish.destination import Destination, Target, check_publish
 from slack_ties.publish.make_branch import find_pull_request, make_branch
 from slack_ties.publish.manifest import SentFile, read_manifest
 from slack_ties.publish.plan import Planned, compare
-from slack_ties.publish.tag_and_collect import announce
+from slack_ties.publish.tag_and_collect import tag_and_collect
 from slack_ties.record import MergeRecord, read_record
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ LOG = logging.getLogger("slack_ties")
 
 @dataclass(frozen=True)
 class Published:
-    """Where a model went."""
+    """The place on the Hub of a published model."""
 
     repo_id: str
     url: str  # of the model's page, or of the pull request
@@ -64,24 +64,23 @@ def publish_model(  # noqa: PLR0913 - all by name
 ) -> Published:
     """Publish the merged model in `folder` on the Hub.
 
-    A repository that is there must hold nothing, or an earlier result of the same recipe,
-    unless `to` says that it may be updated. Interrupted at any moment, main holds what it
-    held, and the same call goes on from there.
+    An existing repository must be empty, or hold an earlier result of the same recipe, unless `to`
+    allows an update. If the call is interrupted, main does not change, and the same call resumes.
 
     Args:
-        folder: Made by `merge_models`, with a card by `write_card`.
-        to: The Hub id, or where and how; a new repository is private unless that says public.
-        license: The merged model's licence; the card is made again to state it.
-        include: Patterns of files to send that are no part of a model.
-        sent: Weight files whose content the Hub has already, and `folder` has not: see `Stream`.
+        folder: A folder that `merge_models` made, with a card from `write_card`.
+        to: The Hub id, or a `Destination`. A new repository is private unless that says public.
+        license: The merged model's licence; the card is written again to state it.
+        include: Patterns of further files to upload that do not belong to a model.
+        sent: Weight files that are on the Hub but not in `folder`: see `Stream`.
         retries: How long to wait for the Hub.
         api: The Hub client; the default one, with your stored token, if not given.
 
     Raises:
-        OutputError: The folder is incomplete or holds what must not be sent, its card is none
-            that the Hub takes, its licence is not known, or something is missing that a
-            parent's licence asks for. Nothing is sent then.
-        HubError: The Hub cannot be reached or refuses, or holds other bytes than were sent.
+        OutputError: The folder is incomplete or contains files that must not be uploaded, the Hub
+            would refuse the card, the licence is not known, or a file is missing that a parent's
+            licence requires. Then nothing is uploaded.
+        HubError: The Hub cannot be reached or refuses, or a file on the Hub differs from ours.
 
     """
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
@@ -93,7 +92,7 @@ def publish_model(  # noqa: PLR0913 - all by name
     check_card(folder, to, stated)
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
-        if stated:  # only now: what is refused changes nothing here
+        if stated:  # only after the checks: a refused call must not change the folder
             LOG.info("  writing the card and the licence's files to state it")
             write_card(folder, license=stated, api=api)
             check_card(folder, to)
@@ -107,7 +106,7 @@ def publish_model(  # noqa: PLR0913 - all by name
         try:
             return _send(plan, files, target, retries=retries, api=api)
         except (KeyboardInterrupt, SystemExit):
-            LOG.warning("  stopped: the same command goes on from what the Hub has by now")
+            LOG.warning("  stopped: the same command resumes and uploads only what is missing")
             raise
 
 
@@ -120,9 +119,9 @@ def plan_publish(  # noqa: PLR0913 - all by name
     retries: Retries | None = None,
     api: HfApi | None = None,
 ) -> Planned:
-    """Look at all that `publish_model` looks at, and say what it would do.
+    """Run all checks of `publish_model`, and return what it would do.
 
-    Nothing is written, here or on the Hub. Arguments and errors as for `publish_model`.
+    Nothing is written, here or on the Hub. See `publish_model` for arguments and errors.
     """
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
     to = Destination(to) if isinstance(to, str) else to
@@ -150,53 +149,53 @@ def _send(
     retries: Retries,
     api: HfApi,
 ) -> Published:
-    """Make what is missing, send, commit, compare, tag.
+    """Create what is missing on the Hub, upload, commit, verify, tag.
 
     Raises:
-        HubError: With what is on the Hub after it.
+        HubError: A step failed; the text also tells what is on the Hub now.
 
     """
     to = target.to
     branch = make_branch(target, files, retries=retries, api=api)
     wanted = [files[name] for name in plan.send]
     if wanted or plan.remove:
-        LOG.info("  sending %d files to %s/%s", len(wanted), api.endpoint, to.repo_id)
+        LOG.info("  uploading %d files to %s/%s", len(wanted), api.endpoint, to.repo_id)
         if plan.remove:
-            LOG.info("  removing there: %s", ", ".join(plan.remove))
+            LOG.info("  deleting on the Hub: %s", ", ".join(plan.remove))
         try:
             commit = commit_files(wanted, plan.remove, branch, retries=retries, api=api)
         except HubError as error:
             raise _with_state(error, target, branch, api) from None
     else:
-        LOG.info("  %s holds all of it already", branch.label)
+        LOG.info("  %s has all files already", branch.label)
         commit = branch.head
     _verify(files, plan, to.repo_id, commit, api=api)
-    collection = announce(target, commit, retries=retries, api=api)
+    collection = tag_and_collect(target, commit, retries=retries, api=api)
     url = f"{api.endpoint}/{to.repo_id}"
     if to.pull_request:
         url += f"/discussions/{branch.name.rpartition('/')[2]}"
     return Published(to.repo_id, url, commit, tuple(files), branch.name, collection)
 
 
-# Looking
+# Checking
 
 
 def _warn_of_local(record: MergeRecord) -> None:
     local = [p.model for p in record.parents if not any(p.commits)]
     if local:
         LOG.warning(
-            "  these parents are folders here, which nobody else has; their paths are published "
-            "with the config: %s",
+            "  these parents are folders on this disk, which other people do not have; the config "
+            "publishes their paths: %s",
             ", ".join(local),
         )
 
 
-# Making and sending
+# Reporting and verifying
 
 
 def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> HubError:
-    """Add to an error what is on the Hub now."""
-    if isinstance(error, SaidError):
+    """Add the present state of the Hub to an error."""
+    if isinstance(error, BranchStateError):
         return error
     try:
         info = api.model_info(branch.repo_id, revision=branch.name, timeout=API_TIMEOUT)
@@ -205,14 +204,14 @@ def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> 
         state = f"Nothing was committed; {branch.repo_id} cannot be reached now"
     else:
         if not unchanged:
-            state = f"{branch.label} was changed by somebody else: it is at {(info.sha or '')[:7]}"
+            state = f"somebody else changed {branch.label}: it is at {(info.sha or '')[:7]}"
         elif target.branch is None:
-            state = f"{branch.repo_id} was made and is still empty"
+            state = f"{branch.repo_id} was created and is still empty"
         else:
             state = f"{branch.label} of {branch.repo_id} is unchanged, at {branch.head[:7]}"
     if isinstance(error, LostOnHubError):
         return LostOnHubError(f"{error}. {state}", hint=error.hint)
-    again = "run the same command again: what the Hub has by now is not sent twice"
+    again = "run the same command again: it uploads only what is missing"
     hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
     return type(error)(f"{error}. {state}", hint=hint)
 
@@ -225,17 +224,17 @@ def _verify(
     *,
     api: HfApi,
 ) -> None:
-    """Compare what the Hub holds at a commit with what was sent, file by file."""
+    """Compare the files on the Hub at a commit with the files here."""
     try:
         there = list_files(repo_id, commit, api=api)
     except CLIENT_ERRORS as error:
         why = hub_error(f"{repo_id!r} is published at commit {commit[:7]}", api, error)
-        msg = f"{why}. So what arrived was not compared"
-        again = "run the same command again: it compares, and sends nothing twice"
+        msg = f"{why}. The uploaded files were not verified"
+        again = "run the same command again: it verifies the files, and uploads none twice"
         raise HubError(msg, hint=again) from None
     if wrong := wrong_files(files.values(), plan.remove, there):
         msg = (
             f"{repo_id!r} at commit {commit[:7]}: {', '.join(wrong)} arrived damaged or not at all"
         )
-        raise HubError(msg, hint="run the same command again: it sends what is missing")
-    LOG.info("  compared: all %d files have the checksums that they have here", len(files))
+        raise HubError(msg, hint="run the same command again: it uploads what is missing")
+    LOG.info("  verified: all %d files on the Hub have the checksums of the files here", len(files))

@@ -1,4 +1,4 @@
-"""The thread that uploads finished weight files, and what it has sent."""
+"""Upload finished weight files in a thread."""
 
 from __future__ import annotations
 
@@ -29,29 +29,32 @@ LOG = logging.getLogger("slack_ties")
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
-SHARD = re.compile(r"model-[0-9]+\.safetensors")
+SHARD_NAME = re.compile(r"model-[0-9]+\.safetensors")
 
 
 @dataclass(frozen=True)
 class SentShard:
-    """A weight file of which the Hub has the content, and this disk the header."""
+    """A weight file whose content is on the Hub, and whose header is on this disk."""
 
-    file: str  # as mergekit calls it while it merges
+    file: str  # mergekit's name for it during the merge
     sha256: str
     size: int  # bytes
     tensors: dict[str, int] = field(default_factory=dict)  # name -> bytes
 
     def __post_init__(self) -> None:
-        """Refuse what was not written by us."""
-        if not (SHARD.fullmatch(self.file) and SHA256.fullmatch(self.sha256) and self.size > 0):
-            msg = f"no weight file: {self.file!r}"
+        """Refuse values that slack-ties did not write."""
+        if not (
+            SHARD_NAME.fullmatch(self.file) and SHA256.fullmatch(self.sha256) and self.size > 0
+        ):
+            msg = f"not a weight file: {self.file!r}"
             raise ValueError(msg)
 
 
 class Sender:
-    """Sends files one after the other, beside the merge."""
+    """Uploads files one after the other, during the merge."""
 
     def __init__(self, target: Target, *, retries: Retries, api: HfApi) -> None:
+        """Prepare to upload to a target; nothing is sent yet."""
         self.target, self.retries, self.api = target, retries, api
         self.branch: Branch | None = None
         self.thread: threading.Thread | None = None
@@ -59,7 +62,7 @@ class Sender:
         self.given_up = False
 
     def send(self, file: SentFile) -> None:
-        """Send one file; what the Hub has of it already is not sent again.
+        """Upload one file; content that the Hub already has is not uploaded again.
 
         Raises:
             HubError: The Hub refuses, or cannot be reached.
@@ -69,47 +72,47 @@ class Sender:
             self.branch = make_branch(self.target, {}, retries=self.retries, api=self.api)
         if self.given_up:
             return
-        LOG.info("  sending %s, %s", file.name, size(file.size))
+        LOG.info("  uploading %s, %s", file.name, size(file.size))
         for sent in upload_files([file], self.branch, retries=self.retries, api=self.api):
             if not was_sent(sent):
-                msg = f"{self.target.to.repo_id!r} does not take {file.name} as a large file"
-                raise HubError(msg, hint="look at .gitattributes and .gitignore there")
+                msg = f"{self.target.to.repo_id!r} does not accept {file.name} as a large file"
+                raise HubError(msg, hint="check .gitattributes and .gitignore in that repository")
 
     def start(self, work: Any, *arguments: Any) -> None:
-        """Call `work` in a thread, which does not keep Python from ending."""
+        """Call `work` in a daemon thread."""
 
         def run() -> None:
             try:
                 work(*arguments)
-            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            except BaseException as error:  # noqa: BLE001 - `wait` raises it
                 self.error = error
 
         self.thread = threading.Thread(target=run, name="slack-ties sends", daemon=True)
         self.thread.start()
 
     def end(self, error: BaseException) -> None:
-        """After an error of the merge's, wait for the file that is being sent; Ctrl-C does not."""
+        """After an error of the merge, wait for the present upload; after Ctrl-C, do not wait."""
         try:
             if not isinstance(error, Exception):
                 return
             if self.thread and self.thread.is_alive():
-                LOG.warning("  the merge failed; waiting for the file that is being sent")
-            with suppress(Exception):  # the merge's own error is the one to tell
+                LOG.warning("  the merge failed; waiting for the present upload")
+            with suppress(Exception):  # the merge's error is the one to report
                 self.wait()
             if self.branch and self.target.branch is None:
-                LOG.warning("  %s was made, and is empty", self.branch.repo_id)
+                LOG.warning("  %s was created, and is empty", self.branch.repo_id)
         finally:
             self.given_up = True
 
     def wait(self) -> None:
-        """Wait until nothing is being sent.
+        """Wait until no upload is running.
 
         Raises:
-            BaseException: What went wrong with it.
+            BaseException: The error of the upload.
 
         """
         while self.thread and self.thread.is_alive():
-            self.thread.join(0.5)  # so that Ctrl-C is heard on Windows too
+            self.thread.join(0.5)  # with a timeout Ctrl-C works on Windows too
         self.thread = None
         if self.error:
             error, self.error = self.error, None

@@ -1,8 +1,7 @@
-"""Send each weight file of a merge to the Hub while the next one is merged.
+"""Upload each weight file of a merge to the Hub while the next file is merged, and delete it here.
 
-Streamed, a file goes from this disk as soon as the Hub has it: only its header stays, by which
-an interrupted run knows what need not be merged again. Otherwise files stay, and sending them
-only begins earlier.
+A file is deleted from this disk as soon as the Hub has it. Only its header stays: it tells a later
+run which tensors are already merged. `ahead.py` uploads during the merge too, but keeps the files.
 """
 
 from __future__ import annotations
@@ -40,20 +39,20 @@ LOG = logging.getLogger("slack_ties")
 
 STATE_FILE, STATE_VERSION, LOCK_FILE = "stream.json", 1, "lock"
 
-MODEL_FOLDER = "model"  # in which the merge works: made anew by each run
+MODEL_FOLDER = "model"  # the merge writes into it; each run makes it again
 
 
 def check_finished(out: Path) -> None:
-    """Refuse to stream what an earlier run has completed, and remove what that run left.
+    """Refuse to stream a merge that an earlier run has completed; delete that run's folder.
 
     Raises:
-        OutputError: It is published already.
+        OutputError: The merge is already published.
 
     """
     folder = _folder_for(out)
     if (folder / STATE_FILE).is_file() and not (folder / MODEL_FOLDER).exists() and out.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
-        msg = f"{str(out)!r} is complete and published: an earlier run did it"
+        msg = f"an earlier run has already completed and published {str(out)!r}"
         raise OutputError(msg, hint="choose another --out to do it again")
 
 
@@ -62,41 +61,41 @@ def _folder_for(out: Path) -> Path:
 
 
 class Stream:
-    """Weight files on their way to the Hub, of which none stays here. A `Receiver`.
+    """Uploads weight files and deletes them here. A `Receiver`.
 
-    Beside the output folder lies one of its own, with what is known of the files that were
-    sent; the merge works in it, and it becomes the output folder when all is committed.
+    It has its own folder beside the output folder, with a list of the uploaded files. The merge
+    writes into that folder, and after the commit it becomes the output folder.
     """
 
     def __init__(
         self, out: Path, target: Target, *, retries: Retries | None = None, api: HfApi
     ) -> None:
-        """Prepare for the merge that goes to `out`, and to `target` on the Hub."""
+        """Prepare for a merge into `out` that is published to `target`."""
         if target.to.pull_request:
-            msg = f"publishing to {target.to.repo_id!r}: what is streamed is no pull request"
+            msg = f"publishing to {target.to.repo_id!r}: --stream and --pr cannot be used together"
             raise HubError(msg, hint="merge first, then: slack-ties publish OUT REPO_ID --pr")
         self.out, self.target, self.api = out, target, api
         self.retries = retries or Retries()
         self.folder = _folder_for(out)
         self.work = self.folder / MODEL_FOLDER
         self.sender = Sender(target, retries=self.retries, api=api)
-        # The lock of a process that is killed is gone with it.
+        # If the process is killed, the system releases its lock.
         self.lock = FileLock(self.folder / LOCK_FILE, timeout=0)
         self.facts: dict[str, Any] = {}
         self.done: list[SentShard] = []
-        self.sent: dict[str, SentFile] = {}  # by their final names, when all are
+        self.sent: dict[str, SentFile] = {}  # by their final names, after all are uploaded
 
     @contextmanager
     def working(self, facts: Mapping[str, Any], *, resumes: bool) -> Iterator[Path]:
-        """Yield the folder to merge into; whatever happens, what was sent is remembered.
+        """Yield the folder to merge into; the list of uploaded files stays even after an error.
 
         Args:
-            facts: What the merged bytes depend on; JSON.
-            resumes: Whether the same tensor is merged to the same bytes if others are not
-                merged before it.
+            facts: All that the merged bytes depend on, as JSON values.
+            resumes: Whether an interrupted merge can resume: it can if a tensor gets the same
+                bytes after any other tensors.
 
         Raises:
-            OutputError: The folder is of another merge, or another run is at work in it.
+            OutputError: The folder belongs to another merge, or another run uses it now.
 
         """
         self.facts = json.loads(json.dumps({**facts, "repo_id": self.target.to.repo_id}))
@@ -104,7 +103,7 @@ class Stream:
         try:
             self.lock.acquire()
         except Timeout:
-            msg = f"another run with --stream is at work in {str(self.folder)!r}"
+            msg = f"another run with --stream is using {str(self.folder)!r}"
             raise OutputError(msg, hint="wait for it, or choose another --out") from None
         try:
             self._begin(resumes=resumes)
@@ -116,14 +115,14 @@ class Stream:
             raise
 
     def _begin(self, *, resumes: bool) -> None:
-        """Make the folder as it is before a merge: what is left to do, and nothing else."""
+        """Prepare the folder for the merge: keep the state and headers, delete everything else."""
         self._read_state()
         if self.done and not resumes:
-            LOG.warning("  this method draws random numbers: all is merged again from the start")
+            LOG.warning("  this method uses random numbers: everything is merged again")
             self.done = []
         self._write_state()
         kept = {STATE_FILE, LOCK_FILE, *(self._header(shard).name for shard in self.done)}
-        for path in self.folder.iterdir():  # of a run that was killed: adapters, half a model
+        for path in self.folder.iterdir():  # a killed run leaves adapters and parts of a model
             if path.name in kept:
                 continue
             if path.is_dir():
@@ -134,28 +133,28 @@ class Stream:
         for shard in self.done:
             shutil.copyfile(self._header(shard), self.work / shard.file)
         if self.done:
-            there = size(sum(shard.size for shard in self.done))
-            LOG.info("  going on: the Hub has %d files already, %s", len(self.done), there)
+            total = size(sum(shard.size for shard in self.done))
+            LOG.info("  resuming: the Hub already has %d files, %s", len(self.done), total)
 
     def take(self, path: Path) -> None:
-        """Send a file; wait before that until the one before it is gone from here.
+        """Wait until the file before this one is uploaded; then start to upload this file.
 
         Raises:
-            OutputError: It is not of this merge: it would be emptied when it is sent.
+            OutputError: The file does not belong to this merge. It would be truncated.
 
         """
         if path.parent.resolve() != self.work.resolve():
-            msg = f"{str(path)!r} is not of the merge in {str(self.work)!r}"
+            msg = f"{str(path)!r} does not belong to the merge in {str(self.work)!r}"
             raise OutputError(msg, hint="run the same command again")
         self.sender.wait()
         self.sender.start(self._send, path)
 
     def settle(self) -> None:
-        """Wait until the last file is gone."""
+        """Wait until the last file is uploaded and truncated."""
         self.sender.wait()
 
     def send_rest(self) -> dict[str, SentFile]:
-        """Send what the merge wrote last; return all weight files by their final names."""
+        """Upload the files that are not uploaded yet; return all files by their final names."""
         paths = sorted(self.work.glob("model*.safetensors"))
         for number, path in enumerate(paths[len(self.done) :], len(self.done) + 1):
             self.take(path.rename(self.work / f"model-{number}.safetensors"))
@@ -168,39 +167,40 @@ class Stream:
         return self.sent
 
     def forget(self) -> None:
-        """Take it that the Hub has nothing any more: the next run merges all of it again."""
+        """Forget all uploads: the next run merges everything again."""
         self.done = []
         self._write_state()
 
     def finish(self) -> None:
-        """Put the folder, without weights, in the place of the output.
+        """Rename the folder, without weights, to the output folder.
 
         Raises:
-            OutputError: Something came into its place.
+            OutputError: The output folder exists by now and is not empty.
 
         """
         for shard in self.work.glob("model*.safetensors"):
-            shard.unlink()  # a header alone
+            shard.unlink()  # only a header
         try:
             if self.out.is_dir():
-                self.out.rmdir()  # empty, as was checked; refuses otherwise
+                self.out.rmdir()  # was found empty; rmdir refuses a folder with files
             self.work.rename(self.out)
         except OSError as error:
-            msg = f"all is published, but cannot take the place of {str(self.out)!r}: {error}"
-            raise OutputError(msg, hint=f"it is kept as {str(self.work)!r}: rename it") from None
+            msg = f"the model is published, but its folder cannot be renamed to {str(self.out)!r}"
+            msg += f": {error}"
+            raise OutputError(msg, hint=f"the result is in {str(self.work)!r}: rename it") from None
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Let another run work in the folder."""
+        """Release the lock: another run may use the folder."""
         self.lock.release()
 
     def _send(self, path: Path) -> None:
-        """Send one file, remember it, and leave its header alone."""
+        """Upload one file, add it to the list, and truncate it to its header."""
         file = SentFile(path.name, path.stat().st_size, path)
         header, tensors = safetensors_header(path)
         if file.size != len(header) + sum(tensors.values()):
-            msg = f"{path} is not as long as its header says: something else has changed it"
+            msg = f"{path} has another length than its header says: another program changed it"
             raise OutputError(msg, hint="run the same command again")
         self.sender.send(file)
         if self.sender.given_up:
@@ -223,31 +223,31 @@ class Stream:
         write_whole(self.folder / STATE_FILE, json.dumps(state, indent=2))
 
     def _read_state(self) -> None:
-        """Find what an earlier run sent.
+        """Read the list of files that an earlier run has uploaded.
 
         Raises:
-            OutputError: It was another merge's.
+            OutputError: The list belongs to another merge, or is damaged.
 
         """
         path = self.folder / STATE_FILE
         if not path.exists():
             return
-        hint = f"delete {str(self.folder)!r} to begin anew, or choose another --out"
+        hint = f"delete {str(self.folder)!r} to start again, or choose another --out"
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             known = state["facts"] if state["version"] == STATE_VERSION else {}
             done = [SentShard(**shard) for shard in state["done"]]
         except (OSError, ValueError, LookupError, TypeError) as error:
-            msg = f"{path}, of an earlier run, cannot be read: {error}"
+            msg = f"{path} of an earlier run cannot be read: {error}"
             raise OutputError(msg, hint=hint) from None
         if known != self.facts:
             changed = [key for key in self.facts if known.get(key) != self.facts[key]]
             msg = (
-                f"{str(self.folder)!r} is of an earlier run with --stream to the same place, with "
+                f"{str(self.folder)!r} belongs to an earlier run with --stream to the same --out, "
             )
-            msg += f"another {' and '.join(changed) or 'state'}"
+            msg += f"with another {' and '.join(changed) or 'state'}"
             raise OutputError(msg, hint=hint)
-        self.done = list(takewhile(self._has_header, done))  # a power cut may leave them empty
+        self.done = list(takewhile(self._has_header, done))  # a power cut may leave empty headers
 
     def _has_header(self, shard: SentShard) -> bool:
         try:

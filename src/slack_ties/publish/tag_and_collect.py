@@ -1,4 +1,4 @@
-"""Help people find what was published: a tag on its commit, a place in a collection."""
+"""Tag the commit of a published model, and add the model to a collection."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.destination import Destination, Target
 
-__all__ = ["announce"]
+__all__ = ["tag_and_collect"]
 
 LOG = logging.getLogger("slack_ties")
 
-SLUG = re.compile(r"[\w.-]+/[\w.-]+-[0-9a-f]{16,}")  # of a collection
+SLUG = re.compile(r"[\w.-]+/[\w.-]+-[0-9a-f]{16,}")  # the id of a collection
 
 
-def announce(target: Target, commit: str, *, retries: Retries, api: HfApi) -> str:
+def tag_and_collect(target: Target, commit: str, *, retries: Retries, api: HfApi) -> str:
     """Tag the commit and add the model to a collection; return the collection's URL."""
     to = target.to
     done = f"{to.repo_id!r} is published at commit {commit[:7]}"
@@ -37,10 +37,10 @@ def announce(target: Target, commit: str, *, retries: Retries, api: HfApi) -> st
             tags = retries.ask(lambda: api.list_repo_refs(to.repo_id)).tags
         except CLIENT_ERRORS as error:
             why = hub_error(done, api, error)
-            msg = f"{why}. So it has no tag {to.tag!r}"
+            msg = f"{why}. The tag {to.tag!r} was not set"
             raise HubError(msg, hint="run the same command again") from None
         if commit not in [one.target_commit for one in tags if one.name == to.tag]:
-            msg = f"{done}, but tag {to.tag!r} is at another commit"
+            msg = f"{done}, but the tag {to.tag!r} is at another commit"
             raise HubError(msg, hint="choose another --tag")
     if not to.collection:
         return ""
@@ -48,12 +48,16 @@ def announce(target: Target, commit: str, *, retries: Retries, api: HfApi) -> st
         return retries.ask(lambda: _collect(to, api))
     except HfHubHTTPError as error:
         if error.response.status_code == 404:  # noqa: PLR2004 - HTTP
-            LOG.warning("  %s has no collection %r, or none at all", api.endpoint, to.collection)
+            LOG.warning(
+                "  %s has no collection %r, or does not support collections",
+                api.endpoint,
+                to.collection,
+            )
             return ""
         why = hub_error(done, api, error)
     except CLIENT_ERRORS as error:
         why = hub_error(done, api, error)
-    msg = f"{why}. So it is in no collection {to.collection!r}"
+    msg = f"{why}. It was not added to the collection {to.collection!r}"
     raise HubError(msg, hint="run the same command again")
 
 

@@ -29,6 +29,7 @@ class Ties:
         *,
         allow_crimes: bool,
     ) -> None:
+        """Take the models of a merge, the base first."""
         self.layout, self.base, self.others = layout, base, others
         self.allow_crimes = allow_crimes
         # For joined tensors: the shapes of the pieces, or of the whole.
