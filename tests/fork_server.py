@@ -116,6 +116,9 @@ def read_settings_anew() -> None:
         for name, value in changed.items():
             if vars(module).get(name, value) == before.get(name):
                 setattr(module, name, value)
+    if "huggingface_hub.hf_api" in sys.modules:
+        # The client behind its functions, which mergekit calls.
+        sys.modules["huggingface_hub.hf_api"].api.endpoint = constants.ENDPOINT
     if constants.HF_DEBUG:
         sys.modules["huggingface_hub.utils.logging"].set_verbosity_debug()
 
