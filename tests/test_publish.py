@@ -16,6 +16,7 @@ from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
+from slack_ties.hub.retries import Retries
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.destination import Destination, check_publish
@@ -257,7 +258,12 @@ def test_somebody_elses_name(model: Path, api: HfApi) -> None:
 def test_no_network(model: Path) -> None:
     """A refused connection names the Hub."""
     with pytest.raises(HubError, match=r"cannot reach http://127\.0\.0\.1:9"):
-        publish_model(model, "me/x", api=HfApi(endpoint="http://127.0.0.1:9", token="hf_writer"))
+        publish_model(
+            model,
+            "me/x",
+            api=HfApi(endpoint="http://127.0.0.1:9", token="hf_writer"),
+            retries=Retries(first_wait=0.01),
+        )
 
 
 @pytest.mark.parametrize("name", ["me/../x", "a/b/c", "me/x y", "me/-x-"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -15,12 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
-from slack_ties.explore.study import Study, TrialResult, key_of
+from slack_ties.explore.study import key_of
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
 from slack_ties.report.figures import Figures
-from slack_ties.rule.collect import Trial
 from slack_ties.rule.tally import CONFIG, TOPS
 from triple import Folders, extend
 
@@ -112,42 +113,40 @@ def test_perplexity_is_that_of_the_model_on_disk(config: Path, text: Path, tmp_p
 
 @pytest.mark.parametrize("metric", ["kept", "perplexity"])
 def test_a_search_that_was_stopped_gives_the_same_table(
-    metric: str, config: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metric: str, config: Path, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ctrl-C after the third trial: the next run has two left to do, and the same results."""
     how = {"metric": metric, "search": SEARCH, "quiet": True}
     how |= {"text": text} if metric == "perplexity" else {}
     whole = tune_config(config, study=tmp_path / "whole.json", **how)
-    add, done = Study.add, []
+    caplog.set_level("INFO", logger="slack_ties")
+    scored = re.compile(rf"  \S.*: {metric} \d+\.\d+")
 
-    def stop(self: Study, result: TrialResult) -> None:
-        if len(done) == 3:
+    def trials() -> list[str]:
+        return [one for record in caplog.records if scored.match(one := record.getMessage())]
+
+    def stop(record: logging.LogRecord) -> bool:
+        if scored.match(record.getMessage()) and len(trials()) == 2:
             raise KeyboardInterrupt
-        add(self, result)
-        done.append(result)
+        return True
 
-    monkeypatch.setattr(Study, "add", stop)
-    with pytest.raises(KeyboardInterrupt):
-        tune_config(config, study=tmp_path / "half.json", **how)
-    monkeypatch.setattr(Study, "add", add)
+    caplog.clear()
+    logger = logging.getLogger("slack_ties")
+    logger.addFilter(stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tune_config(config, study=tmp_path / "half.json", **how)
+    finally:
+        logger.removeFilter(stop)
     assert len(json.loads((tmp_path / "half.json").read_text())["trials"]) == 3
-    tried = []
-    monkeypatch.setattr(Trial, "__init__", _noting(Trial.__init__, tried))
+    caplog.clear()
 
     again = tune_config(config, study=tmp_path / "half.json", **how)
 
-    assert len(tried) == 2
+    assert len(trials()) == 2
     assert again.results == whole.results
     assert again.as_text() == whole.as_text()
     assert (tmp_path / "half.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-
-
-def _noting(init: object, tried: list[object]) -> object:
-    def wrapped(self: Trial, *words: object, **named: object) -> None:
-        tried.append(words)
-        init(self, *words, **named)
-
-    return wrapped
 
 
 @pytest.mark.parametrize("metric", ["kept", "perplexity"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi
 from huggingface_hub.utils import _xet_progress_reporting as reporting
 from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
 from huggingface_hub.utils._xet import get_xet_session
 
+from hub_server import Server
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.xet import SilenceTimeoutError, watched, xet_settings
 
@@ -108,3 +111,42 @@ def test_the_hubs_own_work_may_take_longer() -> None:
     with pytest.raises(SilenceTimeoutError):
         watched(lambda: upload(60), QUICK)
     ended.set()
+
+
+def test_what_hf_xet_reports_of_a_real_upload(
+    hub: Server, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers that the watch reads are there, under these names, and count every byte."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    content = random.Random(0).randbytes(3_000_000)
+    reports: list[dict[str, int]] = []
+
+    class Noting(reporting.XetUploadProgressReporter):
+        """Notes what it is told."""
+
+        def update_progress(self, report: object, items: object) -> None:
+            """Take a report."""
+            names = (name for name in vars(self_made) if hasattr(report, name))
+            reports.append({name: int(getattr(report, name)) for name in names})
+            super().update_progress(report, items)
+
+    self_made = report(0, 0)
+    monkeypatch.setattr(reporting, "XetUploadProgressReporter", Noting)
+    monkeypatch.setattr("huggingface_hub.utils.are_progress_bars_disabled", lambda *_: False)
+    api.create_repo("me/x", private=True)
+
+    watched(
+        lambda: api.upload_file(
+            path_or_fileobj=content, path_in_repo="model.safetensors", repo_id="me/x"
+        ),
+        Retries(timeout=60),
+    )
+
+    assert "POST /cas/v1/shards" in hub.hub.requests
+    assert reports[-1] == {
+        "total_bytes": 3_000_000,
+        "total_bytes_completed": 3_000_000,
+        "total_transfer_bytes": reports[-1]["total_transfer_bytes_completed"],
+        "total_transfer_bytes_completed": reports[-1]["total_transfer_bytes"],
+    }
+    assert reports[-1]["total_transfer_bytes"] >= 3_000_000  # chance cannot be compressed
