@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
-from slack_ties.licenses.known import LINK, hub_licenses
+from slack_ties.licenses.known import LICENSE_LINK, hub_licenses
 from slack_ties.models.front_matter import front_matter
 
 if TYPE_CHECKING:
@@ -82,6 +82,6 @@ def metadata_problems(data: Mapping[str, Any]) -> list[str]:
             if not data.get(key)
         ]
     link = data.get("license_link")
-    if isinstance(link, str) and not LINK.fullmatch(link):
+    if isinstance(link, str) and not LICENSE_LINK.fullmatch(link):
         problems.append("license_link: expected a URL, LICENSE or LICENSE.md")
     return problems

@@ -16,7 +16,7 @@ from slack_ties.card.metadata import LANGUAGE
 from slack_ties.card.own_text import PLACES, OwnText, place
 from slack_ties.card.parents import HUB, hub_ids, parent_row
 from slack_ties.card.sections import license_section, limits_section, what_each_brings
-from slack_ties.catalogue.languages import TAG
+from slack_ties.catalogue.languages import LANGUAGE_TAG
 from slack_ties.errors import OutputError
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.private.huggingface_hub import as_it_is
@@ -123,7 +123,7 @@ def _metadata(
     codes = [one.get("iso_639_1") or one.get("iso_639_3") or "" for one in facts.languages]
     codes = [code for code in [*codes, *facts.sft_languages] if LANGUAGE.fullmatch(code)]
     scripts = [tag for one in facts.languages if "-" in (tag := one.get("tag", ""))]
-    ours = ["merge", "mergekit", "slack-ties", *filter(TAG.fullmatch, scripts)]
+    ours = ["merge", "mergekit", "slack-ties", *filter(LANGUAGE_TAG.fullmatch, scripts)]
     datasets = [name for parent in parents for name in parent.datasets]
     return {
         "language": list(dict.fromkeys(codes)) or None,

@@ -12,7 +12,7 @@ from typing import Any
 from slack_ties.errors import CatalogueError, nearest
 
 __all__ = [
-    "TAG",
+    "LANGUAGE_TAG",
     "Language",
     "Source",
     "Triple",
@@ -28,7 +28,7 @@ else:
 
 
 # An ISO 639 code, and an ISO 15924 script if the language is written in several.
-TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?")
+LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def unlisted_language(tag: str) -> Language:
         CatalogueError: `tag` is not an ISO 639 code, with or without an ISO 15924 script.
 
     """
-    if not TAG.fullmatch(tag):
+    if not LANGUAGE_TAG.fullmatch(tag):
         msg = f"{tag!r} is not a language tag: expected an ISO 639 code such as eu or mn-Mong"
         raise CatalogueError(msg, hint="slack-ties languages")
     code, _, script = tag.partition("-")

@@ -18,8 +18,8 @@ else:
 
 __all__ = [
     "JOINED",
-    "LINK",
-    "NAME",
+    "LICENSE_LINK",
+    "LICENSE_NAME",
     "UNNAMED",
     "License",
     "Stated",
@@ -29,9 +29,9 @@ __all__ = [
     "parts_of",
 ]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub accepts it
+LICENSE_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")  # of a licence, as the Hub accepts it
 
-LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1,300})", re.ASCII)
+LICENSE_LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1,300})", re.ASCII)
 
 JOINED = "-and-"  # between the names of licences that apply together
 
@@ -113,7 +113,7 @@ class Stated:
                     msg, hint="--license-name and --license-link need --license other"
                 )
             return self
-        if not NAME.fullmatch(self.name) or not LINK.fullmatch(self.link):
+        if not LICENSE_NAME.fullmatch(self.name) or not LICENSE_LINK.fullmatch(self.link):
             msg = f"the licence 'other' needs a name and a link, got {self.name!r}, {self.link!r}"
             hint = "--license other --license-name my-license-1.0 --license-link URL "
             raise RecipeError(msg, hint=f"{hint}(or LICENSE, a file in the folder)")

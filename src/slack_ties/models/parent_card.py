@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.licenses.known import NAME, UNNAMED
+from slack_ties.licenses.known import LICENSE_NAME, UNNAMED
 from slack_ties.models.front_matter import front_matter
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def _license(data: dict[str, Any]) -> str:
     declared = declared.lower() if isinstance(declared, str) else declared
     if declared in UNNAMED and isinstance(data.get("license_name"), str):
         name = "-".join(data["license_name"].lower().split())
-        declared = name if NAME.fullmatch(name) else declared
-    return declared if isinstance(declared, str) and NAME.fullmatch(declared) else ""
+        declared = name if LICENSE_NAME.fullmatch(name) else declared
+    return declared if isinstance(declared, str) and LICENSE_NAME.fullmatch(declared) else ""
 
 
 def _ids(declared: object) -> tuple[str, ...]:
