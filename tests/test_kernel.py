@@ -358,10 +358,10 @@ def test_stops_between_two_merges() -> None:
         torch.set_num_threads(3)
         base, model, share = torch.zeros(900_000), torch.ones(900_000), Share(1.0, 5, 2)
         stopped = 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
         for turn in range(150):
-            signal.setitimer(signal.ITIMER_REAL, 0.0002 + turn % 50 * 0.00005)
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + turn % 50 * 0.00005)
                 merge_on_cpu(base, [model], [share], **how)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
