@@ -119,6 +119,9 @@ def read_settings_anew() -> None:
     if "huggingface_hub.hf_api" in sys.modules:
         # The client behind its functions, which mergekit calls.
         sys.modules["huggingface_hub.hf_api"].api.endpoint = constants.ENDPOINT
+    if api := sys.modules.get("huggingface_hub.hf_api"):
+        # The client behind `huggingface_hub.snapshot_download` and the like.
+        api.api.endpoint = constants.ENDPOINT
     if constants.HF_DEBUG:
         sys.modules["huggingface_hub.utils.logging"].set_verbosity_debug()
 

@@ -8,6 +8,7 @@ least once as a new process, in test_cli.py.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -68,7 +69,8 @@ class Forked:
     def send_signal(self, sig: int, /) -> None:
         """Send it a signal."""
         if self.returncode is None:
-            os.kill(self.pid, sig)
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         """End it."""

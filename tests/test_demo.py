@@ -165,6 +165,8 @@ def test_a_stop_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         COMMAND,
         env=of_a_user(tmp_path),
+        # Whoever runs the tests in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
