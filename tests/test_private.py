@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,12 @@ from types import SimpleNamespace
 import click
 import huggingface_hub
 import pytest
+from click.testing import CliRunner
 from huggingface_hub import CommitOperationAdd, HfApi
 from packaging.requirements import Requirement
 
+from slack_ties.cli import mergekit_options
+from slack_ties.cli.main import cli
 from slack_ties.cli.mergekit_options import MERGEKIT_NAMES, NOT_OFFERED
 from slack_ties.errors import SlackTiesError
 from slack_ties.hub.retries import Retries
@@ -43,6 +47,15 @@ def test_a_name_is_there_and_its_loss_is_one_line(
     place = f"{module.NAMES[name]}.{name}"
     assert str(caught.value) == f"{library} {version} has no {place}, which slack-ties needs"
     assert caught.value.hint == f"pip install '{library}{module.BOUNDS}'"
+
+
+def test_what_a_library_itself_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dependency of mergekit that is not installed is not called a fault of mergekit."""
+    monkeypatch.delitem(sys.modules, "mergekit.tokenizer")
+    monkeypatch.setitem(sys.modules, "mergekit.tokenizer.build", None)
+
+    with pytest.raises(ModuleNotFoundError, match=r"mergekit\.tokenizer\.build"):
+        _ = mergekit.TokenizerInfo
 
 
 def test_a_name_that_nobody_listed() -> None:
@@ -80,6 +93,37 @@ def test_the_table_of_options_is_mergekits() -> None:
     }
 
     assert names == MERGEKIT_NAMES
+
+
+@pytest.mark.parametrize(
+    ("words", "alike"),
+    [
+        (["merge", "a", "b", "--devise", "cpu"], "--device"),
+        (["run", "bo", "--privte"], "--private"),
+        (["run", "bo", "--no-normalise"], "--no-normalize"),
+        (["plan", "a", "--hlp"], "--help"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_what_is_like_it(words: list[str], alike: str) -> None:
+    """Our options, their negations, and mergekit's."""
+    said = CliRunner().invoke(cli, words)
+
+    assert said.exit_code == 2
+    assert f"'{alike}'" in said.output or alike in said.output.partition("options:")[2]
+
+
+def test_another_version_of_mergekit_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have options that our table does not know."""
+    monkeypatch.setattr(mergekit_options, "TABLE_VERSION", "0.1.4")
+    asked: list[str] = []
+    add = mergekit.add_merge_options
+    monkeypatch.setattr(
+        "mergekit.options.add_merge_options", lambda call: asked.append("mergekit") or add(call)
+    )
+
+    said = CliRunner().invoke(cli, ["merge", "a", "b", "--devise", "cpu"])
+
+    assert (said.exit_code, asked) == (2, ["mergekit"])
 
 
 def test_data_folders_are_there() -> None:

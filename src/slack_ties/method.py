@@ -27,7 +27,7 @@ from pydantic import BeforeValidator
 
 from slack_ties.private.mergekit import MISSING, ParameterSpec
 from slack_ties.rule.collect import collected
-from slack_ties.rule.definition import slack_ties_merge
+from slack_ties.rule.definition import Engine, slack_ties_merge
 from slack_ties.rule.parameters import PARAMETERS, Parameter
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from slack_ties.rule.tally import Tally
 
-__all__ = ["SLACK_TIES", "SlackTies"]
+__all__ = ["SLACK_TIES", "Engine", "SlackTies", "slack_ties_merge"]
 
 PER_MODEL = [p.name for p in PARAMETERS if p.per_model]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -31,6 +32,7 @@ To see all of them: slack-ties merge --help-mergekit
 
 # The names of mergekit's options that we offer: --NAME with --no-NAME, and options with one form.
 # A test compares them with mergekit's own.
+TABLE_VERSION = "0.1.5"  # with another version of mergekit, mergekit itself is asked
 SWITCHES = (
     "allow-crimes",
     "async-write",
@@ -96,11 +98,11 @@ class MergeCommand(click.Command):
     def _check_name(self, error: click.NoSuchOption) -> None:
         """Refuse an option that mergekit does not have either, without importing mergekit."""
         name = error.option_name
-        # A short option may come with others, or with its value: -vv, -j4.
-        if name in MERGEKIT_NAMES or (not name.startswith("--") and name[:2] in MERGEKIT_NAMES):
+        if name in MERGEKIT_NAMES or version("mergekit") != TABLE_VERSION:
             return
-        known = {*MERGEKIT_NAMES, *(flag for param in self.params for flag in param.opts)}
-        alike = get_close_matches(name, sorted(known))
+        ours = self.get_params(error.ctx) if error.ctx else self.params
+        known = {flag for param in ours for flag in (*param.opts, *param.secondary_opts)}
+        alike = get_close_matches(name, sorted(known | MERGEKIT_NAMES))
         raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
 
     def _with_mergekit_options(self) -> click.Command:

@@ -33,15 +33,23 @@ class Metric(Protocol):
         """Prepare a search."""
 
     @classmethod
-    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:
-        """Refuse a recipe or texts that the metric cannot use, before a model is read.
+    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
+        """Refuse texts that the metric cannot use.
 
         Args:
-            recipe: The merge to tune.
             texts: The files of `--text` and `--text-sft`; None for a file that was not given.
 
         Raises:
-            SlackTiesError: Something is missing; the message says what.
+            SlackTiesError: A text is missing, or would not be read.
+
+        """
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        """Refuse a recipe that the metric cannot score, before a model is read.
+
+        Raises:
+            RecipeError: The message says what is missing.
 
         """
 
@@ -68,11 +76,15 @@ class Kept:
         """Prepare a search: this metric needs nothing."""
 
     @classmethod
-    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:  # noqa: ARG003 - see Metric
+    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
         """Refuse texts: this metric would not read them."""
         if any(texts):
             msg = "a text needs --metric perplexity"
             raise SlackTiesError(msg)
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        """Accept any recipe."""
 
     def parts(self, report: Report, trial: Trial) -> dict[str, float]:
         """Return, by role, the share of the models' top 20 % that the merge keeps."""
@@ -114,11 +126,15 @@ class Perplexity:
         self.scorer: Scorer | None = None
 
     @classmethod
-    def check(cls, recipe: Recipe, texts: Sequence[str | Path | None]) -> None:
-        """Refuse a missing text, or a tokenizer that does not come from one of the models."""
+    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
+        """Refuse a missing text in the language."""
         if not texts[0]:
             msg = "perplexity needs a text in the language"
             raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        """Refuse a tokenizer that does not come from one of the models."""
         _tokenizer_of(recipe)
 
     def parts(self, report: Report, trial: Trial) -> dict[str, float]:  # noqa: ARG002 - see Metric

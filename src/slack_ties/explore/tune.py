@@ -116,6 +116,7 @@ def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> t
         msg = f"unknown metric {name!r}, expected {' or '.join(METRICS)}"
         raise SlackTiesError(msg)
     metric: type[Metric] = METRICS[name]
+    metric.check_texts(texts)
     check_reportable(recipe)
     if "models" not in recipe.data:
         msg = f"{recipe.where}: expected `models`: slices and modules cannot be tuned"
@@ -127,5 +128,5 @@ def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> t
         msg = f"{recipe.where} does not say which model is the SFT model and which the CT model"
         hint = f"add: {FACTS_KEY}: {{recipe: {RECIPE_VERSION}, roles: {{ct: [ID], sft: [ID]}}}}"
         raise RecipeError(msg, hint=hint)
-    metric.check(recipe, texts)
+    metric.check_recipe(recipe)
     return metric

@@ -75,7 +75,7 @@ class Retries:
                 when = f" in {pause:.0f} s" if pause else ""
                 LOG.warning("  %s; retrying%s (%d retries left)", _reason(error), when, left)
                 time.sleep(pause)
-                wait *= 2
+                wait *= 2 if pause else 1
         return call()
 
     def pause(self, error: Exception, wait: float) -> float | None:

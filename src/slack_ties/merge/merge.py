@@ -86,13 +86,13 @@ def merge_models(
         HubError: A model cannot be downloaded from the Hub.
 
     """
+    how = Settings(**settings)
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     if report:
         check_reportable(recipe, merged=True, streamed=bool(stream))
     out = Path(out).expanduser()
     check_output(out)
     out = out.resolve()  # if `out` is a link, its target takes the result
-    how = Settings(**settings)
     recipe, snapshots, headers = find_all(recipe, out, how, streamed=bool(stream))
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first

@@ -32,7 +32,6 @@ MATRICES, ENTRIES = 4, 8192
 # standard deviation of 1/sqrt(8192) = 0.011: 0.1 is nine standard deviations away.
 UNRELATED = 0.1
 
-NONE = Header((), "")
 
 FAR = 0.5  # below it: heavy training or a distant ancestor, which the user should check
 

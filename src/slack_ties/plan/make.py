@@ -55,10 +55,11 @@ def plan_merge(
             models are in the plan's `errors`.
 
     """
+    how = Settings(**settings)
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     if recipe.method != "slack_ties":
         check_method(recipe)
-    draft = Draft(recipe, Settings(**settings))
+    draft = Draft(recipe, how)
     for name in recipe.models:
         try:
             look_at(draft, name)

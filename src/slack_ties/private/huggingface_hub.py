@@ -66,9 +66,7 @@ def wrap_client(wrap: Callable[[Any], Any]) -> Iterator[None]:
     If the client's factory cannot be found, nothing is changed and a warning is logged: the Hub
     client then waits without a timeout.
     """
-    from huggingface_hub.utils import _http  # noqa: PLC0415 - private
-
-    inner = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    inner = getattr(getattr(utils, "_http", None), "_GLOBAL_CLIENT_FACTORY", None)
     if inner is None:
         LOG.warning("  %s: no timeout is set", gone(LIBRARY, BOUNDS, "_GLOBAL_CLIENT_FACTORY"))
         yield
@@ -103,11 +101,12 @@ def can_watch_uploads() -> bool:
 def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]) -> Iterator[None]:
     """Let the client call us at the start of an upload and at each report of its progress.
 
-    Its progress bars are shown as before.
+    Its progress bars are shown as before. If the client does not say whether it shows any, it
+    shows none.
     """
     reporting = _reporting()
     bars: Any = reporting.XetUploadProgressReporter
-    disabled = utils.are_progress_bars_disabled  # type: ignore[attr-defined]
+    disabled = getattr(utils, "are_progress_bars_disabled", lambda *_: True)
 
     class Reporter:
         """Passes each report to us and to the progress bars."""
@@ -139,10 +138,11 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
 
 def abort_uploads() -> None:
     """Abort hf_xet's uploads; its next session is new. If this is impossible, they continue."""
-    from huggingface_hub.utils import _xet  # noqa: PLC0415 - private
-
-    if abort := getattr(_xet, "abort_xet_session", None):
-        abort()
+    try:
+        from huggingface_hub.utils._xet import abort_xet_session  # noqa: PLC0415 - private
+    except ImportError:
+        return
+    abort_xet_session()  # type: ignore[no-untyped-call]
 
 
 # Operations of a commit

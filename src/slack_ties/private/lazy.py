@@ -28,8 +28,13 @@ def import_lazily(library: str, bounds: str, names: Mapping[str, str]) -> Callab
             raise AttributeError(msg)
         try:
             return getattr(import_module(names[name]), name)
-        except (ImportError, AttributeError) as error:
+        except AttributeError as error:
             raise gone(library, bounds, f"{names[name]}.{name}") from error
+        except ModuleNotFoundError as error:
+            # Only if the module itself is gone, not if something that it needs is missing.
+            if f"{names[name]}.".startswith(f"{error.name}."):
+                raise gone(library, bounds, f"{names[name]}.{name}") from error
+            raise
 
     return find
 
