@@ -51,7 +51,7 @@ def on_hub(api: HfApi, repo_id: str) -> set[str]:
 
 def test_all_files_go_in_one_commit(model: Path, api: HfApi, tmp_path: Path) -> None:
     """The files are there, byte for byte, and transformers loads them."""
-    published = publish_model(model, Destination("me/tibetan", public=True), api=api)
+    published = publish_model(model, "me/tibetan", public=True, api=api)
 
     assert published.url == f"{api.endpoint}/me/tibetan"
     assert set(published.files) == {path.name for path in model.iterdir()}

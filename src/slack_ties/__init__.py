@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from slack_ties.errors import SlackTiesError
     from slack_ties.explore.compare import compare_merges
     from slack_ties.explore.report import make_report
+    from slack_ties.explore.search import Search
     from slack_ties.explore.tune import tune_config
+    from slack_ties.hub.retries import Retries
+    from slack_ties.licenses.known import Stated
     from slack_ties.merge.merge import merge_models
     from slack_ties.plan.make import plan_merge
+    from slack_ties.publish.destination import Destination
     from slack_ties.publish.publish import publish_model
     from slack_ties.rule.definition import slack_ties_merge
     from slack_ties.run import run_all
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Choices",
+    "Destination",
+    "Retries",
+    "Search",
     "SlackTiesError",
+    "Stated",
     "adapt_recipe",
     "compare_merges",
     "list_languages",
@@ -49,6 +57,10 @@ __all__ = [
 _HOME = {
     "Choices": "config.choices",
     "SlackTiesError": "errors",
+    "Stated": "licenses.known",
+    "Search": "explore.search",
+    "Retries": "hub.retries",
+    "Destination": "publish.destination",
     "adapt_recipe": "sharing.adapt",
     "compare_merges": "explore.compare",
     "list_languages": "catalogue.languages",

@@ -49,6 +49,8 @@ class SlackTiesError(Exception):
         """Put each text on one line: it is printed as one."""
         super().__init__(visible(masked(" ".join(message.split()))))
         self.hint = visible(" ".join(hint.split()))
+        if self.hint and hasattr(self, "add_note"):  # Python 3.11: a traceback shows it too
+            self.add_note(f"Next: {self.hint}")
 
 
 class CatalogueError(SlackTiesError):

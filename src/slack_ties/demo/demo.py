@@ -95,10 +95,10 @@ Done in {seconds:.0f} s. You saw a merge config written, checked, merged and pub
 published model made again, to the same bytes, by slack-ties and by stock mergekit; and the
 models loaded by transformers. They are far too small to be of use. To make a real one:
 
-  slack-ties languages               which languages have public models
-  slack-ties run bo --out tibetan    config, merge and card of one of them
-  hf auth login                      once, before you publish
-  slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan"""
+  slack-ties languages           which languages have public models
+  slack-ties run lo --out lao    a small one, Lao: config, merge and card (3.7 GB to download)
+  hf auth login                  once, before you publish
+  slack-ties publish lao ME/Qwen1.5-0.5B-Lao"""
 
 KEPT = """
 In {keep}: models, merge_configs/bo.yml, and tibetan with its README.md and report.html."""

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HUB_OWN_FILES",
     "Destination",
+    "DestinationByName",
     "Target",
     "another_recipe",
     "check_publish",
@@ -61,6 +62,17 @@ class Destination:
         words += ["--pr"] * self.pull_request
         words += ["--tag", self.tag] if self.tag else []
         return words + (["--collection", self.collection] if self.collection else [])
+
+
+class DestinationByName(TypedDict, total=False):
+    """The same without the id, as arguments of a function; `Destination` says what each is."""
+
+    public: bool
+    update: bool
+    branch: str
+    pull_request: bool
+    tag: str
+    collection: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ are weights from an earlier slack-ties merge.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,10 @@ from slack_ties.record import MergeRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Unpack
+
+    from slack_ties.publish.destination import DestinationByName
 
 __all__ = ["Published", "plan_publish", "publish_model"]
 
@@ -61,6 +65,7 @@ def publish_model(  # noqa: PLR0913 - all by name
     sent: Mapping[str, SentFile] | None = None,
     retries: Retries | None = None,
     api: HfApi | None = None,
+    **where: Unpack[DestinationByName],
 ) -> Published:
     """Publish the merged model in `folder` on the Hub.
 
@@ -75,6 +80,8 @@ def publish_model(  # noqa: PLR0913 - all by name
         sent: Weight files that are on the Hub but not in `folder`: see `Stream`.
         retries: How long to wait for the Hub.
         api: The Hub client; the default one, with your stored token, if not given.
+        where: `public`, `update`, `branch`, `pull_request`, `tag`, `collection`, as in
+            `Destination`.
 
     Raises:
         OutputError: The folder is incomplete or contains files that must not be uploaded, the Hub
@@ -84,7 +91,7 @@ def publish_model(  # noqa: PLR0913 - all by name
 
     """
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
-    to = Destination(to) if isinstance(to, str) else to
+    to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     read_manifest(folder, record, include=include, sent=sent)
     _warn_of_local(record)
@@ -118,13 +125,14 @@ def plan_publish(  # noqa: PLR0913 - all by name
     include: Iterable[str] = (),
     retries: Retries | None = None,
     api: HfApi | None = None,
+    **where: Unpack[DestinationByName],
 ) -> Planned:
     """Run all checks of `publish_model`, and return what it would do.
 
     Nothing is written, here or on the Hub. See `publish_model` for arguments and errors.
     """
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
-    to = Destination(to) if isinstance(to, str) else to
+    to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     files = read_manifest(folder, record, include=include)
     stated = Stated(license) if isinstance(license, str) else license
