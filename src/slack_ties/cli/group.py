@@ -156,5 +156,6 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value as JSON: the same data on a console that cannot show all letters."""
+    encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "")
+    click.echo(json.dumps(value, indent=2, ensure_ascii=encoding != "utf8", default=str))

@@ -7,15 +7,23 @@ or the Hub client imports it itself: `--help` needs none of them.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
+from typing import NoReturn
+
+import click
 
 from slack_ties.cli import configure, demo, merging, publishing, recipes, run  # noqa: F401 - adds them
+from slack_ties.cli.bug import report_bug
 from slack_ties.cli.group import cli
 
 __all__ = ["cli", "main"]
+
+# The output is on a full disk, beyond a limit of its size, or its device is broken.
+UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def main() -> None:
@@ -31,8 +39,31 @@ def main() -> None:
     try:
         cli(prog_name="slack-ties")
     except SystemExit as stop:
+        _flush()
         _leave(stop)
         raise
+    except Exception as error:  # noqa: BLE001 - a bug of ours
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
+            _give_up_output(error)
+        report_bug(error, sys.argv[1:])
+        sys.exit(1)
+
+
+def _flush() -> None:
+    """Write out what was printed."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_output(error)
+
+
+def _give_up_output(error: OSError) -> NoReturn:
+    """Say that the output cannot be written, and end."""
+    # Python would try again at its end, and print a traceback.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+    sys.exit(1)
 
 
 def _leave(stop: SystemExit) -> None:
