@@ -50,6 +50,27 @@ def test_every_file_with_its_size(model: Path) -> None:
     check_weights(files, read_record(model))
 
 
+@pytest.mark.parametrize("name", ["model-old.safetensors", "pytorch_model.bin"])
+def test_weights_of_something_else(model: Path, name: str) -> None:
+    """Refused by name, unless it is asked for: a loader could take them for the model's."""
+    (model / name).write_bytes(b"weights")
+
+    with pytest.raises(OutputError, match=f"{name} holds weights that this merge") as caught:
+        read_manifest(model, read_record(model))
+
+    assert caught.value.hint.endswith(f"--include {name}")
+    assert name in read_manifest(model, read_record(model), include=[name])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_settings_that_cannot_be_read(model: Path, content: str) -> None:
+    """A published tokenizer loads."""
+    (model / "tokenizer_config.json").write_text(content)
+
+    with pytest.raises(OutputError, match=r"tokenizer_config\.json is empty or damaged"):
+        read_manifest(model, read_record(model))
+
+
 @pytest.mark.parametrize(
     "name", ["notes.txt", "optimizer.pt", "id_rsa", "run.py", "logs/a.json", "x.ipynb", "config.py"]
 )

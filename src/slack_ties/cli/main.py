@@ -17,7 +17,6 @@ from typing import NoReturn
 import click
 
 from slack_ties.cli import configure, demo, merging, publishing, recipes, run  # noqa: F401 - adds them
-from slack_ties.cli.bug import report_bug
 from slack_ties.cli.group import cli
 
 __all__ = ["cli", "main"]
@@ -45,6 +44,8 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a bug of ours
         if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
             _give_up_output(error)
+        from slack_ties.cli.bug import report_bug  # noqa: PLC0415 - seldom needed
+
         report_bug(error, sys.argv[1:])
         sys.exit(1)
 

@@ -5,6 +5,7 @@ This is fast: checksums of the weights are computed only when they are needed.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ PARTS = (
     *("config.json", *ALWAYS, *BESIDE, "tokenizer*", "vocab*", "chat_template*", "*.jinja"),
     *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
     *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
+)
+
+# Settings beside a model that transformers reads when it loads the model or its tokenizer.
+SETTINGS_FILES = (
+    *ALWAYS,
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
 
 CODE = "*.py"  # only for a model whose config says that it needs code
@@ -121,6 +128,8 @@ def read_manifest(
         _check_config(folder, headers, again)
     _check_beside(folder, record, again)
     names = sorted(_names(folder))
+    if record.files:
+        _check_weight_files(folder, names, {*record.files, *record.beside, *sent}, include)
     strays = [
         name
         for name in names
@@ -154,6 +163,26 @@ def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
             raise OutputError(msg, hint="merge again into another folder, and publish that")
 
 
+def _check_weight_files(
+    folder: Path, names: Iterable[str], merged: set[str], include: Iterable[str]
+) -> None:
+    """Refuse weights that this merge did not make: who loads the model might get those."""
+    for name in names:
+        foreign = any_matches([name], WEIGHT_FILES) and name not in merged
+        if foreign and not any_matches([name], tuple(include)):
+            msg = f"{folder / name} holds weights that this merge did not make: a loader could "
+            msg += "take them for the model's"
+            hint = f"move it elsewhere, or upload it too: --include {shlex.quote(name)}"
+            raise OutputError(msg, hint=hint)
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
 def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         inside = path.relative_to(folder)
@@ -179,6 +208,10 @@ def _check_loads(folder: Path, again: str) -> None:
     if not isinstance(config.get("model_type"), str):
         msg = f"{folder / 'config.json'} is missing or damaged: it names no model_type"
         raise OutputError(msg, hint=again)
+    for path in sorted(folder.glob("*.json")):
+        if path.name in SETTINGS_FILES and not _is_json_object(path):
+            msg = f"{path} is empty or damaged, expected settings as JSON: nothing could load it"
+            raise OutputError(msg, hint=again)
     path = folder / "tokenizer.json"
     if not path.is_file():
         return
