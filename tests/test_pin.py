@@ -173,6 +173,7 @@ FACTS = "slack_ties:\n  recipe: 1\n  roles: {base: a/base, ct: a/ct, sft: a/sft}
         f"---\n{PLAIN}{FACTS}...\n# after the end\n",
         "".join(f"  {line}\n" for line in PLAIN.splitlines()),
         "".join(f"  {line}\n" for line in (PLAIN + FACTS).splitlines()),
+        PLAIN.replace("\n", "\r\n"),
         (PLAIN + FACTS).replace("\n", "\r\n"),
         PLAIN + "slack_ties:\n",
         PLAIN + "slack_ties: {}\n",
@@ -226,7 +227,9 @@ def test_any_layout(text: str) -> None:
         written_anew = any(odd in text for odd in ("&", "!!", "<<", "?", "recipe: 1\n  recipe"))
         if comment in text and (comment == "# head" or not written_anew):
             assert comment in pinned.text
-    assert ("\r\n" in pinned.text) == ("\r\n" in text)
+    ends = "\r\n" if "\r\n" in text else "\n"
+    assert "\r" not in pinned.text.replace(ends, "")
+    assert pinned.text.count(ends) == pinned.text.count("\n")
     assert parse_recipe(pinned.text, where="x.yml").data == pinned.data
     section = add_section(parse_recipe(PLAIN, where="x.yml"), {"source": "union"})
     assert section.data["tokenizer"] == {"source": "union"}

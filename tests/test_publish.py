@@ -555,6 +555,22 @@ def test_a_pull_request_is_opened_once(model: Path, hub: Server, api: HfApi) -> 
     assert len(api.list_repo_commits("me/tibetan")) == 2  # main has the first merge alone
 
 
+def test_no_pull_request_without_a_change(
+    model: Path, hub: Server, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Main has all files: that is said, and nothing is opened."""
+    first = publish_model(model, "me/tibetan", public=True, api=api)
+    hub.hub.tokens["hf_other"] = Token("other")
+    theirs = HfApi(endpoint=hub.url, token="hf_other")
+    caplog.set_level("INFO", logger="slack_ties")
+
+    again = publish_model(model, "me/tibetan", pull_request=True, api=theirs)
+
+    assert (again.commit, again.branch, again.url) == (first.commit, "main", first.url)
+    assert "main has all files already" in caplog.text
+    assert list(api.get_repo_discussions("me/tibetan")) == []
+
+
 def test_a_tag(model: Path, api: HfApi) -> None:
     """It is on the commit; one that is elsewhere is not moved."""
     to = Destination("me/tibetan", tag="v1")

@@ -164,8 +164,11 @@ def _send(
 
     """
     to = target.to
-    branch = make_branch(target, files, retries=retries, api=api)
     wanted = [files[name] for name in plan.send]
+    if to.pull_request and target.branch and not (wanted or plan.remove):
+        branch = target.branch  # a pull request without a change would be empty
+    else:
+        branch = make_branch(target, files, retries=retries, api=api)
     if wanted or plan.remove:
         LOG.info("  uploading %d files to %s/%s", len(wanted), api.endpoint, to.repo_id)
         if plan.remove:
@@ -180,7 +183,7 @@ def _send(
     _verify(files, plan, to.repo_id, commit, api=api)
     collection = tag_and_collect(target, commit, retries=retries, api=api)
     url = f"{api.endpoint}/{to.repo_id}"
-    if to.pull_request:
+    if branch.name.startswith("refs/pr/"):
         url += f"/discussions/{branch.name.rpartition('/')[2]}"
     return Published(to.repo_id, url, commit, tuple(files), branch.name, collection)
 

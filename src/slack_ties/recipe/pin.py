@@ -180,7 +180,8 @@ def _added(text: str, data: Mapping[str, Any]) -> str:
             return text[:start] + newline.join([*lines, ""]) + text[start:]
     end = _span(text, root)[1]
     rest = text[end:].partition("\n")  # keep a comment at the end of the last line
-    return text[:end] + rest[0] + newline + newline.join([*lines, ""]) + rest[2]
+    last = rest[0].removesuffix("\r")
+    return text[:end] + last + newline + newline.join([*lines, ""]) + rest[2]
 
 
 def _composed(text: str) -> Any:
