@@ -127,6 +127,11 @@ def test_accepts_what_mergekit_does(text: str) -> None:
         (changed(parameters=[1]), r"parameters: expected parameters and values, got \[1\]"),
         (changed(slack_ties=[1]), r"slack_ties: expected keys and values, got \[1\]"),
         ("a: 2024-13-45", "not valid YAML"),
+        (
+            "merge_method: ties\n---\nmerge_method: ties\n",
+            "several configs in one file, as mergekit-multi",
+        ),
+        ("base_model: a/b\nexperts: []\n", "a config of mergekit-moe, which makes a mixture"),
         ("[" * 3000, "not valid YAML"),
         ("a: &a [*a]\nmodels: *a\nmerge_method: x", "unknown key 'a'"),
         (changed(models=None, slices=[{}]), "at least one model to merge"),

@@ -113,6 +113,13 @@ def test_nothing_to_pull(api: HfApi) -> None:
 
     with pytest.raises(HubError, match=r"'me/empty' has no mergekit_config\.yml"):
         pull_recipe("me/empty", api=api)
+    api.upload_file(
+        path_or_fileobj=b"experts: []\n",
+        path_in_repo="mergekit_moe_config.yml",
+        repo_id="me/empty",
+    )
+    with pytest.raises(HubError, match="'me/empty' is a mixture of experts, made by mergekit-moe"):
+        pull_recipe("me/empty", api=api)
     with pytest.raises(HubError, match="recipe of 'me/none': not found"):
         pull_recipe("me/none", api=api)
     with pytest.raises(HubError, match=r"recipe of '\.\./\.\./etc': "):

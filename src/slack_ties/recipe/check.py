@@ -54,6 +54,10 @@ def check_recipe(data: object, where: str) -> None:
         got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
         msg = f"{where}: expected a mergekit config (keys and values), got {got}"
         raise RecipeError(msg, hint="slack-ties config LANG  (writes one)")
+    if "experts" in data:
+        msg = f"{where}: a config of mergekit-moe, which makes a mixture of experts, expected one "
+        msg += "of mergekit-yaml"
+        raise RecipeError(msg, hint="to make the mixture: mergekit-moe CONFIG OUT")
     check_keys(where, data, TOP_KEYS | {FACTS_KEY, "name"})
     if not data.get("merge_method"):
         msg = f"{where}: merge_method is missing"

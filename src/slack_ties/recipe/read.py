@@ -52,6 +52,12 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or error
+        if problem == "but found another document":
+            msg = (
+                f"{where}: several configs in one file, as mergekit-multi takes them, expected one"
+            )
+            hint = "write each part between two --- lines into a file of its own"
+            raise RecipeError(msg, hint=hint) from None
         msg = f"{where}:{line} not valid YAML: {problem}"
         raise RecipeError(msg) from None
     except (ValueError, RecursionError) as error:  # 2024-13-45, or thousands of brackets

@@ -25,6 +25,8 @@ from slack_ties.sharing.untrusted import MOST_RECIPE_BYTES, check_untrusted, ref
 if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
 
+MOE_FILE = "mergekit_moe_config.yml"  # what mergekit-moe writes beside its models
+
 __all__ = ["Pulled", "pull_recipe"]
 
 
@@ -69,6 +71,10 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
             )
             commit = info.sha or ""
             files = {one.rfilename: one for one in info.siblings or ()}
+            if MOE_FILE in files and CONFIG_FILE not in files:
+                msg = f"{repo_id!r} is a mixture of experts, made by mergekit-moe: its recipe is "
+                msg += "of another kind"
+                raise HubError(msg, hint="slack-ties recipes search")
             if CONFIG_FILE not in files:
                 msg = f"{repo_id!r} has no {CONFIG_FILE}: it was not made by mergekit or slack-ties"
                 raise HubError(msg, hint="slack-ties recipes search")
