@@ -38,7 +38,14 @@ def card_of(folder: Path, text: str | None) -> ParentCard:
         ("x: !!int ''", ""),
         ("x: !!timestamp foo", ""),
         ("a: &a [x]\nb: [*a]\nlicense: mit", ""),
-        ("x: " + "y" * 100_000 + "\nlicense: mit", ""),
+        ("a: &a mit\nlicense: *a", "mit"),
+        ("x: " + "y" * 150_000 + "\nlicense: mit", "mit"),
+        ("x: " + "y" * 300_000 + "\nlicense: mit", ""),
+        ("license: CC BY-NC 4.0", "cc-by-nc-4.0"),
+        ("license: Apache 2.0", "apache-2.0"),
+        ("license: Apache-2.0-License", "apache-2.0"),
+        ("license: MIT License", "mit"),
+        ("license: My own terms", "my-own-terms"),
         ("license: '<b>mine</b>'", ""),
         ("license: " + "x" * 65, ""),
         ("license: 3", ""),
@@ -49,6 +56,18 @@ def card_of(folder: Path, text: str | None) -> ParentCard:
 def test_the_license(tmp_path: Path, card: str, expected: str) -> None:
     """An id of the Hub's, or the name of another licence."""
     assert card_of(tmp_path, f"---\n{card}\n---\n").license == expected
+
+
+def test_empty_lines_may_come_first(tmp_path: Path) -> None:
+    """The Hub's client reads such a card, too."""
+    assert card_of(tmp_path, "\n\n---\nlicense: llama3\n---\n").license == "llama3"
+
+
+def test_a_base_model_by_its_address(tmp_path: Path) -> None:
+    """It is the same model as by its id."""
+    card = "---\nbase_model: https://huggingface.co/meta-llama/Llama-2-7b-hf/\n---\n"
+
+    assert card_of(tmp_path, card).made_from == ("meta-llama/Llama-2-7b-hf",)
 
 
 @pytest.mark.parametrize(

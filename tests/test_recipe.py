@@ -129,7 +129,7 @@ def test_accepts_what_mergekit_does(text: str) -> None:
         ("a: 2024-13-45", "not valid YAML"),
         (
             "merge_method: ties\n---\nmerge_method: ties\n",
-            "several configs in one file, as mergekit-multi",
+            "several configs in one file, as mergekit-multi takes them",
         ),
         ("base_model: a/b\nexperts: []\n", "a config of mergekit-moe, which makes a mixture"),
         ("[" * 3000, "not valid YAML"),

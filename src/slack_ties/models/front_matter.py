@@ -1,6 +1,7 @@
 """Read the metadata between the two --- lines of a model card, which is not trusted.
 
-YAML aliases are refused, because a few hundred bytes of them can fill any memory.
+An alias of a text or a number is read. Other aliases are refused, because a few hundred bytes of
+them can fill any memory.
 """
 
 from __future__ import annotations
@@ -12,20 +13,23 @@ import yaml
 
 __all__ = ["FRONT", "front_matter"]
 
-FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+# As the Hub's client reads it: empty lines may come first.
+FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
-MOST_FRONT = 100_000  # characters
+MOST_FRONT = 300_000  # characters; real cards have up to 150,000
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases."""
+    """PyYAML's safe loader with aliases of single values alone."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse an alias, which refers to another node."""
-        if self.check_event(yaml.AliasEvent):
-            msg = "it has aliases"
+        """Refuse an alias of a list or of keys and values."""
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and not isinstance(node, yaml.ScalarNode):
+            msg = "they have aliases of more than one value"
             raise yaml.YAMLError(msg)
-        return super().compose_node(parent, index)
+        return node
 
 
 def front_matter(card: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.licenses.known import LICENSE_NAME, UNNAMED
+from slack_ties.licenses.known import LICENSE_NAME, UNNAMED, hub_licenses
 from slack_ties.models.front_matter import front_matter
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ LICENSE_FILES = (
 )
 
 MOST_CARD = 1_000_000  # bytes; the longest cards of well-known models have 50 KB
+
+HUB_URL = "https://huggingface.co/"  # some cards name models by it
 
 MOST_NAMES = 50  # of datasets, or of the models that a model was made from
 
@@ -68,14 +70,22 @@ def _license(data: dict[str, Any]) -> str:
     declared = data.get("license")
     if isinstance(declared, list):  # the card does not say which licence holds for what
         declared = "-or-".join(map(str, declared[:9]))
-    declared = declared.lower() if isinstance(declared, str) else declared
+    declared = _as_id(declared) if isinstance(declared, str) else declared
     if declared in UNNAMED and isinstance(data.get("license_name"), str):
         name = "-".join(data["license_name"].lower().split())
         declared = name if LICENSE_NAME.fullmatch(name) else declared
     return declared if isinstance(declared, str) and LICENSE_NAME.fullmatch(declared) else ""
 
 
+def _as_id(declared: str) -> str:
+    """Return the Hub's id of a licence that is spelled otherwise, as Apache 2.0; or the words."""
+    words = "-".join(declared.lower().split())
+    short = words.removesuffix("-license").removesuffix("-licence")
+    return short if short in hub_licenses() else words
+
+
 def _ids(declared: object) -> tuple[str, ...]:
     several: Iterable[object] = declared if isinstance(declared, list) else [declared]
-    ids = (one for one in several if isinstance(one, str) and STATED_ID.fullmatch(one))
+    names = (one.removeprefix(HUB_URL).strip("/") for one in several if isinstance(one, str))
+    ids = (one for one in names if STATED_ID.fullmatch(one))
     return tuple(dict.fromkeys(ids))[:MOST_NAMES]
