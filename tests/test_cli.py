@@ -301,10 +301,15 @@ def test_a_merge_is_seen_compared_and_tuned(invoke: Invoke, triple: Folders) -> 
     differing = [row for row in json.loads(side.stdout)["rows"] if row["one"] != row["other"]]
     assert differing == []
     tuned = invoke("tune", "bo.yml", "--slack", "0,0.2", "--quiet")
-    assert tuned.stdout == "bo-tuned.yml\n"
+    assert tuned.stdout == "bo-tuned-kept.yml\n"
+    edited = Path("bo-tuned-kept.yml")
+    edited.write_text(edited.read_text("utf-8") + "# mine\n", "utf-8")
+    assert invoke("tune", "bo.yml", "--slack", "0,0.2").exit_code == 1
+    assert invoke("tune", "bo.yml", "--slack", "0,0.2", "--overwrite", "-q").exit_code == 0
+    assert "# mine" not in edited.read_text("utf-8")
     table = invoke("tune", "bo.yml", "--slack", "0,0.2").stdout.splitlines()
     assert len([line for line in table if line.startswith("* ")]) == 1
-    assert invoke("plan", "bo-tuned.yml", "--quiet").exit_code == 0
+    assert invoke("plan", "bo-tuned-kept.yml", "--quiet").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -541,7 +546,7 @@ def test_each_command_as_a_new_process(triple: Folders, tmp_path: Path, hub: Ser
     assert run("merge", "bo.yml", "out") == "out: 139,584 parameters, bfloat16\n"
     assert "Plain TIES (slack 0) drops" in run("report", "bo.yml")
     assert "bo-report" in run("compare", "bo-report", "bo.yml")
-    assert run("tune", "bo.yml", "--slack", "0", "-q") == "bo-tuned.yml\n"
+    assert run("tune", "bo.yml", "--slack", "0", "-q") == "bo-tuned-kept.yml\n"
     assert run("card", "out") == f"{Path('out') / 'README.md'}\n"
     assert "me/tibetan" in run("publish", "out", "me/tibetan")
 

@@ -268,7 +268,7 @@ def test_a_model_without_delta_cannot_be_tuned(triple: Folders, tmp_path: Path) 
     with pytest.raises(SlackTiesError, match="does not differ from the base"):
         tune_config(config, quiet=True)
 
-    assert not (tmp_path / "a-tuned.yml").exists()
+    assert not (tmp_path / "a-tuned-kept.yml").exists()
 
 
 def test_nan_is_an_error_as_in_a_merge(triple: Folders, tmp_path: Path) -> None:
@@ -296,6 +296,62 @@ def test_a_study_of_something_else_is_refused(config: Path, tmp_path: Path) -> N
     study.write_text("{")
     with pytest.raises(OutputError, match="damaged"):
         tune_config(config, study=study)
+
+
+def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> None:
+    """The input, an edited result, a file of a person: each stays, until --overwrite is given."""
+    how = {"search": Search(slack=(0.0,)), "quiet": True}
+    before = config.read_bytes()
+    with pytest.raises(OutputError, match=r"a\.yml' is the config that is tuned") as caught:
+        tune_config(config, output=tmp_path / "." / "a.yml", **how)
+    assert "--overwrite" in caught.value.hint
+    assert config.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.yml"]  # nothing was merged
+
+    best = tune_config(config, **how).config
+    assert best.name == "a-tuned-kept.yml"
+    wrote = best.read_bytes()
+    more = Search(slack=(0.0, 0.3), density=(0.2, 0.9))
+    tune_config(config, search=more, quiet=True)  # its own: another trial may be the best now
+    assert tune_config(config, **how).config.read_bytes() == wrote
+    best.write_bytes(wrote + b"# mine\n")
+    with pytest.raises(OutputError, match="or it was edited since"):
+        tune_config(config, **how)
+    assert best.read_bytes() == wrote + b"# mine\n"
+    tune_config(config, overwrite=True, **how)
+    assert best.read_bytes() == wrote
+
+    other = tmp_path / "notes.txt"
+    other.write_text("notes")
+    with pytest.raises(OutputError, match="this search did not write it"):
+        tune_config(config, output=other, **how)
+    assert other.read_text() == "notes"
+    with pytest.raises(OutputError, match="is a folder"):
+        tune_config(config, output=tmp_path, overwrite=True, **how)
+
+
+def test_an_edit_during_a_search_stays(
+    config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file appears after the first check: the search is kept, the file too."""
+    best = tmp_path / "a-tuned-kept.yml"
+    caplog.set_level("INFO", logger="slack_ties")
+
+    def edit(record: logging.LogRecord) -> bool:
+        if ": kept " in record.getMessage():
+            best.write_text("mine")
+        return True
+
+    logger = logging.getLogger("slack_ties")
+    logger.addFilter(edit)
+    try:
+        with pytest.raises(OutputError, match="this search did not write it"):
+            tune_config(config, search=Search(slack=(0.0,)), quiet=True)
+    finally:
+        logger.removeFilter(edit)
+
+    assert best.read_text() == "mine"
+    assert len(json.loads((tmp_path / "a-tune-kept.json").read_text())["trials"]) == 2
 
 
 def test_the_page_has_a_curve_and_the_table(config: Path) -> None:

@@ -177,9 +177,16 @@ def compare(
     metavar="N",
     help="Let Optuna choose N candidates within the range of these values.",
 )
-@click.option("-o", "--output", type=PATH, help="File for the best config.  [CONFIG-tuned.yml]")
+@click.option(
+    "-o", "--output", type=PATH, help="File for the best config.  [CONFIG-tuned-METRIC.yml]"
+)
 @click.option(
     "--study", type=PATH, help="File that records the results.  [CONFIG-tune-METRIC.json]"
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace the file for the best config, even if it was edited or is not of this search.",
 )
 @allow_unrelated
 @with_settings
@@ -195,6 +202,7 @@ def tune(  # noqa: PLR0913 - one per option
     trials: int | None,
     output: Path | None,
     study: Path | None,
+    overwrite: bool,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -225,6 +233,7 @@ def tune(  # noqa: PLR0913 - one per option
         text_sft=text_sft,
         output=output,
         study=study,
+        overwrite=overwrite,
         **vars(settings),
     )
     if as_json:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import RecipeError, SlackTiesError
+from slack_ties.config.write import holds_only, write_recipes
+from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import TrialResult, key_of, open_study
+from slack_ties.explore.study import Study, TrialResult, key_of, open_study
 from slack_ties.explore.trials import Trials, with_values
 from slack_ties.explore.tune_page import write_tune_page
-from slack_ties.files import sha256_of, write_whole
-from slack_ties.recipe.read import read_recipe
+from slack_ties.files import sha256_of
+from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.report.describe import check_reportable
 from slack_ties.settings import Settings
@@ -63,6 +64,7 @@ def tune_config(  # noqa: PLR0913 - all by name
     text_sft: str | Path | None = None,
     output: str | Path | None = None,
     study: str | Path | None = None,
+    overwrite: bool = False,
     **settings: Unpack[SettingsByName],
 ) -> Tuned:
     """Try values for a config, and write the best config beside it.
@@ -75,13 +77,15 @@ def tune_config(  # noqa: PLR0913 - all by name
         search: What to try.
         text: A text in the language, UTF-8.
         text_sft: A text in a language or task that the SFT model must not lose, such as English.
-        output: The file for the best config. If not given: CONFIG-tuned.yml.
+        output: The file for the best config. If not given: CONFIG-tuned-METRIC.yml.
         study: The file that records the results, to continue later. If not given:
             CONFIG-tune-METRIC.json.
+        overwrite: Replace `output` also if this search did not write it, or if it was edited.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
         SlackTiesError: A text, the config or a model cannot be used.
+        OutputError: A file cannot be written, or `output` was edited or is not of this search.
 
     """
     shared = Settings(**settings)
@@ -100,14 +104,34 @@ def tune_config(  # noqa: PLR0913 - all by name
     kept = open_study(
         Path(study) if study else path.with_name(f"{path.stem}-tune-{metric}.json"), about
     )
+    name = f"{path.stem}-tuned-{metric}.yml"
+    out = Path(output).expanduser() if output else path.with_name(name)
+    _check_output(out, path, recipe, kept, overwrite=overwrite)  # before we read a model
     trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
     tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
     best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
-    out = Path(output).expanduser() if output else path.with_name(f"{path.stem}-tuned.yml")
-    write_whole(out, with_values(recipe, best, metric))
+    _check_output(out, path, recipe, kept, overwrite=overwrite)  # a search takes long
+    tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
+    write_recipes({out: tuned}, overwrite=True)
     page = write_tune_page(path.with_name(f"{path.stem}-tune-{metric}.html"), kind, results, best)
     return Tuned(metric, results, best, out, kept.path, page)
+
+
+def _check_output(out: Path, path: Path, recipe: Recipe, kept: Study, *, overwrite: bool) -> None:
+    """Refuse to replace a file, unless it is the config of one of the trials, as we write it."""
+    if out.is_dir():
+        msg = f"{str(out)!r} is a folder, expected a file for the best config"
+        raise OutputError(msg, hint="choose a file with -o")
+    metric = str(kept.about["metric"])
+    ours = (with_values(recipe, result, metric) for result in kept.results.values())
+    if overwrite or holds_only(out, ours):
+        return
+    if out.exists() and out.samefile(path):
+        msg = f"{str(out)!r} is the config that is tuned: the best config would replace it"
+    else:
+        msg = f"{str(out)!r} exists; this search did not write it, or it was edited since"
+    raise OutputError(msg, hint="choose another path with -o, or add --overwrite to replace it")
 
 
 def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> type[Metric]:
