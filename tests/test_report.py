@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from dense import Dense
+from slack_ties.cli.main import cli
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
 from slack_ties.merge.merge import merge_models
@@ -356,7 +359,43 @@ def test_a_damaged_report_is_an_error(content: str, said: str, tmp_path: Path) -
     with pytest.raises(OutputError, match=said) as caught:
         read_report(tmp_path)
 
-    assert "slack-ties report" in caught.value.hint
+    assert f"slack-ties report CONFIG -o {tmp_path} --overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_a_file_of_somebody_else_stays(name: str, triple: Folders, tmp_path: Path) -> None:
+    """It is refused before a model is read; with --overwrite, and over our own, it is written."""
+    folder = tmp_path / "o"
+    folder.mkdir()
+    theirs = folder / name
+    theirs.write_text('{"report": "<h1>Sales</h1>"}')
+    nowhere = Folders(Path("no/base"), Path("no/ct"), Path("no/sft"))
+    with pytest.raises(OutputError, match=f"{re.escape(name)}' exists, and is not") as caught:
+        make_report(make_config(nowhere, tmp_path / "n.yml"), folder, quiet=True)
+    assert "--overwrite" in caught.value.hint
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert theirs.read_text() == '{"report": "<h1>Sales</h1>"}'
+
+    config = make_config(triple, tmp_path / "a.yml")
+    make_report(config, folder, quiet=True, overwrite=True)
+    wrote = theirs.read_bytes()
+    make_report(config, folder, quiet=True)
+    assert theirs.read_bytes() == wrote
+
+
+def test_the_hint_of_a_damaged_report_makes_it_again(triple: Folders, tmp_path: Path) -> None:
+    """The words of the hint, as the shell splits them, also for a folder with a space."""
+    out = tmp_path / "my model"
+    merge_models(make_config(triple, tmp_path / "a.yml"), out, quiet=True, report=True)
+    (out / "report.json").write_text("{")
+
+    with pytest.raises(OutputError, match="damaged") as caught:
+        read_report(out)
+    _, _, command = caught.value.hint.partition("slack-ties ")
+    done = CliRunner().invoke(cli, shlex.split(command))
+
+    assert done.exit_code == 0, done.output
+    assert read_report(out).models
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:

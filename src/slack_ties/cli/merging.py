@@ -80,13 +80,19 @@ def merge(
 @click.argument("what", metavar="CONFIG|OUT", type=PATH)
 @click.option("-o", "--output", type=PATH, help="Folder to write to.  [OUT, or CONFIG-report]")
 @click.option("--pictures", is_flag=True, help="Write images/*.png too, for the model card.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace a report.json or report.html that slack-ties did not write, or cannot read.",
+)
 @allow_unrelated
 @with_settings
-def report(
+def report(  # noqa: PLR0913 - one per option
     *,
     what: Path,
     output: Path | None,
     pictures: bool,
+    overwrite: bool,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -110,6 +116,7 @@ def report(
         output,
         **vars(settings),
         pictures=pictures,
+        overwrite=overwrite,
     )
     if as_json:
         print_json({"folder": str(folder), **report_as_json(made, tensors=False)})

@@ -10,6 +10,8 @@ from slack_ties.errors import OutputError
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable, write_pages
+from slack_ties.report.file import REPORT_FILE, read_report
+from slack_ties.report.page import PAGE_FILE, PAGE_MARK
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def make_report(
     folder: str | Path | None = None,
     *,
     pictures: bool = False,
+    overwrite: bool = False,
     **settings: Unpack[SettingsByName],
 ) -> tuple[Report, Path]:
     """Read the models of a merge once, and write its report.json and report.html.
@@ -35,6 +38,7 @@ def make_report(
         folder: The folder for the report. If not given: the merged folder itself, or for a
             config a new folder CONFIG-report.
         pictures: Write images/*.png too, for the model card; needs the extra `plot`.
+        overwrite: Replace a report.json or report.html in the folder that is not a report of ours.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
@@ -43,7 +47,7 @@ def make_report(
     Raises:
         RecipeError: The config uses another method, or cannot be read.
         CheckpointError: A model is missing, damaged, not finite, or does not fit the others.
-        OutputError: The report cannot be written.
+        OutputError: The report cannot be written, or would replace a file that is not ours.
 
     """
     shared = Settings(**settings)
@@ -59,6 +63,7 @@ def make_report(
     folder = Path(folder).expanduser() if folder else None
     folder = folder or (what if what.is_dir() else Path(f"{what.stem}-report"))
     _check_folder(folder)
+    _check_files(folder, overwrite=overwrite)
     if pictures:
         from slack_ties.report.pictures import check_plot  # noqa: PLC0415 - before we read a model
 
@@ -67,6 +72,7 @@ def make_report(
     from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
     report = merge_in_memory(recipe, folder, settings=shared)
+    _check_files(folder, overwrite=overwrite)  # reading takes long
     write_pages(report, folder)
     if pictures:
         from slack_ties.report.pictures import draw_pictures  # noqa: PLC0415 - imports matplotlib
@@ -84,3 +90,30 @@ def _check_folder(folder: Path) -> None:
     if not os.access(there, os.W_OK | os.X_OK):
         msg = f"cannot write to {str(there)!r}"
         raise OutputError(msg, hint="choose another folder with -o")
+
+
+def _check_files(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a report.json or report.html that is not a report of ours."""
+    for path, is_ours in ((folder / REPORT_FILE, _is_report), (folder / PAGE_FILE, _is_page)):
+        if path.is_dir():
+            msg = f"{str(path)!r} is a folder, expected a file or nothing"
+            raise OutputError(msg, hint="choose another folder with -o")
+        if path.exists() and not overwrite and not is_ours(path):
+            msg = f"{str(path)!r} exists, and is not a report of this version of slack-ties"
+            hint = "choose another folder with -o, or add --overwrite to replace the file"
+            raise OutputError(msg, hint=hint)
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        read_report(path)
+    except OutputError:
+        return False
+    return True
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        return PAGE_MARK in path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False

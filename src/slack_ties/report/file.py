@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
+from slack_ties.record import CONFIG_FILE
 from slack_ties.report.figures import as_numbers, tally_of
 from slack_ties.report.report import REPORT_VERSION, Report, ReportedModel
 from slack_ties.report.sentences import read_figures
@@ -84,16 +86,19 @@ def read_report(path: Path) -> Report:
 
     """
     path = path / REPORT_FILE if path.is_dir() else path
-    again = f"slack-ties report {path.parent}"
+    folder = shlex.quote(str(path.parent))
+    merged = (path.parent / CONFIG_FILE).is_file()
+    again = f"slack-ties report {folder if merged else f'CONFIG -o {folder}'}"
+    replace = f"{again} --overwrite"  # without it, we replace no file that we cannot read
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["report"] != REPORT_VERSION:
             msg = f"{path}: expected report version {REPORT_VERSION}, got {data['report']!r}"
-            hint = f"pip install --upgrade slack-ties, or make it again: {again}"
+            hint = f"pip install --upgrade slack-ties, or make it again: {replace}"
             raise OutputError(msg, hint=hint)
         if (data["tops"], data["grid"]) != (list(TOPS), list(GRID)):
             msg = f"{path}: its tops and its grid differ from those of this version"
-            raise OutputError(msg, hint=again)
+            raise OutputError(msg, hint=f"make it again: {replace}")
         models = tuple(
             ReportedModel(
                 str(one["model"]), str(one["role"]), bool(one["varied"]), dict(one["settings"])
@@ -114,7 +119,7 @@ def read_report(path: Path) -> Report:
         raise OutputError(msg, hint=again) from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         msg = f"{path}: damaged: {error!r}"
-        raise OutputError(msg, hint=f"{again}  (makes it again)") from None
+        raise OutputError(msg, hint=f"make it again: {replace}") from None
     except RecursionError:
         msg = f"{path}: damaged"
-        raise OutputError(msg, hint=again) from None
+        raise OutputError(msg, hint=f"make it again: {replace}") from None

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from slack_ties.report.report import Report
 
-__all__ = ["PAGE_FILE", "STYLE", "make_page"]
+__all__ = ["PAGE_FILE", "PAGE_MARK", "STYLE", "make_page"]
 
 PAGE_FILE = "report.html"
+
+PAGE_MARK = "<title>Merge report: "  # every page of ours has it, and only ours
 
 OUTSIDE = "none"  # the column of the tensors without a layer
 
@@ -74,7 +76,7 @@ def make_page(report: Report) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Merge report: {escape(report.config)}</title><style>{STYLE}</style></head><body>\n"
+        f"{PAGE_MARK}{escape(report.config)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>Merge report</h1><p>{escape(report.config)}, merge method "
         f"{escape(report.method)}: {entries:,} entries in {len(report.tensors)} tensors</p>\n"
         f'<div class="reading">{sentences}</div>\n<div class="charts">{charts}</div>\n'
