@@ -330,6 +330,24 @@ def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> N
         tune_config(config, output=tmp_path, overwrite=True, **how)
 
 
+def test_a_page_of_somebody_else_stays(config: Path, tmp_path: Path) -> None:
+    """It is refused before a model is read; --overwrite replaces it."""
+    page = tmp_path / "a-tune-kept.html"
+    page.write_text("<title>Mine</title>")
+    how = {"search": Search(slack=(0.0,)), "quiet": True}
+
+    with pytest.raises(OutputError, match="is not a page of slack-ties tune"):
+        tune_config(config, **how)
+
+    assert page.read_text() == "<title>Mine</title>"
+    assert not (tmp_path / "a-tune-kept.json").exists()
+    tune_config(config, overwrite=True, **how)
+    assert "Mine" not in page.read_text("utf-8")
+    tune_config(config, **how)
+    with pytest.raises(OutputError, match="for the page of this search"):
+        tune_config(config, output=page, overwrite=True, **how)
+
+
 def test_an_edit_during_a_search_stays(
     config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

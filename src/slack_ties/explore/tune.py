@@ -17,7 +17,7 @@ from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
 from slack_ties.explore.study import Study, TrialResult, key_of, open_study
 from slack_ties.explore.trials import Trials, with_values
-from slack_ties.explore.tune_page import write_tune_page
+from slack_ties.explore.tune_page import is_tune_page, write_tune_page
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
@@ -80,7 +80,8 @@ def tune_config(  # noqa: PLR0913 - all by name
         output: The file for the best config. If not given: CONFIG-tuned-METRIC.yml.
         study: The file that records the results, to continue later. If not given:
             CONFIG-tune-METRIC.json.
-        overwrite: Replace `output` also if this search did not write it, or if it was edited.
+        overwrite: Replace `output` also if this search did not write it, or if it was edited; and a
+            file CONFIG-tune-METRIC.html that is no page of a search.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
@@ -106,15 +107,21 @@ def tune_config(  # noqa: PLR0913 - all by name
     )
     name = f"{path.stem}-tuned-{metric}.yml"
     out = Path(output).expanduser() if output else path.with_name(name)
+    page = path.with_name(f"{path.stem}-tune-{metric}.html")
+    if out.resolve() in {kept.path.resolve(), page.resolve()}:
+        msg = f"{str(out)!r} is also the file for the results or for the page of this search"
+        raise OutputError(msg, hint="choose another path with -o")
     _check_output(out, path, recipe, kept, overwrite=overwrite)  # before we read a model
+    _check_page(page, overwrite=overwrite)
     trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
     tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
     best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
     _check_output(out, path, recipe, kept, overwrite=overwrite)  # a search takes long
+    _check_page(page, overwrite=overwrite)
     tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
     write_recipes({out: tuned}, overwrite=True)
-    page = write_tune_page(path.with_name(f"{path.stem}-tune-{metric}.html"), kind, results, best)
+    write_tune_page(page, kind, results, best)
     return Tuned(metric, results, best, out, kept.path, page)
 
 
@@ -132,6 +139,14 @@ def _check_output(out: Path, path: Path, recipe: Recipe, kept: Study, *, overwri
     else:
         msg = f"{str(out)!r} exists; this search did not write it, or it was edited since"
     raise OutputError(msg, hint="choose another path with -o, or add --overwrite to replace it")
+
+
+def _check_page(page: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file of the page's name that is no page of a search."""
+    if not is_tune_page(page) and not (overwrite and page.is_file()):
+        msg = f"{str(page)!r} exists, and is not a page of slack-ties tune"
+        hint = "move it away" + (", or add --overwrite to replace it" if page.is_file() else "")
+        raise OutputError(msg, hint=hint)
 
 
 def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> type[Metric]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from slack_ties.explore.metrics import Metric
     from slack_ties.explore.study import TrialResult
 
-__all__ = ["write_tune_page"]
+__all__ = ["is_tune_page", "write_tune_page"]
+
+MARK = "<title>Search by "  # every page of ours has it
 
 MOST_LINES = 6  # colours in the palette
 
@@ -57,7 +59,7 @@ def write_tune_page(
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Search by {escape(metric.name)}</title><style>{STYLE}</style></head><body>\n"
+        f"{MARK}{escape(metric.name)}</title><style>{STYLE}</style></head><body>\n"
         f'<h1>Search by {escape(metric.name)}</h1><p class="soft">{more}</p>'
         f'<div class="charts"><figure>{drawn}</figure>'
         f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div></div>\n</body></html>\n'
@@ -68,3 +70,13 @@ def write_tune_page(
         msg = f"cannot write {str(path)!r}: {error.strerror or error}"
         raise OutputError(msg) from None
     return path
+
+
+def is_tune_page(path: Path) -> bool:
+    """Return whether a path is free, or has a page of a search."""
+    try:
+        return MARK in path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
