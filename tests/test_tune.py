@@ -314,6 +314,12 @@ def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> N
     more = Search(slack=(0.0, 0.3), density=(0.2, 0.9))
     tune_config(config, search=more, quiet=True)  # its own: another trial may be the best now
     assert tune_config(config, **how).config.read_bytes() == wrote
+    tune_config(config, study=tmp_path / "another.json", **how)
+    assert best.read_bytes() == wrote
+    again = tune_config(best, **how)  # as a config of its own, it is not replaced either
+    with pytest.raises(OutputError, match="is the config that is tuned"):
+        tune_config(best, output=best, **how)
+    assert again.config != best
     best.write_bytes(wrote + b"# mine\n")
     with pytest.raises(OutputError, match="or it was edited since"):
         tune_config(config, **how)
@@ -323,7 +329,7 @@ def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> N
 
     other = tmp_path / "notes.txt"
     other.write_text("notes")
-    with pytest.raises(OutputError, match="this search did not write it"):
+    with pytest.raises(OutputError, match="tune did not write it"):
         tune_config(config, output=other, **how)
     assert other.read_text() == "notes"
     with pytest.raises(OutputError, match="is a folder"):
@@ -363,7 +369,7 @@ def test_an_edit_during_a_search_stays(
     logger = logging.getLogger("slack_ties")
     logger.addFilter(edit)
     try:
-        with pytest.raises(OutputError, match="this search did not write it"):
+        with pytest.raises(OutputError, match="tune did not write it"):
             tune_config(config, search=Search(slack=(0.0,)), quiet=True)
     finally:
         logger.removeFilter(edit)

@@ -193,8 +193,8 @@ def compare(
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace the file for the best config, and the page, even if tune did not write them for "
-    "this search, or if the config was edited.",
+    help="Replace the file for the best config, and the page, even if tune did not write "
+    "them, or if the config was edited.",
 )
 @allow_unrelated
 @with_settings

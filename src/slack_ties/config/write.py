@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slack_ties.config.choices import Choices
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["holds_only", "write_configs", "write_recipes"]
+__all__ = ["write_configs", "write_recipes"]
 
 
 def write_configs(
@@ -50,16 +50,6 @@ def write_configs(
     return list(recipes)
 
 
-def holds_only(path: Path, texts: Iterable[str]) -> bool:
-    """Return whether a path is free, or has one of these texts: then nobody edited it."""
-    try:
-        return path.read_bytes() in {text.encode() for text in texts}
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # a folder of that name
-        return False
-
-
 def write_recipes(recipes: Mapping[Path, Recipe], *, overwrite: bool = False) -> None:
     """Write all configs to their paths, or none.
 
@@ -68,7 +58,11 @@ def write_recipes(recipes: Mapping[Path, Recipe], *, overwrite: bool = False) ->
 
     """
     for path, recipe in recipes.items():
-        if not overwrite and not holds_only(path, [recipe.text]):
+        try:
+            there = path.exists() and path.read_bytes() != recipe.text.encode()
+        except OSError:  # a folder of that name
+            there = True
+        if there and not overwrite:
             msg = f"{str(path)!r} exists and has other content"
             raise OutputError(msg, hint="add --overwrite, or choose another path with -o")
     for path, recipe in recipes.items():

@@ -7,19 +7,24 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.explore.study import Study, TrialResult, key_of
+from slack_ties.files import sha256_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.collect import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from slack_ties.explore.metrics import Metric
     from slack_ties.explore.search import Search
     from slack_ties.settings import Settings
 
-__all__ = ["Trials", "with_values"]
+__all__ = ["Trials", "is_unedited", "with_values"]
 
 LOG = logging.getLogger("slack_ties")
+
+# The second line of a tuned config begins so: by the checksum we see whether somebody edited it.
+SEAL = "# slack-ties tune replaces this file only if all other lines have the checksum "
 
 MOST_SLACK = 0.5  # upper limit for Optuna: above it, the SFT model decides almost everything
 
@@ -152,4 +157,19 @@ def with_values(recipe: Recipe, best: TrialResult, metric: str) -> str:
     head = (
         f"# The best of `slack-ties tune` by {metric}: {key_of(best.values)} ({best.score:.6g})\n"
     )
-    return head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return sealed(head, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def sealed(head: str, body: str) -> str:
+    """Return the text of a tuned config: the head, a line with a checksum, and the body."""
+    return f"{head}{SEAL}{sha256_of(head + body)}\n{body}"
+
+
+def is_unedited(path: Path) -> bool:
+    """Return whether `tune` wrote a file, and nobody edited it since."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, ValueError):
+        return False
+    head, _, rest = text.partition(SEAL)
+    return text == sealed(head, rest.partition("\n")[2])

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.config.write import holds_only, write_recipes
+from slack_ties.config.write import write_recipes
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import Study, TrialResult, key_of, open_study
-from slack_ties.explore.trials import Trials, with_values
+from slack_ties.explore.study import TrialResult, key_of, open_study
+from slack_ties.explore.trials import Trials, is_unedited, with_values
 from slack_ties.explore.tune_page import is_tune_page, write_tune_page
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
@@ -80,13 +80,13 @@ def tune_config(  # noqa: PLR0913 - all by name
         output: The file for the best config. If not given: CONFIG-tuned-METRIC.yml.
         study: The file that records the results, to continue later. If not given:
             CONFIG-tune-METRIC.json.
-        overwrite: Replace `output` also if this search did not write it, or if it was edited; and a
+        overwrite: Replace `output` also if `tune` did not write it, or if it was edited; and a
             file CONFIG-tune-METRIC.html that is no page of a search.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
         SlackTiesError: A text, the config or a model cannot be used.
-        OutputError: A file cannot be written, or `output` was edited or is not of this search.
+        OutputError: A file cannot be written, or `output` was edited, or is not of `tune`.
 
     """
     shared = Settings(**settings)
@@ -111,13 +111,13 @@ def tune_config(  # noqa: PLR0913 - all by name
     if out.resolve() in {kept.path.resolve(), page.resolve()}:
         msg = f"{str(out)!r} is also the file for the results or for the page of this search"
         raise OutputError(msg, hint="choose another path with -o")
-    _check_output(out, path, recipe, kept, overwrite=overwrite)  # before we read a model
+    _check_output(out, path, overwrite=overwrite)  # before we read a model
     _check_page(page, overwrite=overwrite)
     trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
     tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
     best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
-    _check_output(out, path, recipe, kept, overwrite=overwrite)  # a search takes long
+    _check_output(out, path, overwrite=overwrite)  # a search takes long
     _check_page(page, overwrite=overwrite)
     tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
     write_recipes({out: tuned}, overwrite=True)
@@ -125,19 +125,19 @@ def tune_config(  # noqa: PLR0913 - all by name
     return Tuned(metric, results, best, out, kept.path, page)
 
 
-def _check_output(out: Path, path: Path, recipe: Recipe, kept: Study, *, overwrite: bool) -> None:
-    """Refuse to replace a file, unless it is the config of one of the trials, as we write it."""
+def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:
+    """Refuse to replace the config that is tuned, and a file that `tune` did not write as it is."""
     if out.is_dir():
         msg = f"{str(out)!r} is a folder, expected a file for the best config"
         raise OutputError(msg, hint="choose a file with -o")
-    metric = str(kept.about["metric"])
-    ours = (with_values(recipe, result, metric) for result in kept.results.values())
-    if overwrite or holds_only(out, ours):
+    if overwrite or not out.exists():
         return
-    if out.exists() and out.samefile(path):
+    if out.samefile(config):
         msg = f"{str(out)!r} is the config that is tuned: the best config would replace it"
+    elif not is_unedited(out):
+        msg = f"{str(out)!r} exists; slack-ties tune did not write it, or it was edited since"
     else:
-        msg = f"{str(out)!r} exists; this search did not write it, or it was edited since"
+        return
     raise OutputError(msg, hint="choose another path with -o, or add --overwrite to replace it")
 
 
