@@ -18,6 +18,7 @@ from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTi
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
 from slack_ties.explore.study import key_of
+from slack_ties.explore.trials import config_values
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
@@ -296,6 +297,52 @@ def test_a_study_of_something_else_is_refused(config: Path, tmp_path: Path) -> N
     study.write_text("{")
     with pytest.raises(OutputError, match="damaged"):
         tune_config(config, study=study)
+
+
+@pytest.mark.parametrize("method", ["slack_ties", "ties"])
+def test_the_values_of_the_config_are_one_trial(
+    method: str, triple: Folders, tmp_path: Path
+) -> None:
+    """They stand in the first row, and are a point of the curve; slack is 0 where none is given."""
+    roles = {"roles": {"ct": [str(triple.ct)], "sft": [str(triple.sft)]}}
+    language = {"tag": "bo", "name": "Tibetan"}
+    more: dict[str, object] = {"slack_ties": {"recipe": 1, **roles, "language": language}}
+    if method == "ties":
+        part = {"weight": "1e0", "density": 0.5}  # YAML 1.1 reads 1e0 as text
+        more |= {
+            "merge_method": "ties",
+            "models": [{"model": str(one), "parameters": part} for one in (triple.ct, triple.sft)],
+        }
+    config = make_config(triple, tmp_path / "a.yml", **more)
+    slack = 0.0 if method == "ties" else 0.1
+    search = Search(slack=(slack, 0.2, 0.2), density=(0.5,), weight=(1.0,))
+
+    found = tune_config(config, search=search, quiet=True)
+
+    other = {"slack": 0.2, "density": 0.5, "weight": 1.0}
+    assert [dict(one.values) for one in found.results] == [{}, other]
+    assert len(json.loads(found.study.read_text("utf-8"))["trials"]) == 2
+    head, first, *_, legend = found.as_text().splitlines()
+    assert f"as the config (slack {slack:g}, density 0.5, weight 1)" in first
+    assert head.split()[0] == "TRIAL"
+    assert legend == f"More is better. * is the best trial: its values are in {found.config}"
+    page = found.page.read_text("utf-8")
+    assert page.count('<circle class="dot') == 2
+    assert "a.yml, for Tibetan" in page
+    assert f"CT: {triple.ct}" in page
+    assert "More is better. * is the best trial." in page
+
+
+def test_a_gradient_is_no_value(triple: Folders, tmp_path: Path) -> None:
+    """A candidate with one number for all layers is another merge than the config."""
+    part = {"weight": 1.0, "density": [0.5, 0.5], "slack": 0.1}
+    models = [
+        {"model": str(triple.ct), "parameters": {"weight": 1.0}},
+        {"model": str(triple.sft), "parameters": part},
+    ]
+    recipe = read_recipe(make_config(triple, tmp_path / "a.yml", models=models))
+
+    assert config_values(recipe) == {"weight": 1.0, "slack": 0.1}
 
 
 def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Study", "TrialResult", "key_of", "open_study"]
+__all__ = ["Study", "TrialResult", "key_of", "open_study", "row_of"]
 
 STUDY_VERSION = 1
 
@@ -66,6 +66,12 @@ def key_of(values: Mapping[str, float]) -> str:
         f"{name} {values[name]:g}" for name in ("slack", "density", "weight") if name in values
     )
     return ", ".join(parts) or AS_IT_IS
+
+
+def row_of(values: Mapping[str, float], as_it_is: Mapping[str, float]) -> str:
+    """Return the name of a trial for a table; the config as it is with its values in brackets."""
+    name = key_of(values)
+    return name if values or not as_it_is else f"{name} ({key_of(as_it_is)})"
 
 
 def open_study(path: Path, about: Mapping[str, object]) -> Study:

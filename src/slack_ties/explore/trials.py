@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from slack_ties.explore.study import Study, TrialResult, key_of
 from slack_ties.files import sha256_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.collect import Trial
+from slack_ties.rule.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from slack_ties.explore.search import Search
     from slack_ties.settings import Settings
 
-__all__ = ["Trials", "is_unedited", "with_values"]
+__all__ = ["Trials", "config_values", "is_unedited", "with_values"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -46,9 +48,11 @@ class Trials:
     ) -> None:
         """Prepare a search; nothing is merged yet."""
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
+        self.as_it_is = config_values(recipe)
 
     def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-        """Try all candidates of a grid, in each pass as many as memory allows."""
+        """Try all candidates of a grid, as many in a pass as memory allows; return the trials."""
+        grid = list({key_of(one): one for one in map(self._changed, grid)}.values())
         left = [values for values in grid if key_of(values) not in self.study.results]
         if len(left) < len(grid):
             LOG.info(
@@ -57,7 +61,7 @@ class Trials:
         at_once = self._fit() if self.metric.runs_models else AT_ONCE
         for start in range(0, len(left), at_once):
             self._try(left[start : start + at_once], start, len(left))
-        return list(grid)
+        return grid
 
     def by_optuna(self, search: Search) -> list[dict[str, float]]:
         """Let Optuna choose one trial after the other; do not repeat a trial of the study."""
@@ -83,13 +87,18 @@ class Trials:
                 name: trial.suggest_float(name, low, high, step=0.01 if low < high else None)
                 for name, (low, high) in sorted(limits.items())
             }
-            values = {name: round(value, 6) for name, value in values.items()}
+            values = self._changed({name: round(value, 6) for name, value in values.items()})
             if key_of(values) not in self.study.results:
                 self._try([values], number, search.trials)
             study.tell(trial, self.study.results[key_of(values)].score)
             if values not in tried:
                 tried.append(values)
         return tried
+
+    def _changed(self, values: dict[str, float]) -> dict[str, float]:
+        """Return a candidate; {} if it has the values of the config: that is one trial, not two."""
+        same = all(self.as_it_is.get(name) == value for name, value in values.items())
+        return {} if same else values
 
     def _fit(self) -> int:
         """Return how many candidates fit into memory besides the model that runs."""
@@ -132,6 +141,31 @@ def _cast(trials: Sequence[Trial], name: str, tensor: Any) -> None:
     """Store a tensor for each candidate in the result's type; unmerged tensors are the same."""
     for trial in trials:
         trial.tensors[name] = trial.tensors.get(name, tensor).to(tensor.dtype).cpu()
+
+
+def config_values(recipe: Recipe) -> dict[str, float]:
+    """Return the values that a config has now, of what `tune` changes.
+
+    A value is left out if it is no plain number, or differs among the models that `tune` changes.
+    """
+    shared = recipe.data.get("parameters") or {}
+    sft = recipe.models_of("sft")
+    values = {}
+    for parameter in PARAMETERS:
+        if not parameter.per_model:
+            continue
+        found = set()
+        for part in recipe.data["models"]:
+            name = reference(part["model"])
+            if name != recipe.base and (parameter.name == "density" or name in sft):
+                own = {**shared, **(part.get("parameters") or {})}
+                try:
+                    found.add(float(parameter.check(own.get(parameter.name, parameter.default))))
+                except ValueError:  # for example a gradient
+                    found.add(math.nan)
+        if len(found) == 1 and math.isfinite(value := found.pop()):
+            values[parameter.name] = value
+    return values
 
 
 def with_values(recipe: Recipe, best: TrialResult, metric: str) -> str:

@@ -6,7 +6,7 @@ score says something about the weights (`kept`) or about the user's texts (`perp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import TrialResult, key_of, open_study
-from slack_ties.explore.trials import Trials, is_unedited, with_values
+from slack_ties.explore.study import TrialResult, key_of, open_study, row_of
+from slack_ties.explore.trials import Trials, config_values, is_unedited, with_values
 from slack_ties.explore.tune_page import is_tune_page, write_tune_page
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
@@ -26,6 +26,8 @@ from slack_ties.settings import Settings
 from slack_ties.wording import in_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Unpack
 
     from slack_ties.settings import SettingsByName
@@ -43,6 +45,7 @@ class Tuned:
     config: Path  # the best one
     study: Path
     page: Path
+    as_it_is: Mapping[str, float] = field(default_factory=dict)  # values of the config itself
 
     def as_text(self) -> str:
         """Return the results as a table for people."""
@@ -51,8 +54,10 @@ class Tuned:
         for result in self.results:
             mark = "* " if result is self.best else "  "
             numbers = [f"{result.score:.4f}", *(f"{result.parts[part]:.4f}" for part in parts)]
-            rows.append([mark + key_of(result.values), *numbers])
-        return "\n".join(in_columns(rows))
+            rows.append([mark + row_of(result.values, self.as_it_is), *numbers])
+        more = "More" if METRICS[self.metric].more_is_better else "Less"
+        legend = f"{more} is better. * is the best trial: its values are in {self.config}"
+        return "\n".join([*in_columns(rows), "", legend])
 
 
 def tune_config(  # noqa: PLR0913 - all by name
@@ -121,8 +126,8 @@ def tune_config(  # noqa: PLR0913 - all by name
     _check_page(page, overwrite=overwrite)
     tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
     write_recipes({out: tuned}, overwrite=True)
-    write_tune_page(page, kind, results, best)
-    return Tuned(metric, results, best, out, kept.path, page)
+    write_tune_page(page, kind, recipe, results, best)
+    return Tuned(metric, results, best, out, kept.path, page, config_values(recipe))
 
 
 def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:

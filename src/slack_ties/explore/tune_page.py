@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.explore.study import key_of
+from slack_ties.explore.study import key_of, row_of
+from slack_ties.explore.trials import config_values
 from slack_ties.files import write_whole
 from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.page import STYLE
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from slack_ties.explore.metrics import Metric
     from slack_ties.explore.study import TrialResult
+    from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["is_tune_page", "write_tune_page"]
 
@@ -26,41 +29,63 @@ MOST_LINES = 6  # colours in the palette
 
 
 def write_tune_page(
-    path: Path, metric: type[Metric], results: Sequence[TrialResult], best: TrialResult
-) -> Path:
-    """Write the page and return its path.
+    path: Path,
+    metric: type[Metric],
+    recipe: Recipe,
+    results: Sequence[TrialResult],
+    best: TrialResult,
+) -> None:
+    """Write the page.
 
     Raises:
         OutputError: It cannot be written.
 
     """
+    as_it_is = config_values(recipe)
     groups: dict[str, list[tuple[float, float | None]]] = {}
     for result in results:
         if "slack" in result.values:
-            rest = {name: value for name, value in result.values.items() if name != "slack"}
-            name = key_of(rest) if rest else "other values as the config"
-            groups.setdefault(name, []).append((result.values["slack"], result.score))
+            groups.setdefault(_line_of(result.values), []).append(
+                (result.values["slack"], result.score)
+            )
+    varied = {name for result in results for name in result.values}
+    same = {name: value for name, value in as_it_is.items() if name in varied}
+    for result in results:  # the config as it is: a point of the line that has its other values
+        if not result.values and same.keys() == varied and _line_of(same) in groups:
+            groups[_line_of(same)].append((same["slack"], result.score))
     lines = [
         Line(name, sorted(points, key=lambda point: point[0]), 1 + i % MOST_LINES)
         for i, (name, points) in enumerate(groups.items())
     ]
-    mark = (best.values["slack"], f"best: {best.score:.4g}") if "slack" in best.values else None
+    slack = (best.values or same).get("slack")
+    mark = None if slack is None or not lines else (slack, f"best: {best.score:.4g}")
     title = f"{metric.name} by slack"
     drawn = line_chart(title, lines, across="slack", shares=metric.is_share, mark=mark)
     parts = list(best.parts)
     head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric.name, *parts))
     rows = "".join(
-        f"<tr><td>{'* ' if one is best else ''}{escape(key_of(one.values))}</td>"
+        f"<tr><td>{'* ' if one is best else ''}{escape(row_of(one.values, as_it_is))}</td>"
         + "".join(f"<td>{number:.4f}</td>" for number in (one.score, *one.parts.values()))
         + "</tr>"
         for one in results
     )
-    more = "more is better" if metric.more_is_better else "less is better"
+    more = "More is better" if metric.more_is_better else "Less is better"
+    config = Path(recipe.where).name  # not the user's folders, which are private
+    names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
+    about = f"{config}, for {join_names(names)}" if any(names) else config
+    roles = ((role, recipe.models_of(role)) for role in ("base", "ct", "sft"))
+    models = "; ".join(
+        f"{role if role == 'base' else role.upper()}: {join_names(found)}"
+        for role, found in roles
+        if found
+    )
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{MARK}{escape(metric.name)}</title><style>{STYLE}</style></head><body>\n"
-        f'<h1>Search by {escape(metric.name)}</h1><p class="soft">{more}</p>'
+        f"{MARK}{escape(metric.name)}: {escape(config)}</title><style>{STYLE}</style></head>"
+        "<body>\n"
+        f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
+        f'<p class="soft">{escape(models)}</p><p>{more}. * is the best trial.</p>'
         f'<div class="charts"><figure>{drawn}</figure>'
         f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div></div>\n</body></html>\n'
     )
@@ -69,7 +94,12 @@ def write_tune_page(
     except OSError as error:
         msg = f"cannot write {str(path)!r}: {error.strerror or error}"
         raise OutputError(msg) from None
-    return path
+
+
+def _line_of(values: Mapping[str, float]) -> str:
+    """Return the name of the line that a trial is a point of: its values without slack."""
+    rest = {name: value for name, value in values.items() if name != "slack"}
+    return key_of(rest) if rest else "other values as the config"
 
 
 def is_tune_page(path: Path) -> bool:
