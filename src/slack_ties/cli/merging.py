@@ -194,7 +194,7 @@ def compare(
     "--overwrite",
     is_flag=True,
     help="Replace the file for the best config, and the page, even if tune did not write "
-    "them, or if the config was edited.",
+    "them, or if the best config was edited.",
 )
 @allow_unrelated
 @with_settings

@@ -191,10 +191,10 @@ def with_values(recipe: Recipe, best: TrialResult, metric: str) -> str:
     head = (
         f"# The best of `slack-ties tune` by {metric}: {key_of(best.values)} ({best.score:.6g})\n"
     )
-    return sealed(head, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    return _sealed(head, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def sealed(head: str, body: str) -> str:
+def _sealed(head: str, body: str) -> str:
     """Return the text of a tuned config: the head, a line with a checksum, and the body."""
     return f"{head}{SEAL}{sha256_of(head + body)}\n{body}"
 
@@ -206,4 +206,4 @@ def is_unedited(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     head, _, rest = text.partition(SEAL)
-    return text == sealed(head, rest.partition("\n")[2])
+    return text == _sealed(head, rest.partition("\n")[2])
