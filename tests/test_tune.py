@@ -434,3 +434,6 @@ def test_the_page_has_a_curve_and_the_table(config: Path) -> None:
     assert page.count("<tr>") == 6
     assert f"* {key_of(found.best.values)}" in page
     assert "<script" not in page
+    heights = [float(y) for y in re.findall(r'<circle class="dot[^>]* cy="([\d.]+)"', page)]
+    assert max(heights) - min(heights) > 100  # of 192: the line is not flat
+    assert "do not begin at 0" in page

@@ -58,9 +58,12 @@ def write_tune_page(
         for i, (name, points) in enumerate(groups.items())
     ]
     slack = (best.values or same).get("slack")
-    mark = None if slack is None or not lines else (slack, f"best: {best.score:.4g}")
+    there = slack is not None and any((slack, best.score) in line.points for line in lines)
+    mark = (slack, f"best: {best.score:.4g}") if slack is not None and there else None
     title = f"{metric.name} by slack"
-    drawn = line_chart(title, lines, across="slack", shares=metric.is_share, mark=mark)
+    drawn = line_chart(
+        title, lines, across="slack", shares=metric.is_share, mark=mark, from_zero=False
+    )
     parts = list(best.parts)
     head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric.name, *parts))
     rows = "".join(
@@ -86,6 +89,8 @@ def write_tune_page(
         "<body>\n"
         f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
         f'<p class="soft">{escape(models)}</p><p>{more}. * is the best trial.</p>'
+        '<p class="soft">The scores in the picture do not begin at 0, so small differences look '
+        "large.</p>"
         f'<div class="charts"><figure>{drawn}</figure>'
         f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div></div>\n</body></html>\n'
     )

@@ -61,6 +61,7 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
     ticks: Mapping[float, str] | None = None,
     mark: tuple[float, str] | None = None,
     largest: float | None = None,
+    from_zero: bool = True,
 ) -> str:
     """Return a chart of lines.
 
@@ -72,6 +73,7 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
         ticks: Position on the horizontal axis -> its label; some of the points if not given.
         mark: A position on the horizontal axis to mark, and its label.
         largest: The end of the vertical axis; a little above the largest value if not given.
+        from_zero: Whether the vertical axis begins at 0, not a little below the smallest value.
 
     """
     positions = sorted({x for line in lines for x, _ in line.points})
@@ -81,19 +83,24 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
     first = positions[0]
     last = positions[-1] if positions[-1] > first else first + 1
     top = largest or _nice(max(values))
+    low = 0.0
+    if not from_zero and max(values) > min(values):
+        margin = (max(values) - min(values)) / 10
+        low, top = min(values) - margin, max(values) + margin
     show = as_percent if shares else number
 
     def to_x(x: float) -> float:
         return LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
 
     def to_y(y: float) -> float:
-        return HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - (y - low) / (top - low) * (HEIGHT - TOP - BOTTOM)
 
     parts = [_open(title, HEIGHT)]
     for i in range(TICKS + 1):
-        y = to_y(top * i / TICKS)
+        tick = low + (top - low) * i / TICKS
+        y = to_y(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {number(y)}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 5, y + 4, show(top * i / TICKS), "end"))
+        parts.append(_text(LEFT - 5, y + 4, show(tick), "end"))
     if ticks is None:
         step = max(1, math.ceil(len(positions) / 8))
         ticks = {x: number(x) for x in positions[::step]}
