@@ -151,6 +151,7 @@ def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: 
 @click.argument("config", nargs=-1, required=True, metavar="CONFIG", type=PATH)
 @click.option("--pin", is_flag=True, help="Write Hub ids with their commits into CONFIG.")
 @click.option("-o", "--output", type=PATH, help="With --pin: write to this file instead.")
+@click.option("--overwrite", is_flag=True, help="With -o: replace a file with other content.")
 @click.option(
     "--offline-lint", is_flag=True, help="Only check configs before you share them; no network."
 )
@@ -161,6 +162,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     config: tuple[Path, ...],
     pin: bool,
     output: Path | None,
+    overwrite: bool,
     offline_lint: bool,
     as_json: bool,
     settings: Settings,
@@ -186,6 +188,9 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     if output and not pin:
         msg = "-o needs --pin"
         raise click.UsageError(msg)
+    if overwrite and not output:
+        msg = "--overwrite needs --pin and -o: without -o, --pin always writes to CONFIG"
+        raise click.UsageError(msg)
     from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
     from slack_ties.plan.text import plan_as_text  # noqa: PLC0415 - as above
 
@@ -193,7 +198,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     planned = make(config[0], **vars(settings))
     path = output or config[0]
     if pin and not planned.errors:
-        write_recipes({path: planned.pinned()}, overwrite=output is None)
+        write_recipes({path: planned.pinned()}, overwrite=overwrite or not output)
     if as_json:
         print_json(planned.as_json())
         sys.exit(1 if planned.errors else 0)

@@ -1,0 +1,76 @@
+"""What the command line proposes after "Next:" is accepted when it is typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slack_ties.cli.main import cli
+from triple import Folders
+
+# What a proposed command must not be answered with.
+REFUSED = ("No such option", "Missing ", "no language", "no config file", "there is no folder")
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in an empty folder, within this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(cli, [str(word) for word in words])
+
+    return run
+
+
+@pytest.fixture
+def config(invoke: Invoke, triple: Folders) -> Path:
+    """A config of three models that are on this disk."""
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    assert invoke("config", "bo", *models).exit_code == 0
+    return Path("merge_configs/bo.yml")
+
+
+def step(result: Result) -> str:
+    """Return what a failed command says to do next."""
+    assert result.exit_code == 1, result.output
+    (line,) = re.findall(r"^Next: (.+)$", result.stderr, flags=re.MULTILINE)
+    return str(line)
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of ours in a text, as words; two spaces or a semicolon end one."""
+    found = re.findall(r"slack-ties (.+?)(?=  \(|; |, then |$)", text)
+    return [shlex.split(one) for one in found]
+
+
+def accepted(result: Result) -> None:
+    """Check that a command was not refused for how it was typed."""
+    assert not any(words in result.output for words in REFUSED), result.output
+    assert result.exit_code in {0, 1}, result.output
+
+
+def test_plan_can_replace_a_file_that_it_pins_to(invoke: Invoke, config: Path) -> None:
+    """It proposes --overwrite, and takes it."""
+    Path("pinned.yml").write_text("mine")
+    words = ["plan", config, "--pin", "-o", "pinned.yml"]
+
+    assert step(invoke(*words)) == "add --overwrite, or choose another path with -o"
+    assert Path("pinned.yml").read_text() == "mine"
+    assert invoke(*words, "--overwrite").exit_code == 0
+    assert "merge_method: slack_ties" in Path("pinned.yml").read_text()
+
+
+def test_overwrite_alone_is_refused(invoke: Invoke, config: Path) -> None:
+    """Without -o there is no other file that it could mean."""
+    result = invoke("plan", config, "--pin", "--overwrite")
+
+    assert result.exit_code == 2
+    assert "--overwrite needs --pin and -o" in result.stderr
