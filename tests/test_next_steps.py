@@ -46,8 +46,8 @@ def step(result: Result) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Return the commands of ours in a text, as words; two spaces or a semicolon end one."""
-    found = re.findall(r"slack-ties (.+?)(?=  \(|; |, then |$)", text)
+    """Return the commands of ours in a text, as words; a bracket or a semicolon ends one."""
+    found = re.findall(r"slack-ties (.+?)(?= \(|; |, then |$)", text)
     return [shlex.split(one) for one in found]
 
 
@@ -74,3 +74,45 @@ def test_overwrite_alone_is_refused(invoke: Invoke, config: Path) -> None:
 
     assert result.exit_code == 2
     assert "--overwrite needs --pin and -o" in result.stderr
+
+
+MISSING = [
+    ("merge_configs/lo.yml", "slack-ties config lo"),
+    ("merge_configs/tibetan.yml", "use merge_configs/bo.yml, which exists"),
+    ("my configs/lo.yml", "slack-ties config lo -o 'my configs'"),
+    ("lo", "slack-ties config lo"),
+    ("bo", "use merge_configs/bo.yml, which exists"),
+    ("bo.yml", "use merge_configs/bo.yml, which exists"),
+    ("merge_configs/bo.yaml", "use merge_configs/bo.yml, which exists"),
+    ("merge_configs/boo.yml", "use merge_configs/bo.yml, which exists"),
+    ("merge_configs/no", "slack-ties config LANG (writes one)"),
+    ("wrong/path.yml", "slack-ties config LANG (writes one)"),
+    ("nothere", "slack-ties config LANG (writes one)"),
+    ("alice/tibetan", "slack-ties recipes pull alice/tibetan"),
+]
+
+
+@pytest.mark.parametrize("command", ["plan", "report", "compare"])
+@pytest.mark.parametrize(("path", "next_step"), MISSING)
+def test_a_missing_config(
+    command: str, path: str, next_step: str, invoke: Invoke, config: Path
+) -> None:
+    """The next step is a config that exists, or a command that writes or fetches one."""
+    words = [command, path, config] if command == "compare" else [command, path]
+
+    proposed = step(invoke(*words))
+
+    assert proposed == next_step
+    if proposed.startswith("use "):
+        accepted(invoke("plan", *shlex.split(proposed.removeprefix("use ").split(", which")[0])))
+    for typed in commands(proposed.replace("LANG", "ug")):
+        accepted(invoke(*typed))
+
+
+@pytest.mark.parametrize("path", ["merge_configs/lo.yml", "merge_configs/lo.yaml", "./lo.yml"])
+def test_run_of_a_missing_config(path: str, invoke: Invoke) -> None:
+    """A path is no Hub id: the next step writes the config."""
+    (typed,) = commands(step(invoke("run", path, "--out", "out")))
+
+    assert typed[:2] == ["config", "lo"]
+    assert invoke(*typed).exit_code == 0

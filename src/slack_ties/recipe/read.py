@@ -10,6 +10,7 @@ import yaml
 
 from slack_ties.errors import RecipeError
 from slack_ties.recipe.check import FACTS_KEYS, check_keys, check_recipe
+from slack_ties.recipe.missing import instead_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Facts, Recipe, reference
 
 __all__ = ["parse_recipe", "read_recipe"]
@@ -27,11 +28,7 @@ def read_recipe(path: str | Path) -> Recipe:
         text = path.read_bytes().decode()  # keeps its line ends
     except FileNotFoundError:
         msg = f"no config file {str(path)!r}"
-        name = str(path)
-        hint = f"slack-ties recipes pull {name}" if name.count("/") == 1 else ""
-        if not path.suffix and not path.parent.name:
-            hint = f"slack-ties config {name}"
-        raise RecipeError(msg, hint=hint or "slack-ties config LANG  (writes one)") from None
+        raise RecipeError(msg, hint=instead_of(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         found = "a folder" if path.is_dir() else error
         msg = f"{path}: expected a YAML text file, got: {found}"

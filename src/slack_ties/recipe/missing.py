@@ -1,0 +1,59 @@
+"""Say what to type instead of the path of a config that does not exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from difflib import get_close_matches
+from pathlib import Path
+
+from slack_ties.catalogue.languages import find_triple
+from slack_ties.errors import CatalogueError
+
+__all__ = ["instead_of"]
+
+SUFFIXES = (".yml", ".yaml")
+
+FOLDER = "merge_configs"  # where `slack-ties config` writes if it is not told otherwise
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\S+)?")  # OWNER/NAME or OWNER/NAME@REVISION
+
+
+def instead_of(path: Path) -> str:
+    """Return the next step for a config that is not there.
+
+    It is an existing config with a similar name, a command that writes the config of this
+    language, or a command that fetches the recipe of this Hub id.
+    """
+    alone = path.parent == Path()
+    near = _configs(path.parent)
+    written = near + (_configs(Path(FOLDER)) if alone else [])
+    try:
+        key = find_triple(path.stem).key
+    except CatalogueError:
+        key = ""
+    for one in written:
+        if one.stem in {path.stem, key}:
+            return _use(one)
+    if key and (path.suffix in SUFFIXES or alone):
+        folder = str(path.parent)
+        to = "" if folder in {".", FOLDER} else f" -o {shlex.quote(folder)}"
+        return f"slack-ties config {key}{to}"
+    names = {one.name: one for one in near}
+    if alike := get_close_matches(path.name, names, n=1):
+        return _use(names[alike[0]])
+    if not path.suffix and HUB_ID.fullmatch(str(path)) and not path.parent.is_dir():
+        return f"slack-ties recipes pull {path}"
+    return "slack-ties config LANG  (writes one)"
+
+
+def _configs(folder: Path) -> list[Path]:
+    """Return the files in a folder that are configs by their names."""
+    try:
+        return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file())
+    except OSError:
+        return []
+
+
+def _use(path: Path) -> str:
+    return f"use {shlex.quote(str(path))}, which exists"
