@@ -116,3 +116,26 @@ def test_run_of_a_missing_config(path: str, invoke: Invoke) -> None:
 
     assert typed[:2] == ["config", "lo"]
     assert invoke(*typed).exit_code == 0
+
+
+def test_swapped_arguments_of_merge(invoke: Invoke, config: Path) -> None:
+    """It says so, and prints the command in the right order, which then merges."""
+    result = invoke("merge", "my model", config)
+
+    assert "Error: CONFIG and OUT are swapped" in result.stderr
+    (typed,) = commands(step(result))
+    assert typed == ["merge", str(config), "my model"]
+    assert invoke(*typed).exit_code == 0
+    # Also when OUT is there already; then the other order is refused for that reason only.
+    (typed,) = commands(step(invoke("merge", "my model", config)))
+    assert "'my model' holds a finished merge" in invoke(*typed).stderr
+
+
+def test_merge_takes_out_as_an_option(invoke: Invoke, config: Path) -> None:
+    """As run does; given twice or not at all, it is a wrong command line."""
+    for words in (["merge", config], ["merge", config, "one", "--out", "two"]):
+        result = invoke(*words)
+        assert (result.exit_code, "give OUT once" in result.stderr) == (2, True)
+
+    assert invoke("merge", config, "--out", "one").exit_code == 0
+    assert Path("one", "slack_ties.json").is_file()

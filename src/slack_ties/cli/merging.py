@@ -16,6 +16,7 @@ from slack_ties.cli.options import (
     report_option,
     with_settings,
 )
+from slack_ties.errors import RecipeError
 from slack_ties.explore.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ __all__: list[str] = []
 
 @cli.command(cls=MergeCommand, short_help="Run a merge config.")
 @click.argument("config", type=PATH)
-@click.argument("out", type=PATH)
+@click.argument("folder", metavar="OUT", required=False, type=PATH)
+@click.option("--out", metavar="OUT", type=PATH, help="New folder for the result, as after CONFIG.")
 @click.option(
     "--help-mergekit",
     is_flag=True,
@@ -40,10 +42,11 @@ __all__: list[str] = []
 @report_option
 @allow_unrelated
 @with_settings
-def merge(
+def merge(  # noqa: PLR0913 - one per option, one line each
     *,
     config: Path,
-    out: Path,
+    folder: Path | None,
+    out: Path | None,
     report: bool,
     as_json: bool,
     settings: Settings,
@@ -56,8 +59,9 @@ def merge(
     Examples:
       slack-ties merge merge_configs/bo.yml tibetan
       slack-ties merge merge_configs/bo.yml tibetan --cuda --out-shard-size 2B
-      slack-ties merge merge_configs/bo.yml tibetan --report
+      slack-ties merge merge_configs/bo.yml --out tibetan --report
     """
+    out = _one_folder(config, folder, out)
     from slack_ties.merge.merge import merge_models  # noqa: PLC0415 - heavy
 
     record = merge_models(
@@ -252,6 +256,19 @@ def tune(  # noqa: PLR0913 - one per option
     click.echo(found.config)
     if not settings.quiet:
         click.echo(f"\nNext: slack-ties merge {shlex.quote(str(found.config))} OUT", err=True)
+
+
+def _one_folder(config: Path, folder: Path | None, out: Path | None) -> Path:
+    """Return OUT, given as an argument or as an option; refuse one that is the config."""
+    given = [one for one in (folder, out) if one]
+    if len(given) != 1:
+        msg = "give OUT once: after CONFIG, or as --out OUT"
+        raise click.UsageError(msg)
+    (out,) = given
+    if out.suffix in {".yml", ".yaml"} and out.is_file() and not config.is_file():
+        msg = f"CONFIG and OUT are swapped: {str(out)!r} is a config, and {str(config)!r} is not"
+        raise RecipeError(msg, hint=shlex.join(["slack-ties", "merge", str(out), str(config)]))
+    return out
 
 
 def _show_report(folder: Path) -> None:
