@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from slack_ties.cli.main import cli
+from slack_ties.config.make import make_config
+from slack_ties.plan.again import plan_command
 from triple import Folders
 
 # What a proposed command must not be answered with.
@@ -46,8 +49,8 @@ def step(result: Result) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Return the commands of ours in a text, as words; a bracket or a semicolon ends one."""
-    found = re.findall(r"slack-ties (.+?)(?= \(|; |, then |$)", text)
+    """Return the commands of ours in a text, as words; a bracket, && or ; ends one."""
+    found = re.findall(r"slack-ties (.+?)(?= \(| && |; |$)", text)
     return [shlex.split(one) for one in found]
 
 
@@ -139,3 +142,38 @@ def test_merge_takes_out_as_an_option(invoke: Invoke, config: Path) -> None:
 
     assert invoke("merge", config, "--out", "one").exit_code == 0
     assert Path("one", "slack_ties.json").is_file()
+
+
+def test_run_of_a_language_with_several_errors(
+    invoke: Invoke, triple: Folders, tmp_path: Path
+) -> None:
+    """The config that it made is not on disk: the next step writes it, then plans it."""
+    models: list[object] = ["--base", triple.base]
+    for role, folder in (("ct", triple.ct), ("sft", triple.sft)):
+        damaged = Path(shutil.copytree(folder, tmp_path / f"a damaged {role}"))
+        for weights in [*damaged.glob("*.safetensors"), *damaged.glob("*.bin")]:
+            weights.write_bytes(weights.read_bytes()[:100])
+        models += [f"--{role}", damaged]
+
+    proposed = step(invoke("run", "bo", *models, "--out", "out"))
+
+    assert "1 more error: slack-ties config bo --base" in proposed
+    write, plan = commands(proposed)
+    assert invoke(*write).exit_code == 0
+    shown = invoke(*plan)
+    assert all(f"a damaged {role}" in shown.stdout for role in ("ct", "sft"))
+
+
+def test_the_catalogue_knows_its_models(invoke: Invoke) -> None:
+    """For a language whose models the user did not choose, no model is named."""
+    proposed = plan_command("lo.yml", make_config("lo"))
+
+    assert proposed == "slack-ties config lo && slack-ties plan merge_configs/lo.yml"
+    assert invoke(*commands(proposed)[0]).stdout == f"{Path('merge_configs/lo.yml')}\n"
+
+
+def test_a_recipe_of_the_hub_is_pulled_before_it_is_planned() -> None:
+    """It has no file here, and pull writes one by the name of the model."""
+    proposed = plan_command("me/x@abc", make_config("lo"))
+
+    assert proposed == "slack-ties recipes pull me/x@abc && slack-ties plan x.yml"

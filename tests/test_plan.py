@@ -271,7 +271,8 @@ def test_several_errors_are_all_said(copies: Folders) -> None:
     ] * 2
     with pytest.raises(CheckpointError) as caught:
         plan.check()
-    assert caught.value.hint == "1 more error: slack-ties plan bo.yml"
+    assert caught.value.hint.startswith("1 more error: slack-ties config bo --base ")
+    assert caught.value.hint.endswith(" && slack-ties plan merge_configs/bo.yml")
 
 
 def computed(folders: Folders) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import RecipeError, SlackTiesError
+from slack_ties.plan.again import plan_command
 from slack_ties.recipe.pin import pin_recipe, used_versions
 
 if TYPE_CHECKING:
@@ -106,6 +107,6 @@ class Plan:
         if others:
             s = "s" * (len(others) > 1)
             hint = f"{first.hint}; " if first.hint else ""
-            hint += f"{len(others)} more error{s}: slack-ties plan {self.config}"
+            hint += f"{len(others)} more error{s}: {plan_command(self.config, self.recipe)}"
             raise type(first)(str(first), hint=hint)
         raise first
