@@ -177,3 +177,24 @@ def test_a_recipe_of_the_hub_is_pulled_before_it_is_planned() -> None:
     proposed = plan_command("me/x@abc", make_config("lo"))
 
     assert proposed == "slack-ties recipes pull me/x@abc && slack-ties plan x.yml"
+
+
+@pytest.mark.parametrize(
+    ("folder", "next_step"),
+    [
+        ("merge_configs", "slack-ties run merge_configs/bo.yml --out 'new model'"),
+        ("./merge_configs", "slack-ties run merge_configs/bo.yml --out 'new model'"),
+        ("a model/", "slack-ties run 'a model/mergekit_config.yml' --out 'new model'"),
+        ("empty", "slack-ties languages"),
+    ],
+)
+def test_run_of_a_folder(folder: str, next_step: str, invoke: Invoke, config: Path) -> None:
+    """The next step runs a config that is in it; nothing is proposed that is not there."""
+    for name in ("a model", "empty"):
+        Path(name).mkdir()
+    shutil.copy(config, "a model/mergekit_config.yml")
+
+    proposed = step(invoke("run", folder, "--out", "new model"))
+
+    assert proposed == next_step
+    assert invoke(*commands(proposed)[0]).exit_code == 0

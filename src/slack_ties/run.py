@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import look_at_choices, make_config
-from slack_ties.errors import HubError, LostOnHubError, RecipeError
+from slack_ties.errors import CatalogueError, HubError, LostOnHubError, RecipeError
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
@@ -92,7 +92,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     out = Path(out).expanduser()
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
-    recipe = _recipe(what, choices, api)
+    recipe = _recipe(what, out, choices, api)
     if report:
         check_reportable(recipe, merged=True, streamed=stream)
     _check_out(out, streamed=stream)
@@ -209,18 +209,29 @@ def _stream(
     return Result(stream.out, record, stream.out / card.name, published)
 
 
-def _recipe(what: str | Path, choices: Choices | None, api: HfApi | None) -> Recipe:
+def _is_folder(path: Path, out: Path) -> RecipeError:
+    """Return the error for a folder; it names the config in it, if there is one."""
+    configs = [path / CONFIG_FILE, *sorted(path.glob("*.yml"))]
+    config = next((one for one in configs if one.is_file()), None)
+    run = ["slack-ties", "run", str(config), "--out", str(out)]
+    msg = f"{str(path)!r} is a folder, expected a language, a config or a Hub id"
+    return RecipeError(msg, hint=shlex.join(run) if config else "slack-ties languages")
+
+
+def _recipe(what: str | Path, out: Path, choices: Choices | None, api: HfApi | None) -> Recipe:
     """Return the recipe of a config file, of a published model, or of a language."""
     path = Path(what)
     if "/" in str(what) and path.is_dir():
-        msg = f"{str(what)!r} is a folder, expected a language, a config or a Hub id"
-        raise RecipeError(
-            msg, hint=f"slack-ties run {path / CONFIG_FILE}  (if it is a merged model)"
-        )
+        raise _is_folder(path, out)
     is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
     if not is_file and "/" not in str(what):
-        choices = look_at_choices(choices or Choices(), [str(what)], api)
-        return make_config(str(what), choices)
+        try:
+            choices = look_at_choices(choices or Choices(), [str(what)], api)
+            return make_config(str(what), choices)
+        except CatalogueError:
+            if path.is_dir():
+                raise _is_folder(path, out) from None
+            raise
     made = choices.made() if choices else []
     if made:
         what_it_is = "a config" if is_file else "a published model"
