@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 
 from slack_ties.cli.main import cli
 from slack_ties.config.make import make_config
+from slack_ties.errors import HubError
 from slack_ties.plan.again import plan_command
+from slack_ties.publish.destination import Destination
 from triple import Folders
 
 # What a proposed command must not be answered with.
@@ -198,3 +200,40 @@ def test_run_of_a_folder(folder: str, next_step: str, invoke: Invoke, config: Pa
 
     assert proposed == next_step
     assert invoke(*commands(proposed)[0]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "better"),
+    [
+        ("https://huggingface.co/alice/x", "alice/x"),
+        ("https://huggingface.co/alice/x/tree/main", "alice/x"),
+        ("huggingface.co/alice/x", "alice/x"),
+        ("hf.co/alice/x", "alice/x"),
+        ("models/alice/x", "alice/x"),
+        ("alice/x/", "alice/x"),
+        ("alice//x", "alice/x"),
+        ("https://huggingface.co/x", "x"),
+        ("https://huggingface.co/datasets/alice/x", ""),
+        ("https://huggingface.co", ""),
+        ("a/b/c", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_instead_of_an_id(typed: str, better: str) -> None:
+    """The id in the address is proposed, and is accepted."""
+    with pytest.raises(HubError, match="expected OWNER/NAME or NAME") as caught:
+        Destination(typed)
+
+    assert caught.value.hint == (f"publish it as {better}" if better else "give OWNER/NAME")
+    if better:
+        assert Destination(better).repo_id == better
+
+
+def test_publish_and_run_refuse_an_address_at_once(invoke: Invoke, config: Path) -> None:
+    """Before a folder or the Hub is looked at, and before a merge."""
+    url = "https://huggingface.co/alice/x"
+
+    assert step(invoke("publish", "out", url)) == "publish it as alice/x"
+    assert step(invoke("publish", "out", "models/alice/x")) == "publish it as alice/x"
+    assert step(invoke("run", config, "--out", "out", "--publish", url)) == "publish it as alice/x"
+    assert "there is no folder 'out'" in invoke("publish", "out", "alice/x").stderr

@@ -55,6 +55,19 @@ class Destination:
     tag: str = ""  # for the commit
     collection: str = ""  # title or slug of a collection that gets the model
 
+    def __post_init__(self) -> None:
+        """Refuse an address or a path instead of an id.
+
+        Raises:
+            HubError: The id has more parts than OWNER/NAME, or an empty one.
+
+        """
+        parts = self.repo_id.split("/")
+        if len(parts) > 2 or not all(parts):  # noqa: PLR2004 - OWNER/NAME
+            msg = f"{self.repo_id!r} is no id of a model on the Hub, expected OWNER/NAME or NAME"
+            better = _id_in(self.repo_id)
+            raise HubError(msg, hint=f"publish it as {better}" if better else "give OWNER/NAME")
+
     def flags(self) -> list[str]:
         """Return the options as they are typed after `slack-ties publish`."""
         words = ["--public"] * self.public + ["--update"] * self.update
@@ -73,6 +86,18 @@ class DestinationByName(TypedDict, total=False):
     pull_request: bool
     tag: str
     collection: str
+
+
+def _id_in(text: str) -> str:
+    """Return the id in the address of a model, or in a path such as models/OWNER/NAME."""
+    path = re.sub(r"^https?://[^/]*|^(www\.)?(huggingface|hf)\.co(?=/)", "", text).strip("/")
+    parts = [part for part in path.split("/") if part]
+    if parts and parts[0] == "models":
+        parts = parts[1:]
+    if not parts or parts[0] in {"datasets", "spaces"}:
+        return ""
+    is_page = parts[2:] and parts[2] in {"tree", "blob", "resolve", "discussions"}
+    return "/".join(parts[:2]) if len(parts) < 3 or is_page else ""  # noqa: PLR2004 - as above
 
 
 @dataclass(frozen=True)
