@@ -237,3 +237,17 @@ def test_publish_and_run_refuse_an_address_at_once(invoke: Invoke, config: Path)
     assert step(invoke("publish", "out", "models/alice/x")) == "publish it as alice/x"
     assert step(invoke("run", config, "--out", "out", "--publish", url)) == "publish it as alice/x"
     assert "there is no folder 'out'" in invoke("publish", "out", "alice/x").stderr
+
+
+@pytest.mark.parametrize("command", ["publish", "run", "merge", "recipes pull", "verify"])
+@pytest.mark.parametrize("option", ["--token", "--hf-token"])
+def test_a_token_is_no_option(command: str, option: str, invoke: Invoke) -> None:
+    """It says how a token is given; it proposes no other option, and shows no token."""
+    for given in ([option, "hf_secret"], [f"{option}=hf_secret"]):
+        result = invoke(*command.split(), "a", "b", *given)
+
+        assert result.exit_code == 2
+        assert "hf auth login  (or set HF_TOKEN)" in result.stderr
+        assert f"Usage: cli {command}" in result.stderr
+        assert "--json" not in result.stderr
+        assert "hf_secret" not in result.stderr

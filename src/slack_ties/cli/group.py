@@ -47,12 +47,26 @@ ORDER = (
 )
 
 
+TOKEN_OPTIONS = {"--token", "--hf-token", "--auth-token"}
+
+
 class Group(click.Group):
     """A group that lists its commands in the order of use, not alphabetically."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of use."""
         return sorted(self.commands, key=ORDER.index)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Say where a token is read from, if one was to be given as an option."""
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name not in TOKEN_OPTIONS:
+                raise
+            msg = f"No such option: {error.option_name}. A token is never an option: others could "
+            msg += "see it. Leave it out, and type once: hf auth login  (or set HF_TOKEN)"
+            raise click.UsageError(msg, ctx=error.ctx) from None
 
 
 def command(function: F) -> F:
