@@ -251,3 +251,46 @@ def test_a_token_is_no_option(command: str, option: str, invoke: Invoke) -> None
         assert f"Usage: cli {command}" in result.stderr
         assert "--json" not in result.stderr
         assert "hf_secret" not in result.stderr
+
+
+def test_folders_with_a_space(invoke: Invoke, config: Path) -> None:
+    """They are quoted, so that the shell takes them for one word."""
+    model = Path("my model")
+    assert invoke("merge", config, model).exit_code == 0
+    assert invoke("card", model).exit_code == 0
+    card = model / "README.md"
+    card.write_text(card.read_text("utf-8") + "\nMine.\n", "utf-8")
+
+    (typed,) = commands(step(invoke("card", model)))
+    assert typed == ["card", "my model", "--overwrite"]
+    assert invoke(*typed).exit_code == 0
+
+    card.write_text("---\nlicense: [\n---\n", "utf-8")
+    (typed,) = commands(step(invoke("publish", model, "me/x", "--license", "mit")))
+    assert typed == ["card", "my model"]
+    accepted(invoke(*typed))
+
+    (model / "report.json").write_text("{")
+    (typed,) = commands(step(invoke("compare", model, config)))
+    assert typed == ["report", "my model"]
+    assert invoke(*typed).exit_code == 0
+
+
+def test_a_report_that_is_not_there(invoke: Invoke, config: Path) -> None:
+    """A folder without a config cannot be reported on: the next step writes a report into it."""
+    result = invoke("compare", "my report/report.json", config)
+
+    (typed,) = commands(step(result))
+    assert typed == ["report", "CONFIG", "-o", "my report"]
+    assert invoke("report", config, *typed[2:]).exit_code == 0
+    assert invoke("compare", "my report/report.json", config).exit_code == 0
+
+
+def test_a_report_of_a_stream_comes_afterwards(invoke: Invoke, triple: Folders) -> None:
+    """The config of a language is in OUT then, and nowhere before."""
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    to = ["--publish", "me/x", "--stream", "--report", "--out", "out"]
+
+    proposed = step(invoke("run", "bo", *models, *to))
+
+    assert proposed == "leave --report out; afterwards: slack-ties report OUT"

@@ -391,7 +391,9 @@ def test_a_vocabulary_that_was_extended(triple: Folders, tmp_path: Path) -> None
 
     assert "can give the result the 576 tokens of" in only_error(plan)
     added = f"tokenizer: {{source: {folders.ct}}}"
-    assert plan.errors[0].hint == f"slack-ties plan bo.yml --pin (adds: {added})"
+    assert plan.errors[0].hint.startswith("slack-ties config bo --base ")
+    step = f" && slack-ties plan merge_configs/bo.yml --pin (adds: {added})"
+    assert plan.errors[0].hint.endswith(step)
     mended = plan_pinned(parse_recipe(text, where="bo.yml"))
     assert mended.errors == ()
     assert mended.pinned().data["tokenizer"] == {"source": str(folders.ct)}

@@ -7,6 +7,7 @@ Sources: https://github.com/huggingface/hub-docs/blob/main/modelcard.md and the 
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
@@ -44,7 +45,8 @@ def check_metadata(card: Path) -> None:
         OutputError: The Hub would refuse the metadata; the text lists all problems.
 
     """
-    hint = f"correct the lines between the two --- of {card}, or: slack-ties card {card.parent}"
+    again = f"slack-ties card {shlex.quote(str(card.parent))}"
+    hint = f"correct the lines between the two --- of {card}, or: {again}"
     try:
         data = front_matter(card.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

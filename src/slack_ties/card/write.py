@@ -81,7 +81,8 @@ def write_card(  # noqa: PLR0913 - all by name
         msg = f"{path} was written or edited by hand, outside of the places for your own text"
         flags = f" {shlex.join(stated.flags())}" if stated else ""
         hint = "move it between the comments `your text: more` and `end of your text`, or: "
-        hint += f"slack-ties card {out}{flags} --overwrite  (keeps the old one as {OLD_CARD})"
+        again = f"slack-ties card {shlex.quote(str(out))}{flags} --overwrite"
+        hint += f"{again}  (keeps the old one as {OLD_CARD})"
         raise OutputError(msg, hint=hint)
     resolution = resolve_license(record.parents, stated or own.license)
     own = OwnText({**own.places, **(texts or {})}, own.metadata, own.tags, own.datasets)

@@ -6,6 +6,7 @@ transformers builds the model once; we load the merged tensors of each candidate
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,8 @@ def read_text(path: Path) -> Text:
         content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         msg = f"{str(path)!r} is not UTF-8: byte {error.start} is invalid"
-        raise SlackTiesError(msg, hint=f"iconv -t utf-8 {path} > text.txt") from None
+        hint = f"iconv -t utf-8 {shlex.quote(str(path))} > text.txt"
+        raise SlackTiesError(msg, hint=hint) from None
     except OSError as error:
         msg = f"cannot read the text {str(path)!r}: {error.strerror or error}"
         raise SlackTiesError(msg) from None

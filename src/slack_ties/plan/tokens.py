@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, RecipeError, nearest
 from slack_ties.models.header import check_shapes
+from slack_ties.plan.again import plan_command
 from slack_ties.recipe.pin import one_line
 from slack_ties.recipe.recipe import places, reference
 from slack_ties.tokenizer.section import Section, choose_section
@@ -56,7 +57,8 @@ def plan_vocabulary(draft: Draft) -> Section | None:
             f"the vocabulary of {', '.join(map(repr, different))} differs from the base's, and the "
         )
         msg += f"config has no tokenizer section. It can give the result {section.why}"
-        hint = f"slack-ties plan {recipe.where} --pin (adds: tokenizer: {one_line(section.data)})"
+        hint = f"{plan_command(recipe.where, recipe)} --pin "
+        hint += f"(adds: tokenizer: {one_line(section.data)})"
         draft.errors.append(CheckpointError(msg, hint=hint))
         draft.warnings += [section.warning] if section.warning else []
     return section

@@ -7,6 +7,7 @@ itself counts the figures (`tally.py`), while it merges.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,17 +46,19 @@ def check_reportable(recipe: Recipe, *, merged: bool = False, streamed: bool = F
         SlackTiesError: The merge is streamed.
 
     """
+    # For `run LANG` there is no config on this disk before the merge, and one in OUT after it.
+    afterwards = shlex.quote(recipe.where) if Path(recipe.where).is_file() else "OUT"
     if streamed:
         msg = "--report and --stream cannot be used together: the report would not count weights "
         msg += "that an interrupted run has already sent"
-        hint = f"leave --report out; afterwards: slack-ties report {recipe.where}"
+        hint = f"leave --report out; afterwards: slack-ties report {afterwards}"
         raise SlackTiesError(msg, hint=hint)
     if recipe.method == "slack_ties" or (recipe.method == "ties" and not merged):
         return
     msg = f"{recipe.where}: merge_method is {recipe.method!r}: "
     if recipe.method == "ties":
         msg += "mergekit merges it, and does not count for a report"
-        hint = f"leave --report out; afterwards: slack-ties report {recipe.where}"
+        hint = f"leave --report out; afterwards: slack-ties report {afterwards}"
         raise RecipeError(msg, hint=hint)
     msg += f"a report is possible only for {' and '.join(METHODS)}"
     raise RecipeError(msg, hint="change it to: merge_method: slack_ties")

@@ -115,7 +115,7 @@ def read_report(path: Path) -> Report:
             versions={str(k): str(v) for k, v in data["versions"].items()},
         )
     except FileNotFoundError:
-        msg = f"there is no {REPORT_FILE} in {str(path.parent)!r}"
+        msg = f"there is no {path.name} in {str(path.parent)!r}"
         raise OutputError(msg, hint=again) from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         msg = f"{path}: damaged: {error!r}"
