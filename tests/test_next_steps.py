@@ -294,3 +294,25 @@ def test_a_report_of_a_stream_comes_afterwards(invoke: Invoke, triple: Folders) 
     proposed = step(invoke("run", "bo", *models, *to))
 
     assert proposed == "leave --report out; afterwards: slack-ties report OUT"
+
+
+@pytest.mark.parametrize(
+    ("typed", "better"),
+    [("v 1", "v-1"), ("1..2", "1.2"), ("-v", "v"), ("v1.", "v1"), ("a:b", "a-b"), ("~", "NAME")],
+)
+def test_a_tag_that_git_refuses(typed: str, better: str) -> None:
+    """It is refused before anything is published, and the next step is a tag that git allows."""
+    with pytest.raises(HubError, match="git allows no tag or branch") as of_tag:
+        Destination("me/x", tag=typed)
+    with pytest.raises(HubError, match="git allows no tag or branch") as of_branch:
+        Destination("me/x", branch=typed)
+
+    assert of_tag.value.hint == f"--tag {better}"
+    assert of_branch.value.hint == f"--revision {better}"
+    assert Destination("me/x", tag=better, branch=better).flags()[-1] == better
+
+
+@pytest.mark.parametrize("name", ["v1", "v1.0-rc1", "feature/x", "refs/pr/1", "བོད"])
+def test_a_tag_that_git_allows(name: str) -> None:
+    """Slashes, dots and every script."""
+    assert Destination("me/x", tag=name, branch=name).tag == name

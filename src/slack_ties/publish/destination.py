@@ -43,6 +43,10 @@ __all__ = [
 HUB_OWN_FILES = {".gitattributes"}
 
 
+# From `git help check-ref-format`: what the name of a tag or branch must not contain.
+NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|//|/\.|^[-./]|^@$|[./]$|\.lock(/|$)")
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where to publish a model, and what is allowed there."""
@@ -56,10 +60,10 @@ class Destination:
     collection: str = ""  # title or slug of a collection that gets the model
 
     def __post_init__(self) -> None:
-        """Refuse an address or a path instead of an id.
+        """Refuse an address or a path instead of an id, and a tag or branch that git refuses.
 
         Raises:
-            HubError: The id has more parts than OWNER/NAME, or an empty one.
+            HubError: The id has more parts than OWNER/NAME, or an empty one; or a name is wrong.
 
         """
         parts = self.repo_id.split("/")
@@ -67,6 +71,12 @@ class Destination:
             msg = f"{self.repo_id!r} is no id of a model on the Hub, expected OWNER/NAME or NAME"
             better = _id_in(self.repo_id)
             raise HubError(msg, hint=f"publish it as {better}" if better else "give OWNER/NAME")
+        for flag, name in (("--tag", self.tag), ("--revision", self.branch)):
+            if NO_REF.search(name):
+                msg = f"{flag}: git allows no tag or branch {name!r}"
+                better = re.sub(r"[^\w.]+", "-", name).strip("-.").removesuffix(".lock")
+                better = re.sub(r"[.]{2,}", ".", better)
+                raise HubError(msg, hint=f"{flag} {better or 'NAME'}")
 
     def flags(self) -> list[str]:
         """Return the options as they are typed after `slack-ties publish`."""
