@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from huggingface_hub import HfApi
 
+from command import environment
+from hub_server import Server
 from slack_ties.cli.main import cli
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError
@@ -20,6 +25,8 @@ from triple import Folders
 
 # What a proposed command must not be answered with.
 REFUSED = ("No such option", "Missing ", "no language", "no config file", "there is no folder")
+
+PROGRAM = Path(sys.executable).with_name("slack-ties")
 
 Invoke = Callable[..., Result]
 
@@ -316,3 +323,35 @@ def test_a_tag_that_git_refuses(typed: str, better: str) -> None:
 def test_a_tag_that_git_allows(name: str) -> None:
     """Slashes, dots and every script."""
     assert Destination("me/x", tag=name, branch=name).tag == name
+
+
+@pytest.mark.parametrize("where", ["folders", "hub"])
+def test_what_follows_publishing(
+    where: str, triple: Folders, hub: Server, api: HfApi, tmp_path: Path
+) -> None:
+    """The recipe of a merge of folders is refused by everybody, so nobody is told to fetch it."""
+    models: list[object] = []
+    for role in ("base", "ct", "sft"):
+        folder, name = getattr(triple, role), f"me/{role}"
+        if where == "hub":
+            api.create_repo(name)
+            api.upload_folder(folder_path=folder, repo_id=name)
+        models += [f"--{role}", name if where == "hub" else folder]
+    variables = environment(hub, tmp_path / "home", "hf_writer")
+
+    def run(*words: object) -> str:
+        typed = [PROGRAM, *map(str, words)]
+        done = subprocess.run(
+            typed, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    run("run", "bo", *models, "--out", "out", "--license", "mit", "-q")
+    said = run("publish", "out", "me/x")
+
+    assert "Load it:   AutoModelForCausalLM.from_pretrained('me/x')\n" in said
+    assert ("Nobody else can repeat this merge" in said) is (where == "folders")
+    assert len(commands(said.replace("\n", " && "))) == (2 if where == "hub" else 0)
+    for typed in commands(said.replace("\n", " && ")):
+        run(*typed, "-q")

@@ -20,6 +20,7 @@ from slack_ties.cli.options import (
 )
 from slack_ties.licenses.names import suggest_name
 from slack_ties.recipe.read import read_recipe
+from slack_ties.record import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,14 +205,24 @@ def publish(  # noqa: PLR0913 - one per option
     if published.collection:
         click.echo(f"Collection: {published.collection}")
     if not quiet:
-        click.echo(_what_now(published), err=True)
+        click.echo(_what_now(published, repeatable=_can_repeat(out)), err=True)
 
 
-def _what_now(published: Published) -> str:
-    """Return how to load, verify and reuse a published model."""
+def _can_repeat(out: Path) -> bool:
+    """Return whether other people have the models: `verify` and `recipes pull` refuse folders."""
+    return all(one.commits and all(one.commits) for one in read_record(out).parents)
+
+
+def _what_now(published: Published, *, repeatable: bool) -> str:
+    """Return how to load a published model, and if it can be repeated, how to verify and reuse."""
     name, revision = shlex.quote(published.repo_id), published.branch
     at = "" if revision == "main" else f", revision={revision!r}"
     load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"
+    if not repeatable:
+        return (
+            f"\nLoad it:   {load}\n"
+            "Nobody else can repeat this merge: its models are folders on this disk"
+        )
     here = name if revision == "main" else shlex.quote(f"{published.repo_id}@{published.commit}")
     return (
         f"\nLoad it:   {load}\n"
