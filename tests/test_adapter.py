@@ -391,8 +391,8 @@ MODEL = {
     "model.norm.weight": Header((16,), "float32"),
     "lm_head.weight": Header((32, 16), "float32"),
 }
-FOR_ANOTHER = "is it an adapter of this model? It says that it was made for org/base"
-INCOMPLETE = "is the file complete? If it came from the Hub: hf download ID --force-download"
+FOR_ANOTHER = "use it with the model that it was made for; it says: org/base"
+INCOMPLETE = "take a complete file. If it came from the Hub: hf download ID --force-download"
 MERGE_ONCE = (
     "merge it in transformers, and write that FOLDER into the config: model = "
     "AutoModelForCausalLM.from_pretrained('base'); model.resize_token_embeddings(34); model = "
@@ -616,7 +616,7 @@ def whole(name: str, *shape: int) -> dict[str, Header]:
             {"modules_to_save": ["lm_head"]},
             "modules_to_save in its adapter_config.json contains 'lm_head', but the adapter's "
             "file does not contain base_model.model.lm_head.weight",
-            "is the file complete? If this part was never trained, remove 'lm_head' from "
+            "take a complete file. If this part was never trained, remove 'lm_head' from "
             "modules_to_save",
         ),
         (

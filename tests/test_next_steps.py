@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 
+import slack_ties
 from command import environment
 from hub_server import Server
 from slack_ties.cli.main import cli
@@ -355,3 +356,17 @@ def test_what_follows_publishing(
     assert len(commands(said.replace("\n", " && "))) == (2 if where == "hub" else 0)
     for typed in commands(said.replace("\n", " && ")):
         run(*typed, "-q")
+
+
+def test_no_next_step_is_a_question() -> None:
+    """It says what to do."""
+    sources = Path(slack_ties.__file__).parent.rglob("*.py")
+
+    asked = [
+        line
+        for path in sources
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"(hint ?\+?|^[A-Z_]+ )= f?\".*\w\?( |\"|$)", line)
+    ]
+
+    assert asked == []

@@ -13,7 +13,7 @@ from slack_ties.models.header import PER_TOKEN, Header
 
 __all__ = ["EXPERT", "HEAD", "INCOMPLETE", "PREFIX", "Modules", "Pair", "ends_with"]
 
-INCOMPLETE = "is the file complete? If it came from the Hub: hf download ID --force-download"
+INCOMPLETE = "take a complete file. If it came from the Hub: hf download ID --force-download"
 # Names that PEFT writes and reads: peft/utils/save_and_load.py, peft/tuners/lora/layer.py.
 PREFIX = "base_model.model."
 # Names in checkpoints -> other names in transformers: transformers/conversion_mapping.py.
@@ -88,7 +88,7 @@ class Modules:
     def fail(self, text: str, hint: str = "") -> NoReturn:
         """Raise an error about the adapter."""
         made_for = self.config.get("base_model_name_or_path") or "no model"
-        hint = hint or f"is it an adapter of this model? It says that it was made for {made_for}"
+        hint = hint or f"use it with the model that it was made for; it says: {made_for}"
         msg = f"model {self.name!r}: {text}"
         raise CheckpointError(msg, hint=hint)
 

@@ -79,7 +79,7 @@ class Shapes(Names):
             ):
                 text = f"modules_to_save in its adapter_config.json contains {name!r}, but the "
                 text += f"adapter's file does not contain {PREFIX}{parameter}"
-                hint = "is the file complete? If this part was never trained, remove "
+                hint = "take a complete file. If this part was never trained, remove "
                 hint += f"{name!r} from modules_to_save"
                 self.fail(text, hint)
 

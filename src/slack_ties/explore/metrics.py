@@ -100,7 +100,7 @@ class Kept:
                 share = Figures(counted.total, number).top_kept(top_20_percent, CONFIG)
                 if share is None:
                     msg = f"{report.models[number].model} does not differ from the base"
-                    hint = "there is nothing to tune: is it the right model?"
+                    hint = "choose another model: with this one there is nothing to tune"
                     raise SlackTiesError(msg, hint=hint)
                 shares.append(share)
             parts[role] = sum(shares) / len(shares)

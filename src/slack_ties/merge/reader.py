@@ -67,7 +67,7 @@ class WeightFiles:
                 found = opened[tensor] if isinstance(opened, dict) else opened.get_tensor(tensor)
         except (SafetensorError, OSError, KeyError, RuntimeError) as error:
             msg = f"model {self.name!r}: {tensor} in {file} cannot be read: {error}"
-            hint = "is the file complete? If it came from the Hub: hf download ID --force-download"
+            hint = "take a complete file. If it came from the Hub: hf download ID --force-download"
             raise CheckpointError(msg, hint=hint) from None
         return found.detach() if isinstance(found, torch.Tensor) else found
 

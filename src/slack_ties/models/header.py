@@ -110,10 +110,8 @@ def check_shapes(
                     f"shape mismatch: {tensor} is {_shape(header)} in {name!r}, "
                     f"expected {_shape(expected[tensor])} as in {first!r}"
                 )
-                hint = (
-                    "do all models come from the same base? If only the vocabulary was extended, "
-                )
-                hint += "add a mergekit tokenizer section: tokenizer: {source: CT_MODEL}"
+                hint = "choose models that come from the same base; if only the vocabulary was "
+                hint += "extended, add a mergekit tokenizer section: tokenizer: {source: CT_MODEL}"
                 raise CheckpointError(msg, hint=hint)
 
 

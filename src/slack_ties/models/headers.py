@@ -141,8 +141,8 @@ def placed(
         raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
     if not weights.index:
         return headers
-    hint = "which is right? If it came from the Hub: hf download ID --force-download; otherwise "
-    hint += "save the model again with save_pretrained"
+    hint = "find out which is right. If it came from the Hub: hf download ID "
+    hint += "--force-download; otherwise save the model again with save_pretrained"
     for tensor, file in weights.file_of.items():
         if file not in found or (tensor in headers and headers[tensor].file == file):
             continue

@@ -34,7 +34,7 @@ def damaged(file: str, name: str, error: Exception) -> CheckpointError:
     return CheckpointError(msg, hint=DOWNLOAD_AGAIN)
 
 
-DOWNLOAD_AGAIN = "is the model complete? If it came from the Hub: hf download ID --force-download"
+DOWNLOAD_AGAIN = "take a complete model. If it came from the Hub: hf download ID --force-download"
 
 # In the order of transformers' search (modeling_utils._get_resolved_checkpoint_files).
 MODEL_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -39,7 +39,7 @@ def compare_ancestry(draft: Draft) -> None:
         if found.cosine < UNRELATED:
             msg = f"the weights of {name!r} have nothing in common with the base {base!r} "
             msg += f"{measure}, expected a model that was trained from it"
-            hint = "is base_model right? To merge anyway: --allow-unrelated"
+            hint = "correct base_model in the config, or merge anyway: --allow-unrelated"
             if draft.settings.allow_unrelated:
                 draft.warnings.append(msg)
             else:

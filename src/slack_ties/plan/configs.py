@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_configs"]
 
-SAME_BASE = "were all models made from the same base?"
+SAME_BASE = "choose models that were made from the same base"
 
 # Keys of config.json that give tensors their meaning. If they differ, the base is not the same.
 SAME = (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Fit"]
 
 
-SAME_BASE = "do all models come from the same base?"
+SAME_BASE = "choose models that come from the same base."
 
 LOGITS_BIAS = "final_logits_bias"  # 1 x tokens, in BART and similar models
 
@@ -155,7 +155,7 @@ class Fit(Ties):
         """Refuse a model that lacks tensors; take tensors that transformers does not read."""
         if gone := [name for name in missing if name not in self.layout.unread]:
             msg = f"{source.name!r} lacks {first_of(gone)}, which the base {self.base.name!r} has"
-            hint = "is it complete, and from the same base? If it came from the Hub: hf download "
+            hint = "choose a model of the same base, or download it again: hf download "
             self.layout.errors.append(CheckpointError(msg, hint=f"{hint}ID --force-download"))
         elif missing:
             parts |= {name: Part(self.base.name, {name: Origin(name)}) for name in missing}

@@ -32,7 +32,7 @@ def know(name: str, config: Mapping[str, Any], headers: Mapping[str, Header]) ->
     """
     if not config.get("model_type") and "auto_map" not in config:
         msg = f"model {name!r}: config.json names no model_type, so transformers cannot load it"
-        hint = "does config.json belong to this model? Download it again"
+        hint = "take the config.json of this model: download it again"
         raise CheckpointError(msg, hint=hint)
     if plain := plain_model(config, headers):
         return plain

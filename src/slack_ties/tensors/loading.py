@@ -50,7 +50,7 @@ VOCABULARY_NAMES = re.compile(r"(^|\.)(embed_tokens(_\w+)?\.weight|final_logits_
 
 TYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
-CONFIG_AGAIN = "does config.json belong to this model? Download it again"
+CONFIG_AGAIN = "take the config.json of this model: download it again"
 
 
 class Skeleton:

@@ -137,7 +137,7 @@ def _check_loads(layout: Layout, source: Source) -> None:
     proof = source.known.prove(source.headers)
     if proof.wrong:
         msg = f"model {source.name!r} does not fit its config.json: {proof.wrong}"
-        hint = "does config.json belong to this model? If it came from the Hub: hf download ID "
+        hint = "take the config.json of this model. If it came from the Hub: hf download ID "
         layout.errors.append(CheckpointError(msg, hint=f"{hint}--force-download"))
     elif proof.missing:
         layout.errors.append(_lacking(source, proof.missing))
