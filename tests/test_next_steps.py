@@ -370,3 +370,18 @@ def test_no_next_step_is_a_question() -> None:
     ]
 
     assert asked == []
+
+
+def test_a_merge_whose_weights_are_only_on_the_hub(invoke: Invoke, config: Path) -> None:
+    """As after `run --stream`: publish would refuse it, so only the card is to be sent."""
+    assert invoke("merge", config, "my model").exit_code == 0
+    assert "slack-ties publish 'my model' REPO_ID" in step(invoke("merge", config, "my model"))
+    for weights in Path("my model").glob("*.safetensors"):
+        weights.unlink()
+
+    made = invoke("card", "my model")
+
+    assert made.exit_code == 0
+    assert "hf upload OWNER/NAME 'my model/README.md' README.md\n" in made.stderr
+    assert "slack-ties publish" not in made.stderr
+    assert step(invoke("merge", config, "my model")) == "choose another folder"

@@ -124,6 +124,9 @@ def card(  # noqa: PLR0913 - one per option
 
 def how_to_publish(out: Path, found: Resolution) -> str:
     """Return the command that publishes a model, with the name and flag its licence needs."""
+    files = read_record(out).files
+    if files and not any((out / name).is_file() for name in files):  # after `run --stream`
+        return shlex.join(["hf", "upload", "OWNER/NAME", str(out / "README.md"), "README.md"])
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
     flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
     return f"slack-ties publish {shlex.quote(str(out))} {name}{flag}"

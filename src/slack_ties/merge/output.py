@@ -84,6 +84,9 @@ def check_output(out: Path) -> None:
         if (out / RECORD_FILE).is_file():
             msg = f"output folder {str(out)!r} holds a finished merge"
             name = shlex.quote(str(out))
+            weights = [*out.glob("*.safetensors"), *out.glob("*.bin")]
+            if not weights:  # `run --stream` keeps none here
+                raise OutputError(msg, hint="choose another folder")
             hint = f"publish it: slack-ties card {name}; slack-ties publish {name} REPO_ID; "
             raise OutputError(msg, hint=hint + "or choose another folder")
         if any(out.iterdir()):
