@@ -77,7 +77,8 @@ class Fault:
     """Something that goes wrong with requests of one kind.
 
     `how` is a status (500, 429, 401, ...) that is answered instead of doing the work, or
-    dropped_before, dropped_after (the work is done), stalled, busy.
+    dropped_before, dropped_after (the work is done), stalled, busy, limited (429 with a
+    RateLimit header and no Retry-After).
     """
 
     kind: str  # see KINDS
@@ -302,6 +303,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Lost
         if fault == "busy":
             raise Refused(409, "Cannot create repo: another conflicting operation is in progress")
+        if fault == "limited":
+            raise Refused(429, "Too many requests", headers={"RateLimit": '"api";r=0;t=1'})
         if fault.isdigit():
             wait = {"Retry-After": "1"} if fault == "429" else {}
             raise Refused(int(fault), f"fault {fault}", headers=wait)

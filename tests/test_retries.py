@@ -54,15 +54,16 @@ def test_ends(api: HfApi, hub: Server) -> None:
     assert len(hub.hub.requests) == 3
 
 
-def test_waits_as_long_as_the_hub_says(api: HfApi, hub: Server) -> None:
-    """But not longer than anybody would."""
-    hub.hub.faults.append(Fault("whoami", "429"))
+@pytest.mark.parametrize("how", ["429", "limited"])
+def test_waits_as_long_as_the_hub_says(api: HfApi, hub: Server, how: str) -> None:
+    """By Retry-After or by RateLimit, but not longer than anybody would."""
+    hub.hub.faults.append(Fault("whoami", how))
     began = time.monotonic()
 
     QUICK.ask(api.whoami)
 
     assert time.monotonic() - began >= 1  # the server says 1 second
-    hub.hub.faults.append(Fault("whoami", "429"))
+    hub.hub.faults.append(Fault("whoami", how))
     with pytest.raises(HfHubHTTPError):
         Retries(longest_wait=0.5).ask(api.whoami)
 

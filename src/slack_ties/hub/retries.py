@@ -7,6 +7,7 @@ Every call that we retry is safe to repeat.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,10 @@ __all__ = ["Retries"]
 LOG = logging.getLogger("slack_ties")
 
 T = TypeVar("T")
+# The Hub's header for a rate limit, "api";r=0;t=15: no request is left, more in 15 seconds.
+# https://huggingface.co/docs/hub/rate-limits
+RESET = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
+
 RETRIED = (TransportError, HfHubHTTPError, AskAgainError)
 
 
@@ -41,7 +46,7 @@ class Retries:
     commit: float = 600.0  # seconds for the answer to a commit: the Hub checks files first
     tries: int = 4
     first_wait: float = 1.0  # seconds; each wait is twice as long as the last
-    longest_wait: float = 300.0  # seconds; we give up if Retry-After asks for more
+    longest_wait: float = 300.0  # seconds; we give up if the Hub asks for more
 
     @classmethod
     def of(cls, timeout: float) -> Retries:
@@ -50,7 +55,7 @@ class Retries:
 
     @property
     def longest_pause(self) -> float:
-        """Seconds before the last retry, if the Hub sends no Retry-After."""
+        """Seconds before the last retry, if the Hub does not say how long to wait."""
         return float(self.first_wait * 2 ** (self.tries - 1))
 
     def ask(self, call: Callable[[], T], errors: tuple[type[Exception], ...] = RETRIED) -> T:
@@ -88,10 +93,22 @@ class Retries:
             return wait
         if not is_server_fault(error):
             return None
-        said = error.response.headers.get("Retry-After", "").strip()
-        if not said.isdigit():
+        said = _stated_wait(error)
+        if said is None:
             return wait
-        return None if int(said) > self.longest_wait else max(wait, float(said))
+        return None if said > self.longest_wait else max(wait, said)
+
+
+def _stated_wait(error: HfHubHTTPError) -> float | None:
+    """Return the seconds that the Hub asks us to wait; None if it does not say."""
+    headers = error.response.headers
+    said = headers.get("Retry-After", "").strip()
+    if said.isdigit():
+        return float(said)
+    if error.response.status_code != 429:  # noqa: PLR2004 - HTTP
+        return None
+    reset = RESET.search(headers.get("RateLimit", ""))
+    return float(reset[1]) if reset else None
 
 
 def _reason(error: Exception) -> str:
