@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
-from hub_server import Refused, Server
+from hub_server import Fault, Refused, Server
 from slack_ties.errors import CheckpointError, HubError
+from slack_ties.hub.retries import READING
 from slack_ties.models.cached import Snapshot
 from slack_ties.models.find import find_model
-from slack_ties.models.look import look_at_model
+from slack_ties.models.look import look_at_model, open_weights
 from slack_ties.models.names import split_reference
 from slack_ties.models.parent_card import ParentCard
+from slack_ties.sharing.pull import pull_recipe
+
+QUICK = replace(READING, timeout=0.5, first_wait=0.01)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +160,67 @@ def test_a_fault_of_the_hub(api: HfApi, hub: Server) -> None:
     hub.hub.repo = busy
 
     with pytest.raises(HubError, match=r"answered 503: .*Busy") as caught:
-        find_model("me/other", api=api)
+        find_model("me/other", api=api, retries=QUICK)
 
     hint = "try again later; if the error persists, contact the operator of this Hub"
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("read", [look_at_model, find_model])
+@pytest.mark.parametrize("how", ["500", "429", "dropped_before"])
+def test_one_fault_ends_no_read(
+    read: Callable[..., object], how: str, model: str, api: HfApi, hub: Server
+) -> None:
+    """A plan goes on after one error of the Hub or one broken connection."""
+    expected = read(model, api=api)
+    hub.hub.faults.append(Fault("info", how))
+    hub.hub.requests.clear()
+
+    assert read(model, api=api, retries=QUICK) == expected
+    assert hub.hub.requests[:2] == [f"GET /api/models/{model}"] * 2
+
+
+@pytest.mark.parametrize("read", [look_at_model, find_model])
+def test_one_fault_ends_no_download(
+    read: Callable[..., object], model: str, api: HfApi, hub: Server, own_cache: Path
+) -> None:
+    """A file is asked for again."""
+    hub.hub.faults.append(Fault("file", "500"))
+
+    read(model, api=api, retries=QUICK)
+
+    assert next(own_cache.rglob("config.json")).read_text() == "config.json"
+    assert hub.hub.faults[0].times == 0
+
+
+def test_one_fault_ends_no_reading_of_weights(model: str, api: HfApi, hub: Server) -> None:
+    """The first bytes of a weight file are read after one error, and its size is not asked for."""
+    look = look_at_model(model, api=api)
+    name = min(look.weights)
+    hub.hub.faults.append(Fault("info", "500"))
+    hub.hub.requests.clear()
+
+    with open_weights(look, name, api) as opened:
+        assert opened.read(5) == name.encode()[:5]
+
+    assert [one for one in hub.hub.requests if "paths-info" in one] == []
+    assert hub.hub.faults[0].times == 0
+
+
+@pytest.mark.parametrize("read", [look_at_model, find_model, pull_recipe])
+def test_a_silent_hub(
+    read: Callable[..., object], api: HfApi, hub: Server, own_cache: Path
+) -> None:
+    """It is asked once; the hint proposes no option that the command does not have."""
+    hub.hub.faults.append(Fault("info", "stalled", math.inf))
+    began = time.monotonic()
+
+    with pytest.raises(HubError, match="did not answer in time") as caught:
+        read("me/model", api=api, retries=QUICK)
+
+    assert (caught.value.hint, list(own_cache.glob("*"))) == ("try again later", [])
+    assert len(hub.hub.requests) == 1
+    assert time.monotonic() - began < 10 * QUICK.timeout
 
 
 def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -> None:

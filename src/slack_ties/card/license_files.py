@@ -234,7 +234,7 @@ def _fetched(repo_id: str, name: str, commit: str, api: HfApi | None) -> tuple[P
     try:
         return Path(api.hf_hub_download(repo_id, name, revision=commit)), True
     except CLIENT_ERRORS as error:
-        why = hub_error(f"{name} of {repo_id!r}", api, error)
+        why = hub_error(f"{name} of {repo_id!r}", api, error, reading=True)
         LOG.warning("  %s: the file is not copied", str(why)[:200])
         return None, isinstance(error, HfHubHTTPError)
 

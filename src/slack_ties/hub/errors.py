@@ -33,15 +33,20 @@ XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ([\w -]+
 
 
 @contextmanager
-def hub_errors(what: str, api: HfApi) -> Iterator[None]:
-    """Turn every error of the Hub client into a HubError about `what`."""
+def hub_errors(what: str, api: HfApi, *, reading: bool = False) -> Iterator[None]:
+    """Turn every error of the Hub client into a HubError about `what`.
+
+    `reading`: nothing is published, so the command may have no option --timeout.
+    """
     try:
         yield
     except CLIENT_ERRORS as error:
-        raise hub_error(what, api, error) from None
+        raise hub_error(what, api, error, reading=reading) from None
 
 
-def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C901, PLR0911 - one per kind
+def hub_error(  # noqa: C901, PLR0911 - one per kind
+    what: str, api: HfApi, error: Exception, *, reading: bool = False
+) -> HubError:
     """Return an error of the Hub client as a HubError about `what`, with what to do next."""
     login = "hf auth login  (or set HF_TOKEN)"
     if isinstance(error, GatedRepoError):
@@ -51,7 +56,7 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
         msg = f"{what}: not found on {api.endpoint}, or private and your token may not see it"
         return NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}")
     if isinstance(error, LocalEntryNotFoundError):
-        return _unreachable(what, api, error)
+        return _unreachable(what, api, error, reading=reading)
     if isinstance(error, (RevisionNotFoundError, EntryNotFoundError)):
         missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
         msg = f"{what}: {api.endpoint} has no such {missing}"
@@ -70,14 +75,13 @@ def hub_error(what: str, api: HfApi, error: Exception) -> HubError:  # noqa: C90
         msg = f"{what}: {api.endpoint} is busy with another operation on it"
         return HubError(msg, hint="try again in a minute")
     if isinstance(error, (TransportError, ConnectionError)):
-        return _unreachable(what, api, error)
+        return _unreachable(what, api, error, reading=reading)
     if isinstance(error, json.JSONDecodeError):
         msg = f"{what}: the answer of {api.endpoint} is not the answer of a Hub"
         return HubError(msg, hint="check HF_ENDPOINT, and whether a proxy or a login page answers")
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, CLIENT_ERRORS):
-        return hub_error(
-            what, api, error.__cause__
-        )  # from an upload; the message names the file first
+        # from an upload; the message names the file first
+        return hub_error(what, api, error.__cause__, reading=reading)
     # an error of the cache's disk, or a transfer that failed
     msg = f"{what}: {first_line(error)}"
     return HubError(msg, hint="run the same command again: complete files are kept")
@@ -97,10 +101,11 @@ def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
 
 
-def _unreachable(what: str, api: HfApi, error: Exception) -> HubError:
+def _unreachable(what: str, api: HfApi, error: Exception, *, reading: bool) -> HubError:
     if "Timeout" in type(error).__name__:
         msg = f"{what}: {api.endpoint} did not answer in time"
-        return HubError(msg, hint="try again later, or set a longer --timeout SECONDS")
+        longer = "" if reading else ", or set a longer --timeout SECONDS"
+        return HubError(msg, hint=f"try again later{longer}")
     msg = f"{what}: cannot reach {api.endpoint}: {first_line(error)}"
     return HubError(msg, hint="check the network (a merge of local folders needs no network)")
 

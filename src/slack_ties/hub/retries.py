@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from slack_ties.hub.client import AskAgainError, BusyError, TransportError, is_server_fault
+from slack_ties.hub.client import (
+    API_TIMEOUT,
+    AskAgainError,
+    BusyError,
+    TransportError,
+    is_server_fault,
+)
+from slack_ties.private.huggingface_hub import is_broken_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Retries"]
+__all__ = ["READING", "Retries"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -47,6 +54,7 @@ class Retries:
     tries: int = 4
     first_wait: float = 1.0  # seconds; each wait is twice as long as the last
     longest_wait: float = 300.0  # seconds; we give up if the Hub asks for more
+    if_silent: bool = True  # also retry if the Hub is silent or cannot be reached
 
     @classmethod
     def of(cls, timeout: float) -> Retries:
@@ -90,13 +98,18 @@ class Retries:
         if isinstance(error, AskAgainError):
             return 0.0
         if not isinstance(error, HfHubHTTPError):
-            return wait
+            return wait if self.if_silent or is_broken_connection(error) else None
         if not is_server_fault(error):
             return None
         said = _stated_wait(error)
         if said is None:
             return wait
         return None if said > self.longest_wait else max(wait, said)
+
+
+# For requests that only read: nothing is lost if they fail. So we wait for a silent Hub only once,
+# and without network a plan goes on at once with the models in the cache.
+READING = Retries(timeout=API_TIMEOUT, tries=3, if_silent=False)
 
 
 def _stated_wait(error: HfHubHTTPError) -> float | None:

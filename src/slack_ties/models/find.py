@@ -11,8 +11,9 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from slack_ties.hub.client import API_TIMEOUT, TransportError, is_server_fault
+from slack_ties.hub.client import TransportError, is_server_fault
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import (
     Snapshot,
     find_in_cache,
@@ -29,13 +30,14 @@ from slack_ties.models.text_files import CODE_FILES
 __all__ = ["find_model"]
 
 
-def find_model(
+def find_model(  # noqa: PLR0913 - all but two by name
     path: str,
     revision: str | None = None,
     *,
     api: HfApi | None = None,
     cache: str | None = None,
     code: bool = False,
+    retries: Retries = READING,
 ) -> Snapshot:
     """Return the folder `path`, or a snapshot of the Hub model with that id.
 
@@ -49,6 +51,7 @@ def find_model(
         api: The Hub client; the default one if not given.
         cache: The folder for downloads; the Hub's own cache if not given.
         code: Also download Python files, for models that need them.
+        retries: How long to wait for the Hub.
 
     Raises:
         CheckpointError: `path` can only be a local folder, and it does not exist.
@@ -60,9 +63,13 @@ def find_model(
         return Snapshot(folder, card=read_parent_card(folder))
     api = api or HfApi()
     what = f"model {path!r} (no folder of that name here)"
-    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
+    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api, reading=True):
         try:
-            info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
+            info = retries.ask(
+                lambda: api.model_info(
+                    path, revision=revision, files_metadata=True, timeout=retries.timeout
+                )
+            )
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
             if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
                 raise
@@ -72,17 +79,20 @@ def find_model(
             check_download(path, cached.path, cache=cache)
             return cached  # `look_at_model` has already told the user
         names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
-        weights = weights_on_hub(path, revision, names, api, cache)
+        weights = retries.ask(lambda: weights_on_hub(path, revision, names, api, cache))
         # Ask by the revision's name, not by info.sha: then the cache stores the commit of that
         # name, and can be used without network.
-        code = code or needs_code(path, revision, names, api, cache)
+        code = code or retries.ask(lambda: needs_code(path, revision, names, api, cache))
         wanted = patterns_for(weights, CODE_FILES if code else ())
         wanted["ignore_patterns"] += [
             file.rfilename
             for file in info.siblings or ()
             if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
         ]
-        found = Path(str(api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)))
+        snapshot = retries.ask(
+            lambda: api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
+        )
+        found = Path(str(snapshot))
         # The commit of a branch may have changed since `model_info`.
         sums = stated_sums(info) if found.name == info.sha else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)

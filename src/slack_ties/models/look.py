@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -12,8 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import any_matches
-from slack_ties.hub.client import API_TIMEOUT, TransportError, is_server_fault
+from slack_ties.hub.client import TransportError, is_server_fault
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import find_in_cache, local_folder
 from slack_ties.models.names import COMMIT, HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
@@ -73,6 +75,7 @@ def look_at_model(
     *,
     api: HfApi | None = None,
     cache: str | None = None,
+    retries: Retries = READING,
 ) -> Look:
     """Return all that is known about a model without its weights, but with their names and sizes.
 
@@ -92,12 +95,16 @@ def look_at_model(
         )
     api = api or HfApi()
     what = f"model {path!r} (no folder of that name here)"
-    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api):
+    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api, reading=True):
         try:
-            info = api.model_info(path, revision=revision, files_metadata=True, timeout=API_TIMEOUT)
+            info = retries.ask(
+                lambda: api.model_info(
+                    path, revision=revision, files_metadata=True, timeout=retries.timeout
+                )
+            )
             main = info.sha
             if COMMIT.fullmatch(revision or ""):
-                main = api.model_info(path, timeout=API_TIMEOUT).sha
+                main = retries.ask(lambda: api.model_info(path, timeout=retries.timeout)).sha
         except (OfflineModeIsEnabled, TransportError, OSError) as error:
             if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
                 raise
@@ -109,12 +116,14 @@ def look_at_model(
             and "/" not in file.rfilename
             and (file.size or 0) <= LARGEST_TEXT
         ]
-        snapshot = api.snapshot_download(
-            path,
-            revision=revision,
-            cache_dir=cache,
-            tqdm_class=no_progress(),
-            allow_patterns=texts or ["config.json"],
+        snapshot = retries.ask(
+            lambda: api.snapshot_download(
+                path,
+                revision=revision,
+                cache_dir=cache,
+                tqdm_class=no_progress(),
+                allow_patterns=texts or ["config.json"],
+            )
         )
     commit = info.sha or ""
     folder = Path(str(snapshot))
@@ -209,7 +218,7 @@ def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
         asked |= named
         for name in new:
             try:
-                info = api.model_info(name, timeout=API_TIMEOUT)
+                info = READING.ask(partial(api.model_info, name, timeout=READING.timeout))
             except (TransportError, OSError, ValueError, RuntimeError):
                 continue
             named.add(info.id)
@@ -228,7 +237,13 @@ def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
         return (look.folder / name).open("rb")
     api = api or HfApi()
     files = HfFileSystem(endpoint=api.endpoint, token=api.token)
-    opened: IO[bytes] = files.open(
-        f"{look.path}@{look.commit}/{name}", "rb", block_size=READ_AHEAD, cache_type="readahead"
+    opened: IO[bytes] = READING.ask(
+        lambda: files.open(
+            f"{look.path}@{look.commit}/{name}",
+            "rb",
+            block_size=READ_AHEAD,
+            cache_type="readahead",
+            size=look.weights[name],  # else the client asks for it, without a timeout
+        )
     )
     return opened

@@ -80,7 +80,7 @@ def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
 
     for file in look.weights:
         with (
-            hub_errors(f"model {name!r}", draft.settings.api or HfApi()),
+            hub_errors(f"model {name!r}", draft.settings.api or HfApi(), reading=True),
             open_weights(look, file, draft.settings.api) as opened,
         ):
             try:

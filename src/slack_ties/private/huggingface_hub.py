@@ -27,6 +27,7 @@ __all__ = [
     "cached_sums",
     "can_watch_uploads",
     "hide_progress_bars",
+    "is_broken_connection",
     "is_in_cache",
     "is_offline",
     "is_repo_id",
@@ -57,6 +58,11 @@ def _transport_error() -> type[Exception]:
 
 
 TransportError: type[Exception] = _transport_error()
+
+
+def is_broken_connection(error: Exception) -> bool:
+    """Say whether a connection was made and then broke; False if the client renames its errors."""
+    return type(error).__name__ in {"ReadError", "WriteError", "RemoteProtocolError"}
 
 
 @contextmanager

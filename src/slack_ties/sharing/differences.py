@@ -102,7 +102,7 @@ class PublishedModel:
             return self.folder / name
         if self.api is None:
             raise FileNotFoundError(name)
-        with hub_errors(f"{name} of {self.name!r}", self.api):
+        with hub_errors(f"{name} of {self.name!r}", self.api, reading=True):
             path = Path(self.api.hf_hub_download(self.name, name, revision=self.commit))
         if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
             msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"

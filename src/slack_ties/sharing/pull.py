@@ -15,8 +15,8 @@ from huggingface_hub import HfApi
 
 from slack_ties.errors import HubError
 from slack_ties.files import git_hash
-from slack_ties.hub.client import API_TIMEOUT
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING, Retries
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
 from slack_ties.sharing.adapt import to_slack_ties
@@ -40,11 +40,12 @@ class Pulled:
     changes: tuple[str, ...]  # that would make it slack_ties; empty if it is
 
 
-def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
+def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None = None) -> Pulled:
     """Fetch the recipe of a published model with its commit, and check it.
 
     Args:
         repo_id: OWNER/NAME or OWNER/NAME@REVISION.
+        retries: How long to wait for the Hub.
         api: The Hub client. If not given: the default one.
 
     Raises:
@@ -58,7 +59,7 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
         msg = f"{repo_id!r} is not a model of the Hub, expected OWNER/NAME"
         raise HubError(msg, hint="slack-ties recipes search")
     what = f"recipe of {repo_id!r}"
-    with hub_errors(what, api):
+    with hub_errors(what, api, reading=True):
         if is_offline():
             file = api.hf_hub_download(
                 path, CONFIG_FILE, revision=revision or None, local_files_only=True
@@ -66,8 +67,10 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
             commit = Path(file).parent.name
             stored = ""
         else:
-            info = api.model_info(
-                path, revision=revision or None, files_metadata=True, timeout=API_TIMEOUT
+            info = retries.ask(
+                lambda: api.model_info(
+                    path, revision=revision or None, files_metadata=True, timeout=retries.timeout
+                )
             )
             commit = info.sha or ""
             files = {one.rfilename: one for one in info.siblings or ()}
@@ -83,9 +86,11 @@ def pull_recipe(repo_id: str, *, api: HfApi | None = None) -> Pulled:
             if (files[CONFIG_FILE].size or 0) > MOST_RECIPE_BYTES:
                 raise refused(what, f"it has {files[CONFIG_FILE].size:,} bytes")
             # Download by name too: then the cache has it when there is no network.
-            file = api.hf_hub_download(path, CONFIG_FILE, revision=revision or None)
+            file = retries.ask(
+                lambda: api.hf_hub_download(path, CONFIG_FILE, revision=revision or None)
+            )
             if Path(file).parent.name != commit:
-                file = api.hf_hub_download(path, CONFIG_FILE, revision=commit)
+                file = retries.ask(lambda: api.hf_hub_download(path, CONFIG_FILE, revision=commit))
     content = Path(file).read_bytes()
     if len(content) > MOST_RECIPE_BYTES:
         raise refused(what, f"it has {len(content):,} bytes")

@@ -61,7 +61,7 @@ def search_recipes(
         wanted.append(found.tag if "-" in found.tag else found.iso_639_1 or found.iso_639_3)
     if base:
         wanted.append(f"base_model:{base.partition('@')[0]}")
-    with hub_errors("searching for recipes", api):
+    with hub_errors("searching for recipes", api, reading=True):
         models = list(
             api.list_models(
                 filter=wanted, author=author, sort="last_modified", limit=limit, full=True,

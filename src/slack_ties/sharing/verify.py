@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import checksum
-from slack_ties.hub.client import API_TIMEOUT
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
@@ -130,7 +130,7 @@ def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
 
 
 def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
-    with hub_errors(f"model {repo_id!r}", api):
+    with hub_errors(f"model {repo_id!r}", api, reading=True):
         if is_offline():
             allowed = [*WEIGHT_FILES, "*.json", "*.jinja", "*.yml"]
             folder = api.snapshot_download(
@@ -138,7 +138,11 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
             )
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return PublishedModel(repo_id, commit, _sums(Path(folder)), Path(folder))
-        info = api.model_info(repo_id, revision=commit, files_metadata=True, timeout=API_TIMEOUT)
+        info = READING.ask(
+            lambda: api.model_info(
+                repo_id, revision=commit, files_metadata=True, timeout=READING.timeout
+            )
+        )
     return PublishedModel(repo_id, commit, stated_sums(info), api=api)
 
 
