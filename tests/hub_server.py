@@ -93,6 +93,7 @@ KINDS = {
     "create": r"POST /api/repos/create",
     "validate": r"POST /api/validate-yaml",
     "info": r"GET /api/models/[^/]+/[^/]+(/revision/[^/]+)?",
+    "list": r"GET /api/models",
     "auth": r"GET /api/models/.*/auth-check/write",
     "preupload": r"POST /api/models/.*/preupload/.*",
     "batch": r"POST /.*/info/lfs/objects/batch",
@@ -124,6 +125,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     watcher: Callable[[str], None] | None = None  # called before each request is answered
     part_size: int = 0  # bytes from which an upload comes in parts of this size; 0: never
+    page_size: int = 0  # the most models in one page of a list; 0: no pages
     wake: threading.Event = field(default_factory=threading.Event)  # ends all stalls
     refuses: str = ""  # what it says of every card
     regular: bool = False  # whether it takes every file as a small one
@@ -257,7 +259,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         url = urlsplit(self.path)
-        self.query = parse_qs(url.query)
+        self.query, self.link = parse_qs(url.query), ""
         self._read_body(url.path)
         request = f"{self.command} {url.path}"
         with self.hub.lock:
@@ -493,7 +495,12 @@ class Handler(BaseHTTPRequestHandler):
                 not author or repo_id.startswith(f"{author}/")
             ):
                 found.append(info)
-        return found
+        first, size = int(self.query.get("cursor", ["0"])[0]), self.hub.page_size or len(found)
+        if first + size < len(found):
+            path, _, query = self.path.partition("&cursor=")[0].partition("?")
+            more = self._url(f"{path.strip('/')}?{query}&cursor={first + size}")
+            self.link = f'<{more}>; rel="next"'
+        return found[first : first + size]
 
     def _tree(self, repo_id: str, rev: str, folder: str) -> list[dict[str, Any]]:
         files = self.hub.revision(self.hub.repo(repo_id, self._token()), rev)["files"]
@@ -783,6 +790,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
+        if self.link:
+            headers["Link"] = self.link
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

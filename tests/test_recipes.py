@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from hub_server import Refused, Server
+from hub_server import Fault, Refused, Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import CatalogueError, HubError, RecipeError
+from slack_ties.hub.retries import READING
 from slack_ties.recipe.pin import pin_recipe
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.sharing.adapt import adapt_recipe, to_slack_ties
@@ -20,6 +27,7 @@ from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import check_untrusted, lint_recipe
 
+QUICK = replace(READING, timeout=0.5, first_wait=0.01)
 ROOT = Path(__file__).parent.parent
 GOOD = make_config("bo")
 CARD = """---
@@ -82,6 +90,55 @@ def test_a_refused_search(api: HfApi, hub: Server) -> None:
 
     with pytest.raises(HubError, match="searching for recipes: your token is not allowed"):
         search_recipes(api=api)
+
+
+def test_a_list_in_pages(api: HfApi, hub: Server) -> None:
+    """As many pages are read as the limit needs."""
+    ids = [publish(api, name) for name in ("a", "b", "c", "d", "e")]
+    hub.hub.page_size = 2
+    hub.hub.requests.clear()
+
+    assert [one.repo_id for one in search_recipes(language="bo", author="me", api=api)] == ids
+    assert [one.repo_id for one in search_recipes(limit=3, api=api)] == ids[:3]
+    assert hub.hub.requests == ["GET /api/models"] * (3 + 2)
+
+
+@pytest.mark.parametrize("how", ["500", "limited", "dropped_before"])
+def test_one_fault_ends_no_search(how: str, api: HfApi, hub: Server) -> None:
+    """The Hub is asked again."""
+    publish(api, "a")
+    hub.hub.faults.append(Fault("list", how))
+
+    assert [one.repo_id for one in search_recipes(retries=QUICK, api=api)] == ["me/a"]
+
+
+def test_a_search_of_a_silent_hub_ends(api: HfApi, hub: Server) -> None:
+    """After about the timeout."""
+    hub.hub.faults.append(Fault("list", "stalled", math.inf))
+    began = time.monotonic()
+
+    with pytest.raises(HubError, match=r"searching for recipes: .* did not answer in time"):
+        search_recipes(retries=QUICK, api=api)
+
+    assert time.monotonic() - began < 10 * QUICK.timeout
+    assert len(hub.hub.requests) == 1
+
+
+def test_a_search_without_network() -> None:
+    """It is one line and the next step: none of the client's own lines."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "slack_ties", "recipes", "search"],
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    problem, hint = ended.stderr.splitlines()
+    assert problem.startswith("Error: searching for recipes: cannot reach http://127.0.0.1:9: ")
+    assert hint == "Next: check the network (a merge of local folders needs no network)"
+    assert (ended.stdout, ended.returncode) == ("", 1)
 
 
 # Pull

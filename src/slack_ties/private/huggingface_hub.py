@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, constants, utils
+from huggingface_hub import CommitOperationAdd, ModelCardData, constants, utils
 from huggingface_hub import set_client_factory as set_factory
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -32,8 +32,6 @@ __all__ = [
     "is_offline",
     "is_repo_id",
     "no_progress",
-    "post",
-    "raise_for_status",
     "report_uploads_to",
     "set_checksum",
     "was_sent",
@@ -196,30 +194,7 @@ def was_sent(operation: CommitOperationAdd) -> bool:
     return uploaded and mode == "lfs" and not ignored
 
 
-# Single requests, names, settings
-
-
-def post(api: HfApi, path: str, data: Mapping[str, Any]) -> Any:
-    """Return the answer to a POST request that the client has no function for.
-
-    Raises:
-        SlackTiesError: This version of the client lacks the needed functions.
-
-    """
-    try:
-        session, headers = utils.get_session, utils.build_hf_headers  # type: ignore[attr-defined]
-    except AttributeError:
-        raise gone(LIBRARY, BOUNDS, "utils.get_session") from None
-    return session().post(f"{api.endpoint}{path}", json=data, headers=headers(token=api.token))
-
-
-def raise_for_status(response: Any) -> None:
-    """Raise the client's error for an error answer; httpx's error if the client has no check."""
-    check = getattr(utils, "hf_raise_for_status", None)
-    if check:
-        check(response)
-    else:
-        response.raise_for_status()
+# Names and settings
 
 
 def is_repo_id(name: str) -> bool:

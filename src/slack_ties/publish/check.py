@@ -20,7 +20,7 @@ from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import split_reference
-from slack_ties.private.huggingface_hub import post, raise_for_status
+from slack_ties.private.hub_requests import post, raise_for_status
 from slack_ties.record import Parent, read_record
 
 if TYPE_CHECKING:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelInfo
 
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING, Retries
+from slack_ties.private.hub_requests import get, raise_for_status
 from slack_ties.sharing.adapt import language_of
 
 if TYPE_CHECKING:
@@ -31,12 +34,13 @@ class Listed:
     likes: int
 
 
-def search_recipes(
+def search_recipes(  # noqa: PLR0913 - all by name
     *,
     language: str | None = None,
     base: str | None = None,
     author: str | None = None,
     limit: int = 100,
+    retries: Retries = READING,
     api: HfApi | None = None,
 ) -> list[Listed]:
     """Return published models that have a slack-ties recipe, the newest first.
@@ -46,6 +50,7 @@ def search_recipes(
         base: The Hub id of a parent.
         author: A user or an organization.
         limit: The largest number of models to return.
+        retries: How long to wait for the Hub.
         api: The Hub client. If not given: the default one.
 
     Raises:
@@ -62,12 +67,7 @@ def search_recipes(
     if base:
         wanted.append(f"base_model:{base.partition('@')[0]}")
     with hub_errors("searching for recipes", api, reading=True):
-        models = list(
-            api.list_models(
-                filter=wanted, author=author, sort="last_modified", limit=limit, full=True,
-                cardData=True,
-            )
-        )  # fmt: skip
+        models = _list_models(wanted, author, limit, retries, api)
     return [
         Listed(
             repo_id=model.id,
@@ -81,6 +81,31 @@ def search_recipes(
         for model in models
         for card in [vars(model.card_data) if model.card_data else {}]
     ]
+
+
+def _list_models(
+    tags: list[str], author: str | None, limit: int, retries: Retries, api: HfApi
+) -> list[ModelInfo]:
+    """Return the models that have all tags, the last modified first.
+
+    As `api.list_models` does it, but that has no timeout, and retries by itself for half a minute.
+    """
+
+    def page(url: str, params: dict[str, Any] | None) -> Any:
+        response = get(api, url, params, retries.timeout)
+        raise_for_status(response)
+        return response
+
+    wanted: dict[str, Any] = {"filter": tags, "sort": "lastModified", "limit": limit}
+    wanted |= {"full": True, "cardData": True}
+    found: list[ModelInfo] = []
+    url: str | None = f"{api.endpoint}/api/models"
+    asked: dict[str, Any] | None = {**wanted, "author": author} if author else wanted
+    while url and len(found) < limit:
+        answer = retries.ask(partial(page, url, asked))
+        found += [ModelInfo(**one) for one in answer.json()]  # type: ignore[no-untyped-call]
+        url, asked = answer.links.get("next", {}).get("url"), None  # the link has all parameters
+    return found[:limit]
 
 
 def _texts(value: object) -> Iterable[str]:
