@@ -67,7 +67,7 @@ SAYS = {
     "dropped_before": "cannot reach",
     "stalled": "did not answer in time",
     "401": "does not accept your token",
-    "403": "not allowed to do this",
+    "403": "does not allow this",
     "412": "412",
     "busy": "is busy with another operation on it",
 }

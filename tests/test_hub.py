@@ -151,6 +151,37 @@ def test_a_gated_model(model: str, hub: Server) -> None:
     assert "ask for access" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            "You have reached your storage limit",
+            "does not allow this: You have .* limit$",
+            "do what",
+        ),
+        (
+            "You must use a write token",
+            "does not allow this: You must use .* token$",
+            "hf auth login",
+        ),
+        ("", "does not allow this with your token$", "hf auth login"),
+        ("Access to this resource is disabled.", "the repository is disabled on", "use another"),
+    ],
+)
+def test_a_403(api: HfApi, hub: Server, said: str, message: str, hint: str) -> None:
+    """The Hub's own sentence is shown; logging in is advised only if the token is the cause."""
+
+    def refuse(*_: object) -> None:
+        raise Refused(403, said)
+
+    hub.hub.repo = refuse
+
+    with pytest.raises(HubError, match=f"'me/other'.*: .*{message}") as caught:
+        find_model("me/other", api=api)
+
+    assert caught.value.hint.startswith(hint)
+
+
 def test_a_fault_of_the_hub(api: HfApi, hub: Server) -> None:
     """Its status is told, and to try again."""
 

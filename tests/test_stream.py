@@ -246,7 +246,7 @@ def test_what_is_done_is_not_merged_again(
 def interrupted(triple: Folders, out: Path, api: HfApi, hub: Server) -> None:
     """Leave a run behind of which all was sent, and nothing committed."""
     hub.hub.faults.append(Fault("commit", "403", math.inf))
-    with pytest.raises(HubError, match="not allowed"):
+    with pytest.raises(HubError, match="does not allow this"):
         stream_it(triple, out, api)
     hub.hub.faults.clear()
 

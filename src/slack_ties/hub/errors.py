@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from huggingface_hub.errors import (
+    DisabledRepoError,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -31,6 +32,11 @@ __all__ = ["first_line", "hub_error", "hub_errors"]
 # How hf_xet reports a status, in errors of Python's own types.
 XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ([\w -]+)\)")
 
+# Words in the Hub's reason for a 403 if another token could help.
+ABOUT_TOKEN = re.compile(
+    r"token|credential|rights|permission|authori[sz]|authenticat", re.IGNORECASE
+)
+
 
 @contextmanager
 def hub_errors(what: str, api: HfApi, *, reading: bool = False) -> Iterator[None]:
@@ -44,7 +50,7 @@ def hub_errors(what: str, api: HfApi, *, reading: bool = False) -> Iterator[None
         raise hub_error(what, api, error, reading=reading) from None
 
 
-def hub_error(  # noqa: C901, PLR0911 - one per kind
+def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
     what: str, api: HfApi, error: Exception, *, reading: bool = False
 ) -> HubError:
     """Return an error of the Hub client as a HubError about `what`, with what to do next."""
@@ -61,6 +67,11 @@ def hub_error(  # noqa: C901, PLR0911 - one per kind
         missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
         msg = f"{what}: {api.endpoint} has no such {missing}"
         return NotOnHubError(msg, hint="look at the model's files and commits on the Hub")
+    if isinstance(error, DisabledRepoError):
+        msg = f"{what}: the repository is disabled on {api.endpoint}"
+        return HubError(
+            msg, hint="use another repository, or ask its owner or the Hub's support why"
+        )
     if isinstance(error, HfHubHTTPError):
         return _refused(what, api, error)
     if isinstance(error, HFValidationError):
@@ -88,17 +99,31 @@ def hub_error(  # noqa: C901, PLR0911 - one per kind
 
 
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
-    said = error.server_message or first_line(error)
-    return _refused_with(what, api, error.response.status_code, said)
+    status, said = error.response.status_code, error.server_message or ""
+    if status == 403:  # noqa: PLR2004 - HTTP
+        return _not_allowed(what, api, said)
+    return _refused_with(what, api, status, said or first_line(error))
 
 
 def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
     if status == 401:  # noqa: PLR2004 - HTTP
         return HubError(f"{what}: {api.endpoint} does not accept your token", hint=LOGIN)
     if status == 403:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: your token is not allowed to do this", hint=LOGIN)
+        return _not_allowed(what, api, "")  # hf_xet does not pass on the reason
     hint = "try again later; if the error persists, contact the operator of this Hub"
     return HubError(f"{what}: {api.endpoint} answered {status}: {said}", hint=hint)
+
+
+def _not_allowed(what: str, api: HfApi, said: str) -> HubError:
+    """Return the error for status 403; advise to log in only if another token could help."""
+    msg = f"{what}: {api.endpoint} does not allow this"
+    if not said:
+        return HubError(f"{msg} with your token", hint=LOGIN)
+    about_token = ABOUT_TOKEN.search(said)
+    hint = (
+        LOGIN if about_token else "do what the Hub's message says, then run the same command again"
+    )
+    return HubError(f"{msg}: {said[:300]}", hint=hint)
 
 
 def _unreachable(what: str, api: HfApi, error: Exception, *, reading: bool) -> HubError:
