@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from slack_ties.errors import HubError, NotOnHubError
 from slack_ties.hub.client import CLIENT_ERRORS, LOGIN, BusyError, TransportError
+from slack_ties.hub.environment import environment_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
     what: str, api: HfApi, error: Exception, *, reading: bool = False
 ) -> HubError:
     """Return an error of the Hub client as a HubError about `what`, with what to do next."""
+    if environment := environment_error(what, api, error):
+        return environment
     login = "hf auth login  (or set HF_TOKEN)"
     if isinstance(error, GatedRepoError):
         msg = f"{what}: access is gated, and your token has no access"

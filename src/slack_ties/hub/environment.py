@@ -1,0 +1,73 @@
+"""Errors of the Hub client that an environment variable causes, with the variable's name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
+
+from huggingface_hub import constants
+
+from slack_ties.errors import HubError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+__all__ = ["environment_error"]
+
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def environment_error(what: str, api: HfApi, error: Exception) -> HubError | None:
+    """Return the error of a wrong environment variable; None if the cause is something else."""
+    if isinstance(error, UnicodeEncodeError):
+        return _token_error(what, error)
+    kind = type(error).__name__
+    if kind in {"ConnectError", "ProxyError"}:
+        return _proxy_error(what, api, error)
+    if not isinstance(error, OSError):
+        return None
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        value = os.environ.get(name)
+        if value and isinstance(error, FileNotFoundError) and not Path(value).exists():
+            msg = f"{what}: {name} is {value!r}, and nothing is there"
+            return HubError(msg, hint=f"correct {name}, or: unset {name}")
+    return _cache_error(what, error)
+
+
+def _token_error(what: str, error: UnicodeEncodeError) -> HubError | None:
+    """Return the error for a token that cannot be sent; it does not contain the token."""
+    if not str(error.object).startswith("Bearer "):
+        return None
+    where = next((one for one in TOKEN_VARIABLES if not os.environ.get(one, "").isascii()), "")
+    msg = f"{what}: the token {f'in {where} ' if where else ''}has a character that no token has"
+    hint = "copy the token again from your settings on the Hub, then: "
+    return HubError(msg, hint=hint + (f"export {where}=TOKEN" if where else "hf auth login"))
+
+
+def _proxy_error(what: str, api: HfApi, error: Exception) -> HubError | None:
+    url = urlsplit(api.endpoint)
+    names = [f"{url.scheme}_proxy", "all_proxy"]
+    names = [one for name in names for one in (name, name.upper())]
+    name = next((one for one in names if os.environ.get(one)), "")
+    if not name or not url.hostname or proxy_bypass(url.hostname):
+        return None
+    proxy = os.environ[name].rpartition("@")[2]  # without a password
+    reason = str(error).partition("\n")[0]
+    msg = f"{what}: cannot reach {api.endpoint} through the proxy {proxy} of {name}: {reason}"
+    return HubError(msg, hint=f"check whether the proxy runs, or: unset {name}")
+
+
+def _cache_error(what: str, error: OSError) -> HubError | None:
+    """Return the error for a Hub cache that cannot be written."""
+    file, folders = error.filename, (constants.HF_HOME, constants.HF_HUB_CACHE)
+    if not isinstance(file, str | Path) or not error.strerror:
+        return None
+    if not any(Path(file).is_relative_to(folder) for folder in folders):
+        return None
+    name = "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
+    folder = constants.HF_HUB_CACHE if name == "HF_HUB_CACHE" else constants.HF_HOME
+    msg = f"{what}: the folder of {name}, {folder}, cannot be written: {error.strerror}"
+    return HubError(msg, hint=f"set {name} to a folder that you can write to, with free space")
