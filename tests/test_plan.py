@@ -621,6 +621,42 @@ def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
 
 
 @pytest.mark.usefixtures("on_hub")
+@pytest.mark.parametrize(
+    ("role", "known"), [("base", "Chat"), ("ct", "Chat"), ("sft", "")], ids=("base", "ct", "sft")
+)
+def test_what_one_missing_model_leaves_open(api: HfApi, role: str, known: str) -> None:
+    """A row that depends on the model is not known, in the text and in JSON."""
+    models = replace(HUB, dtype="", **{role: "me/none"})
+
+    plan = plan_merge(make_config("bo", models), api=api)
+
+    assert "me/none" in only_error(plan)
+    text = plan_as_text(plan)
+    rows = {line.partition(":")[0]: line.partition(":")[2].strip() for line in text.splitlines()}
+    why = "not known: me/none cannot be read"
+    for row in ("Vocabulary", "Chat", "Licence", "Download", "Disk", "Memory"):
+        assert (rows[row] == why) is (row != known), text
+    assert rows["Result"] in (why, f"bfloat16; the size is {why}")
+    data = json.loads(json.dumps(plan.as_json()))
+    for key in ("parameters", "license", "download", "disk", "memory", "vocabulary"):
+        assert data[key] is None
+        assert data["unknown"][key] == "me/none cannot be read"
+    assert len(data["models"]) == 2
+
+
+def test_a_model_whose_weights_cannot_be_read(copies: Folders) -> None:
+    """Its row has what is known, without gaps; its licence and its download are known."""
+    damage(copies, "no weights")
+
+    text = plan_as_text(plan_merge(recipe(copies)))
+
+    assert ", ," not in text
+    assert f"CT    {copies.ct}\n      mit\n" in text
+    assert "Licence:    mit" in text
+    assert f"Disk:       not known: {copies.ct} cannot be read" in text
+
+
+@pytest.mark.usefixtures("on_hub")
 def test_pinned_to_the_commits_that_were_looked_at(api: HfApi) -> None:
     """And later it is said that the branch moved on."""
     pinned = plan_merge(make_config("bo", HUB), api=api).pinned()

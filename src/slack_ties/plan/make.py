@@ -20,6 +20,7 @@ from slack_ties.plan.models import look_at, planned_model, say_what_is_odd
 from slack_ties.plan.plan import Plan
 from slack_ties.plan.structure import check_method, check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
+from slack_ties.plan.unknown import unknown_facts, without_unknown
 from slack_ties.recipe.pin import add_section
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
@@ -78,13 +79,15 @@ def plan_merge(
     parameters = result_size(draft, section)
     cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
     free = free_here(out)
-    if cost["disk"] > free["disk_free"]:
+    chat = chat_text(draft)
+    unknown = unknown_facts(draft, chat)
+    if "disk" not in unknown and cost["disk"] > free["disk_free"]:
         there = str(nearest_folder(Path(out or "OUT")))
         msg = f"the merged model needs {size(cost['disk'])}, {there!r} has "
         msg += f"{size(free['disk_free'])} free"
         hint = "free some space, or choose a folder on another disk"
         draft.errors.append(OutputError(msg, hint=hint))
-    if cost["memory"] > free["memory_free"]:
+    if "memory" not in unknown and cost["memory"] > free["memory_free"]:
         draft.warnings.append(
             f"the merge needs about {size(cost['memory'])} of memory, and "
             f"{size(free['memory_free'])} are free: close other programs, or make the files of the "
@@ -103,24 +106,28 @@ def plan_merge(
         for m in models
     )
     draft.warnings += resolution.warnings
+    facts: dict[str, Any] = {
+        "dtype": dtype,
+        "parameters": parameters,
+        "vocabulary": vocabulary_text(draft, section),
+        "chat": chat,
+        "license": resolution.license.key if resolution.license else "",
+        "license_reason": resolution.reason,
+        **cost,
+    }
+    facts = {**without_unknown(facts, unknown), **free}
     return Plan(
         config=recipe.where,
         method=recipe.method,
         languages=tuple(one.get("name") or one.get("tag", "") for one in recipe.facts.languages),
         models=models,
-        dtype=dtype,
-        parameters=parameters,
-        vocabulary=vocabulary_text(draft, section),
         tokenizer=section.data if section else None,
-        chat=chat_text(draft),
-        license=resolution.license.key if resolution.license else "",
-        license_reason=resolution.reason,
+        unknown=unknown,
         warnings=tuple(map(visible, draft.warnings)),
         errors=tuple(draft.errors),
         recipe=recipe,
         device=draft.settings.device,
-        **cost,
-        **free,
+        **facts,
     )
 
 

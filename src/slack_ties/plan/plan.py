@@ -64,6 +64,8 @@ class Plan:
     memory_free: int = 0
     device: str = "cpu"
     device_memory: int = 0  # minimum in bytes, on a device other than the CPU
+    # The fields above that are not known, and why; they are 0 or empty here, and null in JSON.
+    unknown: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     errors: tuple[SlackTiesError, ...] = ()
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
@@ -89,7 +91,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
         data = {
-            name: getattr(self, name)
+            name: None if name in self.unknown else getattr(self, name)
             for name in self.__dataclass_fields__
             if name not in {"errors", "recipe", "models"}
         }

@@ -26,35 +26,47 @@ def _lines(plan: Plan) -> list[str]:
         lines += _model_text(model)
     if plan.models:
         lines.append("")
-    files = f" of about {plan.parameters:,} parameters" if plan.parameters else ""
-    rows = [
-        ("Result", f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""),
-        ("Vocabulary", plan.vocabulary),
-        ("Chat", plan.chat),
-        ("Licence", _license_text(plan) if plan.models else ""),
-        ("Download", _download_text(plan)),
-        ("Disk", f"{size(plan.disk)} of {size(plan.disk_free)} free here" if plan.models else ""),
-        (
-            "Memory",
-            f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
-            if plan.models
-            else "",
-        ),
-        (plan.device, f"at least {size(plan.device_memory)}" if plan.device_memory else ""),
-    ]
-    lines += [f"{name + ':':12}{text}" for name, text in rows if text]
+    lines += [f"{name + ':':12}{text}" for name, text in _rows(plan) if text]
     for title, found in (("Warnings", plan.warnings), ("Errors", [str(e) for e in plan.errors])):
         if found:
             lines += ["", f"{title}:", *(f"  - {line}" for line in found)]
     return lines
 
 
+def _rows(plan: Plan) -> list[tuple[str, str]]:
+    """Return the names of the rows, and what is known; an empty text leaves a row out."""
+    files = f" of about {plan.parameters:,} parameters" if plan.parameters else ""
+    result = f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""
+    if plan.dtype and "disk" in plan.unknown:
+        result = f"{plan.dtype}; the size is not known: {plan.unknown['disk']}"
+    memory = f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
+    rows = [
+        ("Result", "dtype", result),
+        ("Vocabulary", "vocabulary", plan.vocabulary),
+        ("Chat", "chat", plan.chat),
+        ("Licence", "license", _license_text(plan) if plan.models else ""),
+        ("Download", "download", _download_text(plan)),
+        (
+            "Disk",
+            "disk",
+            f"{size(plan.disk)} of {size(plan.disk_free)} free here" if plan.models else "",
+        ),
+        ("Memory", "memory", memory if plan.models else ""),
+    ]
+    if plan.device != "cpu":
+        rows.append((plan.device, "device_memory", f"at least {size(plan.device_memory)}"))
+    return [
+        (name, f"not known: {plan.unknown[key]}" if key in plan.unknown else text)
+        for name, key, text in rows
+    ]
+
+
 def _model_text(model: PlannedModel) -> list[str]:
     commit = " + ".join(c[:7] for c in model.commits if c)
     facts = [
         model.dtype,
-        f"{parameter_count(model.parameters)} parameters",
-        f"{model.format}, {size(model.bytes)}",
+        f"{parameter_count(model.parameters)} parameters" if model.parameters else "",
+        f"{model.format}, {size(model.bytes)}" if model.format else "",
         model.license or "licence not stated",
     ]
     facts += ["gated, and you have access"] if model.gated else []
