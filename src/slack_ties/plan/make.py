@@ -16,7 +16,8 @@ from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
 from slack_ties.plan.cost import free_here, merge_cost, result_dtype, result_size
 from slack_ties.plan.draft import Draft
-from slack_ties.plan.models import look_at, planned_model, say_what_is_odd
+from slack_ties.plan.models import look_at, planned_model
+from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
 from slack_ties.plan.plan import Plan
 from slack_ties.plan.structure import check_method, check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
@@ -76,6 +77,7 @@ def plan_merge(
         prove_result(draft, section, dtype)
     if recipe.base in draft.headers and "models" in recipe.data:
         compare_ancestry(draft)
+        say_what_is_alike(draft)
     parameters = result_size(draft, section)
     cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
     free = free_here(out)

@@ -20,9 +20,8 @@ from slack_ties.models.look import Look, look_at_model, open_weights
 from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
+from slack_ties.plan.odd import roles_of
 from slack_ties.plan.plan import PlannedModel
-from slack_ties.recipe.pin import used_versions
-from slack_ties.recipe.recipe import reference
 from slack_ties.tensors.known import know
 from slack_ties.tokenizer.vocabulary import read_vocabulary
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from slack_ties.plan.draft import Draft
     from slack_ties.tensors.origin import Known
 
-__all__ = ["known_of", "look_at", "planned_model", "say_what_is_odd"]
+__all__ = ["known_of", "look_at", "planned_model"]
 
 
 def look_at(draft: Draft, name: str) -> None:
@@ -155,6 +154,7 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
     return PlannedModel(
         model=name,
         role=draft.recipe.role(name),
+        roles=roles_of(draft.recipe, name),
         commits=tuple(part.commit for part in draft.looks[name]),
         architecture=str(architectures[0]),
         dtype=main_type(headers) if headers else "",
@@ -170,34 +170,3 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
         parents=look.card.made_from,
         likeness=draft.likeness.get(name),
     )
-
-
-def say_what_is_odd(draft: Draft) -> None:
-    """Warn about branches that moved, other package versions, and inputs without effect."""
-    for looks in draft.looks.values():
-        for look in looks:
-            if look.head:
-                draft.warnings.append(
-                    f"{look.path} is pinned at {look.commit[:7]}, but its main branch is now at "
-                    f"{look.head[:7]}: check on the Hub what changed"
-                )
-    recipe, facts = draft.recipe, draft.recipe.facts
-    listed = [reference(part["model"]) for part in recipe.data.get("models") or ()]
-    if recipe.method == "slack_ties" and recipe.base in listed:
-        draft.warnings.append(f"{recipe.base} is the base itself: it adds nothing")
-    weights = [
-        {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
-        for part in recipe.data.get("models") or ()
-    ]
-    if weights and not any(weights) and None not in weights:
-        draft.warnings.append("all weights are 0: the result is the base")
-    here = used_versions()
-    other = {
-        f"{name} {there} (here {here[name]})"
-        for name, there in facts.versions.items()
-        if name in here and here[name] != there
-    }
-    if other:
-        draft.warnings.append(
-            f"this config was made with {', '.join(sorted(other))}: the bytes may differ"
-        )

@@ -24,6 +24,7 @@ class PlannedModel:
 
     model: str  # as the config names it
     role: str = ""  # base, ct, sft or not known
+    roles: tuple[str, ...] = ()  # all of them, if one model is given more than once
     commits: tuple[
         str, ...
     ] = ()  # on the Hub, of the model and its adapter; empty texts for folders

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_as_text"]
 
+TITLES = {"ct": "CT", "sft": "SFT", "": "model"}
+
 
 def plan_as_text(plan: Plan) -> str:
     """Return the plan as text for people."""
@@ -75,9 +77,12 @@ def _model_text(model: PlannedModel) -> list[str]:
     elif model.role not in ("", "base") and model.parents:
         facts.append(f"made from {', '.join(model.parents)}, by its card")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
-    role = {"ct": "CT", "sft": "SFT"}.get(model.role, model.role or "model")
-    lines = [f"{role:6}{name}", f"      {', '.join(filter(None, facts))}"]
-    return [*lines, f"      adapter: {model.adapter}"] if model.adapter else lines
+    first, *others = [TITLES.get(role, role) for role in model.roles or (model.role,)]
+    lines = [f"{first:6}{name}", f"      {', '.join(filter(None, facts))}"]
+    lines += [f"      adapter: {model.adapter}"] if model.adapter else []
+    for other in others:
+        lines += [f"{other:6}{name}", "      the same model"]
+    return lines
 
 
 def _license_text(plan: Plan) -> str:
