@@ -12,6 +12,7 @@ from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.plan.make import plan_merge
 from slack_ties.plan.text import plan_as_text
+from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import Recipe
 from triple import Folders
 
@@ -55,3 +56,73 @@ def test_a_copy_under_another_name(triple: Folders, tmp_path: Path) -> None:
     assert [model.model for model in plan.models][1:] == [str(triple.ct), str(tmp_path / "copy")]
     assert "differ from the base in exactly the same way" in plan.warnings[0]
     assert plan.warnings[0].endswith("are they the same model?")
+
+
+# Parameters
+
+
+def test_the_parameters_are_shown(triple: Folders) -> None:
+    """Of each model and of the merge, defaults included, in the text and in JSON."""
+    plan = plan_merge(recipe(triple))
+
+    text = plan_as_text(plan)
+    assert "\n      weight 1, density 0.5, slack 0\nSFT" in text
+    assert "\n      weight 1, density 0.5, slack 0.2\n" in text
+    assert "Parameters: normalize false, lambda 1, out_dtype bfloat16\n" in text
+    data = json.loads(json.dumps(plan.as_json()))
+    assert [model["settings"] for model in data["models"]] == [
+        [],
+        [{"weight": 1.0, "density": 0.5, "slack": 0.0}],
+        [{"weight": 1.0, "density": 0.5, "slack": 0.2}],
+    ]
+    assert data["settings"] == {"normalize": False, "lambda": 1.0, "out_dtype": "bfloat16"}
+
+
+def test_parameters_of_layers_and_of_some_tensors(triple: Folders) -> None:
+    """Values around a model hold for it; lists and filters are shown as they are written."""
+    text = f"""
+merge_method: slack_ties
+base_model: {triple.base}
+parameters: {{density: [0.25, 1], weight: 1e-3}}
+slices:
+- sources:
+  - {{model: {triple.base}, layer_range: [0, 1]}}
+  - {{model: {triple.ct}, layer_range: [0, 1]}}
+- parameters: {{weight: 2}}
+  sources:
+  - {{model: {triple.base}, layer_range: [1, 2]}}
+  - model: {triple.ct}
+    layer_range: [1, 2]
+    parameters: {{slack: [{{filter: mlp, value: 0.5}}, {{value: 0.1}}]}}
+"""
+    said = plan_as_text(plan_merge(parse_recipe(text, where="x.yml")))
+
+    assert "\n      weight 1e-3, density [0.25, 1], slack 0\n" in said
+    assert "\n      weight 2, density [0.25, 1], slack [0.5 in mlp, 0.1 elsewhere]\n" in said
+    assert "Parameters: normalize true, lambda 1\n" in said
+    assert said.count("weight") == 2
+
+
+def test_odd_parameters_are_remarked_on(triple: Folders) -> None:
+    """A weight below 0, a density of 0 and slack of a CT model are allowed, and warned of."""
+    names = {"base": triple.base, "ct": triple.ct, "sft": triple.sft}
+    models = [
+        {"model": str(triple.ct), "parameters": {"weight": -1, "density": 0.5, "slack": 0.1}},
+        {"model": str(triple.sft), "parameters": {"weight": 1, "density": 0, "slack": 0.2}},
+    ]
+    data = {
+        "merge_method": "slack_ties",
+        "base_model": str(triple.base),
+        "models": models,
+        "out_dtype": "bfloat16",
+        "slack_ties": {"recipe": 1, "roles": {role: str(name) for role, name in names.items()}},
+    }
+
+    plan = plan_merge(parse_recipe(json.dumps(data), where="x.yml"))
+
+    assert plan.errors == ()
+    assert [warning.partition(": ")[2] for warning in plan.warnings] == [
+        "weight -1 is below 0: the merge takes away what training added to this model",
+        "slack 0.1 protects entries of a CT model, and slack is for the SFT model",
+        "density 0 keeps only the largest entry of each tensor: the model adds almost nothing",
+    ]

@@ -18,6 +18,7 @@ from slack_ties.plan.cost import free_here, merge_cost, result_dtype, result_siz
 from slack_ties.plan.draft import Draft
 from slack_ties.plan.models import look_at, planned_model
 from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
+from slack_ties.plan.parameters import merge_settings
 from slack_ties.plan.plan import Plan
 from slack_ties.plan.structure import check_method, check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
@@ -123,6 +124,7 @@ def plan_merge(
         method=recipe.method,
         languages=tuple(one.get("name") or one.get("tag", "") for one in recipe.facts.languages),
         models=models,
+        settings=merge_settings(recipe),
         tokenizer=section.data if section else None,
         unknown=unknown,
         warnings=tuple(map(visible, draft.warnings)),

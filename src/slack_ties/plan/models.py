@@ -21,6 +21,7 @@ from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
 from slack_ties.plan.odd import roles_of
+from slack_ties.plan.parameters import model_settings
 from slack_ties.plan.plan import PlannedModel
 from slack_ties.tensors.known import know
 from slack_ties.tokenizer.vocabulary import read_vocabulary
@@ -151,10 +152,14 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
     vocabulary = draft.vocabularies.get(name)
     architectures = draft.configs.get(name, {}).get("architectures") or [""]
     weights = next(iter(look.weights), "")
+    roles = roles_of(draft.recipe, name)
+    # `slices` lists the base too; the method uses no parameters of it.
+    unused = roles == ("base",) and draft.recipe.method == "slack_ties"
     return PlannedModel(
         model=name,
         role=draft.recipe.role(name),
-        roles=roles_of(draft.recipe, name),
+        roles=roles,
+        settings=() if unused else model_settings(draft.recipe, name),
         commits=tuple(part.commit for part in draft.looks[name]),
         architecture=str(architectures[0]),
         dtype=main_type(headers) if headers else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from slack_ties.plan.parameters import odd_settings
 from slack_ties.recipe.pin import used_versions
 from slack_ties.recipe.recipe import reference
 from slack_ties.wording import join_names
@@ -79,6 +80,7 @@ def say_what_is_odd(draft: Draft) -> None:
     ]
     if weights and not any(weights) and None not in weights:
         draft.warnings.append("all weights are 0: the result is the base")
+    draft.warnings += odd_settings(recipe)
     here = used_versions()
     other = {
         f"{name} {there} (here {here[name]})"

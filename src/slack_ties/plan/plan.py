@@ -28,6 +28,8 @@ class PlannedModel:
     commits: tuple[
         str, ...
     ] = ()  # on the Hub, of the model and its adapter; empty texts for folders
+    # What the config sets for it: weight, density, slack. Several if it is listed several times.
+    settings: tuple[Mapping[str, Any], ...] = ()
     architecture: str = ""
     dtype: str = ""  # the widest of its tensors
     parameters: int = 0
@@ -51,6 +53,7 @@ class Plan:
     method: str
     languages: tuple[str, ...]
     models: tuple[PlannedModel, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the merge: normalize, lambda
     dtype: str = ""  # of the result
     parameters: int = 0
     vocabulary: str = ""  # which tokens the result has, for people

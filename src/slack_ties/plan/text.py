@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import visible
+from slack_ties.plan.parameters import settings_text
 from slack_ties.wording import parameter_count, size
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         result = f"{plan.dtype}; the size is not known: {plan.unknown['disk']}"
     memory = f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
     rows = [
+        ("Parameters", "settings", settings_text(plan.settings)),
         ("Result", "dtype", result),
         ("Vocabulary", "vocabulary", plan.vocabulary),
         ("Chat", "chat", plan.chat),
@@ -82,6 +84,7 @@ def _model_text(model: PlannedModel) -> list[str]:
     lines += [f"      adapter: {model.adapter}"] if model.adapter else []
     for other in others:
         lines += [f"{other:6}{name}", "      the same model"]
+    lines += [f"      {settings_text(one)}" for one in model.settings]
     return lines
 
 
