@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import OutputError, SlackTiesError
+from slack_ties.errors import SlackTiesError
 from slack_ties.merge.options import traced_options
 from slack_ties.models.headers import read_headers
 from slack_ties.plan.make import plan_merge
@@ -34,17 +33,15 @@ def find_all(
 ) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
     """Check all inputs; return the pinned recipe, and its models and their headers on this disk.
 
-    Without `out` nothing will be written, so free disk space is not checked.
+    Without `out` only the models are written, to the Hub cache: only their room is checked.
     """
     options = settings.options
     if options:
         _check_options(options, streamed=streamed)
     for name in recipe.models:
         LOG.info("  %-5s %s", recipe.role(name) or "model", name)
-    plan = plan_merge(recipe, out=out, streamed=streamed, **vars(settings))
-    if out is None:
-        errors = tuple(e for e in plan.errors if not isinstance(e, OutputError))
-        plan = replace(plan, errors=errors)
+    writes = out is not None
+    plan = plan_merge(recipe, out=out, streamed=streamed, writes=writes, **vars(settings))
     plan.check()
     for warning in plan.warnings:
         LOG.warning("  %s", warning)

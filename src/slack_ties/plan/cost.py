@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 from slack_ties.files import nearest_folder
 from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, main_type
+from slack_ties.plan.room import Need, cache_folder, no_room, on_one_disk
 from slack_ties.plan.tokens import result_rows
 from slack_ties.tensors.layers import layer_place
 from slack_ties.tensors.result import layers_of_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slack_ties.errors import OutputError
     from slack_ties.plan.draft import Draft
     from slack_ties.tokenizer.section import Section
 
-__all__ = ["free_here", "merge_cost", "result_dtype", "result_size"]
+__all__ = ["check_room", "free_here", "merge_cost", "result_dtype", "result_size"]
 
 DEFAULT_FILE_BYTES = 1_000_000_000  # of a result file, if no option sets it
 
@@ -104,11 +108,38 @@ def merge_cost(
     }
 
 
-def free_here(out: str | Path | None) -> dict[str, int]:
-    """Return the free bytes of memory, and of the disk that the result is written to."""
+def check_room(  # noqa: PLR0913 - what was found out, and where it goes
+    draft: Draft,
+    section: Section | None,
+    cost: Mapping[str, int],
+    *,
+    parameters: int,
+    dtype: str,
+    out: str | Path | None,
+    writes: bool,
+    streamed: bool,
+) -> OutputError | None:
+    """Return an error if what the merge downloads and writes does not fit on the disks."""
+    cache, here = draft.settings.cache, nearest_folder(Path(out or "OUT"))
+    least = cost if streamed else merge_cost(draft, section, dtype, parameters, streamed=True)
+    what = "the files that wait for upload" if streamed else "the merged model"
+    hub = {(look.path, look.commit): look for one in draft.looks.values() for look in one}
+    all_of_it = sum(sum(look.weights.values()) for look in hub.values() if look.commit)
+    download = cost["download"]
+    needs = [Need("the download", cache_folder(cache), download, "download", all_of_it)]
+    needs += [Need(what, here, cost["disk"], "result")] if writes else []
+    spared = cost["disk"] - least["disk"]
+    return no_room(needs, draft.recipe, parameters=parameters, spared=spared, cache=cache)
+
+
+def free_here(out: str | Path | None, cache: str | None) -> dict[str, int]:
+    """Return the free bytes of memory, and of the disks that are written to."""
     import psutil  # noqa: PLC0415 - not for --help
 
+    cached, here = cache_folder(cache), nearest_folder(Path(out or "OUT"))
     return {
-        "disk_free": shutil.disk_usage(nearest_folder(Path(out or "OUT"))).free,
+        "one_disk": on_one_disk(cached, here),
+        "download_free": shutil.disk_usage(cached).free,
+        "disk_free": shutil.disk_usage(here).free,
         "memory_free": int(psutil.virtual_memory().available),
     }

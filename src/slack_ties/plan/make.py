@@ -10,11 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import OutputError, SlackTiesError, visible
-from slack_ties.files import nearest_folder
+from slack_ties.errors import SlackTiesError, visible
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
-from slack_ties.plan.cost import free_here, merge_cost, result_dtype, result_size
+from slack_ties.plan.cost import check_room, free_here, merge_cost, result_dtype, result_size
 from slack_ties.plan.draft import Draft
 from slack_ties.plan.models import look_at, planned_model
 from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
@@ -43,6 +42,7 @@ def plan_merge(
     *,
     out: str | Path | None = None,
     streamed: bool = False,
+    writes: bool = True,
     **settings: Unpack[SettingsByName],
 ) -> Plan:
     """Return what the merge of `config` would do, and all errors in it.
@@ -51,6 +51,7 @@ def plan_merge(
         config: A merge config, or the path of one.
         out: The folder of the result, to check the free space; if not given, the current folder.
         streamed: Each weight file is uploaded and deleted when it is written.
+        writes: The result is written; if not, only the download must fit on the disk.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
@@ -81,15 +82,21 @@ def plan_merge(
         say_what_is_alike(draft)
     parameters = result_size(draft, section)
     cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
-    free = free_here(out)
+    free = free_here(out, how.cache)
     chat = chat_text(draft)
     unknown = unknown_facts(draft, chat)
-    if "disk" not in unknown and cost["disk"] > free["disk_free"]:
-        there = str(nearest_folder(Path(out or "OUT")))
-        msg = f"the merged model needs {size(cost['disk'])}, {there!r} has "
-        msg += f"{size(free['disk_free'])} free"
-        hint = "free some space, or choose a folder on another disk"
-        draft.errors.append(OutputError(msg, hint=hint))
+    if not unknown.keys() & {"disk", "download"}:
+        full = check_room(
+            draft,
+            section,
+            cost,
+            parameters=parameters,
+            dtype=dtype,
+            out=out,
+            writes=writes,
+            streamed=streamed,
+        )
+        draft.errors += [full] if full else []
     if "memory" not in unknown and cost["memory"] > free["memory_free"]:
         draft.warnings.append(
             f"the merge needs about {size(cost['memory'])} of memory, and "

@@ -62,6 +62,8 @@ class Plan:
     license: str = ""  # of the merged model; empty if it does not follow from the parents
     license_reason: str = ""
     download: int = 0  # bytes
+    download_free: int = 0  # bytes that are free on the disk of the Hub cache
+    one_disk: bool = False  # whether the cache and the result are on one disk
     disk: int = 0  # bytes, of the result and of temporary models
     disk_free: int = 0
     memory: int = 0  # bytes at the peak, without the file cache; an estimate

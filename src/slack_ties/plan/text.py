@@ -50,11 +50,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         ("Chat", "chat", plan.chat),
         ("Licence", "license", _license_text(plan) if plan.models else ""),
         ("Download", "download", _download_text(plan)),
-        (
-            "Disk",
-            "disk",
-            f"{size(plan.disk)} of {size(plan.disk_free)} free here" if plan.models else "",
-        ),
+        ("Disk", "disk", _disk_text(plan) if plan.models else ""),
         ("Memory", "memory", memory if plan.models else ""),
     ]
     if plan.device != "cpu":
@@ -94,6 +90,12 @@ def _license_text(plan: Plan) -> str:
     return f"not known, so `publish` will need --license. {plan.license_reason}"
 
 
+def _disk_text(plan: Plan) -> str:
+    both = plan.one_disk and plan.download and "download" not in plan.unknown
+    more = f", and {size(plan.download)} for the download," if both else ""
+    return f"{size(plan.disk)}{more} of {size(plan.disk_free)} free here"
+
+
 def _download_text(plan: Plan) -> str:
     if not plan.models:
         return ""
@@ -102,4 +104,6 @@ def _download_text(plan: Plan) -> str:
     here = sum(model.bytes - model.download for model in plan.models)
     if not plan.download and here:
         return f"nothing: {size(here)} are already here"
-    return f"{size(plan.download)}{f', {size(here)} are already here' if here else ''}"
+    text = f"{size(plan.download)}{f', {size(here)} are already here' if here else ''}"
+    free = f" (the disk of the Hub cache has {size(plan.download_free)} free)"
+    return text if plan.one_disk or not plan.download else text + free

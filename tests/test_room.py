@@ -1,0 +1,170 @@
+"""Is there room for what a merge downloads and writes, on one disk and on two."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+
+from hub_server import Server
+from slack_ties.config.choices import Choices
+from slack_ties.config.make import make_config
+from slack_ties.errors import OutputError
+from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.plan.plan import Plan
+from slack_ties.plan.room import smaller_keys
+from slack_ties.plan.text import plan_as_text
+from slack_ties.wording import size
+from triple import Folders, llama
+
+HUB = make_config("bo", Choices(base="me/base", ct="me/ct", sft="me/sft", dtype="bfloat16"))
+
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - a second file system, on Linux
+
+
+@pytest.fixture(autouse=True)
+def on_hub(triple: Folders, api: HfApi, hub: Server, own_cache: Path) -> Server:  # noqa: ARG001
+    """A Hub that holds the triple, and an empty cache."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+    return hub
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than the Hub cache."""
+    if not MEMORY_DISK.is_dir() or MEMORY_DISK.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
+        yield Path(folder)
+
+
+def free_is(monkeypatch: pytest.MonkeyPatch, here: int, on_other: int = 10**12) -> None:
+    """Set what is free. A disk's size cannot be made small for real."""
+
+    def usage(path: Path) -> object:
+        free = on_other if Path(path).is_relative_to(MEMORY_DISK) else here
+        return type("Usage", (), {"free": free})
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def only_error(plan: Plan) -> OutputError:
+    """Return the plan's error, after making sure that there is one."""
+    (error,) = plan.errors
+    assert isinstance(error, OutputError)
+    return error
+
+
+def test_on_one_disk_the_needs_add_up(
+    api: HfApi, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fits alone, and both do not: a merge stops before it downloads a weight."""
+    plan = plan_merge(HUB, out=tmp_path / "out", api=api)
+    assert plan.errors == ()
+    assert plan.one_disk
+    assert "Disk:       0.3 MB, and 0.9 MB for the download, of " in plan_as_text(plan)
+    free_is(monkeypatch, plan.download + plan.disk - 1)
+
+    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api))
+
+    assert str(error).startswith("the download needs 0.9 MB and the merged model needs 0.3 MB, '")
+    assert str(error).endswith(" has 1.1 MB free for all of it")
+    for step in (
+        "free 0.0 MB on the disk of '",
+        "set HF_HUB_CACHE to a folder on a disk with 0.9 MB free",
+        "choose a folder OUT on a disk with 0.3 MB free",
+    ):
+        assert step in error.hint
+    assert "--stream" not in error.hint  # one small file: nothing would be spared
+    with pytest.raises(OutputError, match="the download needs"):
+        merge_models(HUB, tmp_path / "out", api=api)
+    assert not [*own_cache.rglob("*.safetensors"), *own_cache.rglob("*.bin")]
+    free_is(monkeypatch, plan.download + plan.disk)
+    assert plan_merge(HUB, out=tmp_path / "out", api=api).errors == ()
+
+
+def test_on_two_disks_each_has_its_own_need(
+    api: HfApi, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The full disk is named first, and only what helps there is proposed."""
+    plan = plan_merge(HUB, out=other_disk / "out", api=api)
+    assert not plan.one_disk
+    assert "0.9 MB (the disk of the Hub cache has " in plan_as_text(plan)
+    free_is(monkeypatch, here=plan.download, on_other=plan.disk)
+    assert plan_merge(HUB, out=other_disk / "out", api=api).errors == ()
+
+    free_is(monkeypatch, here=plan.download - 1, on_other=plan.disk)
+    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api))
+    assert str(error).startswith("the download needs 0.9 MB, '")
+    assert f"; the merged model needs 0.3 MB, {str(other_disk)!r} has 0.3 MB free" in str(error)
+    assert "set HF_HUB_CACHE" in error.hint
+    assert "OUT" not in error.hint
+
+    free_is(monkeypatch, here=plan.download, on_other=plan.disk - 1)
+    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api))
+    assert str(error).startswith("the merged model needs 0.3 MB, '")
+    assert "HF_HUB_CACHE" not in error.hint
+
+
+def test_what_writes_no_model_needs_room_for_the_download(
+    api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report downloads the models, and writes none."""
+    plan = plan_merge(HUB, api=api)
+    free_is(monkeypatch, plan.download)
+    assert plan_merge(HUB, writes=False, api=api).errors == ()
+
+    free_is(monkeypatch, plan.download - 1)
+    assert "merged model" not in str(only_error(plan_merge(HUB, writes=False, api=api)))
+
+
+def test_smaller_models_of_the_same_language() -> None:
+    """Proposed for models of the catalogue, and never for the user's own."""
+    tibetan = make_config("bo")
+
+    assert smaller_keys(tibetan, 6_738_000_000)[:2] == ["bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]
+    assert smaller_keys(make_config("bo-qwen2.5-1.5b"), 1_544_000_000) == []
+    assert smaller_keys(HUB, 6_738_000_000) == []
+
+
+def test_a_cache_in_another_place_begins_empty(
+    api: HfApi, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the cache already would be downloaded again there, so it is counted."""
+    for role in ("base", "ct"):
+        api.snapshot_download(f"me/{role}", cache_dir=own_cache)
+    plan = plan_merge(HUB, out=tmp_path / "out", api=api)
+    whole = sum(model.bytes for model in plan.models)
+    free_is(monkeypatch, plan.disk)
+
+    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api))
+
+    assert "the download needs 0.3 MB" in str(error)
+    assert f"HF_HUB_CACHE to a folder on a disk with {size(whole)} free" in error.hint
+
+
+def test_streaming_is_proposed_where_it_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a few KB are sent one by one, and never lie on the disk together."""
+    for seed, role in enumerate(("base", "ct", "sft")):
+        llama(64, layers=16, seed=seed).bfloat16().save_pretrained(tmp_path / role)
+    roles = {role: str(tmp_path / role) for role in ("base", "ct", "sft")}
+    config, out = make_config("bo", Choices(**roles)), tmp_path / "out"
+    small = MergeOptions(quiet=True, out_shard_size=10_000)
+    free_is(monkeypatch, 400_000)
+
+    plan = plan_merge(config, out=out, options=small, allow_unrelated=True)
+
+    step = "slack-ties run bo.yml --out OUT --publish REPO_ID --stream"
+    assert only_error(plan).hint.endswith(step)
+    streamed = plan_merge(config, out=out, options=small, streamed=True, allow_unrelated=True)
+    assert streamed.errors == ()
