@@ -217,7 +217,7 @@ def damage(folders: Folders, what: str) -> None:
         (
             "a missing tensor",
             "lacks 'model.norm.weight', which its config.json requires",
-            "complete?",
+            "take a complete model",
         ),
         ("another shape", "its config.json: model.norm.weight is 63, expected 64", "config.json"),
         (

@@ -229,7 +229,7 @@ def _recipe(what: str | Path, out: Path, choices: Choices | None, api: HfApi | N
             choices = look_at_choices(choices or Choices(), [str(what)], api)
             return make_config(str(what), choices)
         except CatalogueError:
-            if path.is_dir():
+            if os.path.isdir(path):  # noqa: PTH112 - never raises, as for a name that is too long
                 raise _is_folder(path, out) from None
             raise
     made = choices.made() if choices else []
