@@ -176,7 +176,7 @@ def test_a_403(api: HfApi, hub: Server, said: str, message: str, hint: str) -> N
 
     hub.hub.repo = refuse
 
-    with pytest.raises(HubError, match=f"'me/other'.*: .*{message}") as caught:
+    with pytest.raises(HubError, match=f"(?m)'me/other'.*: .*{message}") as caught:
         find_model("me/other", api=api)
 
     assert caught.value.hint.startswith(hint)

@@ -280,7 +280,7 @@ def test_folders_with_a_space(invoke: Invoke, config: Path) -> None:
 
     (model / "report.json").write_text("{")
     (typed,) = commands(step(invoke("compare", model, config)))
-    assert typed == ["report", "my model"]
+    assert typed == ["report", "my model", "--overwrite"]
     assert invoke(*typed).exit_code == 0
 
 

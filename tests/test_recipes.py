@@ -89,7 +89,7 @@ def test_a_refused_search(api: HfApi, hub: Server) -> None:
     hub.hub.repos = refuse
 
     expected = (
-        r"^searching for recipes: \S+ does not allow this: Please verify your e-mail address$"
+        r"(?m)^searching for recipes: \S+ does not allow this: Please verify your e-mail address$"
     )
     with pytest.raises(HubError, match=expected):
         search_recipes(api=api)

@@ -257,7 +257,7 @@ def test_another_recipe_in_the_same_place(
     """What was sent is not a part of it: the folder is named, and nothing is deleted."""
     interrupted(triple, tmp_path / "out", api, hub)
 
-    with pytest.raises(OutputError, match=r"\.out\.stream.* with another recipe$") as caught:
+    with pytest.raises(OutputError, match=r"(?m)\.out\.stream.* with another recipe$") as caught:
         stream_it(triple, tmp_path / "out", api, choices=replace(chosen(triple), slack=0.5))
 
     assert caught.value.hint.startswith(f"delete '{tmp_path / '.out.stream'}' to start again")
