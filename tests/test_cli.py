@@ -490,9 +490,10 @@ def test_from_a_language_to_the_hub(triple: Folders, tmp_path: Path, hub: Server
 
 # Before anything is written into the folder of the merge, it waits to be stopped.
 WAITING = """if True:
-    import sys, time
+    import os, sys, time
     def wait(event, arguments):
         if event == "open" and ".partial" in str(arguments[0]) and "w" in str(arguments[1]):
+            os.makedirs(os.environ["REACHED"], exist_ok=True)
             time.sleep(120)
     sys.addaudithook(wait)
 """
@@ -505,13 +506,15 @@ def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: st
     out = tmp_path / "work" / "out"
     out.parent.mkdir()
     words = ["run", "bo", *models(triple), "--out", out]
-    process = processes.start(words, env=os.environ, code=WAITING + processes.OURS)
+    reached = tmp_path / "reached"
+    env = {**os.environ, "REACHED": str(reached)}
+    process = processes.start(words, env=env, code=WAITING + processes.OURS)
     try:
-        seen = []
-        for _ in range(1200):  # a minute, until it has begun to work
-            if seen := list(out.parent.iterdir()):
+        for _ in range(1200):  # a minute, until it writes the first file
+            if reached.is_dir():
                 break
             time.sleep(0.05)
+        seen = list(out.parent.iterdir())
         process.send_signal(getattr(signal, how))
         _, errors = process.communicate(timeout=60)
     finally:
