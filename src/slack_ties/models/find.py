@@ -9,10 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from slack_ties.hub.client import TransportError, is_server_fault
-from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import (
     Snapshot,
@@ -23,6 +20,7 @@ from slack_ties.models.cached import (
     sums_of_wanted,
 )
 from slack_ties.models.checksums import check_download, stated_sums
+from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.look import needs_code, weights_on_hub
 from slack_ties.models.parent_card import LICENSE_FILES, MOST_CARD, read_parent_card
 from slack_ties.models.text_files import CODE_FILES
@@ -62,16 +60,11 @@ def find_model(  # noqa: PLR0913 - all but two by name
     if folder:
         return Snapshot(folder, card=read_parent_card(folder))
     api = api or HfApi()
-    what = f"model {path!r} (no folder of that name here)"
-    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api, reading=True):
+    with model_errors(path, revision, api):
         try:
-            info = retries.ask(
-                lambda: api.model_info(
-                    path, revision=revision, files_metadata=True, timeout=retries.timeout
-                )
-            )
-        except (OfflineModeIsEnabled, TransportError, OSError) as error:
-            if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
+            info = ask_hub(path, revision, retries, api)
+        except AWAY as error:
+            if not is_away(error):
                 raise
             cached = find_in_cache(path, revision, api, cache_dir=cache)
             if cached is None:

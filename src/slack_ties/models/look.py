@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from huggingface_hub import HfApi, HfFileSystem
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import any_matches
-from slack_ties.hub.client import TransportError, is_server_fault
-from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.client import TransportError
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import find_in_cache, local_folder
+from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.names import COMMIT, HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
@@ -94,19 +94,14 @@ def look_at_model(
             note=found.note if found else "",
         )
     api = api or HfApi()
-    what = f"model {path!r} (no folder of that name here)"
-    with hub_errors(f"{what}, revision {revision!r}" if revision else what, api, reading=True):
+    with model_errors(path, revision, api):
         try:
-            info = retries.ask(
-                lambda: api.model_info(
-                    path, revision=revision, files_metadata=True, timeout=retries.timeout
-                )
-            )
+            info = ask_hub(path, revision, retries, api)
             main = info.sha
             if COMMIT.fullmatch(revision or ""):
                 main = retries.ask(lambda: api.model_info(path, timeout=retries.timeout)).sha
-        except (OfflineModeIsEnabled, TransportError, OSError) as error:
-            if isinstance(error, HfHubHTTPError) and not is_server_fault(error):
+        except AWAY as error:
+            if not is_away(error):
                 raise
             return _look_in_cache(path, revision, api, cache, error)
         texts = [

@@ -17,6 +17,7 @@ from slack_ties.errors import HubError
 from slack_ties.files import git_hash
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING, Retries
+from slack_ties.models.hub_info import ask_hub
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
 from slack_ties.sharing.adapt import to_slack_ties
@@ -67,11 +68,7 @@ def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None =
             commit = Path(file).parent.name
             stored = ""
         else:
-            info = retries.ask(
-                lambda: api.model_info(
-                    path, revision=revision or None, files_metadata=True, timeout=retries.timeout
-                )
-            )
+            info = ask_hub(path, revision or None, retries, api)
             commit = info.sha or ""
             files = {one.rfilename: one for one in info.siblings or ()}
             if MOE_FILE in files and CONFIG_FILE not in files:

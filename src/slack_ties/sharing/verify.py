@@ -20,6 +20,7 @@ from slack_ties.hub.retries import READING
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
+from slack_ties.models.hub_info import ask_hub
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -138,11 +139,7 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
             )
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return PublishedModel(repo_id, commit, _sums(Path(folder)), Path(folder))
-        info = READING.ask(
-            lambda: api.model_info(
-                repo_id, revision=commit, files_metadata=True, timeout=READING.timeout
-            )
-        )
+        info = ask_hub(repo_id, commit, READING, api)
     return PublishedModel(repo_id, commit, stated_sums(info), api=api)
 
 
