@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from click.testing import Result
+
 from hub_server import Hub, Server, Token
 from processes import start
+
+PROGRAM = Path(sys.executable).with_name("slack-ties")
+
+Invoke = Callable[..., Result]  # of the fixture `invoke`
 
 
 @dataclass

@@ -21,10 +21,13 @@ for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORME
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 from hypothesis import settings
 
+from command import Invoke
 from hub_server import Server, Token, serving
+from slack_ties.cli.main import cli
 from triple import Folders, make_triple
 
 # Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
@@ -61,3 +64,14 @@ def hub(tmp_path: Path) -> Iterator[Server]:
 def api(hub: Server) -> HfApi:
     """The real client of that Hub, as the user `me`."""
     return HfApi(endpoint=hub.url, token=TOKEN)
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run a command in an empty folder, within this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(cli, [str(word) for word in words])
+
+    return run

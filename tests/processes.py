@@ -21,7 +21,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 CAN_FORK = sys.platform == "linux"  # macOS and Windows start new processes
 OURS = "from slack_ties.cli.main import main; main()"
@@ -212,15 +212,7 @@ def start(
     )
 
 
-def run(
-    words: Sequence[object],
-    *,
-    env: Mapping[str, str],
-    cwd: Path | str | None = None,
-    merged: bool = False,
-    code: str = OURS,
-    imported: Sequence[str] = MODULES,
-) -> subprocess.CompletedProcess[str]:
-    """Run `slack-ties` with these words to its end, or other code with these arguments."""
-    process = start(words, env=env, cwd=cwd, merged=merged, code=code, imported=imported)
+def run(words: Sequence[object], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run to its end what `start` starts, with the same arguments."""
+    process = start(words, **how)
     return completed(process, words)

@@ -9,18 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from huggingface_hub import HfApi
 
 import processes
+from command import PROGRAM, Invoke
 from hub_server import Server, Token
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.cli.main import cli
 from triple import Folders
 
 COMMANDS = [
@@ -28,20 +27,6 @@ COMMANDS = [
     *("report", "compare", "tune"),
     *("recipes search", "recipes pull", "recipes adapt"),
 ]
-PROGRAM = Path(sys.executable).with_name("slack-ties")
-
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Run a command in an empty folder, within this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Result:
-        return CliRunner().invoke(cli, [str(word) for word in words])
-
-    return run
 
 
 def models(triple: Folders) -> list[str]:

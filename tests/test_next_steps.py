@@ -6,18 +6,15 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from huggingface_hub import HfApi
 
 import slack_ties
-from command import environment
+from command import PROGRAM, Invoke, environment
 from hub_server import Server
-from slack_ties.cli.main import cli
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError
 from slack_ties.plan.again import plan_command
@@ -26,21 +23,6 @@ from triple import Folders
 
 # What a proposed command must not be answered with.
 REFUSED = ("No such option", "Missing ", "no language", "no config file", "there is no folder")
-
-PROGRAM = Path(sys.executable).with_name("slack-ties")
-
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Run a command in an empty folder, within this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Result:
-        return CliRunner().invoke(cli, [str(word) for word in words])
-
-    return run
 
 
 @pytest.fixture
