@@ -14,7 +14,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from slack_ties.catalogue.languages import find_triple, list_languages, unlisted_language
+from slack_ties.catalogue.languages import (
+    _names,
+    find_triple,
+    list_languages,
+    match_triples,
+    unlisted_language,
+)
+from slack_ties.catalogue.names import folded
 from slack_ties.errors import CatalogueError
 
 TRIPLES = list_languages()
@@ -84,6 +91,13 @@ def test_names_agree_with_cldr(language: object) -> None:
         ("kk", "kk-Arab-qwen2.5-1.5b"),
         ("kazakh", "kk-Arab-qwen2.5-1.5b"),
         ("BO-qwen2.5-1.5B", "bo-qwen2.5-1.5b"),
+        ("Uighur", "ug"),
+        ("laotian", "lo"),
+        ("Oriya", "or"),
+        ("Sinhalese", "si"),
+        ("slovene", "sl"),
+        ("Tieng  Viet", "vi"),
+        ("swh", "sw"),
     ],
 )
 def test_finds_a_triple_by_any_name(name: str, key: str) -> None:
@@ -108,6 +122,63 @@ def test_an_unknown_language_is_an_error_with_the_nearest() -> None:
         find_triple("tibetian")
 
     assert caught.value.hint.startswith("slack-ties languages")
+
+
+def proposed(name: str) -> str:
+    """Return what is proposed for a name that the catalogue does not have."""
+    with pytest.raises(CatalogueError) as caught:
+        find_triple(name)
+    match = re.search("Did you mean '(.+)'", str(caught.value))
+    return match[1] if match else ""
+
+
+def test_no_language_is_taken_for_another() -> None:
+    """For a language that is not in the catalogue, no other one is proposed."""
+    known = {folded(name) for t in TRIPLES for name in (*_names(t.language), t.key)}
+    others = {name for name in Locale("en").languages.values() if folded(name) not in known}
+    others |= {"Burmese", "Myanmar", "Cambodian", "Farsi", "Siamese", "Serbo-Croatian", "xx", "qu"}
+
+    assert len(others) > 500
+    assert {name: near for name in others if (near := proposed(name))} == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("uyghr", "Uyghur"),
+        ("kazak", "Kazakh"),
+        ("norweigan", "Norwegian"),
+        ("telgu", "Telugu"),
+        ("bo-qwen", "bo-qwen2.5-1.5b"),
+        ("mn-mong-qwen2.5-3", "mn-Mong-qwen2.5-3b"),
+    ],
+)
+def test_a_misspelt_name_is_understood(typed: str, meant: str) -> None:
+    """A letter too many, too few or in another place, and a key that is not complete."""
+    assert proposed(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        ([], [t.key for t in TRIPLES]),
+        (["bo"], ["bo", "bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]),
+        (["བོད་སྐད་"], ["bo", "bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]),
+        (["tibt"], ["bo", "bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]),
+        (["bo-qwen2.5-3b"], ["bo-qwen2.5-3b"]),
+        (["Bengali", "oriya"], ["bn", "or"]),
+        (["cyrl"], ["uk", "sr", "sr-gemma-2-2b", "sr-gemma-2-9b"]),
+    ],
+)
+def test_a_word_names_all_triples_of_a_language(words: list[str], keys: list[str]) -> None:
+    """By each name, code, endonym or script; a key names its triple only."""
+    assert [triple.key for triple in match_triples(words)] == keys
+
+
+def test_a_word_that_names_nothing_is_an_error() -> None:
+    """Also beside words that name something."""
+    with pytest.raises(CatalogueError, match=r"no language 'tibetian'.* Did you mean 'Tibetan'"):
+        match_triples(["bo", "tibetian"])
 
 
 def test_a_language_outside_the_catalogue() -> None:

@@ -7,9 +7,10 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import CatalogueError, nearest
+from slack_ties.catalogue.names import ask_for, folded
+from slack_ties.errors import CatalogueError
 
 __all__ = [
     "LANGUAGE_TAG",
@@ -18,6 +19,7 @@ __all__ = [
     "Triple",
     "find_triple",
     "list_languages",
+    "match_triples",
     "unlisted_language",
 ]
 
@@ -26,6 +28,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # An ISO 639 code, and an ISO 15924 script if the language is written in several.
 LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?")
@@ -53,6 +58,9 @@ class Source:
     license: str = ""  # the Hub's licence id; empty: not known
     source: str = ""  # the page that states the licence
     languages: tuple[str, ...] = ()  # that it adds to a merge; only given for SFT models
+    size: int = 0  # bytes of its weight files; 0: not known
+    gated: bool | None = None  # whether access must be asked for; None: not known
+    files: str = ""  # the source of `size` and `gated`
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,15 @@ class Triple:
     base: Source
     ct: Source
     sft: Source
+    parameters: int = 0  # of the base; 0: not known
     extended: bool = False  # whether the CT model has tokens that the base does not have
+    merged_parameters: int = 0  # of the merged model, if the CT model has other tokens
     unverified: str = ""  # what to check on the Hub before you rely on it
+
+    @property
+    def models(self) -> tuple[Source, Source, Source]:
+        """Base, CT and SFT model."""
+        return self.base, self.ct, self.sft
 
 
 def list_languages() -> tuple[Triple, ...]:
@@ -89,20 +104,52 @@ def find_triple(name: str) -> Triple:
 
     """
     triples = _catalogue()
-    wanted = name.strip().casefold()
+    wanted = folded(name)
     for triple in triples:
-        if wanted == triple.key.casefold():
+        if wanted == folded(triple.key):
             return triple
     for triple in triples:
-        if wanted in {word.casefold() for word in _names(triple.language)}:
+        if wanted in map(folded, _names(triple.language)):
             return triple
-    known = [t.key for t in triples] + [n for t in triples for n in _names(t.language)]
-    msg = f"no language {name!r} in the catalogue.{nearest(name, known)}"
+    raise _no_language(name)
+
+
+def match_triples(words: Iterable[str]) -> tuple[Triple, ...]:
+    """Return the triples that any of `words` names, in the catalogue's order; all without words.
+
+    A word names the triple with this key, and all triples of a language, or of the languages of
+    a script: by the names that `find_triple` takes, or an ISO 15924 code such as Tibt.
+
+    Raises:
+        CatalogueError: A word names none.
+
+    """
+    triples = _catalogue()
+    found: set[str] = set()
+    for word in words:
+        wanted = folded(word)
+        named = {
+            triple.key
+            for triple in triples
+            for language in [triple.language]
+            if wanted in map(folded, (triple.key, language.script, *_names(language)))
+        }
+        if not named:
+            raise _no_language(word)
+        found |= named
+    return tuple(triple for triple in triples if triple.key in found or not found)
+
+
+def _no_language(name: str) -> CatalogueError:
+    """Return the error about a name that the catalogue does not have."""
+    triples = _catalogue()
+    names = [n for t in triples for n in (t.language.name, t.language.endonym, *t.language.aliases)]
+    msg = f"no language {name!r} in the catalogue.{ask_for(name, [t.key for t in triples], names)}"
     hint = (
         "slack-ties languages  (for a language outside the catalogue, give its ISO 639 code "
         "and --base, --ct and --sft)"
     )
-    raise CatalogueError(msg, hint=hint)
+    return CatalogueError(msg, hint=hint)
 
 
 def unlisted_language(tag: str) -> Language:
@@ -138,10 +185,12 @@ def _catalogue() -> tuple[Triple, ...]:
             language=languages[row["language"]],
             family=family["name"],
             dtype=family["dtype"],
+            parameters=family["parameters"],
             base=_source(family["base"]),
             ct=_source(row["ct"]),
             sft=_source(family["sft"]),
             extended=row.get("extended", False),
+            merged_parameters=row.get("merged_parameters", 0),
             unverified=row.get("unverified", ""),
         )
         for row in data["triple"]
