@@ -127,16 +127,6 @@ def test_help_names_options_that_mergekit_has(invoke: Invoke) -> None:
 # Each command
 
 
-def test_languages(invoke: Invoke) -> None:
-    """A table for people, everything for scripts."""
-    table = invoke("languages").output
-    data = json.loads(invoke("languages", "--json").output)
-
-    assert "Tibetan" in table
-    assert [row["key"] for row in data] == [triple.key for triple in list_languages()]
-    assert data[0]["language"]["endonym"] == "བོད་སྐད་"
-
-
 def test_config(invoke: Invoke) -> None:
     """It prints what it wrote, and what to do next."""
     result = invoke("config", "bo", "tamil", "-o", "configs", "--slack", "0.3")

@@ -1,18 +1,17 @@
-"""The commands `languages`, `config` and `plan`."""
+"""The commands `config` and `plan`."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.cli.group import PATH, cli, command, print_json, print_table
+from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import allow_unrelated, as_json, with_output, with_settings
+from slack_ties.cli.options import allow_unrelated, with_output, with_settings
 from slack_ties.cli.options import choices as choice_options
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
@@ -26,38 +25,6 @@ if TYPE_CHECKING:
     from slack_ties.settings import Settings
 
 __all__: list[str] = []
-
-
-@cli.command(short_help="List the languages and models of the catalogue.")
-@as_json
-@command
-def languages(*, as_json: bool) -> None:
-    """List the languages and models of the catalogue.
-
-    \b
-    Examples:
-      slack-ties languages
-      slack-ties languages --json
-    """
-    triples = list_languages()
-    if as_json:
-        print_json([asdict(triple) for triple in triples])
-        return
-    rows = [("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")]
-    rows += [
-        (
-            t.key,
-            t.language.name,
-            t.language.script,
-            t.family,
-            t.ct.id + ("  *" if t.unverified else ""),
-        )
-        for t in triples
-    ]
-    print_table(rows)
-    if any(t.unverified for t in triples):
-        click.echo("\n* not all of it is verified on the Hub: --json says what, under `unverified`")
-    click.echo("\nNext: slack-ties config LANG, or slack-ties run LANG --out DIR")
 
 
 @cli.command(short_help="Write merge configs, one per language.")

@@ -16,7 +16,15 @@ from typing import NoReturn
 
 import click
 
-from slack_ties.cli import configure, demo, merging, publishing, recipes, run  # noqa: F401 - adds them
+from slack_ties.cli import (  # noqa: F401 - adds them
+    configure,
+    demo,
+    languages,
+    merging,
+    publishing,
+    recipes,
+    run,
+)
 from slack_ties.cli.group import cli
 
 __all__ = ["cli", "main"]

@@ -1,0 +1,190 @@
+"""The command `languages`: the catalogue as a table that fits the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from slack_ties.catalogue.languages import match_triples
+from slack_ties.cli.group import cli, command, print_json
+from slack_ties.cli.options import as_json
+from slack_ties.errors import CatalogueError
+from slack_ties.plan.expected import Expected, expect
+from slack_ties.wording import size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slack_ties.catalogue.languages import Triple
+
+__all__: list[str] = []
+
+FEW = 8  # triples: if there are no more, all that is not verified is listed
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+    """A number of bytes as people write it: 4GB, 4GiB, 500MB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kmgt]i?)b?", str(value).strip().lower())
+        if not match:
+            self.fail(f"expected a size such as 4GB, 4GiB or 500MB, got {value!r}", param, ctx)
+        return int(float(match[1]) * {**UNITS, **BINARY}[match[2]])
+
+
+@cli.command(short_help="List the languages and models of the catalogue.")
+@click.argument("lang", nargs=-1)
+@click.option("--under", type=Bytes(), metavar="SIZE", help="Only with a download of at most SIZE.")
+@click.option("--open", "is_open", is_flag=True, help="Only without a gate, with a known licence.")
+@as_json
+@command
+def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_json: bool) -> None:
+    """List the languages of the catalogue, and the models that a merge of each needs.
+
+    LANG is a key, a language code, a name in English or in the language itself, or the code of a
+    script, such as Tibt. Without LANG, all are listed. The first line of a language has the
+    smallest download; models that you must ask access to come after the others. SIZE is, for
+    example, 4GB, 4GiB or 500MB.
+
+    \b
+    Examples:
+      slack-ties languages
+      slack-ties languages tibetan uyghur
+      slack-ties languages Latn --under 10GB --open
+      slack-ties languages bo --json
+    """
+    asked = {triple.key: (triple, expect(triple)) for triple in match_triples(lang)}
+    order = sorted(asked.values(), key=_place)
+    shown = [
+        (triple, cost)
+        for triple, cost in order
+        if (under is None or cost.download <= under) and (cost.open or not is_open)
+    ]
+    if not shown:
+        raise _nothing_fits(order, lang, under, is_open=is_open)
+    if as_json:
+        print_json([{**asdict(t), "expected": {**asdict(e), "open": e.open}} for t, e in shown])
+        return
+    for line in [*_table(shown, _width()), "", *_legend(shown)]:
+        click.echo(line)
+    key = shown[0][0].key if lang else "KEY"
+    click.echo(f"\nNext: slack-ties config {key}, or slack-ties run {key} --out DIR")
+
+
+def _place(row: tuple[Triple, Expected]) -> tuple[str, str, bool, int]:
+    """Return what the table is sorted by."""
+    triple, cost = row
+    return triple.language.name, triple.language.tag, cost.gated is True, cost.download
+
+
+def _width() -> int:
+    """Return the columns of the terminal; 0 if the output goes to a file or another program."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size().columns
+    return 0
+
+
+def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> list[str]:
+    """Return the lines of the table. On a narrow terminal, the last columns are cut off."""
+    head = ("KEY", "", "BASE", "DOWNLOAD", "RESULT", "GATE", "LICENCE", "CT MODEL")
+    cells = [head, *(_cells(triple, cost) for triple, cost in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    used = 2 + sum(widths[:6]) + 2 * 6 - 1  # the marks follow the key after one space
+    if width and used + widths[6] + 2 + widths[7] > width:
+        widths[7] = 0
+        widths[6] = min(widths[6], max(width - used, len(head[6])))
+    lines = [_line(cells[0], widths)]
+    named = ""
+    for (triple, _), row in zip(rows, cells[1:], strict=True):
+        one = triple.language
+        if one.tag != named:
+            lines.append(f"{one.name} ({one.tag}, {one.script})  {one.endonym}")
+            named = one.tag
+        lines.append(_line(row, widths))
+    return lines
+
+
+def _cells(triple: Triple, cost: Expected) -> tuple[str, ...]:
+    marks = ("*" if triple.unverified else "") + ("n" if cost.noncommercial else "")
+    return (
+        triple.key,
+        marks,
+        triple.family,
+        size(cost.download) + ("+" if cost.download_is_least else " "),
+        size(cost.result) + ("+" if cost.result_is_least else " "),
+        {True: "gate", False: "", None: "?"}[cost.gated],
+        cost.license or "not known",
+        triple.ct.id,
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    key, marks, base, download, result, gate, license_, ct = (
+        cell if len(cell) <= width else cell[: width - 1] + "…" if width else ""
+        for cell, width in zip(cells, widths, strict=True)
+    )
+    numbers = f"{download:>{widths[3]}}  {result:>{widths[4]}}"
+    left = f"  {key:{widths[0]}} {marks:{widths[1]}}  {base:{widths[2]}}  {numbers}"
+    return f"{left}  {gate:{widths[5]}}  {license_:{widths[6]}}  {ct}".rstrip()
+
+
+def _legend(rows: Sequence[tuple[Triple, Expected]]) -> list[str]:
+    """Explain the columns, and the marks that occur."""
+    costs = [cost for _, cost in rows]
+    lines = [
+        "KEY       what you type. A language's name means the key without a model's name.",
+        "DOWNLOAD  the weights of base, CT and SFT model. RESULT: the merged model.",
+    ]
+    if any(cost.download_is_least or cost.result_is_least for cost in costs):
+        lines.append(
+            "+         or more: files were not seen; each parameter is counted as 2 bytes."
+        )
+    if any(cost.gated for cost in costs):
+        lines.append("gate      ask for access on a model's page, then log in: hf auth login")
+    if any(cost.gated is None for cost in costs):
+        lines.append("?         not known whether a model has a gate. `slack-ties plan` finds out.")
+    if any(cost.noncommercial for cost in costs):
+        lines.append("n         the licence forbids commercial use.")
+    doubts = [triple for triple, _ in rows if triple.unverified]
+    if doubts and len(rows) <= FEW:
+        lines.append("*         not verified on the Hub:")
+        lines += [f"            {triple.key}: {triple.unverified}" for triple in doubts]
+    elif doubts:
+        lines.append(
+            "*         not all is verified on the Hub: slack-ties languages KEY says what."
+        )
+    return lines
+
+
+def _nothing_fits(
+    rows: Sequence[tuple[Triple, Expected]],
+    lang: Sequence[str],
+    under: int | None,
+    *,
+    is_open: bool,
+) -> CatalogueError:
+    """Return the error that no triple passes the filters; it names the one that comes nearest."""
+    triple, cost = min(rows, key=lambda row: (is_open and not row[1].open, row[1].download))
+    least = " or more" if cost.download_is_least else ""
+    facts = [f"download {size(cost.download)}{least}"]
+    if is_open and cost.gated is not False:
+        facts.append("a model has a gate" if cost.gated else "whether it has a gate is not known")
+    if is_open and not cost.license:
+        facts.append("the licence is not known")
+    filters = [f"--under {size(under)}"] if under is not None else []
+    filters += ["--open"] if is_open else []
+    msg = f"nothing in the catalogue{' for ' if lang else ''}{', '.join(lang)} fits "
+    msg += f"{' and '.join(filters)}. The nearest is {triple.key}: {', '.join(facts)}"
+    return CatalogueError(msg, hint=f"slack-ties languages {triple.key}")
