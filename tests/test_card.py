@@ -452,7 +452,7 @@ def test_the_files_of_the_license(merged: Path, tmp_path: Path) -> None:
     write_card(out)
 
     assert (out / "LICENSE").read_text("utf-8") == MIT
-    assert (out / "Notice").read_text("utf-8").startswith("The weights of this model are changed")
+    assert (out / "Notice").read_text("utf-8").startswith("This model has changed weights.")
 
 
 def test_results_of_an_evaluation(merged: Path, tmp_path: Path) -> None:

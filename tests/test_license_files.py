@@ -12,6 +12,7 @@ from slack_ties.card.license_files import is_pointer, missing_duties, write_noti
 from slack_ties.errors import OutputError
 from slack_ties.licenses.known import Stated, find_license
 from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.models.license_texts import license_files
 from slack_ties.record import MergeRecord, Parent
 
 NOTICE = (
@@ -65,7 +66,7 @@ def test_texts_of_a_parent_in_a_folder(base: Path, out: Path) -> None:
         "LICENSE": "LLAMA 3.1 COMMUNITY LICENSE\n© Meta\n",
         "Notice": (
             f"{NOTICE}\n\n"
-            "The weights of this model are changed ones: it was made by merging\n"
+            "This model has changed weights. It was made by merging these models:\n"
             "- base (llama3.1)\n"
             f"- a/ct at commit {'1' * 40} (llama3.1)\n\n"
             "From the notice of base:\n\nmade by the base's makers\n"
@@ -204,8 +205,7 @@ def test_the_text_of_another_license_goes(base: Path, out: Path) -> None:
 
     write_notices(out, record, other)
 
-    assert is_pointer(out / "LICENSE")
-    assert "creativecommons.org" in texts(out)["LICENSE"]
+    assert texts(out)["LICENSE"].startswith("Attribution 4.0 International\n")
     write_notices(out, record, resolve_license(record.parents, Stated("other", "mine", "LICENSE")))
     assert "LICENSE" not in texts(out)
     (out / "LICENSE").write_text("by hand")
@@ -227,9 +227,9 @@ def test_a_text_of_another_license_is_not_taken(base: Path, out: Path) -> None:
 
 def test_a_text_below_the_pointer_stays(out: Path) -> None:
     """Pasted where the pointer says that it belongs."""
-    record, found = merge_of("apache-2.0", "apache-2.0")
+    record, found = merge_of("gemma", "gemma")
     write_notices(out, record, found)
-    pasted = texts(out)["LICENSE"] + "Apache License, the text\n"
+    pasted = texts(out)["LICENSE"] + "Gemma Terms of Use, the text\n"
     (out / "LICENSE").write_text(pasted)
 
     write_notices(out, record, found)
@@ -285,6 +285,134 @@ def test_two_licenses_that_both_hold(out: Path) -> None:
     assert "under the terms of all of these at once" in texts(out)["LICENSE"]
     assert not is_pointer(out / "LICENSE")
     assert is_pointer(out / "LICENSE-llama2")
+
+
+def test_an_open_license_that_no_parent_has_as_a_text(out: Path) -> None:
+    """The standard text is written, with the models' authors as its owners."""
+    record, found = merge_of("mit", "mit")
+
+    write_notices(out, record, found)
+
+    lines = texts(out)["LICENSE"].splitlines()
+    assert lines[:3] == ["MIT License", "", "Copyright (c) the authors of a/base, a/ct"]
+    assert lines[-1] == "SOFTWARE."
+    assert not is_pointer(out / "LICENSE")
+    assert write_notices(out, record, found) == []
+
+
+def test_one_file_for_one_license(out: Path) -> None:
+    """A licence stated later takes LICENSE, and the text that a person pasted moves there."""
+    record, found = merge_of("llama2", "")
+    write_notices(out, record, found)
+    assert is_pointer(out / "LICENSE-llama2")
+    (out / "LICENSE-llama2").write_text("LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted")
+    stated = resolve_license(record.parents, Stated("llama2"))
+
+    write_notices(out, record, stated)
+
+    assert {name for name in texts(out) if name.startswith("LICENSE")} == {"LICENSE"}
+    assert texts(out)["LICENSE"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted"
+    write_notices(out, record, resolve_license(record.parents, Stated("mit")))
+    assert texts(out)["LICENSE"].startswith("MIT License")
+    assert texts(out)["LICENSE-llama2"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted"
+
+
+def test_a_file_of_a_license_that_is_not_needed_goes(out: Path) -> None:
+    """Written here for an earlier statement; one with a person's text stays."""
+    record, found = merge_of("apache-2.0", "mit")
+    write_notices(out, record, resolve_license(record.parents, Stated("cc-by-4.0")))
+    assert {"LICENSE-apache-2.0", "LICENSE-mit"} <= texts(out).keys()
+    (out / "LICENSE-bsd").write_text("by hand")
+
+    write_notices(out, record, found)
+
+    assert texts(out).keys() == {"LICENSE", "LICENSE-mit", "LICENSE-bsd", "Notice"}
+
+
+@pytest.mark.parametrize("name", ["LICENSE.md", "LICENSE.txt"])
+def test_a_license_with_an_ending_counts(out: Path, name: str) -> None:
+    """A person's text under one of the usual names is used, and no second file is written."""
+    record, found = merge_of("gemma", "gemma")
+    (out / name).write_text("Gemma Terms of Use, by hand")
+
+    write_notices(out, record, found)
+
+    assert texts(out).keys() == {name, "Notice"}
+    assert missing_duties(out, found, record) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("License.txt", b"the terms \xa9 Meta"),
+        ("LICENSE_LLAMA", "the terms © Meta".encode()),
+        ("COPYING", "the terms © Meta".encode("utf-16")),
+        ("MODEL_LICENSE.md", "the terms © Meta".encode("utf-8-sig")),
+    ],
+)
+def test_licenses_of_parents_under_other_names(
+    base: Path, out: Path, name: str, content: bytes
+) -> None:
+    """Whatever the file is called, and in whichever encoding: it is passed on as UTF-8."""
+    for path in base.iterdir():
+        path.unlink()
+    (base / name).write_bytes(content)
+    names = license_files(base)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=names)
+
+    write_notices(out, record, found)
+
+    assert (names, texts(out)["LICENSE"]) == ((name,), "the terms © Meta")
+
+
+def test_the_base_license_in_the_folder_of_a_ct_model(base: Path, out: Path) -> None:
+    """A text is the one of the licence that it begins with, not of the one in the card."""
+    (base / "LICENSE.txt").write_text("LLAMA 2 COMMUNITY LICENSE AGREEMENT\n")
+    record, _ = merge_of("apache-2.0", model=str(base), commits=("",), texts=("LICENSE.txt",))
+    stated = resolve_license(record.parents, Stated("llama2"))
+
+    write_notices(out, record, stated)
+
+    assert texts(out)["LICENSE"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT\n"
+    assert "Apache License" in texts(out)["LICENSE-apache-2.0"]
+
+
+@pytest.mark.parametrize("content", [b"", b" \r\n\n", b"\xef\xbb\xbf"])
+def test_a_notice_without_text(base: Path, out: Path, content: bytes) -> None:
+    """There is nothing to pass on: publishing does not wait for it."""
+    (base / "NOTICE").write_bytes(content)
+    names = license_files(base)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=names)
+
+    write_notices(out, record, found)
+
+    assert names == ("LICENSE.txt", "USE_POLICY.md")
+    assert "From the notice" not in texts(out)["Notice"]
+    assert missing_duties(out, found, record) == ["the words 'Built with Llama' in README.md"]
+
+
+@pytest.mark.parametrize(
+    ("content", "passed_on"),
+    [
+        (b"\xa9 Universit\xe4t", "© Universität"),
+        ("版权所有 阿里云".encode("gb18030"), "版权所有 阿里云"),
+        (b"\0\1", "Not copied here, because it is not text: the file NOTICE of base"),
+        (b"x" * 1_000_001, "Not copied here, because it has more than 1,000,000 bytes: the file"),
+    ],
+)
+def test_a_notice_that_is_not_utf_8(
+    base: Path, out: Path, content: bytes, passed_on: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read by its bytes; if it is no text, Notice says where it is. Both are said."""
+    (base / "NOTICE").write_bytes(content)
+    names = license_files(base)
+    record, found = merge_of("llama3.1", model=str(base), commits=("",), texts=names)
+
+    write_notices(out, record, found)
+
+    assert f"From the notice of base:\n\n{passed_on}" in texts(out)["Notice"]
+    assert missing_duties(out, found, record) == ["the words 'Built with Llama' in README.md"]
+    assert "NOTICE of base " in caplog.text
 
 
 def test_nothing_is_asked_for(out: Path) -> None:

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slack_ties.models.parent_card import MOST_CARD, ParentCard, license_files, read_parent_card
+from slack_ties.models.license_texts import license_files
+from slack_ties.models.parent_card import MOST_CARD, ParentCard, read_parent_card
 
 
 def card_of(folder: Path, text: str | None) -> ParentCard:

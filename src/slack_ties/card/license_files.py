@@ -1,49 +1,47 @@
 """Write the files that the parents' licences require: LICENSE and Notice. `card` calls this.
 
 A licence's text is copied from the parents, at the commits that were merged. If no parent has it,
-LICENSE tells where it is. Files and text that a person added stay.
+we write the standard text; if we may not ship that, LICENSE tells where it is. Files and text that
+a person added stay, and are used.
 """
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.card.parent_texts import ParentTexts, begins_with, name_of
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
-from slack_ties.hub.client import CLIENT_ERRORS
-from slack_ties.hub.errors import hub_error
 from slack_ties.licenses.known import find_license, list_licenses, parts_of
 from slack_ties.licenses.parties import list_parties
 from slack_ties.licenses.resolve import resolve_license
-from slack_ties.models.parent_card import MOST_CARD
-from slack_ties.private.huggingface_hub import is_in_cache
+from slack_ties.licenses.texts import is_standard_text, standard_text
+from slack_ties.models.license_texts import MOST_LICENSE, kind_of_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from huggingface_hub import HfApi
 
     from slack_ties.licenses.known import License
-    from slack_ties.licenses.parties import Party
     from slack_ties.licenses.resolve import Resolution
     from slack_ties.record import MergeRecord
 
 __all__ = [
     "LICENSE_FILE",
     "NOTICE_FILE",
+    "is_generated",
     "is_pointer",
     "license_file",
     "missing_duties",
+    "plan_notices",
     "write_notices",
 ]
 
-LOG = logging.getLogger("slack_ties")
-
 LICENSE_FILE, NOTICE_FILE, POLICY_FILE = "LICENSE", "Notice", "USE_POLICY.md"
 
-NOTICES = ("NOTICE", "Notice")  # the beginning of the name of a parent's file
+SAME_NAMES = ("", ".md", ".txt")  # a person may have added one of these to the name
 
 POINTER = (
     "This file only says where the text of the licence is. "
@@ -66,32 +64,48 @@ def write_notices(
 
     Returns:
         The files that were written. An existing file stays, with two exceptions: a LICENSE that
-        this function wrote earlier is replaced, and Notice gets the sentences that it lacks.
+        this function wrote earlier is replaced or deleted, and Notice gets the sentences that it
+        lacks. A text that a person put into LICENSE-ID moves to LICENSE, if that is the licence
+        of the model now, and back.
 
     Raises:
         OutputError: A file cannot be written.
 
     """
-    parties = list(list_parties(record.parents))
-    found = _found(parties, api)
-    wanted = dict(_texts(parties, resolution, found))
-    made_here = _made_here(record, found)
-    written = [
-        folder / name
-        for name, text in wanted.items()
-        if not (folder / name).exists() or _own(folder / name) in made_here
-        if _write(folder / name, text)
-    ]
-    license_ = folder / LICENSE_FILE
-    if LICENSE_FILE not in wanted and license_.exists() and _own(license_) in made_here:
-        license_.unlink()  # our earlier file, with the text of another licence
-    notice = folder / NOTICE_FILE
-    old = _own(notice) if notice.exists() else ""
-    missing = [text for text in _notices(parties, resolution, found) if text not in old]
-    text = "\n\n".join(filter(None, [old.rstrip("\n"), *missing])) + "\n"
-    if missing and _write(notice, text):
-        written.append(notice)
-    return written
+    planned = plan_notices(folder, record, resolution, api=api)
+    try:
+        for name, text in planned.items():
+            if text is not None:
+                write_whole(folder / name, text)
+        for name, text in planned.items():
+            if text is None:
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"cannot write {folder / name}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return [folder / name for name, text in planned.items() if text is not None]
+
+
+def plan_notices(
+    folder: Path, record: MergeRecord, resolution: Resolution, *, api: HfApi | None = None
+) -> dict[str, str | None]:
+    """Return the text of each file that `write_notices` would write; None for one to delete."""
+    texts = ParentTexts(list_parties(record.parents), api)
+    wanted = dict(_texts(resolution, texts))
+    made_here = _Made(record, texts)
+    old = _license_files(folder)
+    own = {name: text for name, text in old.items() if not made_here.has(text)}
+    planned: dict[str, str | None] = {name: None for name in old if name not in own}
+    planned |= _moved(own, resolution)
+    own = {name: text for name, text in own.items() if planned.get(name, text) == text}
+    for name, text in wanted.items():
+        kept = any(f"{name}{end}" in own or planned.get(f"{name}{end}") for end in SAME_NAMES)
+        if not kept and (name.startswith(LICENSE_FILE) or not (folder / name).exists()):
+            planned[name] = text
+    notice = _own(folder / NOTICE_FILE) if (folder / NOTICE_FILE).exists() else ""
+    if missing := [text for text in _notices(resolution, texts) if text not in notice]:
+        planned[NOTICE_FILE] = "\n\n".join(filter(None, [notice.rstrip("\n"), *missing])) + "\n"
+    return {name: text for name, text in planned.items() if text is None or old.get(name) != text}
 
 
 def license_file(license_: License, resolution: Resolution) -> str:
@@ -105,6 +119,11 @@ def is_pointer(path: Path) -> bool:
     return (_read(path) or "") in map(_pointer, list_licenses())
 
 
+def is_generated(path: Path) -> bool:
+    """Say whether a LICENSE contains a link to the text, or the standard text: nothing of ours."""
+    return is_pointer(path) or is_standard_text(_read(path) or "")
+
+
 def missing_duties(
     folder: Path, resolution: Resolution, record: MergeRecord | None = None
 ) -> list[str]:
@@ -116,15 +135,17 @@ def missing_duties(
         if one.notice and one.notice not in notice
     ]
     missing += [
-        f"the notice of {_called(party)} in {NOTICE_FILE}"
+        f"the notice of {name_of(party)} in {NOTICE_FILE}"
         for party in (list_parties(record.parents) if record and resolution.duties else ())
-        if any(name.startswith(NOTICES) for name in party.texts)
-        and f"From the notice of {_called(party)}:" not in notice
+        if any(kind_of_text(name) == "notice" for name in party.texts)
+        and f"From the notice of {name_of(party)}:" not in notice
     ]
     missing += [
-        f"{license_file(one, resolution)}"
+        name
         for one in resolution.duties
-        if one.copy and not (folder / license_file(one, resolution)).is_file()
+        if one.copy
+        for name in [license_file(one, resolution)]
+        if not any((folder / f"{name}{end}").is_file() for end in SAME_NAMES)
     ]
     missing += [
         f"the words {words!r} in README.md" for words in resolution.display if words not in card
@@ -135,24 +156,34 @@ def missing_duties(
     return list(dict.fromkeys(missing))
 
 
-def _texts(
-    parties: Iterable[Party], resolution: Resolution, found: Mapping[str, Mapping[str, str]]
-) -> Iterator[tuple[str, str]]:
+def _texts(resolution: Resolution, texts: ParentTexts) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of every licence file."""
-    parties = list(parties)
     stated = resolution.license
     own = find_license(stated.key) if stated else None
     asked = [one for one in resolution.duties if one.copy]
     for one in dict.fromkeys([*([own] if own else []), *asked]):
-        under_it = [party for party in parties if party.license == one.id]
-        text = _first(under_it, found, ("LICENSE", "LICENCE", "COPYING"))
+        owners = [name_of(party) for party in texts.parties if party.license == one.id]
+        text = texts.license(one) or standard_text(one.id, owners or ["this model"])
         yield license_file(one, resolution), text or _pointer(one)
     if stated and not own and len(parts_of(stated.key)) > 1:  # several licences apply together
         yield LICENSE_FILE, _several(stated.key)
-    with_policy = {one.id for one in resolution.duties if one.policy}
-    under_it = [party for party in parties if party.license in with_policy]
-    if policy := _first(under_it, found, (POLICY_FILE,)):
+    if policy := texts.policy(one.id for one in resolution.duties if one.policy):
         yield POLICY_FILE, policy
+
+
+def _moved(own: dict[str, str | None], resolution: Resolution) -> dict[str, str | None]:
+    """Return the files to write and to delete where a person's text has another name now."""
+    moved: dict[str, str | None] = {}
+    for one in list_licenses():
+        name, other = license_file(one, resolution), f"{LICENSE_FILE}-{one.id}"
+        text = own.get(other)
+        if name == LICENSE_FILE and text and LICENSE_FILE not in own:
+            moved |= {LICENSE_FILE: text, other: None}
+        text = own.get(LICENSE_FILE)
+        is_its = bool(text and name == other and begins_with(text, one))
+        if is_its and one in resolution.duties and other not in own:
+            moved |= {other: text, LICENSE_FILE: None}
+    return moved
 
 
 def _several(key: str) -> str:
@@ -160,97 +191,49 @@ def _several(key: str) -> str:
     return "\n".join(["This model is under the terms of all of these at once:\n", *lines, ""])
 
 
-def _made_here(record: MergeRecord, found: Mapping[str, Mapping[str, str]]) -> set[str]:
-    """Return all texts that this module may have written into LICENSE, for any licence."""
-    made = {text for texts in found.values() for text in texts.values() if text}
-    made |= {_pointer(one) for one in list_licenses()}
-    by_parents = resolve_license(record.parents).license
-    return made | ({_several(by_parents.key)} if by_parents else set())
+class _Made:
+    """All texts that this module may have written into LICENSE, for any licence."""
+
+    def __init__(self, record: MergeRecord, texts: ParentTexts) -> None:
+        by_parents = resolve_license(record.parents).license
+        several = [_several(by_parents.key)] if by_parents else []
+        self._texts = {*texts, *map(_pointer, list_licenses()), *several}
+
+    def has(self, text: str | None) -> bool:
+        """Say whether a text is one of them."""
+        return text is not None and (text in self._texts or is_standard_text(text))
 
 
-def _notices(
-    parties: Sequence[Party], resolution: Resolution, found: Mapping[str, Mapping[str, str]]
-) -> Iterator[str]:
+def _license_files(folder: Path) -> dict[str, str | None]:
+    """Return the texts of the files LICENSE and LICENSE-ID; None for one that is not UTF-8."""
+    names = {f"{LICENSE_FILE}-{one.id}" for one in list_licenses()} | {LICENSE_FILE}
+    names |= {f"{name}{end}" for name in names for end in SAME_NAMES}
+    return {
+        path.name: _read(path, MOST_OWN)
+        for path in sorted(folder.glob(f"{LICENSE_FILE}*"))
+        if path.name in names
+    }
+
+
+def _notices(resolution: Resolution, texts: ParentTexts) -> Iterator[str]:
     """Yield the paragraphs of the file Notice."""
     if not resolution.duties:
         return
     yield from dict.fromkeys(one.notice for one in resolution.duties if one.notice)
-    lines = ["The weights of this model are changed ones: it was made by merging"]
-    for party in parties:
+    lines = ["This model has changed weights. It was made by merging these models:"]
+    for party in texts.parties:
         at = f" at commit {party.commit}" if party.commit else ""
-        lines.append(f"- {_called(party)}{at} ({party.license or 'no licence stated'})")
+        lines.append(f"- {name_of(party)}{at} ({party.license or 'no licence stated'})")
     yield "\n".join(lines)
-    for party in parties:
-        if text := _first([party], found, NOTICES):
-            yield f"From the notice of {_called(party)}:\n\n{text.strip()}"
-
-
-def _called(party: Party) -> str:
-    return party.name if party.commit else Path(party.name).name
+    for party in texts.parties:
+        if text := texts.notice(party):
+            yield f"From the notice of {name_of(party)}:\n\n{text}"
 
 
 def _pointer(one: License) -> str:
     lines = [f"{one.name}\n{one.link}\n", POINTER]
     lines += ["The licence asks to pass on a copy: put the text in the place of this."] * one.copy
     return "\n".join([*lines, ""])
-
-
-def _first(
-    parties: Iterable[Party], found: Mapping[str, Mapping[str, str]], begins: tuple[str, ...]
-) -> str:
-    """Return the first text of the parties in a file with such a name; "" if there is none."""
-    texts = (
-        text
-        for party in parties
-        for name, text in found[party.name].items()
-        if name.startswith(begins) and text and POINTER not in text
-    )
-    return next(texts, "")
-
-
-def _found(parties: Iterable[Party], api: HfApi | None) -> dict[str, dict[str, str]]:
-    """Return the texts of all parties, from folders, or from the Hub at the merged commits."""
-    found: dict[str, dict[str, str]] = {}
-    reachable = True
-    for party in parties:
-        texts = found.setdefault(party.name, {})
-        for name in party.texts:
-            if party.commit:
-                path = None
-                if reachable:  # do not ask a Hub again that could not be reached
-                    path, reachable = _fetched(party.name, name, party.commit, api)
-                texts[name] = (path and _read(path)) or ""
-            else:
-                texts[name] = _of_folder(Path(party.name), name)
-    return found
-
-
-def _fetched(repo_id: str, name: str, commit: str, api: HfApi | None) -> tuple[Path | None, bool]:
-    """Return a file from the Hub, and whether the Hub could be reached."""
-    from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-
-    api = api or HfApi()
-    try:
-        return Path(api.hf_hub_download(repo_id, name, revision=commit)), True
-    except CLIENT_ERRORS as error:
-        why = hub_error(f"{name} of {repo_id!r}", api, error, reading=True)
-        LOG.warning("  %s: the file is not copied", str(why)[:200])
-        return None, isinstance(error, HfHubHTTPError)
-
-
-def _of_folder(folder: Path, name: str) -> str:
-    """Return a text of a model's folder; "" if it is a link out of the folder."""
-    try:
-        path, root = (folder / name).resolve(), folder.resolve()
-        # A snapshot of the Hub cache contains links into `blobs`.
-        inside = path.is_relative_to(root) or is_in_cache(path, root)
-        if not inside or not path.is_file():
-            LOG.warning("  %s links out of the model's folder: it is not copied", folder / name)
-            return ""
-    except (OSError, RuntimeError):
-        return ""
-    return _read(path) or ""
 
 
 def _own(path: Path) -> str:
@@ -267,7 +250,7 @@ def _own(path: Path) -> str:
     return text
 
 
-def _read(path: Path, most: int = MOST_CARD) -> str | None:
+def _read(path: Path, most: int = MOST_LICENSE) -> str | None:
     """Return a text with Unix line ends; None if it cannot be read or is too long."""
     try:
         if not path.is_file() or path.stat().st_size > most:
@@ -275,14 +258,3 @@ def _read(path: Path, most: int = MOST_CARD) -> str | None:
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _write(path: Path, text: str) -> bool:
-    try:
-        if _read(path) == text:
-            return False
-        write_whole(path, text)
-    except OSError as error:
-        msg = f"cannot write {path}: {error.strerror or error}"
-        raise OutputError(msg) from None
-    return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.files import sha256
 from slack_ties.licenses.known import LICENSE_NAME
-from slack_ties.models.parent_card import license_files
+from slack_ties.models.license_texts import license_files
 from slack_ties.record import Parent
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from slack_ties.errors import CheckpointError
 from slack_ties.files import any_matches
 from slack_ties.models.names import HUB_ID
-from slack_ties.models.parent_card import LICENSE_FILES, ParentCard, read_parent_card
+from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
 from slack_ties.models.weight_index import find_weights
 from slack_ties.private.huggingface_hub import cached_commit
@@ -31,7 +31,7 @@ __all__ = [
     "sums_of_wanted",
 ]
 
-TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES, *LICENSE_FILES)
+TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES)
 
 
 @dataclass(frozen=True)

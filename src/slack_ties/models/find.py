@@ -6,7 +6,9 @@ tokenizer, and the card, which states the licence.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
@@ -21,11 +23,17 @@ from slack_ties.models.cached import (
 )
 from slack_ties.models.checksums import check_download, stated_sums
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
+from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
 from slack_ties.models.look import needs_code, weights_on_hub
-from slack_ties.models.parent_card import LICENSE_FILES, MOST_CARD, read_parent_card
+from slack_ties.models.parent_card import read_parent_card
 from slack_ties.models.text_files import CODE_FILES
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
 __all__ = ["find_model"]
+
+LOG = logging.getLogger("slack_ties")
 
 
 def find_model(  # noqa: PLR0913 - all but two by name
@@ -76,12 +84,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
         # Ask by the revision's name, not by info.sha: then the cache stores the commit of that
         # name, and can be used without network.
         code = code or retries.ask(lambda: needs_code(path, revision, names, api, cache))
-        wanted = patterns_for(weights, CODE_FILES if code else ())
-        wanted["ignore_patterns"] += [
-            file.rfilename
-            for file in info.siblings or ()
-            if file.rfilename in LICENSE_FILES and (file.size or 0) > MOST_CARD
-        ]
+        wanted = patterns_for(weights, (*_license_texts(info), *(CODE_FILES if code else ())))
         snapshot = retries.ask(
             lambda: api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
         )
@@ -90,3 +93,17 @@ def find_model(  # noqa: PLR0913 - all but two by name
         sums = stated_sums(info) if found.name == info.sha else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
     return snapshot_of(found)
+
+
+def _license_texts(info: ModelInfo) -> list[str]:
+    """Return the names of a model's files on the Hub that hold licences and notices."""
+    named = [file for file in info.siblings or () if is_license_file(file.rfilename)]
+    for file in named:
+        if (file.size or 0) > MOST_LICENSE:
+            LOG.warning(
+                "  %s of %s has more than %s bytes: it is not downloaded, and not passed on",
+                file.rfilename,
+                info.id,
+                f"{MOST_LICENSE:,}",
+            )
+    return [file.rfilename for file in named if (file.size or 0) <= MOST_LICENSE]

@@ -1,4 +1,4 @@
-"""Read a parent's statements about itself: the metadata of its model card, and its licence files.
+"""Read a parent's statements about itself: the metadata of its model card.
 
 A card is not trusted. Only licence ids, names and Hub ids are read from it, and not too many.
 """
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["LICENSE_FILES", "MOST_CARD", "ParentCard", "license_files", "read_parent_card"]
-
-# File names on the Hub for texts that a licence may require to be passed on.
-LICENSE_FILES = (
-    *("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "USE_POLICY.md"),
-    *("NOTICE", "NOTICE.txt", "NOTICE.md", "Notice", "Notice.txt"),
-)
+__all__ = ["MOST_CARD", "ParentCard", "read_parent_card"]
 
 MOST_CARD = 1_000_000  # bytes; the longest cards of well-known models have 50 KB
 
@@ -56,14 +50,6 @@ def read_parent_card(folder: Path) -> ParentCard:
         made_from=_ids(data.get("base_model")),
         datasets=_ids(data.get("datasets")),
     )
-
-
-def license_files(folder: Path) -> tuple[str, ...]:
-    """Return the names of the files in a model's folder that hold licences and notices."""
-    try:
-        return tuple(sorted({file.name for file in folder.iterdir()} & set(LICENSE_FILES)))
-    except OSError:
-        return ()
 
 
 def _license(data: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.card.license_files import is_pointer
+from slack_ties.card.license_files import is_generated
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import HubError
@@ -95,8 +95,8 @@ def compare(
         raise another_recipe(to)
     for one in sorted(set(files) & set(there) - set(same)):
         if _is_somebodys(one, files[one], branch, retries, api):
-            if is_pointer(files[one].path or Path(one)):
-                LOG.info("  the Hub's %s stays: the one here contains only a link to it", one)
+            if is_generated(files[one].path or Path(one)):
+                LOG.info("  the Hub's %s stays: somebody put another text there", one)
                 del files[one]
             elif not (to.update or to.pull_request):
                 msg = f"{one} of {to.repo_id!r} was changed on the Hub, and would be replaced"
@@ -137,9 +137,11 @@ def compare(
 
 def _is_somebodys(name: str, file: SentFile, branch: Branch, retries: Retries, api: HfApi) -> bool:
     """Say whether the Hub's file contains a person's text that the file here lacks."""
-    if name != CARD_FILE:
-        return bool(file.path and is_pointer(file.path))
+    if name != CARD_FILE and not (file.path and is_generated(file.path)):
+        return False
     path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))
+    if name != CARD_FILE:
+        return not is_generated(Path(path))
     theirs = read_own_text(Path(path).read_text(encoding="utf-8", errors="replace"))
     ours = read_own_text(file.path.read_text(encoding="utf-8") if file.path else "")
     if theirs.edited:
