@@ -12,6 +12,7 @@ from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
 from hub_server import Fault, Token
+from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -488,6 +489,39 @@ def test_checking_writes_nothing(hub: Server, api: HfApi) -> None:
 
 
 # What would be done
+
+
+def test_a_dry_run_names_the_files_of_the_real_run(
+    triple: Folders, tmp_path: Path, api: HfApi
+) -> None:
+    """With --license too, which writes LICENSE and card: the same names and sizes are sent."""
+    cards = {"base": "---\nlicense: llama2\n---\n", "ct": "", "sft": ""}
+    out = merged_under(cards, triple, tmp_path)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    plan = plan_publish(out, "me/tibetan", license="llama2", api=api)
+
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    published = publish_model(out, "me/tibetan", license="llama2", api=api)
+    assert {name: (out / name).stat().st_size for name in published.files} == dict(plan.send)
+    assert {name for name in plan.send if name.startswith("LICENSE")} == {"LICENSE"}
+    again = plan_publish(out, "me/tibetan", license="llama2", api=api)
+    assert (again.send, again.remove) == ({}, ())
+
+
+def test_a_model_that_moves(model: Path, api: HfApi) -> None:
+    """The card in each repository loads the model from there; a person's own line stays."""
+    publish_model(model, "me/try-out", api=api)
+    publish_model(model, "me/tibetan", api=api)
+
+    for name in ("me/try-out", "me/tibetan"):
+        card = Path(api.hf_hub_download(name, "README.md")).read_text("utf-8")
+        assert f'\nname = "{name}"\n' in card
+        assert not read_own_text(card).edited
+    card = model / "README.md"
+    card.write_text(card.read_text("utf-8").replace('"me/tibetan"', '"me/elsewhere"'), "utf-8")
+    publish_model(model, "me/mirror", api=api)
+    assert 'name = "me/elsewhere"' in card.read_text("utf-8")
 
 
 def test_a_dry_run_touches_nothing(model: Path, api: HfApi, hub: Server) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import OutputError
 from slack_ties.licenses.known import Stated
 from slack_ties.models.front_matter import FRONT, front_matter
+from slack_ties.models.names import HUB_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PLACES",
     "OwnText",
+    "addressed",
     "find_load_line",
     "place",
     "read_own_text",
@@ -50,7 +52,10 @@ OWN_BLOCK = re.compile(
     re.DOTALL,
 )
 
-SEAL = re.compile(r"<!-- slack-ties made [^\n]*sha256:([0-9a-f]{64}) -->\n?")
+SEAL = re.compile(
+    r"<!-- slack-ties made [^\n]*?(?:; its example loads (?P<loads>[\w./-]+))?"
+    r"; sha256:(?P<sum>[0-9a-f]{64}) -->\n?"
+)
 
 # The line of the example with the model to load; it changes when the model is published.
 LOAD = re.compile(
@@ -101,7 +106,7 @@ def read_own_text(card: str) -> OwnText:
         datasets=_texts(data.get("datasets")),
         license=stated,
         edited=not seal
-        or seal[1] != _checksum(card)
+        or seal["sum"] != _checksum(card)
         or not isinstance(data.get("license", ""), str),
     )
 
@@ -109,8 +114,31 @@ def read_own_text(card: str) -> OwnText:
 def sealed(card: str) -> str:
     """Return a card with the checksum of everything except a person's own text."""
     card = SEAL.sub("", card).rstrip("\n") + "\n"
+    found = find_load_line(card)
+    return f"{card}\n{_seal(_checksum(card), json.loads(found[1]) if found else '')}\n"
+
+
+def _seal(checksum: str, loads: str) -> str:
+    """Return the comment at the end of a card."""
     what = "slack-ties made this card, but for the texts between comments such as above"
-    return f"{card}\n<!-- {what}; sha256:{_checksum(card)} -->\n"
+    example = f"; its example loads {loads}" if "/" in loads and HUB_ID.fullmatch(loads) else ""
+    return f"<!-- {what}{example}; sha256:{checksum} -->"
+
+
+def addressed(card: str, repo_id: str) -> str:
+    """Return a card whose example loads the model from the Hub.
+
+    If a person changed the line to another Hub id, it stays.
+    """
+    found, seal = find_load_line(card), SEAL.search(card)
+    if not found or not seal:
+        return card
+    name = json.loads(found[1])
+    if "/" in name and name != seal["loads"]:
+        return card
+    line = f"name = {json.dumps(repo_id, ensure_ascii=False)}"
+    card = card[: found.start()] + line + card[found.end() :]
+    return SEAL.sub(f"{_seal(seal['sum'], repo_id)}\n", card, count=1)
 
 
 def find_load_line(card: str) -> re.Match[str] | None:

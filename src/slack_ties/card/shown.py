@@ -30,7 +30,7 @@ class Shown:
     alt: str = ""  # for people who cannot see the picture
 
 
-def show_report(folder: Path) -> list[Shown]:
+def show_report(folder: Path, *, draw: bool = True) -> list[Shown]:
     """Return what a model's card shows of its report; draw the pictures if possible.
 
     A damaged report is left out with a warning: a card does not need it.
@@ -43,7 +43,8 @@ def show_report(folder: Path) -> list[Shown]:
         LOG.warning("the card shows nothing of the report: %s", error)
         return []
     try:
-        draw_pictures(report, folder)
+        if draw:
+            draw_pictures(report, folder)
     except SlackTiesError as error:
         LOG.warning("the card has no pictures of the report: %s. Next: %s", error, error.hint)
     return [shown for shown in _choose(report, folder) if shown.text]

@@ -13,8 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import add_results, results_of
-from slack_ties.card.license_files import write_notices
-from slack_ties.card.own_text import OwnText, find_load_line, read_own_text, sealed
+from slack_ties.card.license_files import plan_notices, write_notices
+from slack_ties.card.own_text import (
+    OwnText,
+    addressed,
+    find_load_line,
+    read_own_text,
+    sealed,
+)
 from slack_ties.card.shown import show_report
 from slack_ties.card.text import make_card
 from slack_ties.errors import OutputError
@@ -23,14 +29,16 @@ from slack_ties.licenses.known import Stated
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.names import HUB_ID
 from slack_ties.recipe.read import read_recipe
-from slack_ties.record import CONFIG_FILE, read_record
+from slack_ties.record import CONFIG_FILE, MergeRecord, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from huggingface_hub import HfApi
 
-__all__ = ["CARD_FILE", "address_card", "resolve_for", "write_card"]
+    from slack_ties.card.shown import Shown
+
+__all__ = ["CARD_FILE", "address_card", "plan_card", "resolve_for", "write_card"]
 
 CARD_FILE = "README.md"
 
@@ -70,39 +78,16 @@ def write_card(  # noqa: PLR0913 - all by name
 
     """
     out = Path(out)
-    record = read_record(out)
-    recipe = read_recipe(out / CONFIG_FILE)
-    stated = Stated(license) if isinstance(license, str) else license
-    stated = stated.check() if stated else None
     path = out / CARD_FILE
     old = _read(path)
-    own = read_own_text(old) if old is not None else OwnText()
-    if own.edited and not overwrite:
-        msg = f"{path} was written or edited by hand, outside of the places for your own text"
-        flags = f" {shlex.join(stated.flags())}" if stated else ""
-        hint = "move it between the comments `your text: more` and `end of your text`, or: "
-        again = f"slack-ties card {shlex.quote(str(out))}{flags} --overwrite"
-        hint += f"{again}  (keeps the old one as {OLD_CARD})"
-        raise OutputError(msg, hint=hint)
-    resolution = resolve_license(record.parents, stated or own.license)
-    own = OwnText({**own.places, **(texts or {})}, own.metadata, own.tags, own.datasets)
+    stated = Stated(license) if isinstance(license, str) else license
+    stated = stated.check() if stated else None
+    record = read_record(out)
+    _check_edited(out, old, stated, overwrite=overwrite)
     if results:
         add_results(Path(results), out)
-    write_notices(out, record, resolution, api=api)
-    loaded = find_load_line(old or "")
-    if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
-        repo_id = name
-    card = make_card(
-        recipe,
-        record,
-        folder=out.resolve(),
-        repo_id=repo_id,
-        resolution=resolution,
-        own=own,
-        results=results_of(out),
-        shown=show_report(out),
-    )
-    text = sealed(str(card))
+    write_notices(out, record, _resolution(record, old, stated), api=api)
+    text = _card(out, old, stated, texts or {}, repo_id, shown=show_report(out))
     try:
         if old is not None and read_own_text(old).edited:
             kept = out / OLD_CARD
@@ -116,25 +101,88 @@ def write_card(  # noqa: PLR0913 - all by name
     return path
 
 
+def plan_card(
+    out: Path,
+    repo_id: str,
+    license: Stated | None = None,  # noqa: A002 - as in `write_card`
+    *,
+    api: HfApi | None = None,
+) -> dict[str, str | None]:
+    """Return the text of each file that publishing to `repo_id` would write; None to delete one.
+
+    Nothing is written. Arguments and errors as for `write_card`. Without `license` only the
+    example of the card changes.
+    """
+    old = _read(out / CARD_FILE) or ""
+    if not license:
+        return {CARD_FILE: addressed(old, repo_id)}
+    stated = license.check()
+    _check_edited(out, old, stated)
+    record = read_record(out)
+    text = _card(out, old, stated, {}, None, shown=show_report(out, draw=False))
+    planned = plan_notices(out, record, _resolution(record, old, stated), api=api)
+    return {**planned, CARD_FILE: addressed(text, repo_id)}
+
+
+def _check_edited(
+    out: Path, old: str | None, stated: Stated | None, *, overwrite: bool = False
+) -> None:
+    """Refuse a card that was edited outside of the places for a person's text."""
+    if old is None or overwrite or not read_own_text(old).edited:
+        return
+    msg = (
+        f"{out / CARD_FILE} was written or edited by hand, outside of the places for your own text"
+    )
+    flags = f" {shlex.join(stated.flags())}" if stated else ""
+    hint = "move it between the comments `your text: more` and `end of your text`, or: "
+    again = f"slack-ties card {shlex.quote(str(out))}{flags} --overwrite"
+    hint += f"{again}  (keeps the old one as {OLD_CARD})"
+    raise OutputError(msg, hint=hint)
+
+
+def _resolution(record: MergeRecord, old: str | None, stated: Stated | None) -> Resolution:
+    return resolve_license(record.parents, stated or read_own_text(old or "").license)
+
+
+def _card(  # noqa: PLR0913, PLR0917 - as write_card
+    out: Path,
+    old: str | None,
+    stated: Stated | None,
+    texts: Mapping[str, str],
+    repo_id: str | None,
+    shown: Sequence[Shown],
+) -> str:
+    """Return the text of the new card."""
+    own, record = read_own_text(old) if old is not None else OwnText(), read_record(out)
+    loaded = find_load_line(old or "")
+    if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
+        repo_id = name
+    card = make_card(
+        read_recipe(out / CONFIG_FILE),
+        record,
+        folder=out.resolve(),
+        repo_id=repo_id,
+        resolution=_resolution(record, old, stated),
+        own=OwnText({**own.places, **texts}, own.metadata, own.tags, own.datasets),
+        results=results_of(out),
+        shown=shown,
+    )
+    return sealed(str(card))
+
+
 def resolve_for(folder: Path) -> Resolution:
     """Return the licence of a merged model, from its parents and from its card."""
-    own = read_own_text(_read(folder / CARD_FILE) or "")
-    return resolve_license(read_record(folder).parents, own.license)
+    return _resolution(read_record(folder), _read(folder / CARD_FILE), None)
 
 
 def address_card(folder: Path, repo_id: str) -> bool:
-    """Make the card's example load the model from the Hub; return whether the card changed.
-
-    If a person changed the line to another Hub id, it stays.
-    """
+    """Make the card's example load the model from the Hub; return whether the card changed."""
     path = folder / CARD_FILE
     text = path.read_bytes().decode()
-    found = find_load_line(text)
-    if not found or "/" in json.loads(found[1]):
-        return False
-    line = f"name = {json.dumps(repo_id, ensure_ascii=False)}"
-    write_whole(path, text[: found.start()] + line + text[found.end() :])
-    return True
+    new = addressed(text, repo_id)
+    if new != text:
+        write_whole(path, new)
+    return new != text
 
 
 def _read(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import RESULTS_FOLDER
 from slack_ties.errors import CheckpointError, OutputError
-from slack_ties.files import any_matches, git_hash, read_json, sha256
+from slack_ties.files import any_matches, git_hash, read_json, sha256, write_whole
 from slack_ties.models.header import PER_TOKEN, Header
 from slack_ties.models.headers import read_headers
 from slack_ties.models.text_files import ALWAYS, BESIDE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import RepoFile
 
-__all__ = ["WEIGHT_FILES", "SentFile", "check_weights", "read_manifest"]
+__all__ = ["WEIGHT_FILES", "SentFile", "check_weights", "read_manifest", "with_planned"]
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
 
@@ -147,6 +147,22 @@ def read_manifest(
             raise OutputError(msg, hint=hint)
     files = {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
     return files | dict(sent)
+
+
+def with_planned(
+    files: Mapping[str, SentFile], planned: Mapping[str, str | None], folder: Path
+) -> dict[str, SentFile]:
+    """Return the files with those that publishing would write here first, or delete.
+
+    Their texts are written into `folder`, to compare them with the Hub's.
+    """
+    found = {name: file for name, file in files.items() if planned.get(name, "") is not None}
+    for name, text in planned.items():
+        if text is not None:
+            path = folder / name
+            write_whole(path, text)
+            found[name] = SentFile(name, path.stat().st_size, path)
+    return dict(sorted(found.items()))
 
 
 def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
-from slack_ties.card.write import CARD_FILE, address_card, write_card
+from slack_ties.card.write import CARD_FILE, address_card, plan_card, write_card
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error, hub_errors
@@ -27,7 +28,7 @@ from slack_ties.publish.check import check_card, validate_card
 from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
 from slack_ties.publish.destination import Destination, Target, check_publish
 from slack_ties.publish.make_branch import find_pull_request, make_branch
-from slack_ties.publish.manifest import SentFile, read_manifest
+from slack_ties.publish.manifest import SentFile, read_manifest, with_planned
 from slack_ties.publish.plan import Planned, compare
 from slack_ties.publish.tag_and_collect import tag_and_collect
 from slack_ties.record import MergeRecord, read_record
@@ -139,8 +140,10 @@ def plan_publish(  # noqa: PLR0913 - all by name
     if stated:
         LOG.info("  the card and the licence's files would be written again to state it")
     check_card(folder, to, stated)
-    with timeouts(retries):
+    with timeouts(retries), TemporaryDirectory() as written:
         target = check_publish(to, retries=retries, api=api)
+        planned = plan_card(folder, target.to.repo_id, stated, api=api)
+        files = with_planned(files, planned, Path(written))
         target = find_pull_request(target, files, retries=retries, api=api)
         plan, _ = compare(target, files, record, retries=retries, api=api)
         if not stated:
