@@ -575,14 +575,6 @@ def test_an_unknown_method(triple: Folders, tmp_path: Path) -> None:
         merge_models(parse_recipe(text, where="x.yml"), tmp_path / "out", options=QUIET)
 
 
-def test_a_parameter_that_a_stock_method_does_not_have(triple: Folders, tmp_path: Path) -> None:
-    """Mergekit would ignore it."""
-    text = recipe(triple).text.replace("merge_method: slack_ties", "merge_method: ties")
-
-    with pytest.raises(RecipeError, match="unknown parameter 'slack'"):
-        merge_models(parse_recipe(text, where="x.yml"), tmp_path / "out", options=QUIET)
-
-
 def test_what_pydantic_refuses(triple: Folders, tmp_path: Path) -> None:
     """A value of the wrong kind deep in the config is one line, not mergekit's traceback."""
     text = recipe(triple).text + "tokenizer: {source: base, tokens: {x: {source: {kind: y}}}}\n"

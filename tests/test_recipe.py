@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from slack_ties.errors import RecipeError
-from slack_ties.recipe.check import DTYPES, PART_KEYS, TOP_KEYS, check_parameter_names
+from slack_ties.recipe.check import DTYPES
+from slack_ties.recipe.keys import KEYS
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY
 
@@ -133,7 +134,7 @@ def test_accepts_what_mergekit_does(text: str) -> None:
         ),
         ("base_model: a/b\nexperts: []\n", "a config of mergekit-moe, which makes a mixture"),
         ("[" * 3000, "not valid YAML"),
-        ("a: &a [*a]\nmodels: *a\nmerge_method: x", "unknown key 'a'"),
+        ("a: &a [*a]\nmodels: *a\nmerge_method: slack_ties", "unknown key 'a'"),
         (changed(models=None, slices=[{}]), "at least one model to merge"),
         (
             changed(slack_ties={"recipe": 1, "sft_languages": "en"}),
@@ -180,27 +181,24 @@ def test_what_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
         read_recipe(path)
 
 
-def test_other_methods_have_their_own_parameters() -> None:
-    """A name that the method does not have is refused, wherever it stands."""
-    recipe = parse_recipe(changed(merge_method="linear", base_model=None), where="x.yml")
-
-    check_parameter_names(recipe, ["weight", "density", "slack", "normalize", "lambda"])
-    with pytest.raises(RecipeError, match="unknown parameter 'lambda'") as caught:
-        check_parameter_names(recipe, ["weight"])
-    assert caught.value.hint == "linear knows: weight"
-
-
 def test_known_keys_are_mergekits() -> None:
     """Our lists of keys and types are those of the installed mergekit, and ours it ignores."""
     from mergekit import config  # noqa: PLC0415 - heavy
     from mergekit.common import dtype_from_name  # noqa: PLC0415
+    from mergekit.tokenizer.config import TokenEmbeddingConfig  # noqa: PLC0415
 
     merge = config.MergeConfiguration
-    assert set(merge.model_fields) == TOP_KEYS
-    assert set(config.InputModelDefinition.model_fields) == PART_KEYS["models"]
-    assert set(config.InputSliceDefinition.model_fields) == PART_KEYS["sources"]
-    assert set(config.OutputSliceDefinition.model_fields) == PART_KEYS["slices"]
-    assert set(config.OutputModuleDefinition.model_fields) == PART_KEYS["modules"]
+    parts = {
+        "": merge,
+        "models": config.InputModelDefinition,
+        "sources": config.InputSliceDefinition,
+        "slices": config.OutputSliceDefinition,
+        "modules": config.OutputModuleDefinition,
+        "tokenizer": config.TokenizerConfig,
+        "token": TokenEmbeddingConfig,
+        "reference": config.ModelReference,
+    }
+    assert {kind: set(part.model_fields) for kind, part in parts.items()} == KEYS
     assert all(dtype_from_name(name).is_floating_point for name in DTYPES)
     data = yaml.safe_load(GOOD)
     with_facts = merge.model_validate({**data, FACTS_KEY: {"recipe": 1}})

@@ -83,7 +83,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
 
     It downloads nothing else. The recipe may come from anybody and use any method of mergekit.
     If the method is not slack_ties, the command lists the changes to make it so. It refuses a
-    recipe that names folders, or that has anything in it except models and how to merge them.
+    recipe that names folders or has programs in it, and says what mergekit ignores.
 
     \b
     Examples:
@@ -106,6 +106,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
                 "method": pulled.recipe.method,
                 "models": pulled.recipe.models,
                 "changes": pulled.changes,
+                "ignored": pulled.ignored,
             }
         )
         return
@@ -114,6 +115,10 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
         return
     click.echo(f"\n{pulled.recipe.method} of {', '.join(pulled.recipe.models)}", err=True)
     click.echo(f"from {pulled.repo_id} at commit {pulled.commit}", err=True)
+    if pulled.ignored:
+        click.echo("\nWithout effect:", err=True)
+        for words in pulled.ignored:
+            click.echo(f"  - {words}", err=True)
     if pulled.changes:
         click.echo("\nTo make it slack_ties:", err=True)
         for change in pulled.changes:

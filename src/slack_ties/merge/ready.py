@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from slack_ties.errors import CheckpointError, RecipeError, SlackTiesError
 from slack_ties.merge.output import is_of_writing, unwritable
 from slack_ties.models.model_config import model_config
+from slack_ties.plan.method import refused_value
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
 from slack_ties.tensors.modules import stacks_of_modules
 
@@ -86,11 +87,8 @@ def ready_to_merge(
     except SlackTiesError as error:
         raise type(error)(_renamed(str(error), snapshots), hint=error.hint) from None
     except ValidationError as error:
-        first_error = error.errors()[0]
-        key_path = ".".join(map(str, first_error["loc"]))
-        text = first_error["msg"]
-        msg = f"{recipe.where}: {key_path}: {text}" if key_path else text
-        raise RecipeError(_renamed(msg, snapshots)) from None
+        refused = refused_value(recipe, error)
+        raise RecipeError(_renamed(str(refused), snapshots), hint=refused.hint) from None
     except Exception as error:  # mergekit, transformers and pickle raise errors of many types
         if isinstance(error, (SafetensorError, OSError)) and is_of_writing(error, work):
             raise unwritable(out, error) from None

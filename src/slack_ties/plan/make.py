@@ -15,11 +15,12 @@ from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
 from slack_ties.plan.cost import check_room, free_here, merge_cost, result_dtype, result_size
 from slack_ties.plan.draft import Draft
+from slack_ties.plan.method import check_method
 from slack_ties.plan.models import look_at, planned_model
 from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
 from slack_ties.plan.parameters import merge_settings
 from slack_ties.plan.plan import Plan
-from slack_ties.plan.structure import check_method, check_same, compare_structure, prove_result
+from slack_ties.plan.structure import check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
 from slack_ties.plan.unknown import unknown_facts, without_unknown
 from slack_ties.recipe.pin import add_section
@@ -61,9 +62,9 @@ def plan_merge(
     """
     how = Settings(**settings)
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
-    if recipe.method != "slack_ties":
-        check_method(recipe)
     draft = Draft(recipe, how)
+    if recipe.method != "slack_ties":
+        draft.warnings += check_method(recipe)
     for name in recipe.models:
         try:
             look_at(draft, name)

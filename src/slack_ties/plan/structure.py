@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import CheckpointError, RecipeError, nearest
+from slack_ties.errors import CheckpointError, RecipeError
 from slack_ties.models.entries import first_entries_alike
 from slack_ties.models.header import check_shapes
 from slack_ties.plan.configs import compare_configs
+from slack_ties.plan.method import check_values
 from slack_ties.plan.models import known_of
 from slack_ties.plan.tokens import result_rows
-from slack_ties.recipe.check import check_parameter_names
 from slack_ties.recipe.recipe import Recipe, reference
 from slack_ties.tensors.known import know
 from slack_ties.tensors.layout import Source, without_adapter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slack_ties.plan.draft import Draft
     from slack_ties.tokenizer.section import Section
 
-__all__ = ["check_method", "check_same", "compare_structure", "prove_result"]
+__all__ = ["check_same", "compare_structure", "prove_result"]
 
 
 def check_same(draft: Draft) -> None:
@@ -40,20 +40,6 @@ def check_same(draft: Draft) -> None:
             msg = f"{draft.recipe.where}: {other!r} and {name!r} are the same model"
             hint = "list it once, under one name, with the sum of the weights"
             draft.errors.append(RecipeError(msg, hint=hint))
-
-
-def check_method(recipe: Recipe) -> None:
-    """Refuse a method that mergekit does not have, and parameters that the method does not have."""
-    from mergekit import merge_methods  # noqa: PLC0415 - seconds to import
-
-    import slack_ties.method  # noqa: F401, PLC0415 - registers our method
-
-    methods = {method.spec.name: method.spec for method in merge_methods.registered_methods()}
-    if recipe.method not in methods:
-        msg = f"{recipe.where}: unknown merge method {recipe.method!r}."
-        raise RecipeError(msg + nearest(recipe.method, list(methods)))
-    known = [parameter.name for parameter in methods[recipe.method].parameters]
-    check_parameter_names(recipe, known)
 
 
 def compare_structure(draft: Draft) -> None:
@@ -109,6 +95,7 @@ def compare_structure(draft: Draft) -> None:
             check(names, recipe.base, "models")
         except ValueError as error:
             draft.errors.append(RecipeError(f"{recipe.where}: {error}"))
+    draft.errors += check_values(recipe, layout.tensors)
     if "models" not in recipe.data:
         modules, module_errors = stacks_of_modules(recipe, draft.configs[first], layout)
         draft.errors += module_errors or check_slices(recipe, layout, check, modules=modules)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mergekit.merge_methods.base import MISSING, ParameterSpec
     from mergekit.multigpu_executor import MultiGPUExecutor
     from mergekit.options import add_merge_options
+    from mergekit.parameter_resolver import resolve_parameters
     from mergekit.plan import MergePlanner
     from mergekit.tokenizer import TokenizerInfo
 
@@ -54,6 +55,7 @@ __all__ = [
     "data_folder",
     "dtype_from_name",
     "parse_kmb",
+    "resolve_parameters",
 ]
 
 BOUNDS = ">=0.1.5,<0.2"
@@ -61,6 +63,8 @@ NAMES = {
     # How a merge method declares its parameters.
     "MISSING": "mergekit.merge_methods.base",
     "ParameterSpec": "mergekit.merge_methods.base",
+    # Which value of a config a parameter gets for a tensor.
+    "resolve_parameters": "mergekit.parameter_resolver",
     # What a merge is planned along: the tensors, and the layers that they are in.
     "ModelArchitecture": "mergekit.architecture",
     "ModuleArchitecture": "mergekit.architecture",

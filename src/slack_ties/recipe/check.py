@@ -6,34 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from slack_ties.errors import RecipeError, nearest
-from slack_ties.recipe.recipe import FACTS_KEY, Recipe, inputs_of, reference
+from slack_ties.recipe.keys import TOKEN_SOURCE_KEYS, unknown_keys
+from slack_ties.recipe.recipe import inputs_of, reference
 from slack_ties.rule.parameters import PARAMETERS
 
-__all__ = ["DTYPES", "FACTS_KEYS", "check_keys", "check_parameter_names", "check_recipe"]
-
-# mergekit 0.1.5: the fields of MergeConfiguration and of its parts. A test compares
-# them with mergekit's. Only mergekit-multi uses `name`.
-TOP_KEYS = frozenset(
-    {"modules", "slices", "models", "merge_method", "base_model", "dtype", "tokenizer_source"}
-    | {"tokenizer", "chat_template", "out_dtype", "parameters"}
-)
-
-PART_KEYS = {
-    "models": frozenset({"model", "parameters"}),
-    "slices": frozenset({"sources", "base_model", "residual_weight", "parameters"}),
-    "sources": frozenset({"model", "layer_range", "parameters"}),
-    "modules": frozenset({"slices", "models", "parameters"}),
-}
-
-MODEL_KEYS = frozenset({"model", "lora", "override_architecture"})  # a model's long form
-
-PATH_KEYS = frozenset({"path", "revision"})
-
-TOKENIZER_KEYS = frozenset({"source", "tokens", "pad_to_multiple_of"})
-
-TOKEN_KEYS = frozenset({"source", "force"})
-
-TOKEN_SOURCE_KEYS = frozenset({"kind", "model", "token_id", "token"})
+__all__ = ["DTYPES", "FACTS_KEYS", "check_keys", "check_recipe", "settings_of"]
 
 # Ours, under FACTS_KEY.
 FACTS_KEYS = frozenset(
@@ -49,7 +26,11 @@ IGNORED_PARAMETERS = ("int8_mask", "rescale")
 
 
 def check_recipe(data: object, where: str) -> None:
-    """Refuse what mergekit would ignore, or what would make it fail late."""
+    """Refuse what would make mergekit fail late, and keys and parameters that we do not know.
+
+    Keys that mergekit ignores are refused only with our own method: other recipes with such keys
+    run with mergekit too.
+    """
     if not isinstance(data, Mapping):
         got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
         msg = f"{where}: expected a mergekit config (keys and values), got {got}"
@@ -58,18 +39,10 @@ def check_recipe(data: object, where: str) -> None:
         msg = f"{where}: a config of mergekit-moe, which makes a mixture of experts, expected one "
         msg += "of mergekit-yaml"
         raise RecipeError(msg, hint="to make the mixture: mergekit-moe CONFIG OUT")
-    check_keys(where, data, TOP_KEYS | {FACTS_KEY, "name"})
-    if not data.get("merge_method"):
-        msg = f"{where}: merge_method is missing"
-        raise RecipeError(msg, hint="add: merge_method: slack_ties")
-    if sum(bool(data.get(key)) for key in ("models", "slices", "modules")) != 1:
-        msg = f"{where}: expected exactly one of models, slices and modules"
-        raise RecipeError(msg)
-    for key in ("dtype", "out_dtype"):
-        name = data.get(key)
-        if name is not None and str(name).removeprefix("torch.") not in DTYPES:
-            msg = f"{where}: {key}: unknown type {name!r}.{nearest(str(name), list(DTYPES))}"
-            raise RecipeError(msg, hint=f"known: {', '.join(DTYPES)}")
+    if data.get("merge_method") in (None, "", "slack_ties"):
+        for place, key, known in unknown_keys(where, data):
+            raise _unknown_key(place, key, known)
+    _check_top(where, data)
     _check_parts(where, data)
     _check_tokenizer(where, data)
     if data.get("base_model"):
@@ -81,6 +54,21 @@ def check_recipe(data: object, where: str) -> None:
         _check_slack_ties(where, data)
 
 
+def _check_top(where: str, data: Mapping[str, Any]) -> None:
+    """Check the method, the inputs and the types."""
+    if not data.get("merge_method"):
+        msg = f"{where}: merge_method is missing"
+        raise RecipeError(msg, hint="add: merge_method: slack_ties")
+    if sum(bool(data.get(key)) for key in ("models", "slices", "modules")) != 1:
+        msg = f"{where}: expected exactly one of models, slices and modules"
+        raise RecipeError(msg)
+    for key in ("dtype", "out_dtype"):
+        name = data.get(key)
+        if name is not None and str(name).removeprefix("torch.") not in DTYPES:
+            msg = f"{where}: {key}: unknown type {name!r}.{nearest(str(name), list(DTYPES))}"
+            raise RecipeError(msg, hint=f"known: {', '.join(DTYPES)}")
+
+
 def _check_parts(where: str, data: Mapping[str, Any]) -> None:
     """Check the shape of models, slices and modules, at every depth."""
     modules = data.get("modules") or {}
@@ -88,7 +76,7 @@ def _check_parts(where: str, data: Mapping[str, Any]) -> None:
         msg = f"{where}: modules: expected names and modules, got {modules!r}"
         raise RecipeError(msg)
     for name, module in modules.items():
-        check_keys(f"{where}: modules.{name}", module, PART_KEYS["modules"])
+        _check_mapping(f"{where}: modules.{name}", module)
         _check_parts(f"{where}: modules.{name}", module)
     for name in ("models", "slices", "sources"):
         parts = data.get(name) or []
@@ -97,8 +85,8 @@ def _check_parts(where: str, data: Mapping[str, Any]) -> None:
             raise RecipeError(msg)
         for i, part in enumerate(parts):
             key = f"{where}: {name}[{i}]"
-            check_keys(key, part, PART_KEYS[name])
-            if "model" in PART_KEYS[name] and not part.get("model"):
+            _check_mapping(key, part)
+            if name != "slices" and not part.get("model"):
                 msg = f"{key}: model is missing"
                 raise RecipeError(msg)
             if "model" in part:
@@ -121,10 +109,8 @@ def _check_twice(where: str, parts: list[Mapping[str, Any]]) -> None:
 def _check_reference(where: str, value: object) -> None:
     """Check the shape of a model's name: one line, or mergekit's long form."""
     if isinstance(value, Mapping):
-        if "path" in value:
-            check_keys(where, value, PATH_KEYS)
+        if "path" in value and "model" not in value:
             return
-        check_keys(where, value, MODEL_KEYS)
         if not value.get("model"):
             msg = f"{where}: model is missing"
             raise RecipeError(msg)
@@ -137,7 +123,7 @@ def _check_reference(where: str, value: object) -> None:
 
 
 def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
-    """Check the keys of the tokenizer section: mergekit would ignore misspelt keys."""
+    """Check the shape of the tokenizer section, and of what else concerns the tokenizer."""
     if data.get("tokenizer_source"):
         _check_reference(f"{where}: tokenizer_source", data["tokenizer_source"])
     template = data.get("chat_template")
@@ -147,15 +133,15 @@ def _check_tokenizer(where: str, data: Mapping[str, Any]) -> None:
     section = data.get("tokenizer")
     if section is None:
         return
-    check_keys(f"{where}: tokenizer", section, TOKENIZER_KEYS)
+    _check_mapping(f"{where}: tokenizer", section)
     if data.get("tokenizer_source"):
         msg = f"{where}: expected tokenizer or tokenizer_source, got both"
         raise RecipeError(msg)
     if section.get("source"):
         _check_reference(f"{where}: tokenizer.source", section["source"])
     padding = section.get("pad_to_multiple_of")
-    if padding is not None and (not isinstance(padding, int) or padding < 1):
-        msg = f"{where}: tokenizer.pad_to_multiple_of: expected a number above 0, got {padding!r}"
+    if padding is not None and (not isinstance(padding, int) or padding < 0):
+        msg = f"{where}: tokenizer.pad_to_multiple_of: expected a whole number, got {padding!r}"
         raise RecipeError(msg)
     _check_tokens(where, section.get("tokens") or {})
 
@@ -166,7 +152,7 @@ def _check_tokens(where: str, tokens: object) -> None:
         raise RecipeError(msg)
     for token, how in tokens.items():
         key = f"{where}: tokenizer.tokens.{token}"
-        check_keys(key, how, TOKEN_KEYS)
+        _check_mapping(key, how)
         source = how.get("source")
         if isinstance(source, Mapping) and "kind" in source:
             check_keys(f"{key}.source", source, TOKEN_SOURCE_KEYS)
@@ -177,17 +163,25 @@ def _check_tokens(where: str, tokens: object) -> None:
 
 def check_keys(where: str, part: object, known: frozenset[str]) -> None:
     """Refuse a part that is not a mapping, or that has an unknown key."""
+    _check_mapping(where, part)
+    for key in part:  # type: ignore[attr-defined]  # a mapping, as checked
+        if key not in known:
+            raise _unknown_key(where, str(key), known)
+
+
+def _check_mapping(where: str, part: object) -> None:
     if not isinstance(part, Mapping):
         msg = f"{where}: expected keys and values, got {part!r}"
         raise RecipeError(msg)
-    for key in part:
-        if key not in known:
-            names = sorted(known)
-            msg = f"{where}: unknown key {key!r}.{nearest(str(key), names)}"
-            raise RecipeError(msg, hint=f"known here: {', '.join(names)}")
 
 
-def _settings(
+def _unknown_key(where: str, key: str, known: frozenset[str]) -> RecipeError:
+    names = sorted(known)
+    msg = f"{where}: unknown key {key!r}.{nearest(key, names)}"
+    return RecipeError(msg, hint=f"known here: {', '.join(names)}")
+
+
+def settings_of(
     where: str, data: Mapping[str, Any], *, models: bool = True
 ) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
     """Yield every `parameters` of a config: its name, its values, whether it is for one model."""
@@ -205,7 +199,7 @@ def _settings(
             msg = f"{key}: expected parameters and values, got {settings!r}"
             raise RecipeError(msg)
     for name, module in (data.get("modules") or {}).items():
-        yield from _settings(f"{where}: modules.{name}", module, models=False)
+        yield from settings_of(f"{where}: modules.{name}", module, models=False)
 
 
 def _check_slack_ties(where: str, data: Mapping[str, Any]) -> None:
@@ -214,7 +208,7 @@ def _check_slack_ties(where: str, data: Mapping[str, Any]) -> None:
         msg = f"{where}: slack_ties needs a base_model, to take deltas from it"
         raise RecipeError(msg, hint="add: base_model: PATH_OR_HUB_ID")
     table = {p.name: p for p in PARAMETERS}
-    for key, settings, per_model in _settings(where, data):
+    for key, settings, per_model in settings_of(where, data):
         for name, value in settings.items():
             if name in IGNORED_PARAMETERS and (name, value) != ("rescale", True):
                 continue
@@ -243,19 +237,6 @@ def _check_required(where: str, data: Mapping[str, Any], required: list[str]) ->
             if name != reference(data["base_model"]) and parameter not in given:
                 msg = f"{where}: models[{i}] ({name}): {parameter} is missing"
                 raise RecipeError(msg, hint=f"add under its parameters: {parameter}: 1.0")
-
-
-def check_parameter_names(recipe: Recipe, known: list[str]) -> None:
-    """Refuse parameters that the recipe's method does not have: mergekit would ignore them.
-
-    Raises:
-        RecipeError: A parameter is unknown; the message names the nearest known one.
-
-    """
-    for key, settings, _ in _settings(recipe.where, recipe.data):
-        for name in settings:
-            if name not in known:
-                raise _unknown_parameter(key, name, known, recipe.method)
 
 
 def _unknown_parameter(where: str, name: object, known: list[str], method: str) -> RecipeError:

@@ -1,8 +1,8 @@
 """A merge config, read and checked: mergekit's YAML plus our facts about it.
 
-mergekit silently ignores unknown keys and parameters. Here a misspelt name is an error, and
-the message names the nearest known one. This module does not import torch or mergekit: a wrong
-config is refused at once.
+mergekit silently ignores unknown keys and parameters. In a config of slack_ties a misspelt name is
+an error, and the message names the nearest known one. This module does not import torch or
+mergekit: a wrong config is refused at once.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from slack_ties.catalogue.languages import Language, find_triple, unlisted_langu
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.make import finished
 from slack_ties.errors import CatalogueError, RecipeError
+from slack_ties.recipe.keys import unknown_keys
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
 from slack_ties.rule.parameters import PARAMETERS
 
@@ -40,6 +41,12 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
     changes += [
         f"remove {name}: {WHY_REMOVED.get(name, 'slack_ties has no such parameter')}"
         for name in sorted(given - ours)
+    ]
+    changes += [
+        f"remove {place.removeprefix(f'{recipe.where}: ')}: {key}, which has no effect"
+        if place != recipe.where
+        else f"remove {key}: it has no effect"
+        for place, key, _ in unknown_keys(recipe.where, recipe.data)
     ]
     if recipe.base and any(
         reference(part.get("model")) == recipe.base for part in recipe.data.get("models") or ()

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, visible
 from slack_ties.files import git_hash
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.hub_info import ask_hub
+from slack_ties.plan.method import what_is_ignored
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
 from slack_ties.sharing.adapt import to_slack_ties
@@ -39,6 +40,7 @@ class Pulled:
     repo_id: str
     commit: str
     changes: tuple[str, ...]  # that would make it slack_ties; empty if it is
+    ignored: tuple[str, ...] = ()  # what mergekit ignores in it; empty for slack_ties
 
 
 def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None = None) -> Pulled:
@@ -99,4 +101,5 @@ def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None =
     except UnicodeDecodeError:
         raise refused(what, "it is not UTF-8 text") from None
     recipe = check_untrusted(text, where=f"{path}@{commit}")
-    return Pulled(recipe, path, commit, tuple(to_slack_ties(recipe)))
+    ignored = tuple(map(visible, what_is_ignored(recipe)))
+    return Pulled(recipe, path, commit, tuple(to_slack_ties(recipe)), ignored)

@@ -33,8 +33,9 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 def check_untrusted(text: str, *, where: str) -> Recipe:
     """Return an untrusted recipe, if it only merges models of the Hub.
 
-    This refuses YAML tags and aliases, unknown keys, models that are not Hub ids, the text of a
-    chat template (it is a program), control characters, and recipes of more than 256 KiB.
+    This refuses YAML tags and aliases, models that are not Hub ids, the text of a chat template
+    (it is a program), control characters, and recipes of more than 256 KiB. Keys that mergekit
+    ignores do no harm: mergekit and slack-ties read none of them.
 
     Raises:
         RecipeError: The recipe is refused; the message says why.
@@ -51,7 +52,7 @@ def check_untrusted(text: str, *, where: str) -> Recipe:
         raise refused(what, "it has the text of a chat template, which is a program")
     section = recipe.data.get("tokenizer") or {}
     padding = section.get("pad_to_multiple_of")
-    if padding is not None and not (isinstance(padding, int) and 0 < padding <= MOST_PADDING):
+    if padding is not None and not (isinstance(padding, int) and 0 <= padding <= MOST_PADDING):
         raise refused(what, f"it has pad_to_multiple_of {padding!r}")
     return recipe
 
