@@ -15,17 +15,19 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
+from command import Invoke
 from hub_server import Fault, Refused, Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import CatalogueError, HubError, RecipeError
 from slack_ties.hub.retries import READING
 from slack_ties.recipe.pin import pin_recipe
-from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.sharing.adapt import adapt_recipe, to_slack_ties
 from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import check_untrusted, lint_recipe
+from triple import Folders, extend
 
 QUICK = replace(READING, timeout=0.5, first_wait=0.01)
 ROOT = Path(__file__).parent.parent
@@ -411,8 +413,45 @@ def test_adapting_forgets_the_old_models_tokens() -> None:
     adapted = adapt_recipe(parse_recipe(text, where="x"), language="dz", ct="me/dz")
 
     assert "tokenizer" not in adapted.data
+    assert adapted.role("me/dz") == "ct"
+    assert GOOD.models[1] not in adapted.text
     kept = parse_recipe(good(tokenizer={"source": "base"}), where="x")
     assert adapt_recipe(kept, language="dz", ct="me/dz").data["tokenizer"] == {"source": "base"}
+
+
+@pytest.mark.parametrize("before", ["plain", "extended"])
+def test_a_ct_model_with_tokens_of_its_own(
+    before: str, invoke: Invoke, triple: Folders, tmp_path: Path
+) -> None:
+    """Adapt adds the tokenizer section that keeps them, says so, and plan accepts the recipe."""
+    new = extend(tmp_path / "new ct", triple.ct)
+    old = triple.ct if before == "plain" else extend(tmp_path / "old ct", triple.ct, words=32)
+    words = ["--base", triple.base, "--ct", old, "--sft", triple.sft]
+    assert invoke("config", "bo", *words).exit_code == 0
+
+    adapted = invoke("recipes", "adapt", "merge_configs/bo.yml", "--language", "dz", "--ct", new)
+
+    assert adapted.exit_code == 0, adapted.output
+    recipe = read_recipe("merge_configs/dz.yml")
+    assert recipe.data["tokenizer"] == {"source": str(new)}
+    assert f"Tokenizer section added, for the 576 tokens of {new}, 64 more" in adapted.stderr
+    planned = invoke("plan", "merge_configs/dz.yml")
+    assert planned.exit_code == 0, planned.output
+    again = ["--ct", triple.ct, "-o", "plain.yml", "--json"]
+    back = invoke("recipes", "adapt", "merge_configs/dz.yml", "--language", "ug", *again)
+    assert json.loads(back.stdout) == {"config": "plain.yml", "tokenizer": None}
+    assert invoke("plan", "plain.yml").exit_code == 0
+
+
+def test_adapting_without_network(invoke: Invoke) -> None:
+    """The recipe is written, and it is said that the models were not looked at."""
+    Path("tibetan.yml").write_text(GOOD.text, "utf-8")
+
+    adapted = invoke("recipes", "adapt", "tibetan.yml", "--language", "dz", "--ct", "me/dz")
+
+    assert adapted.exit_code == 0
+    assert "Could not check the models now: " in adapted.stderr
+    assert read_recipe("merge_configs/dz.yml").role("me/dz") == "ct"
 
 
 def test_the_model_without_slack_is_the_ct_model() -> None:

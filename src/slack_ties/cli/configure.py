@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -19,12 +20,13 @@ from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
 from slack_ties.recipe.read import read_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from slack_ties.config.choices import Choices
     from slack_ties.settings import Settings
 
-__all__: list[str] = []
+__all__ = ["models_may_be_away"]
 
 
 @cli.command(short_help="Write merge configs, one per language.")
@@ -71,17 +73,8 @@ def config(  # noqa: PLR0913 - one per option
     """
     _check_lang(lang, choices, every=every, joint=joint)
     names = [triple.key for triple in list_languages()] if every else lang
-    try:
+    with models_may_be_away(quiet=quiet):
         choices = look_at_choices(choices, lang)
-    except NotOnHubError:
-        raise
-    except HubError as error:
-        if not quiet:
-            click.echo(
-                f"Could not check the models now: {error}. "
-                "Run `slack-ties plan` later to check them.",
-                err=True,
-            )
     paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
     if as_json:
         print_json({"configs": [str(path) for path in paths]})
@@ -96,6 +89,22 @@ def config(  # noqa: PLR0913 - one per option
         )
     if not quiet:
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
+
+
+@contextmanager
+def models_may_be_away(*, quiet: bool) -> Iterator[None]:
+    """Only say it if the Hub cannot be asked about models now; a missing model is an error."""
+    try:
+        yield
+    except NotOnHubError:
+        raise
+    except HubError as error:
+        if not quiet:
+            click.echo(
+                f"Could not check the models now: {error}. "
+                "Run `slack-ties plan` later to check them.",
+                err=True,
+            )
 
 
 def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: bool) -> None:

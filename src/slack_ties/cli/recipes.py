@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slack_ties.cli.configure import models_may_be_away
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import as_json, with_output, with_settings
@@ -154,12 +155,17 @@ def adapt(  # noqa: PLR0913 - one per option
 ) -> None:
     """Change the recipe FILE for another language: same base, SFT model and values.
 
+    The models' tokenizers are read: if the CT model has tokens of its own, the new recipe gets
+    the tokenizer section that keeps them.
+
     \b
     Examples:
       slack-ties recipes adapt tibetan.yml --language dz --ct ME/Llama-2-7b-dzongkha
       slack-ties recipes adapt theirs.yml --language eu --ct ME/basque --instead-of THEM/finnish
     """
-    from slack_ties.sharing.adapt import adapt_recipe  # noqa: PLC0415 - imports the Hub client
+    say(quiet=quiet)
+
+    from slack_ties.sharing.adapt import adapt_recipe, with_tokens  # noqa: PLC0415 - the Hub client
 
     recipe = adapt_recipe(
         read_recipe(config),
@@ -168,12 +174,17 @@ def adapt(  # noqa: PLR0913 - one per option
         instead_of=instead_of,
         language_name=language_name,
     )
+    why = ""
+    with models_may_be_away(quiet=quiet):
+        recipe, why = with_tokens(recipe)
     path = output or Path("merge_configs", recipe.where)
     write_recipes({path: recipe}, overwrite=overwrite)
     if as_json:
-        print_json({"config": str(path)})
+        print_json({"config": str(path), "tokenizer": recipe.data.get("tokenizer")})
         return
     click.echo(path)
+    if why and not quiet:
+        click.echo(f"\nTokenizer section added, for {why}", err=True)
     if not quiet:
         click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
 

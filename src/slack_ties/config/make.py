@@ -16,12 +16,14 @@ from slack_ties.recipe.recipe import FACTS_KEY, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from huggingface_hub import HfApi
 
     from slack_ties.catalogue.languages import Language
+    from slack_ties.tokenizer.section import Section
 
-__all__ = ["finished", "look_at_choices", "make_config"]
+__all__ = ["finished", "look_at_choices", "make_config", "needed_section"]
 
 HEADER = """\
 # {title}
@@ -110,24 +112,46 @@ def look_at_choices(
     """
     if not (choices.base or choices.ct or choices.sft):
         return choices
-    from slack_ties.models.look import look_at_model  # noqa: PLC0415 - imports the client
-    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
-    from slack_ties.tokenizer.section import choose_section  # noqa: PLC0415
-    from slack_ties.tokenizer.vocabulary import read_vocabulary  # noqa: PLC0415
-
     triples = choose_triples(list(languages), choices)
     roles = {t.base.id: "base" for t in triples}
     roles |= {t.ct.id: "ct" for t in triples}
     roles |= {source.id: "sft" for source in sft_models(triples, choices)}
-    folders = {name: look_at_model(*split_reference(name)[0], api=api).folder for name in roles}
-    vocabularies = {name: read_vocabulary(folder, name) for name, folder in folders.items()}
-    section = choose_section(vocabularies, roles)
+    section, folders = needed_section(roles, api)
     dtype = stored_dtype(folders[triples[0].base.id]) if choices.base else None
     return replace(
         choices,
         dtype=choices.dtype or dtype or None,
         tokenizer=choices.tokenizer or (section.data if section else None),
     )
+
+
+def needed_section(
+    roles: Mapping[str, str], api: HfApi | None = None
+) -> tuple[Section | None, dict[str, Path]]:
+    """Return mergekit's tokenizer section for models, the base first, and their folders.
+
+    Args:
+        roles: base, ct, sft or nothing by the model's name.
+        api: The Hub client. If not given: the default one.
+
+    Raises:
+        SlackTiesError: A model is missing or cannot be downloaded.
+
+    """
+    from slack_ties.models.look import look_at_model  # noqa: PLC0415 - imports the client
+    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+    from slack_ties.tokenizer.section import choose_section  # noqa: PLC0415
+    from slack_ties.tokenizer.vocabulary import read_vocabulary  # noqa: PLC0415
+
+    folders = {
+        name: [look_at_model(*part, api=api).folder for part in split_reference(name)]
+        for name in roles
+    }
+    vocabularies = {
+        name: read_vocabulary(own, name, adapter=adapter[0] if adapter else None)
+        for name, (own, *adapter) in folders.items()
+    }
+    return choose_section(vocabularies, roles), {name: own for name, (own, *_) in folders.items()}
 
 
 def _title(language: Language) -> str:

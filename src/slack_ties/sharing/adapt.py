@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.languages import Language, find_triple, unlisted_language
 from slack_ties.config.defaults import RECOMMENDED
-from slack_ties.config.make import finished
+from slack_ties.config.make import finished, needed_section
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.recipe.keys import unknown_keys
+from slack_ties.recipe.pin import add_section
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
 from slack_ties.rule.parameters import PARAMETERS
 
-__all__ = ["adapt_recipe", "language_of", "to_slack_ties"]
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+__all__ = ["adapt_recipe", "language_of", "to_slack_ties", "with_tokens"]
 
 # Parameters of other methods, and why slack_ties does not have them.
 WHY_REMOVED = {
@@ -105,12 +109,10 @@ def adapt_recipe(
         raise RecipeError(msg, hint=f"its models: {', '.join(recipe.models)}")
     data: dict[str, Any] = deepcopy(dict(recipe.data))
     for key_path, value in places(recipe.data):
-        if reference(value) == old:
+        if reference(value) == old and key_path[0] in ("tokenizer", "tokenizer_source"):
+            data[key_path[0]] = None  # `with_tokens` finds out whether the new model needs one
+        elif reference(value) == old:
             put(data, key_path, ct)
-            if key_path[0] in ("tokenizer", "tokenizer_source"):
-                # `plan` finds out whether the new model has its own tokens.
-                data[key_path[0]] = None
-                break
     data = {name: value for name, value in data.items() if value is not None}
     facts = dict(data.pop(FACTS_KEY, None) or {"recipe": 1})
     for name in ("versions", "options"):
@@ -127,6 +129,22 @@ def adapt_recipe(
     return finished(
         data, f"{target.tag}.yml", ", ".join(filter(None, [title, recipe.facts.family]))
     )
+
+
+def with_tokens(recipe: Recipe, api: HfApi | None = None) -> tuple[Recipe, str]:
+    """Return a recipe with the tokenizer section that its models need, and what the section does.
+
+    Reads small files of the models, as `config` does. A recipe with such a section stays as it is.
+
+    Raises:
+        SlackTiesError: A model is missing or cannot be downloaded.
+
+    """
+    data = recipe.data
+    if "models" not in data or data.get("tokenizer") or data.get("tokenizer_source"):
+        return recipe, ""
+    section, _ = needed_section({name: recipe.role(name) for name in recipe.models}, api)
+    return (add_section(recipe, section.data), section.why) if section else (recipe, "")
 
 
 def _parameters(value: Any) -> Iterator[Mapping[str, Any]]:
