@@ -10,18 +10,30 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slack_ties.cli.docstrings import check_docstrings, restore_help
 from slack_ties.errors import SlackTiesError, masked
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
-__all__ = ["PATH", "Group", "cli", "command", "prepare", "print_json", "print_table", "say"]
+__all__ = [
+    "PATH",
+    "Group",
+    "cli",
+    "command",
+    "one_line",
+    "prepare",
+    "print_json",
+    "print_table",
+    "say",
+]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -53,6 +65,12 @@ TOKEN_OPTIONS = {"--token", "--hf-token", "--auth-token"}
 class Group(click.Group):
     """A group that lists its commands in the order of use, not alphabetically."""
 
+    def make_context(self, *given: Any, **named: Any) -> click.Context:
+        """Parse the command line; the help is there under every Python."""
+        for command in (self, *self.commands.values()):
+            restore_help(command)
+        return super().make_context(*given, **named)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of use."""
         return sorted(self.commands, key=ORDER.index)
@@ -69,19 +87,27 @@ class Group(click.Group):
             raise click.UsageError(msg, ctx=error.ctx) from None
 
 
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn our errors into one line, a next step and exit code 1."""
+    try:
+        yield
+    except SlackTiesError as error:
+        LOG.debug("Where it was raised:", exc_info=True)
+        click.echo(f"Error: {error}", err=True)
+        if error.hint:
+            click.echo(f"Next: {error.hint}", err=True)
+        sys.exit(1)
+
+
 def command(function: F) -> F:
     """Turn our errors into one line, a next step and exit code 1."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with one_line():
+            check_docstrings()
             return function(*args, **kwargs)
-        except SlackTiesError as error:
-            LOG.debug("Where it was raised:", exc_info=True)
-            click.echo(f"Error: {error}", err=True)
-            if error.hint:
-                click.echo(f"Next: {error.hint}", err=True)
-            sys.exit(1)
 
     return wrapper  # type: ignore[return-value]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from slack_ties.cli.docstrings import check_docstrings
+from slack_ties.cli.group import one_line
 from slack_ties.private.click import options_of
 
 __all__ = ["MERGEKIT_NAMES", "MergeCommand"]
@@ -106,6 +108,8 @@ class MergeCommand(click.Command):
         raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
 
     def _with_mergekit_options(self) -> click.Command:
+        with one_line():
+            check_docstrings()
         from slack_ties.merge.options import DEFAULTS  # noqa: PLC0415
         from slack_ties.private.mergekit import add_merge_options  # noqa: PLC0415 - see the class
 
