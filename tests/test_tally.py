@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from dense import Dense
+from dense import Dense, largest
 from slack_ties.rule.blockwise import merge_blocks
 from slack_ties.rule.definition import Engine, slack_ties_merge
 from slack_ties.rule.kernel import load_kernel, merge_on_cpu
@@ -21,6 +21,7 @@ from slack_ties.rule.tally import (
     ENERGY_KEPT,
     FIRST_OF_GRID,
     GRID,
+    IN_GRID,
     IN_TOP,
     KEPT,
     NONZERO,
@@ -77,14 +78,15 @@ def test_counts_what_dense_torch_counts(engine: Engine, drawn: Inputs) -> None:
     assert [size, int(conflict.sum()), int(changed.sum())] == tally.positions.tolist()
     for t, delta in enumerate(dense.deltas):
         kept, energy = dense.kept[t], delta.double().square()
-        protected = dense.lost(t, none) & False
-        if drawn.weight[t] != 0:
-            first = int(drawn.slack[t] * size)
-            protected = kept & (Dense.top(dense, t, (first + 0.5) / size) if first else protected)
-        counts = [int((delta != 0).sum()), int(kept.sum()), int(protected.sum())]
+        protected = [
+            int((kept & largest(delta, int(slack * size))).sum()) if drawn.weight[t] else 0
+            for slack in (drawn.slack[t], *GRID)
+        ]
+        counts = [int((delta != 0).sum()), int(kept.sum()), protected[0]]
         counts += [int(dense.top(t, share).sum()) for share in TOPS]
         columns = [NONZERO, KEPT, PROTECTED, *range(IN_TOP, IN_TOP + len(TOPS))]
         assert counts == tally.counts[t, columns].tolist()
+        assert protected[1:] == tally.counts[t, IN_GRID : IN_GRID + len(GRID)].tolist()
         levels = {CONFLICT: conflict & kept & (drawn.weight[t] * delta != 0)}
         levels |= {TIES: dense.lost(t, none), CONFIG: dense.lost(t, drawn.slack)}
         levels[RESCUED] = levels[TIES] & ~levels[CONFIG]

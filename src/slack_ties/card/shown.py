@@ -62,8 +62,8 @@ def _choose(report: Report, folder: Path) -> list[Shown]:
         Shown(
             reading.of_slack,
             _image_path(folder, SLACKS),
-            "Share of the SFT model's most important entries kept, and of the CT model's lost, "
-            "by slack",
+            "Share of the SFT model's most important entries lost, and of the CT model's kept "
+            "entries lost more, by slack",
         ),
     ]
 

@@ -19,6 +19,7 @@ from slack_ties.rule.tally import (
     ENERGY_KEPT,
     FIRST_OF_GRID,
     GRID,
+    IN_GRID,
     IN_TOP,
     KEPT,
     NONZERO,
@@ -32,7 +33,6 @@ from slack_ties.rule.tally import (
 
 __all__ = [
     "Figures",
-    "Point",
     "as_numbers",
     "conflict_share",
     "cosine",
@@ -47,16 +47,6 @@ BIAS = 127  # bin b of the histogram begins at 2^(b - BIAS)
 def share(part: float, whole: float) -> float | None:
     """Return a share; None if the whole is 0."""
     return float(part / whole) if whole else None
-
-
-@dataclass(frozen=True)
-class Point:
-    """The effect of one slack on a model; a share is None if its whole is 0."""
-
-    slack: float
-    top_kept: tuple[float | None, ...]  # for each of TOPS, the share that is in the merge
-    lost: float | None  # the share of the kept entries that loses the election
-    energy_lost: float | None  # the share of the delta's energy that loses the election
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class Figures:
     @property
     def slack(self) -> float | None:
         """The share of entries that voted first, with ties at the threshold."""
-        return share(self.count(PROTECTED), self.entries)
+        return self.slack_at(CONFIG)
 
     @property
     def energy_kept(self) -> float | None:
@@ -133,32 +123,20 @@ class Figures:
         kept = min(self.in_top(top), self.count(KEPT))
         return share(kept - self.top_losses(top, level), self.in_top(top))
 
-    def curve(self) -> list[Point]:
-        """Return the effect on this model of each slack of the grid, for the varied models."""
-        levels = {0.0: TIES} if not _others_have_slack(self.tally) else {}
-        levels |= {slack: FIRST_OF_GRID + i for i, slack in enumerate(GRID)}
-        return [self.at(slack, level) for slack, level in levels.items()]
+    def slack_at(self, level: int) -> float | None:
+        """Return the share of entries that votes first at a level, with ties at the threshold."""
+        columns = {TIES: None, CONFIG: PROTECTED}
+        column = columns.get(level, IN_GRID + level - FIRST_OF_GRID)
+        return share(self.count(column) if column is not None else 0, self.entries)
 
-    def at(self, slack: float, level: int) -> Point:
-        """Return a point of the curve."""
-        return Point(
-            slack,
-            tuple(self.top_kept(top, level) for top in range(len(TOPS))),
-            self.lost(level),
-            self.energy_lost(level),
-        )
+    def cost(self, level: int) -> float | None:
+        """Return the share of kept entries that loses at a level, less the share at plain TIES."""
+        return share(max(self.losses(level) - self.losses(TIES), 0), self.count(KEPT))
 
     def histogram(self) -> dict[int, int]:
         """Return counts by the exponent of the delta: {-9: 5} means five from 2^-9 up to 2^-8."""
         bins = self.tally.histogram[self.model]
         return {int(b) - BIAS: int(bins[b]) for b in np.flatnonzero(bins) if b > 0}
-
-
-def _others_have_slack(tally: Tally) -> bool:
-    """Say whether models that are not varied have slack: then slack 0 of the others is not TIES."""
-    return any(
-        tally.counts[t, PROTECTED] > 0 and not varied for t, varied in enumerate(tally.varied)
-    )
 
 
 def cosine(tally: Tally, one: int, other: int) -> float | None:
@@ -211,6 +189,7 @@ def _model(figures: Figures) -> dict[str, Any]:
         "kept": figures.count(KEPT),
         "protected": figures.count(PROTECTED),
         "top": [figures.in_top(top) for top in range(len(TOPS))],
+        "grid_protected": [figures.count(IN_GRID + i) for i in range(len(GRID))],
         "energy": float(tally.sums[t, ENERGY]),
         "energy_kept": float(tally.sums[t, ENERGY_KEPT]),
         "dot_merged": float(tally.sums[t, WITH_MERGED]),
@@ -248,7 +227,8 @@ def tally_of(data: dict[str, Any], varied: tuple[bool, ...]) -> Tally:
     tally = Tally.empty(varied)
     for t, one in enumerate(data["models"]):
         tally.entries[t] = one["entries"]
-        tally.counts[t] = [one["nonzero"], one["kept"], one["protected"], *one["top"]]
+        marks = [*one["top"], *one["grid_protected"]]
+        tally.counts[t] = [one["nonzero"], one["kept"], one["protected"], *marks]
         tally.sums[t] = [one["energy"], one["energy_kept"], one["dot_merged"]]
         tally.lost[t] = np.array(one["lost"], np.int64).reshape(-1, CLASSES).T
         tally.lost_energy[t] = one["lost_energy"]

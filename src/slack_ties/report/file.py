@@ -12,6 +12,7 @@ from slack_ties.record import CONFIG_FILE
 from slack_ties.report.figures import as_numbers, tally_of
 from slack_ties.report.report import REPORT_VERSION, Report, ReportedModel
 from slack_ties.report.sentences import read_figures
+from slack_ties.report.slacks import slacks_of
 from slack_ties.rule.tally import GRID, TOPS
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         tensors: Whether to list every tensor too.
 
     """
-    reading = read_figures(report)
+    reading, slacks = read_figures(report), slacks_of(report)
     data: dict[str, Any] = {
         "report": report.report,
         "config": report.config,
@@ -65,6 +66,8 @@ def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         ],
         "reading": list(reading.sentences),
         "suggested_slack": reading.slack,
+        "suggested_in_effect": reading.in_effect,
+        "slacks": [step.as_json() for step in slacks.steps] if slacks else [],
         "total": as_numbers(report.total),
         "kinds": {kind: as_numbers(tally) for kind, tally in report.kinds.items()},
         "layers": {str(layer): as_numbers(tally) for layer, tally in report.layers.items()},

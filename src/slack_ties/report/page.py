@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from slack_ties.report.anatomy import KINDS
 from slack_ties.report.charts import Line, heat_map, line_chart
 from slack_ties.report.figures import Figures, conflict_share, cosine, same_sign
-from slack_ties.report.sentences import IMPORTANT, percent, read_figures
+from slack_ties.report.rows import IMPORTANT, NO_SHARE, ROWS, percent
+from slack_ties.report.sentences import read_figures
 from slack_ties.report.series import config_slack, lost_by_layer, slack_curves
-from slack_ties.rule.tally import CONFIG, CONFLICT, RESCUED, TIES
+from slack_ties.report.slacks import slacks_of
+from slack_ties.report.tables import slack_rows, slacks_title
+from slack_ties.rule.tally import CONFIG, TIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from slack_ties.report.report import Report
 
@@ -58,7 +61,7 @@ text{font:11px system-ui,sans-serif;fill:var(--soft)}
 color-mix(in srgb,var(--c1) 6%,var(--bg)),var(--c1))}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;margin:.6em 0}
 th,td{padding:.25em .7em .25em 0;text-align:right;border-bottom:1px solid var(--rule);
-white-space:nowrap}th:first-child,td:first-child{text-align:left}
+white-space:nowrap}th:first-child,td:first-child,.meaning :is(th,td):last-child{text-align:left}
 summary{cursor:pointer}
 """
 
@@ -111,7 +114,7 @@ def _charts(report: Report) -> list[tuple[str, str, str]]:
             ),
         ),
     ]
-    if varied:
+    if slacks_of(report):
         charts.append(_slack_chart(report))
     norms = [
         Line(
@@ -145,21 +148,20 @@ def _conflicts(report: Report) -> str:
 
 
 def _slack_chart(report: Report) -> tuple[str, str, str]:
-    kept, lost = slack_curves(report)
-    lines = [Line(name, points, 2 + i) for i, (name, points) in enumerate(kept)]
-    others = [t for t, model in enumerate(report.models) if not model.varied]
-    lines += [Line(name, points, 5 + t % 2) for t, (name, points) in zip(others, lost, strict=True)]
+    lost, cost = slack_curves(report)
+    lines = [Line(name, points, 2 + i) for i, (name, points) in enumerate(lost)]
+    lines += [Line(name, points, 5 + i % 2) for i, (name, points) in enumerate(cost)]
     slack = config_slack(report)
     mark = (slack, f"config: {slack:g}") if slack is not None and slack <= 0.5 else None  # noqa: PLR2004 - the grid's end
     ticks = {x / 10: f"{x / 10:g}" for x in range(6)}
-    title = "What each slack keeps, and what it costs"
-    chart = line_chart(title, lines, across="slack", ticks=ticks, mark=mark, largest=1.0)
+    title = "What each slack saves, and what it costs"
     return (
         title,
-        chart,
+        line_chart(title, lines, across="slack", ticks=ticks, mark=mark),
         (
-            "Shares in the merge of the SFT model's most important entries, and of the other "
-            "models' kept entries the share that loses to the election."
+            "Of the SFT model's most important entries, the share lost to the election; of the "
+            "other models' kept entries, the share lost more than at slack 0. Slack 0 is plain "
+            "TIES."
         ),
     )
 
@@ -198,34 +200,35 @@ def _histogram(report: Report) -> tuple[str, str, str]:
 
 
 def _models(report: Report) -> str:
-    """Return a table of the total, and a sentence about each pair of models."""
+    """Return the tables of the total with their meanings, and a line about each pair of models."""
     total = report.total
-    columns: dict[str, Callable[[Figures], str]] = {
-        "delta norm": lambda f: f"{f.norm:.4g}",
-        "density": lambda f: percent(f.density),
-        "slack": lambda f: percent(f.slack),
-        "in conflict": lambda f: percent(f.lost(CONFLICT)),
-        "lost, TIES": lambda f: percent(f.lost(TIES)),
-        "lost": lambda f: percent(f.lost(CONFIG)),
-        "top 10 % lost, TIES": lambda f: percent(f.top_lost(IMPORTANT, TIES)),
-        "top 10 % lost": lambda f: percent(f.top_lost(IMPORTANT, CONFIG)),
-        "energy lost": lambda f: percent(f.energy_lost(CONFIG)),
-        "rescued": lambda f: f"{f.losses(RESCUED):,}",
-        "effective weight": lambda f: "-" if f.weight is None else f"{f.weight:.3f}",
-    }
-    rows = [
-        [model.label, *(show(Figures(total, t)) for show in columns.values())]
-        for t, model in enumerate(report.models)
-    ]
-    text = _table(["model", *columns], rows)
-    for one in range(len(report.models)):
-        for other in range(one + 1, len(report.models)):
+    models = range(len(report.models))
+    rows = [[row.name, *(row.text(Figures(total, t)) for t in models), row.meaning] for row in ROWS]
+    head = ["", *(model.label for model in report.models), "meaning"]
+    text = f'<div class="meaning">{_table(head, rows)}</div>'
+    if any("-" in row[1:-1] for row in rows):
+        text += f'<p class="soft">{NO_SHARE}.</p>'
+    for one in models:
+        for other in models[one + 1 :]:
             angle, signs = cosine(total, one, other), same_sign(total, one, other)
             names = f"{report.models[one].label} and {report.models[other].label}"
             angle_text = "-" if angle is None else f"{angle:.3f}"
-            text += f"<p>{escape(names)}: cosine {angle_text}, same sign where both keep an entry "
-            text += f"{percent(signs)}.</p>"
-    return f"<h2>All models, all tensors</h2>{text}\n"
+            text += f"<p>{escape(names)}: cosine {angle_text} (1: same direction, 0: unrelated, "
+            text += "-1: opposite). Of the entries that both keep, "
+            text += f"{percent(signs)} have the same sign.</p>"
+    return f"<h2>All models, all tensors</h2>{text}\n{_slacks(report)}"
+
+
+def _slacks(report: Report) -> str:
+    """Return the table of slacks, a row for each."""
+    found = slacks_of(report)
+    if found is None:
+        return ""
+    title = slacks_title(report, found)
+    rows = slack_rows(report, found)
+    names = [name for name, _ in rows]
+    steps = [list(cells) for cells in zip(*(cells for _, cells in rows), strict=True)]
+    return f"<h2>Other slacks</h2><p>{escape(title)}</p>{_table(names, steps)}\n"
 
 
 def _layers(report: Report) -> str:
@@ -234,7 +237,7 @@ def _layers(report: Report) -> str:
     scopes += [(kind, tally) for kind, tally in report.kinds.items()]
     head = ["", "entries", "in conflict"]
     for model in report.models:
-        head += [f"{model.label}: norm", "top 10 % lost, TIES", "top 10 % lost"]
+        head += [f"{model.label}: norm", "top 10 % lost, TIES", "top 10 % lost, config"]
     rows = []
     for name, tally in scopes:
         row = [name, f"{int(tally.positions[0]):,}", percent(conflict_share(tally))]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, SlackTiesError
 from slack_ties.report.series import Points, config_slack, lost_by_layer, slack_curves
+from slack_ties.report.slacks import slacks_of
 from slack_ties.rule.tally import GRID
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def draw_pictures(report: Report, folder: Path) -> list[Path]:
     """
     check_plot()
     paths = [_lost_by_layer(report, folder / FOLDER / LOST)]
-    if any(model.varied for model in report.models):
+    if slacks_of(report):
         paths.append(_slack_curve(report, folder / FOLDER / SLACKS))
     return paths
 
@@ -113,12 +114,12 @@ def _lost_by_layer(report: Report, path: Path) -> Path:
 
 def _slack_curve(report: Report, path: Path) -> Path:
     figure, axes = new_figure("slack", "entries, %")
-    kept, lost = slack_curves(report)
-    for i, (name, points) in enumerate([*kept, *lost]):
+    lost, cost = slack_curves(report)
+    for i, (name, points) in enumerate([*lost, *cost]):
         _draw(axes, name, points, i + 1, i)
     slack = config_slack(report)
     if slack is not None and slack <= max(GRID):
         axes.axvline(slack, color="black", linewidth=0.8, linestyle=":")
-        axes.annotate(f" this model: {slack:g}", (slack, 45))
-    axes.set_ylim(0, 102)
+        axes.annotate(f" this model: {slack:g}", (slack, 0.93), xycoords=("data", "axes fraction"))
+    axes.set_ylim(bottom=0)
     return save_figure(figure, axes, path)

@@ -85,6 +85,15 @@ class Report:
             sums[one] = sums[one] + tally if one in sums else tally
         return sums or {key(""): Tally.empty([model.varied for model in self.models])}
 
+    @cached_property
+    def headings(self) -> list[str]:
+        """A short name for each model, for the head of a table: its role, or its number."""
+        roles = [model.role.upper() or "model" for model in self.models]
+        return [
+            f"{role} {roles[: t + 1].count(role)}" if roles.count(role) > 1 else role
+            for t, role in enumerate(roles)
+        ]
+
     def of_role(self, role: str) -> list[int]:
         """Return the positions of the models with a role."""
         return [position for position, model in enumerate(self.models) if model.role == role]

@@ -10,25 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slack_ties.report.figures import Figures, cosine
-from slack_ties.rule.tally import CONFIG, FIRST_OF_GRID, GRID, KEPT, NONZERO, RESCUED, TIES, TOPS
+from slack_ties.report.rows import IMPORTANT, percent
+from slack_ties.report.slacks import COST, LITTLE, Slacks, Step, chosen, slacks_of
+from slack_ties.rule.tally import CONFIG, GRID, NONZERO, RESCUED, TIES
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
     from slack_ties.report.report import Report
 
-__all__ = ["IMPORTANT", "Reading", "percent", "read_figures", "times"]
-
-IMPORTANT = TOPS.index(0.1)  # the top for sentences and pictures
-
-PROTECTED_TOP = TOPS.index(0.2)  # the top that a suggested slack must keep: see docs/method.md
-
-LITTLE = 0.01  # a loss up to this share needs no slack
-
-# A slack is suggested only if the CT model loses at most this share of its kept entries.
-# Independent deltas have opposite signs in half of the entries, so slack s costs at most s / 2:
-# 0.1 for slack 0.2.
-COST = 0.125
+__all__ = ["Reading", "read_figures", "times"]
 
 OFF = 0.02  # if a density or slack differs by more, a sentence says so
+
+CLOSE = 0.01  # a suggested slack is shown with its effect if they differ by more
 
 SPREAD = 0.02  # if layers differ by less, they are treated as equal
 
@@ -41,18 +35,9 @@ class Reading:
 
     sentences: tuple[str, ...]
     slack: float | None = None
+    in_effect: float | None = None  # the share of entries that this slack protects
     of_slack: str = ""  # the caption of the picture of the slacks
     of_losses: str = ""  # the caption of the picture of the losses of TIES
-
-
-def percent(share: float | None) -> str:
-    """Return a share for people; a small share is not rounded to 0."""
-    if share is None:
-        return "-"
-    if 0 < share < 0.001:  # noqa: PLR2004 - what would be shown as 0.1 % or 0.0 %
-        return "less than 0.1 %"
-    number = 100 * share
-    return f"{number:.0f} %" if number >= 10 or number == 0 else f"{number:.1f} %"  # noqa: PLR2004
 
 
 def times(number: float) -> str:
@@ -81,43 +66,48 @@ def read_figures(report: Report) -> Reading:
                 *unchanged,
             )
         )
-    sft, ct = _chosen(report, "sft"), _chosen(report, "ct")
+    sft, ct = (chosen(report, report.of_role(role)) for role in ("sft", "ct"))
     if sft is None or ct is None:
         return Reading((*_without_roles(report), *unchanged))
     if unchanged:
         return Reading((*unchanged, *_without_roles(report)[:1], "No slack is suggested."))
     sizes, losses = _sizes(report, sft, ct), _losses(report, sft, ct)
-    slack, why = _suggest(report, sft, ct)
-    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft), why]
+    slacks = slacks_of(report)
+    step = slacks.suggested() if slacks else None
+    why = _suggestion(step) if slacks else ""
+    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft, slacks), why]
     return Reading(
         tuple(filter(None, sentences)),
-        slack,
-        of_slack=losses[1] if len(losses) > 1 else why if slack == 0 else "",
+        step.slack if step else None,
+        step.in_effect if step else None,
+        of_slack=losses[1] if len(losses) > 1 else why if step and step.slack == 0 else "",
         of_losses=f"{sizes} {losses[0]}",
     )
 
 
-def _chosen(report: Report, role: str) -> int | None:
-    """Return the position of the model with the largest delta among those with a role."""
-    positions = report.of_role(role)
-    return max(positions, key=lambda position: Figures(report.total, position).norm, default=None)
-
-
 def _without_roles(report: Report) -> list[str]:
     """Describe models whose roles are not known."""
-    total, models = report.total, report.models
-    losing = max(
-        range(len(models)), key=lambda t: Figures(total, t).top_lost(IMPORTANT, TIES) or 0.0
-    )
-    share = Figures(total, losing).top_lost(IMPORTANT, TIES)
     return [
-        (
-            "At slack 0 (plain TIES) the most is lost by "
-            f"{models[losing].label}: {percent(share)} of its top-10 % entries."
-        ),
+        _most_lost(report),
         "The config does not say which model is the SFT model and which the CT model.",
         "So no slack is suggested, and none is varied.",
     ]
+
+
+def _most_lost(report: Report) -> str:
+    """Name the model that plain TIES takes the most of."""
+    shares = {
+        t: found
+        for t in range(len(report.models))
+        if (found := Figures(report.total, t).top_lost(IMPORTANT, TIES))
+    }
+    if not shares:
+        return "At slack 0 (plain TIES) no model loses an entry of its top 10 %."
+    most = max(shares, key=shares.__getitem__)
+    return (
+        f"At slack 0 (plain TIES) the most is lost by {report.models[most].label}: "
+        f"{percent(shares[most])} of its top-10 % entries."
+    )
 
 
 def _sizes(report: Report, sft: int, ct: int) -> str:
@@ -147,13 +137,11 @@ def _losses(report: Report, sft: int, ct: int) -> list[str]:
     name = f"Slack {slack:g}" if slack else "The config's slack"
     left = figures.top_lost(IMPORTANT, CONFIG)
     dropped = "keeps all of them" if left == 0 else f"drops {percent(left)} of them"
-    more = other.losses(CONFIG) - other.losses(TIES)
-    cost = percent(max(more, 0) / other.count(KEPT)) if other.count(KEPT) else "-"
     return [
         first,
         (
             f"{name} {dropped}: it rescues {figures.losses(RESCUED):,} SFT entries, and costs the "
-            f"CT model {cost} of its kept entries."
+            f"CT model {percent(other.cost(CONFIG))} of its kept entries."
         ),
     ]
 
@@ -176,49 +164,61 @@ def _where(report: Report, sft: int) -> str:
     )
 
 
-def _ties(report: Report, sft: int) -> str:
-    """Say so if ties at a threshold change the effective density or slack."""
+def _ties(report: Report, sft: int, slacks: Slacks | None) -> str:
+    """Say so if the density or a slack in effect is not the one in the config."""
     figures, model = Figures(report.total, sft), report.models[sft]
+    texts = []
+    groups = _same_merges(slacks)
     for name, found in (("density", figures.density), ("slack", figures.slack)):
         wanted = model.setting(name, 1.0 if name == "density" else 0.0)
+        if name == "slack" and wanted in [step.slack for group in groups for step in group]:
+            continue  # said of the group
         if wanted and found is not None and wanted < 1 and abs(found - wanted) > OFF:
-            why = "many deltas are equal" if found > wanted else "many deltas are 0"
-            return f"The SFT model's {name} {wanted:g} is in effect {found:.2f}: {why}."
-    return ""
-
-
-def _suggest(report: Report, sft: int, ct: int) -> tuple[float | None, str]:
-    """Return the slack that keeps the important entries within COST, and a sentence about it."""
-    if not report.models[sft].varied:
-        return None, ""
-    figures, other = Figures(report.total, sft), Figures(report.total, ct)
-    levels = {0.0: TIES} | {slack: FIRST_OF_GRID + i for i, slack in enumerate(GRID)}
-    cost = {
-        slack: max(other.losses(level) - other.losses(TIES), 0) / max(other.count(KEPT), 1)
-        for slack, level in levels.items()
-    }
-    lost = {slack: figures.top_lost(PROTECTED_TOP, level) or 0.0 for slack, level in levels.items()}
-    enough = [slack for slack in levels if lost[slack] <= LITTLE]
-    slack = enough[0] if enough else max(levels)
-    if cost[slack] > COST:
-        slack = max(s for s in levels if cost[s] <= COST)
-        if slack == 0:
-            return None, (
-                f"No slack is suggested: {min(GRID):g} already costs the CT model more than "
-                f"{percent(COST)} of its kept entries."
-            )
-        return slack, (
-            f"Suggested slack: {slack:g}, the most that costs the CT model no more than "
-            f"{percent(COST)} of its kept entries; {percent(lost[slack])} of the SFT model's "
-            "top-20 % are still lost. Try it: these are figures of weights, not of quality."
+            fewer = "many deltas are 0" + " or trimmed" * (name == "slack")
+            why = "many deltas are equal" if found > wanted else fewer
+            texts.append(f"The SFT model's {name} {wanted:g} is in effect {found:.2f}: {why}.")
+    for group in groups:
+        names = join_names([f"{step.slack:g}" for step in group])
+        effect = group[0].in_effect or 0.0
+        why = (
+            "many of its deltas are equal, and equal deltas vote together"
+            if effect > group[0].slack
+            else "trimming keeps no more of them, or the others are 0"
         )
-    if slack == 0:
-        return 0.0, (
+        texts.append(
+            f"Slack {names} give nearly the same merge here: with each of them about "
+            f"{percent(effect)} of the SFT model's entries vote first, because {why}."
+        )
+    return " ".join(texts)
+
+
+def _same_merges(slacks: Slacks | None) -> list[list[Step]]:
+    """Return the groups of slacks that give nearly the same merge."""
+    groups = slacks.groups() if slacks else []
+    return [group for group in groups if len(group) > 1 and group[0].in_effect]
+
+
+def _suggestion(step: Step | None) -> str:
+    """Say which slack is suggested, and why."""
+    limit = f"{100 * COST:g} % of its kept entries"
+    if step is None:
+        return f"No slack is suggested: {min(GRID):g} already costs the CT model more than {limit}."
+    if step.slack == 0:
+        return (
             "TIES drops at most 1 % of the SFT model's top-20 %: by these figures there is "
             "little for a slack to rescue."
         )
-    return slack, (
-        f"Suggested slack: {slack:g}, the least that keeps all but 1 % of the SFT model's top-20 % "
-        f"from the election, for {percent(cost[slack])} of the CT model's kept entries. Try it: "
-        "these are figures of weights, not of quality."
+    effect = step.in_effect or 0.0
+    off = f" (in effect {effect:.2f})" if abs(effect - step.slack) > CLOSE else ""
+    cost = percent(step.cost)
+    last = "Try it: these are figures of weights, not of quality."
+    if step.lost > LITTLE:
+        return (
+            f"Suggested slack: {step.slack:g}{off}, the most in the table that costs the CT model "
+            f"no more than {limit}: it costs {cost}, and {percent(step.lost)} of the SFT model's "
+            f"top-20 % are still lost. {last}"
+        )
+    return (
+        f"Suggested slack: {step.slack:g}{off}. It keeps all but 1 % of the SFT model's top-20 % "
+        f"from the election, for {cost} of the CT model's kept entries. {last}"
     )

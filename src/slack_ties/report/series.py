@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slack_ties.report.figures import Figures
-from slack_ties.report.sentences import IMPORTANT
-from slack_ties.rule.tally import CONFIG, TIES, TOPS
+from slack_ties.report.rows import IMPORTANT
+from slack_ties.report.slacks import slacks_of
+from slack_ties.rule.tally import CONFIG, FIRST_OF_GRID, GRID, TIES, TOPS
 
 if TYPE_CHECKING:
     from slack_ties.report.report import Report
@@ -45,26 +46,32 @@ def lost_by_layer(report: Report, ours: str) -> list[tuple[str, Points, int]]:
 
 
 def slack_curves(report: Report) -> tuple[list[tuple[str, Points]], list[tuple[str, Points]]]:
-    """Return what each slack keeps of the first varied model, and what the other models lose.
+    """Return what is lost of the SFT model at each slack, and what it costs each other model.
 
-    Each series has its name. The second list has the models that are not varied, in their order.
+    Each series has its name. The first list is empty if no slack is varied; the second has the
+    models that are not varied, in their order.
     """
-    first = next(t for t, model in enumerate(report.models) if model.varied)
-    points = Figures(report.total, first).curve()
-    kept: list[tuple[str, Points]] = [
+    slacks = slacks_of(report)
+    if slacks is None:
+        return [], []
+    lost: list[tuple[str, Points]] = [
         (
-            f"kept of the SFT model's top {100 * share:g} %",
-            [(point.slack, point.top_kept[top]) for point in points],
+            f"lost of the SFT model's top {100 * share:g} %",
+            [(step.slack, step.top_lost[top]) for step in slacks.steps],
         )
         for top, share in enumerate(TOPS)
         if top > 0  # the curves of the first two tops overlap
     ]
-    lost: list[tuple[str, Points]] = [
+    levels = [TIES, *range(FIRST_OF_GRID, FIRST_OF_GRID + len(GRID))]
+    cost: list[tuple[str, Points]] = [
         (
-            f"lost of what {model.label} keeps",
-            [(point.slack, point.lost) for point in Figures(report.total, t).curve()],
+            f"cost: lost more of what {model.label} keeps",
+            [
+                (step.slack, Figures(report.total, t).cost(level))
+                for step, level in zip(slacks.steps, levels, strict=True)
+            ],
         )
         for t, model in enumerate(report.models)
         if not model.varied
     ]
-    return kept, lost
+    return lost, cost

@@ -1,4 +1,4 @@
-"""Write a report for the terminal: one screen of 80 columns and 24 lines."""
+"""Write a report for the terminal: tables of 80 columns, and its sentences."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import visible
 from slack_ties.report.figures import Figures
-from slack_ties.report.sentences import IMPORTANT, percent, read_figures
-from slack_ties.rule.tally import CONFIG, TIES
+from slack_ties.report.rows import NO_SHARE, ROWS
+from slack_ties.report.sentences import read_figures
+from slack_ties.report.slacks import slacks_of
+from slack_ties.report.tables import slack_rows, slacks_title
 from slack_ties.wording import in_columns
 
 if TYPE_CHECKING:
@@ -16,57 +18,65 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "summarise"]
 
-COLUMNS, MODELS, NAME = 79, 4, 24  # of the screen; models to list; characters of a name
+COLUMNS, MODELS = 79, 4  # of the screen; models in the table
 
-SHORT = {"less than 0.1 %": "<0.1 %"}
-
-
-def _short(share: float | None) -> str:
-    text = percent(share)
-    return SHORT.get(text, text)
+SHORT = {"less than 0.1 %": "<.1 %"}
 
 
 def summarise(report: Report) -> str:
     """Return the summary of a report."""
     total = report.total
     head = f"{report.config}: {int(total.positions[0]):,} entries in {len(report.tensors)} tensors"
+    names = report.headings
+    wide = max(map(len, names)) + 2
     lines = [head[:COLUMNS]]
-    rows = [("MODEL", "NORM", "DENSITY", "SLACK", "LOST:TIES", "CONFIG", "TOP10:TIES", "CONFIG")]
-    for t, model in enumerate(report.models[:MODELS]):
-        figures = Figures(total, t)
-        density, slack = figures.density, figures.slack
-        rows.append(
-            (
-                model.label[:NAME],
-                f"{figures.norm:.3g}",
-                "-" if density is None else f"{density:.3f}",
-                "-" if slack is None else f"{slack:.3f}",
-                _short(figures.lost(TIES)),
-                _short(figures.lost(CONFIG)),
-                _short(figures.top_lost(IMPORTANT, TIES)),
-                _short(figures.top_lost(IMPORTANT, CONFIG)),
-            )
-        )
-    lines += in_columns(rows)
+    lines += [
+        f"{name:{wide}}{_end_of(model.model, COLUMNS - wide)}"
+        for name, model in zip(names, report.models[:MODELS], strict=False)
+    ]
     if len(report.models) > MODELS:
         lines.append(f"and {len(report.models) - MODELS} more models")
-    lines += _curve(report)
-    lines.append("")
+    lines += ["", *_figures(report), *_slacks(report), ""]
     for sentence in read_figures(report).sentences:
         lines += textwrap.wrap(sentence, COLUMNS)
     return "\n".join(visible(line) for line in lines)
 
 
-def _curve(report: Report) -> list[str]:
-    """Return three rows: slacks, what they keep of the SFT model, what the other model loses."""
-    varied = [t for t, model in enumerate(report.models) if model.varied]
-    others = [t for t, model in enumerate(report.models) if not model.varied]
-    if not varied or not others:
+def _end_of(text: str, most: int) -> str:
+    """Return the end of a long name: the end of a path tells it from other paths."""
+    return text if len(text) <= most else f"...{text[3 - most :]}"
+
+
+def _figures(report: Report) -> list[str]:
+    """Return the table of figures: a row for each, with its meaning."""
+    models = range(min(len(report.models), MODELS))
+    rows = [("", *(report.headings[t] for t in models))]
+    shown = [row for row in ROWS if row.in_terminal]
+    for row in shown:
+        texts = (row.text(Figures(report.total, t)) for t in models)
+        rows.append((row.name, *(SHORT.get(text, text) for text in texts)))
+    missing = any("-" in cells[1:] for cells in rows)
+    lines = in_columns(rows)
+    meanings = ["", *(row.meaning for row in shown)]
+    beside = [f"{line}  {text}".rstrip() for line, text in zip(lines, meanings, strict=True)]
+    if max(map(len, beside)) > COLUMNS:
+        below = (f"{row.name}: {row.meaning}" for row in shown)
+        beside = [*lines, "", *(textwrap.shorten(one, COLUMNS) for one in below)]
+    return [*beside, *([NO_SHARE] if missing else [])]
+
+
+def _slacks(report: Report) -> list[str]:
+    """Return the table of slacks: what each of them would do."""
+    found = slacks_of(report)
+    if found is None:
         return []
-    points = Figures(report.total, varied[0]).curve()
-    rows = [
-        ("slack", [f"{point.slack:g}" for point in points]),
-        ("SFT top 10 % kept", [_short(point.top_kept[IMPORTANT]) for point in points]),
-        ("other model loses", [_short(p.lost) for p in Figures(report.total, others[0]).curve()]),
+    rows = slack_rows(report, found)
+    wide = max(len(name) for name, _ in rows)
+    return [
+        "",
+        *textwrap.wrap(slacks_title(report, found), COLUMNS),
+        *(
+            f"{name:{wide}}" + "".join(SHORT.get(cell, cell).rjust(6) for cell in cells)
+            for name, cells in rows
+        ),
     ]
-    return ["", *(f"{name:18}" + "".join(cell.rjust(6) for cell in row) for name, row in rows)]

@@ -27,6 +27,7 @@ __all__ = [
     "ENERGY_KEPT",
     "FIRST_OF_GRID",
     "GRID",
+    "IN_GRID",
     "IN_TOP",
     "KEPT",
     "LEVELS",
@@ -54,11 +55,13 @@ CONFLICT, TIES, CONFIG, RESCUED, FIRST_OF_GRID = range(5)
 
 LEVELS = FIRST_OF_GRID + len(GRID)
 
-# Columns of `counts`: entries that differ from the base, kept entries, protected entries, and
-# entries in each top.
+# Columns of `counts`: entries that differ from the base, kept entries, protected entries, entries
+# in each top, and the entries that each slack of the grid would protect.
 NONZERO, KEPT, PROTECTED, IN_TOP = range(4)
 
-COLUMNS = 3 + len(TOPS)
+IN_GRID = IN_TOP + len(TOPS)
+
+COLUMNS = IN_GRID + len(GRID)
 
 # Columns of `sums`: squares of the delta, squares of its kept entries, and the products of the
 # delta and the merged delta.

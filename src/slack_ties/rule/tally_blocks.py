@@ -87,7 +87,7 @@ class Counter:
         self.counts[t, PROTECTED] += ((magnitude >= protect) & changed).sum()
         self.sums[t, ENERGY] += square.sum()
         self.sums[t, ENERGY_KEPT] += square.masked_fill(~kept, 0).sum()
-        for k, least in enumerate(marks[: len(TOPS)]):
+        for k, least in enumerate(marks):  # of the tops, and then of the grid
             self.counts[t, IN_TOP + k] += ((magnitude >= least) & changed).sum()
         for i, other in enumerate(self.deltas):
             both = kept & (other.abs() >= self.thresholds[i][0]) & (other != 0)
