@@ -34,11 +34,17 @@ def test_marks_what_differs(configs: tuple[Path, Path]) -> None:
     found = compare_merges(*configs, quiet=True)
 
     differing = {row.name for row in found.rows if row.about == "the SFT model" and row.differs}
-    assert differing >= {"slack", "slack in effect", "lost", "entries rescued"}
+    assert differing >= {"slack", "slack in effect", "lost, config", "entries rescued"}
     assert not differing & {"model", "weight", "density", "delta norm", "lost, TIES"}
     lines = found.as_text().splitlines()
     assert [line for line in lines if line.startswith("* slack  ")]
     assert max(map(len, lines)) < 80
+    legends = "\n".join(lines).partition("\n\n")[2].splitlines()
+    assert legends[0].startswith("* differs")
+    explained = [line[2:24].strip() for line in legends[1:]]
+    plain = {"method", "model", "lambda", "normalize"}
+    assert set(explained) == {row.name for row in found.rows} - plain
+    assert len(explained) == len(set(explained))
 
 
 def test_figures_are_those_of_the_reports(configs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_figures_are_those_of_the_reports(configs: tuple[Path, Path], tmp_path: 
     found = compare_merges(tmp_path / "r0", tmp_path / "r1" / "report.json")
 
     rows = {(row.about, row.name): row for row in found.rows}
-    for name, level in (("lost", CONFIG),):
+    for name, level in (("lost, config", CONFIG),):
         row = rows["the SFT model", name]
         assert (row.one, row.other) == tuple(Figures(r.total, 1).lost(level) for r in reports)
     rescued = rows["the SFT model", "entries rescued"]

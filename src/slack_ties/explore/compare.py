@@ -16,12 +16,12 @@ from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable
 from slack_ties.report.figures import Figures, conflict_share, cosine
 from slack_ties.report.file import REPORT_FILE, read_report
-from slack_ties.report.sentences import IMPORTANT, percent, read_figures
-from slack_ties.rule.tally import CONFIG, RESCUED, TIES
+from slack_ties.report.rows import ROWS, percent
+from slack_ties.report.sentences import read_figures
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from typing_extensions import Unpack
 
@@ -32,19 +32,15 @@ __all__ = ["Comparison", "Row", "compare_merges"]
 
 WIDTH = 26  # characters of a value or a heading
 
-# Figures of a model: the name, the function that computes it, and whether it is a share.
-FIGURES: tuple[tuple[str, Callable[[Figures], float | None], bool], ...] = (
-    ("delta norm", lambda f: f.norm, False),
-    ("density in effect", lambda f: f.density, False),
-    ("slack in effect", lambda f: f.slack, False),
-    ("lost, TIES", lambda f: f.lost(TIES), True),
-    ("lost", lambda f: f.lost(CONFIG), True),
-    ("top 10 % lost, TIES", lambda f: f.top_lost(IMPORTANT, TIES), True),
-    ("top 10 % lost", lambda f: f.top_lost(IMPORTANT, CONFIG), True),
-    ("energy lost", lambda f: f.energy_lost(CONFIG), True),
-    ("entries rescued", lambda f: f.losses(RESCUED), False),
-    ("effective weight", lambda f: f.weight, False),
-)
+# What the rows about a merge and the settings say; the figures of a model have theirs in ROWS.
+MEANINGS = {
+    "positions in conflict": "positions where kept entries have opposite signs",
+    "cosine CT, SFT": "1: deltas of one direction, 0: unrelated, -1: opposite",
+    "suggested slack": "by a rule about weights; try it",
+    "weight": "factor of the model's delta",
+    "density": "share of entries to keep, as the config says",
+    "slack": "share of entries to vote first, as the config says",
+} | {row.name: row.meaning for row in ROWS}
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,16 @@ class Row:
     one: Any
     other: Any
     is_share: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """Return what the row says, in one line; "" if its name says it."""
+        return MEANINGS.get(self.name, "")
+
+    def texts(self) -> tuple[str, str]:
+        """Return both values for people."""
+        one, other = (_show(value, is_share=self.is_share) for value in (self.one, self.other))
+        return one, other
 
     @property
     def differs(self) -> bool:
@@ -71,17 +77,22 @@ class Comparison:
     rows: tuple[Row, ...]
 
     def as_text(self) -> str:
-        """Return a table; an asterisk marks each difference."""
+        """Return a table, and below it the meaning of its rows."""
         lines = [f"  {'':22}{_cut(self.names[0])}  {_cut(self.names[1])}"]
         about = ""
         for row in self.rows:
             if row.about != about:
                 about = row.about
                 lines.append(about)
-            values = (_show(value, is_share=row.is_share) for value in (row.one, row.other))
             mark = "*" if row.differs else " "
-            lines.append(f"{mark} {row.name:22}" + "  ".join(map(_cut, values)))
+            lines.append(f"{mark} {row.name:22}" + "  ".join(map(_cut, row.texts())))
+        lines += ["", "* differs; - is none, or there is nothing to take a share of"]
+        lines += [f"  {name:22}{meaning}" for name, meaning in self.meanings().items()]
         return "\n".join(visible(line.rstrip()) for line in lines)
+
+    def meanings(self) -> dict[str, str]:
+        """Return what the rows say, by their names, each once."""
+        return {row.name: row.meaning for row in self.rows if row.meaning}
 
 
 def compare_merges(
@@ -156,12 +167,12 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
             values = [model.settings.get(name) if model else None for model in models]
             if values != [None, None]:
                 yield _row(about, name, values)
-        for name, figure, is_share in FIGURES:
+        for row in ROWS:
             found = [
-                None if number is None else figure(Figures(report.total, number))
+                None if number is None else row.value(Figures(report.total, number))
                 for report, number in zip((one, other), pair, strict=True)
             ]
-            yield _row(about, name, found, is_share=is_share)
+            yield _row(about, row.name, found, is_share=row.show is percent)
 
 
 def _row(about: str, name: str, values: Sequence[Any], *, is_share: bool = False) -> Row:
