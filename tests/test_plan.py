@@ -95,7 +95,7 @@ def test_a_good_local_triple(triple: Folders, tmp_path: Path) -> None:
     for said in (
         "bo.yml: slack_ties for Tibetan",
         f"CT    {triple.ct}",
-        "similarity to the base 0.71 of 1",
+        "similarity to the base 0.71 (1: equal, 0: unrelated)",
         "Vocabulary: the same 512 tokens in all models",
         f"Chat:       template and special tokens of {triple.sft}",
         "Download:   nothing: all models are folders here",

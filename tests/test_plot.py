@@ -13,7 +13,8 @@ from slack_ties.card.shown import show_report
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import SlackTiesError
+from slack_ties.errors import OutputError, SlackTiesError
+from slack_ties.explore.report import make_report
 from slack_ties.merge.merge import merge_models
 from slack_ties.report.file import read_report
 from slack_ties.report.pictures import LOST, SLACKS, check_plot, draw_pictures
@@ -105,3 +106,29 @@ def test_odd_names_and_nothing_to_draw(tmp_path: Path) -> None:
     paths = draw_pictures(report, tmp_path)
 
     assert [path.name for path in paths] == [LOST, SLACKS]
+
+
+@pytest.mark.parametrize("name", [LOST, SLACKS])
+def test_a_picture_of_somebody_else_stays(name: str, merged: Path, tmp_path: Path) -> None:
+    """`report` refuses before a model is read; the card does without; --overwrite replaces it."""
+    theirs = tmp_path / "images" / name
+    theirs.parent.mkdir()
+    theirs.write_bytes(PNG + b"a photograph")
+    nowhere = tmp_path / "nowhere.yml"
+    config = (merged / "mergekit_config.yml").read_text("utf-8")
+    nowhere.write_text(config.replace("/triple", "/gone"), "utf-8")
+    with pytest.raises(OutputError, match=re.escape(name)) as caught:
+        make_report(nowhere, tmp_path, quiet=True, pictures=True)
+    assert "--overwrite" in caught.value.hint
+    assert not (tmp_path / "report.json").exists()
+
+    make_report(merged / "mergekit_config.yml", tmp_path, quiet=True)
+    shown = show_report(tmp_path)
+    assert [one.image for one in shown] == ["", ""]
+    assert theirs.read_bytes() == PNG + b"a photograph"
+
+    how = {"quiet": True, "pictures": True}
+    make_report(merged / "mergekit_config.yml", tmp_path, overwrite=True, **how)
+    assert b"photograph" not in theirs.read_bytes()
+    make_report(merged / "mergekit_config.yml", tmp_path, **how)  # its own: without a word
+    assert [one.image for one in show_report(tmp_path)] == [f"images/{LOST}", f"images/{SLACKS}"]

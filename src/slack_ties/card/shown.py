@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError, SlackTiesError
 from slack_ties.report.file import REPORT_FILE, read_report
-from slack_ties.report.pictures import FOLDER, LOST, SLACKS, draw_pictures
+from slack_ties.report.pictures import FOLDER, LOST, SLACKS, draw_pictures, is_own_picture
 from slack_ties.report.sentences import read_figures
 
 if TYPE_CHECKING:
@@ -69,4 +69,4 @@ def _choose(report: Report, folder: Path) -> list[Shown]:
 
 
 def _image_path(folder: Path, name: str) -> str:
-    return f"{FOLDER}/{name}" if (folder / FOLDER / name).is_file() else ""
+    return f"{FOLDER}/{name}" if is_own_picture(folder / FOLDER / name) else ""

@@ -87,7 +87,8 @@ def merge(  # noqa: PLR0913 - one per option, one line each
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace a report.json or report.html that slack-ties did not write, or cannot read.",
+    help="Replace a report.json, report.html or picture that slack-ties did not write, or cannot "
+    "read.",
 )
 @allow_unrelated
 @with_settings

@@ -12,6 +12,12 @@ from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable, write_pages
 from slack_ties.report.file import REPORT_FILE, read_report
 from slack_ties.report.page import PAGE_FILE, PAGE_MARK
+from slack_ties.report.pictures import (
+    check_plot,
+    draw_pictures,
+    is_own_picture,
+    picture_paths,
+)
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ def make_report(
         folder: The folder for the report. If not given: the merged folder itself, or for a
             config a new folder CONFIG-report.
         pictures: Write images/*.png too, for the model card; needs the extra `plot`.
-        overwrite: Replace a report.json or report.html in the folder that is not a report of ours.
+        overwrite: Replace a report.json, report.html or picture in the folder that is not ours.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
@@ -63,21 +69,17 @@ def make_report(
     folder = Path(folder).expanduser() if folder else None
     folder = folder or (what if what.is_dir() else Path(f"{what.stem}-report"))
     _check_folder(folder)
-    _check_files(folder, overwrite=overwrite)
     if pictures:
-        from slack_ties.report.pictures import check_plot  # noqa: PLC0415 - before we read a model
-
-        check_plot()
+        check_plot()  # before we read a model
+    _check_files(folder, pictures=pictures, overwrite=overwrite)
 
     from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
 
     report = merge_in_memory(recipe, folder, settings=shared)
-    _check_files(folder, overwrite=overwrite)  # reading takes long
+    _check_files(folder, pictures=pictures, overwrite=overwrite)  # reading takes long
     write_pages(report, folder)
     if pictures:
-        from slack_ties.report.pictures import draw_pictures  # noqa: PLC0415 - imports matplotlib
-
-        draw_pictures(report, folder)
+        draw_pictures(report, folder, overwrite=overwrite)
     return report, folder
 
 
@@ -92,14 +94,18 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(msg, hint="choose another folder with -o")
 
 
-def _check_files(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to replace a report.json or report.html that is not a report of ours."""
-    for path, is_ours in ((folder / REPORT_FILE, _is_report), (folder / PAGE_FILE, _is_page)):
+def _check_files(folder: Path, *, pictures: bool, overwrite: bool) -> None:
+    """Refuse to replace a file that is neither a report nor a picture of ours."""
+    files = {folder / REPORT_FILE: _is_report, folder / PAGE_FILE: _is_page}
+    if pictures:
+        files |= dict.fromkeys(picture_paths(folder), is_own_picture)
+    for path, is_ours in files.items():
         if path.is_dir():
             msg = f"{str(path)!r} is a folder, expected a file or nothing"
             raise OutputError(msg, hint="choose another folder with -o")
         if path.exists() and not overwrite and not is_ours(path):
-            msg = f"{str(path)!r} exists, and is not a report of this version of slack-ties"
+            what = "picture" if path.suffix == ".png" else "report"
+            msg = f"{str(path)!r} exists, and is not a {what} of this version of slack-ties"
             hint = "choose another folder with -o, or add --overwrite to replace the file"
             raise OutputError(msg, hint=hint)
 

@@ -71,7 +71,7 @@ def _model_text(model: PlannedModel) -> list[str]:
     ]
     facts += ["gated, and you have access"] if model.gated else []
     if model.likeness and (model.likeness.change or "+" not in model.model):
-        facts.append(f"similarity to the base {model.likeness.cosine:.2f} of 1")
+        facts.append(f"similarity to the base {model.likeness.cosine:.2f} (1: equal, 0: unrelated)")
     elif model.role not in ("", "base") and model.parents:
         facts.append(f"made from {', '.join(model.parents)}, by its card")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model

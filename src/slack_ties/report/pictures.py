@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 
     from slack_ties.report.report import Report
 
-__all__ = ["FOLDER", "LOST", "SLACKS", "check_plot", "draw_pictures", "new_figure", "save_figure"]
+__all__ = [
+    "FOLDER",
+    "LOST",
+    "SLACKS",
+    "check_plot",
+    "draw_pictures",
+    "is_own_picture",
+    "new_figure",
+    "picture_paths",
+    "save_figure",
+]
 
 FOLDER, LOST, SLACKS = "images", "lost-by-layer.png", "slack-curve.png"
+
+SOFTWARE = "slack-ties report"  # every picture of ours names it, and only ours
 
 SIZE, DPI = (7.0, 3.6), 130  # inches, and pixels per inch: about 900 pixels wide
 
@@ -45,15 +57,33 @@ def check_plot() -> None:
         raise SlackTiesError(msg, hint="pip install 'slack-ties[plot]'") from None
 
 
-def draw_pictures(report: Report, folder: Path) -> list[Path]:
+def picture_paths(folder: Path) -> list[Path]:
+    """Return the paths of the pictures of a report in a folder."""
+    return [folder / FOLDER / name for name in (LOST, SLACKS)]
+
+
+def is_own_picture(path: Path) -> bool:
+    """Return whether a file is a picture that `draw_pictures` drew."""
+    try:
+        return f"Software\0{SOFTWARE}".encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def draw_pictures(report: Report, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Draw the pictures of a report into the folder's images/, and return their paths.
 
     Raises:
-        OutputError: A picture cannot be written.
+        OutputError: A picture cannot be written, or would replace a file that is not ours; with
+            `overwrite` it does.
         SlackTiesError: matplotlib is not installed.
 
     """
     check_plot()
+    for path in picture_paths(folder):
+        if path.exists() and not overwrite and not is_own_picture(path):
+            msg = f"{str(path)!r} exists, and is no picture of a report"
+            raise OutputError(msg, hint="move it away, then type the same command again")
     paths = [_lost_by_layer(report, folder / FOLDER / LOST)]
     if slacks_of(report):
         paths.append(_slack_curve(report, folder / FOLDER / SLACKS))
@@ -78,7 +108,7 @@ def save_figure(figure: Any, axes: Any, path: Path) -> Path:
     axes.legend(frameon=False, fontsize="small")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, metadata={"Software": SOFTWARE})
     except OSError as error:
         msg = f"cannot write {str(path)!r}: {error.strerror or error}"
         raise OutputError(msg) from None
