@@ -140,6 +140,8 @@ def test_a_search_that_was_stopped_gives_the_same_table(
     finally:
         logger.removeFilter(stop)
     assert len(json.loads((tmp_path / "half.json").read_text())["trials"]) == 3
+    last = f"  stopped: the same command goes on; 3 finished trials are in {tmp_path / 'half.json'}"
+    assert caplog.records[-1].getMessage() == last
     caplog.clear()
 
     again = tune_config(config, study=tmp_path / "half.json", **how)
@@ -322,15 +324,28 @@ def test_the_values_of_the_config_are_one_trial(
     other = {"slack": 0.2, "density": 0.5, "weight": 1.0}
     assert [dict(one.values) for one in found.results] == [{}, other]
     assert len(json.loads(found.study.read_text("utf-8"))["trials"]) == 2
-    head, first, *_, legend = found.as_text().splitlines()
+    table, _, below = found.as_text().partition("\n\n")
+    head, first, *_ = table.splitlines()
+    legend, *columns = below.splitlines()
     assert f"as the config (slack {slack:g}, density 0.5, weight 1)" in first
     assert head.split()[0] == "TRIAL"
     assert legend == f"More is better. * is the best trial: its values are in {found.config}"
+    assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft"]
     page = found.page.read_text("utf-8")
+    assert all(f"{line}." in page for line in columns)
     assert page.count('<circle class="dot') == 2
     assert "a.yml, for Tibetan" in page
     assert f"CT: {triple.ct}" in page
     assert "More is better. * is the best trial." in page
+
+
+def test_equal_best_trials_are_counted(config: Path) -> None:
+    """Slack above density protects no more: the legend says that another trial is as good."""
+    found = tune_config(config, search=Search(slack=(0.2, 0.3), density=(0.2,)), quiet=True)
+
+    scores = [one.score for one in found.results]
+    assert scores.count(max(scores)) == 2
+    assert "* is the best trial (1 more with the same score):" in found.as_text()
 
 
 def test_a_gradient_is_no_value(triple: Folders, tmp_path: Path) -> None:

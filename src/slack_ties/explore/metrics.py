@@ -28,6 +28,7 @@ class Metric(Protocol):
     is_share: ClassVar[bool]  # whether scores are from 0 to 1
     roles: ClassVar[tuple[str, ...]]  # the recipe must name a model for each
     runs_models: ClassVar[bool]  # whether it needs the tensors of each candidate in memory
+    legend: ClassVar[Mapping[str, str]]  # what the score and its parts are, each in one line
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search."""
@@ -71,6 +72,11 @@ class Kept:
     is_share = True
     roles = ("sft", "ct")
     runs_models = False
+    legend: ClassVar = {
+        "kept": "harmonic mean of ct and sft: low if one of them is low",
+        "ct": "share of the 20 % largest deltas of the CT models that is in the merge",
+        "sft": "the same, of the SFT models",
+    }
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search: this metric needs nothing."""
@@ -119,6 +125,11 @@ class Perplexity:
     is_share = False
     roles = ("sft",)
     runs_models = True
+    legend: ClassVar = {
+        "perplexity": "that of the merged model; for two texts, their geometric mean",
+        "text": "perplexity on the text of --text",
+        "text sft": "perplexity on the text of --text-sft",
+    }
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search. The first candidate builds the model."""

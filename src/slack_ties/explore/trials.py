@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from slack_ties.rule.collect import Trial
 from slack_ties.rule.parameters import PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from slack_ties.explore.metrics import Metric
@@ -49,6 +50,19 @@ class Trials:
         """Prepare a search; nothing is merged yet."""
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
         self.as_it_is = config_values(recipe)
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Say, if the search is stopped, how to go on."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            LOG.warning(
+                "  stopped: the same command goes on; %d finished trials are in %s",
+                len(self.study.results),
+                self.study.path,
+            )
+            raise
 
     def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
         """Try all candidates of a grid, as many in a pass as memory allows; return the trials."""

@@ -55,9 +55,19 @@ class Tuned:
             mark = "* " if result is self.best else "  "
             numbers = [f"{result.score:.4f}", *(f"{result.parts[part]:.4f}" for part in parts)]
             rows.append([mark + row_of(result.values, self.as_it_is), *numbers])
-        more = "More" if METRICS[self.metric].more_is_better else "Less"
-        legend = f"{more} is better. * is the best trial: its values are in {self.config}"
-        return "\n".join([*in_columns(rows), "", legend])
+        return "\n".join([*in_columns(rows), "", *self.legend()])
+
+    def legend(self) -> list[str]:
+        """Return what the table means: what is better, what * says, and what each column is."""
+        metric = METRICS[self.metric]
+        more = "More" if metric.more_is_better else "Less"
+        equal = sum(one.score == self.best.score for one in self.results) - 1
+        also = f" ({equal} more with the same score)" if equal else ""
+        shown = (self.metric, *self.best.parts)
+        return [
+            f"{more} is better. * is the best trial{also}: its values are in {self.config}",
+            *(f"{name}: {metric.legend[name]}" for name in dict.fromkeys(shown)),
+        ]
 
 
 def tune_config(  # noqa: PLR0913 - all by name
@@ -119,15 +129,17 @@ def tune_config(  # noqa: PLR0913 - all by name
     _check_output(out, path, overwrite=overwrite)  # before we read a model
     _check_page(page, overwrite=overwrite)
     trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
-    tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
+    with trials.resumable():
+        tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
     results = tuple(kept.results[key_of(values)] for values in tried)
     best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
     _check_output(out, path, overwrite=overwrite)  # a search takes long
     _check_page(page, overwrite=overwrite)
     tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
     write_recipes({out: tuned}, overwrite=True)
-    write_tune_page(page, kind, recipe, results, best)
-    return Tuned(metric, results, best, out, kept.path, page, config_values(recipe))
+    found = Tuned(metric, results, best, out, kept.path, page, config_values(recipe))
+    write_tune_page(page, kind, recipe, found)
+    return found
 
 
 def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
 from slack_ties.explore.study import key_of, row_of
-from slack_ties.explore.trials import config_values
 from slack_ties.files import write_whole
 from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.page import STYLE
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from slack_ties.explore.metrics import Metric
-    from slack_ties.explore.study import TrialResult
+    from slack_ties.explore.tune import Tuned
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["is_tune_page", "write_tune_page"]
@@ -32,8 +31,7 @@ def write_tune_page(
     path: Path,
     metric: type[Metric],
     recipe: Recipe,
-    results: Sequence[TrialResult],
-    best: TrialResult,
+    found: Tuned,
 ) -> None:
     """Write the page.
 
@@ -41,7 +39,7 @@ def write_tune_page(
         OutputError: It cannot be written.
 
     """
-    as_it_is = config_values(recipe)
+    results, best, as_it_is = found.results, found.best, found.as_it_is
     groups: dict[str, list[tuple[float, float | None]]] = {}
     for result in results:
         if "slack" in result.values:
@@ -72,7 +70,9 @@ def write_tune_page(
         + "</tr>"
         for one in results
     )
-    more = "More is better" if metric.more_is_better else "Less is better"
+    first, *columns = found.legend()
+    legend = f"<p>{escape(first.partition(': ')[0])}.</p>"  # not the user's folders
+    legend += "".join(f'<p class="soft">{escape(line)}.</p>' for line in columns)
     config = Path(recipe.where).name  # not the user's folders, which are private
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     about = f"{config}, for {join_names(names)}" if any(names) else config
@@ -88,7 +88,7 @@ def write_tune_page(
         f"{MARK}{escape(metric.name)}: {escape(config)}</title><style>{STYLE}</style></head>"
         "<body>\n"
         f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
-        f'<p class="soft">{escape(models)}</p><p>{more}. * is the best trial.</p>'
+        f'<p class="soft">{escape(models)}</p>{legend}'
         '<p class="soft">The scores in the picture do not begin at 0, so small differences look '
         "large.</p>"
         f'<div class="charts"><figure>{drawn}</figure>'
