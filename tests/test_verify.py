@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub_server import Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
+from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.run import run_all
 from slack_ties.sharing.verify import verify_model
@@ -141,9 +143,9 @@ def add(weights: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (change_shape, "is (63, 64) bfloat16 there and (64, 64) bfloat16 here"),
-        (remove, "is not in the published model"),
-        (add, "is only in the published model"),
+        (change_shape, "is (63, 64) bfloat16, expected (64, 64) bfloat16"),
+        (remove, "is not in {bad!r}"),
+        (add, "is only in {bad!r}"),
     ],
 )
 def test_other_tensors(
@@ -163,8 +165,26 @@ def test_other_tensors(
 
     result = verify_model(bad, against=published)
 
-    assert [difference.what for difference in result.differences] == [said]
+    assert [difference.what for difference in result.differences] == [said.format(bad=str(bad))]
     assert result.compared == len(weights)
+
+
+def test_a_damaged_folder_was_not_published(published: Path, api: HfApi, tmp_path: Path) -> None:
+    """It is named as what it is, and made again by the next step."""
+    bad = Path(shutil.copytree(published, tmp_path / "my model"))
+    shard = next(bad.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:100])
+
+    with pytest.raises(CheckpointError, match=f"my model': {shard.name} cannot be read") as caught:
+        verify_model(bad, quiet=True, api=api)
+    assert "published" not in str(caught.value)
+
+    words = shlex.split(caught.value.hint.removeprefix("make it again: slack-ties "))
+    assert words[:1] == ["run"]
+    merge_models(words[1], words[3], api=api)
+    assert verify_model(words[3], against=published).same
+    with pytest.raises(CheckpointError, match=f"model {str(bad)!r}"):  # not: "rebuilt model"
+        verify_model(published, against=bad)
 
 
 def test_other_files_are_said(published: Path, tmp_path: Path) -> None:

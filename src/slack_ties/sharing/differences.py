@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,8 @@ def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> V
     if not made.is_dir():
         msg = f"there is no folder {str(made)!r} to compare with"
         raise OutputError(msg)
-    here = read_headers(made, "rebuilt model")
+    name_here = str(made) if kept else "rebuilt model"
+    here = read_headers(made, name_here)
     named = [name for name in published.sums if not any_matches([name], NOT_COMPARED)]
     same = {
         name: (made / name).is_file()
@@ -152,13 +154,13 @@ def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> V
     seen = {tensor for tensor, header in here.items() if header.file in equal}
     compared = 0
     for name in other:
-        for tensor, found in _differences(published.file(name), made, here):
+        for tensor, found in _differences(published, name, made, here):
             seen.add(tensor)
             compared += 1
             if found:
                 differences.append(Difference(tensor, name, **found))
     differences += [
-        Difference(tensor, "", "is not in the published model")
+        Difference(tensor, "", f"is not in {published.name!r}")
         for tensor in here
         if tensor not in seen
     ]
@@ -170,7 +172,7 @@ def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> V
         compared=compared,
         differences=tuple(differences),
         files=tuple(files),
-        not_loaded=what_is_not_loaded(made, here, "rebuilt model"),
+        not_loaded=what_is_not_loaded(made, here, name_here),
     )
 
 
@@ -205,23 +207,23 @@ def _json(path: Path) -> Any:
 
 
 def _differences(
-    file: Path, made: Path, here: Mapping[str, Any]
+    published: PublishedModel, name: str, made: Path, here: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every tensor of a published file and its difference from the repeated merge."""
+    """Yield every tensor of a file of the model and its difference from the repeated merge."""
     import torch  # noqa: PLC0415 - only if a file differs
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
-        with safe_open(file, framework="pt") as theirs:
+        with safe_open(published.file(name), framework="pt") as theirs:
             for tensor in sorted(theirs.keys()):
                 if tensor not in here:
-                    yield tensor, {"what": "is only in the published model"}
+                    yield tensor, {"what": f"is only in {published.name!r}"}
                     continue
                 with safe_open(made / here[tensor].file, framework="pt") as ours:
                     a, b = theirs.get_tensor(tensor), ours.get_tensor(tensor)
                 if a.shape != b.shape or a.dtype != b.dtype:
                     kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (a, b)]
-                    yield tensor, {"what": f"is {kinds[0]} there and {kinds[1]} here"}
+                    yield tensor, {"what": f"is {kinds[0]}, expected {kinds[1]}"}
                     continue
                 # Compare bits: NaN equals itself, and 0 does not equal -0.
                 bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.itemsize]
@@ -233,5 +235,14 @@ def _differences(
                 what = f"{count:,} of {a.numel():,} entries differ, by at most {far:.3g}"
                 yield tensor, {"what": what, "entries": count, "largest": far}
     except SafetensorError as error:
-        msg = f"{file.name} of the published model cannot be read: {error}"
-        raise CheckpointError(msg) from None
+        msg = f"{published.name!r}: {name} cannot be read: {error}"
+        raise CheckpointError(msg, hint=_instead_of(published)) from None
+
+
+def _instead_of(published: PublishedModel) -> str:
+    """Return the next step for a model with a weight file that cannot be read."""
+    if not published.folder or published.commit:
+        return "the file on the Hub is the same: ask who published the model"
+    folder = published.name.rstrip("/")
+    config, again = shlex.quote(f"{folder}/{CONFIG_FILE}"), shlex.quote(f"{folder}-again")
+    return f"make it again: slack-ties run {config} --out {again}"
