@@ -12,9 +12,11 @@ import pytest
 from click.testing import Result
 from huggingface_hub import HfApi
 
+import processes
 import slack_ties
 from command import PROGRAM, Invoke, environment
 from hub_server import Server
+from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError
 from slack_ties.plan.again import plan_command
@@ -61,6 +63,34 @@ def test_plan_can_replace_a_file_that_it_pins_to(invoke: Invoke, config: Path) -
     assert Path("pinned.yml").read_text() == "mine"
     assert invoke(*words, "--overwrite").exit_code == 0
     assert "merge_method: slack_ties" in Path("pinned.yml").read_text()
+
+
+def test_folders_have_no_commits_to_pin(invoke: Invoke, config: Path) -> None:
+    """A plan does not say that it pinned models which have no commits."""
+    said = invoke("plan", config, "--pin").stderr
+
+    assert f"Written: {config}, with the versions of the packages. All models are folders" in said
+    assert "Pinned" not in said
+
+
+@pytest.mark.parametrize("sft", ["hub", "folder"])
+def test_what_was_pinned_is_said(
+    sft: str, triple: Folders, hub: Server, api: HfApi, tmp_path: Path
+) -> None:
+    """All models of the Hub; a folder beside them is named."""
+    names = {"sft": str(triple.sft)}
+    for role in ("base", "ct", "sft") if sft == "hub" else ("base", "ct"):
+        names[role] = f"me/{role}"
+        api.create_repo(names[role], private=False)
+        api.upload_folder(repo_id=names[role], folder_path=getattr(triple, role))
+    recipe = make_config("bo", Choices(**names, dtype="bfloat16"))
+    (tmp_path / "x.yml").write_text(recipe.text, "utf-8")
+    variables = environment(hub, tmp_path / "home", "hf_writer")
+
+    done = processes.run(["plan", "x.yml", "--pin"], env=variables, cwd=tmp_path)
+
+    folder = f", except for {str(triple.sft)!r}, which is a folder without commits"
+    assert f"Pinned: x.yml{'' if sft == 'hub' else folder}\n" in done.stderr
 
 
 def test_overwrite_alone_is_refused(invoke: Invoke, config: Path) -> None:

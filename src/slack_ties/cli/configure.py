@@ -18,12 +18,14 @@ from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
 from slack_ties.errors import HubError, NotOnHubError, SlackTiesError
 from slack_ties.recipe.read import read_recipe
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from slack_ties.config.choices import Choices
+    from slack_ties.plan.plan import Plan
     from slack_ties.settings import Settings
 
 __all__ = ["models_may_be_away"]
@@ -187,11 +189,25 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         click.echo(f"\nNext: {hint}", err=True)
         sys.exit(1)
     if pin:
-        click.echo(f"\nPinned: {path}", err=True)
+        click.echo(f"\n{_pinned_text(planned, path)}", err=True)
     allowed = ["--allow-unrelated"] if settings.allow_unrelated else []
     allowed += ["--allow-crimes"] if settings.allow_crimes else []
     step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
     click.echo(f"\nNext: {step}", err=True)
+
+
+def _pinned_text(planned: Plan, path: Path) -> str:
+    """Say what was written, and which models have no commit."""
+    folders = [repr(model.model) for model in planned.models if not any(model.commits)]
+    if not folders:
+        return f"Pinned: {path}"
+    if len(folders) == len(planned.models):
+        return (
+            f"Written: {path}, with the versions of the packages. All models are folders on this "
+            "disk, so there are no commits to pin"
+        )
+    are = "is a folder" if len(folders) == 1 else "are folders"
+    return f"Pinned: {path}, except for {join_names(folders)}, which {are} without commits"
 
 
 def _lint(configs: tuple[Path, ...], *, as_json: bool) -> None:
