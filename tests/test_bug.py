@@ -44,9 +44,9 @@ def test_a_bug_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """No traceback, but a file with it, which names no folder of the user and no token."""
     monkeypatch.chdir(tmp_path)
     broken = (
-        "import slack_ties.cli.configure as c\n"
-        "def fail(): raise ZeroDivisionError('/home/anna/acme/bo.yml hf_' + 'a' * 30)\n"
-        "c.list_languages = fail\n"
+        "import slack_ties.cli.languages as c\n"
+        "def fail(*_): raise ZeroDivisionError('/home/anna/acme/bo.yml hf_' + 'a' * 30)\n"
+        "c.match_triples = fail\n"
     )
 
     done = run(broken + OURS, "languages", "--json")
