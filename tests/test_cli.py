@@ -20,6 +20,7 @@ import processes
 from command import PROGRAM, Invoke
 from hub_server import Server, Token
 from slack_ties.catalogue.languages import list_languages
+from slack_ties.cli.group import ORDER
 from triple import Folders
 
 COMMANDS = [
@@ -175,11 +176,29 @@ def test_config_of_all(invoke: Invoke) -> None:
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -> None:
-    """With the usage, and without a traceback."""
+    """With the usage, without a traceback, and the next step shows the help of the command."""
     result = invoke(*words)
 
     assert result.exit_code == 2
     assert "Usage: " in result.stderr
+    assert "Try '" not in result.stderr
+    lines = result.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines[-2:]] == ["Error", "Next"]
+    typed = lines[-1].removeprefix("Next: cli ").split()
+    assert typed[:-1] == ([] if words == ["nonsense"] else [w for w in words if w in ORDER][:2])
+    shown = invoke(*typed)
+    assert (shown.exit_code, shown.stdout.startswith("Usage: cli")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "words", [["merge", "a", "b", "--out-shard-size"], ["recipes", "pull", "-o"]]
+)
+def test_an_option_without_its_value(invoke: Invoke, words: list[str]) -> None:
+    """Click does not know in which command that is, and we do."""
+    result = invoke(*words)
+
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"Next: cli {' '.join(w for w in words if w in ORDER)} --help\n")
 
 
 def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import subprocess
 import sys
 from importlib.metadata import requires
 from pathlib import Path
@@ -18,7 +19,12 @@ from packaging.requirements import Requirement
 
 from slack_ties.cli import mergekit_options
 from slack_ties.cli.main import cli
-from slack_ties.cli.mergekit_options import MERGEKIT_NAMES, NOT_OFFERED
+from slack_ties.cli.mergekit_options import (
+    MERGEKIT_NAMES,
+    NOT_OFFERED,
+    WITH_VALUE,
+    parse_size,
+)
 from slack_ties.errors import SlackTiesError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
@@ -110,6 +116,51 @@ def test_a_misspelt_option_is_answered_with_what_is_like_it(words: list[str], al
 
     assert said.exit_code == 2
     assert f"'{alike}'" in said.output or alike in said.output.partition("options:")[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["merge", "a", "b", "-j", "two"],
+        ["merge", "a", "b", "--random-seed", "x"],
+        ["merge", "a", "b", "--out-shard-size", "5X"],
+        ["publish", "a", "-j", "2"],
+        ["merge", "-j", "2"],
+        ["run", "bo", "--cuda"],
+    ],
+)
+def test_a_wrong_command_line_imports_no_mergekit(words: list[str]) -> None:
+    """A value of the wrong type or a missing argument beside an option of mergekit."""
+    code = (
+        "import sys; from slack_ties.cli.main import main\n"
+        "try:\n main()\n"
+        "except SystemExit as end:\n"
+        " print(end.code, sorted({'mergekit', 'torch', 'transformers'} & {*sys.modules}))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "2 []\n", done.stderr
+
+
+def test_what_mergekit_reads_as_a_size() -> None:
+    """Our pattern of a size takes what mergekit takes."""
+    for text in ("500", "500k", "500K", "5M", "2b", "2B"):
+        assert parse_size(text) == mergekit.parse_kmb(text)
+
+
+def test_the_types_of_options_are_mergekits() -> None:
+    """Which of its options take a value, and of which type."""
+    options = options_of(mergekit.add_merge_options(lambda **_: None))
+    types = {
+        tuple(one.opts): int if one.type is click.INT else str
+        for one in options
+        if not one.is_flag and not one.count
+    }
+
+    assert types == dict(WITH_VALUE)
 
 
 def test_another_version_of_mergekit_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:

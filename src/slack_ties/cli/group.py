@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -62,6 +62,34 @@ ORDER = (
 TOKEN_OPTIONS = {"--token", "--hf-token", "--auth-token"}
 
 
+class UsageError(click.UsageError):
+    """A wrong command line: what is wrong, and the next command to type."""
+
+    def __init__(self, error: click.UsageError, command: str) -> None:
+        """Take over what click found; click does not always know in which command."""
+        super().__init__(error.format_message(), ctx=error.ctx)
+        self.command = error.ctx.command_path if error.ctx else command
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it as our other errors are printed."""
+        if self.ctx:
+            click.echo(f"{self.ctx.get_usage()}\n", file=file, err=True)
+        click.echo(f"Error: {self.format_message()}", file=file, err=True)
+        click.echo(f"Next: {self.command} --help", file=file, err=True)
+
+
+@contextmanager
+def _with_next(group: click.Context | None = None) -> Iterator[None]:
+    """Add the next step to errors of click."""
+    try:
+        yield
+    except (UsageError, click.exceptions.NoArgsIsHelpError):  # the second one prints the help
+        raise
+    except click.UsageError as error:
+        words = [group.command_path, group.invoked_subcommand] if group else ["slack-ties"]
+        raise UsageError(error, " ".join(filter(None, words))) from None
+
+
 class Group(click.Group):
     """A group that lists its commands in the order of use, not alphabetically."""
 
@@ -69,7 +97,8 @@ class Group(click.Group):
         """Parse the command line; the help is there under every Python."""
         for command in (self, *self.commands.values()):
             restore_help(command)
-        return super().make_context(*given, **named)
+        with _with_next():
+            return super().make_context(*given, **named)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of use."""
@@ -77,14 +106,15 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Say where a token is read from, if one was to be given as an option."""
-        try:
-            return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            if error.option_name not in TOKEN_OPTIONS:
-                raise
-            msg = f"No such option: {error.option_name}. A token is never an option: others could "
-            msg += "see it. Leave it out, and type once: hf auth login  (or set HF_TOKEN)"
-            raise click.UsageError(msg, ctx=error.ctx) from None
+        with _with_next(ctx):
+            try:
+                return super().invoke(ctx)
+            except click.NoSuchOption as error:
+                if error.option_name not in TOKEN_OPTIONS:
+                    raise
+                msg = f"No such option: {error.option_name}. A token is never an option: others "
+                msg += "could see it. Leave it out, and type once: hf auth login  (or set HF_TOKEN)"
+                raise click.UsageError(msg, ctx=error.ctx) from None
 
 
 @contextmanager

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from slack_ties.cli.docstrings import check_docstrings
 from slack_ties.cli.group import one_line
 from slack_ties.private.click import options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["MERGEKIT_NAMES", "MergeCommand"]
 
@@ -49,24 +53,24 @@ SWITCHES = (
     "trust-remote-code",
     "unsafe-truncate-embeddings",
 )
+WITH_VALUE: Mapping[tuple[str, ...], type] = {  # the type of the value
+    ("--device",): str,
+    ("--lora-merge-cache",): str,
+    ("--lora-merge-dtype",): str,
+    ("--num-threads", "-j"): int,
+    ("--out-shard-size",): str,
+    ("--random-seed",): int,
+    ("--transformers-cache",): str,
+    ("--write-threads",): int,
+}
 MERGEKIT_NAMES = frozenset(
     {
         *(f"--{no}{name}" for name in SWITCHES for no in ("", "no-")),
-        *(
-            "--device",
-            "--gpu-rich",
-            "--lora-merge-cache",
-            "--lora-merge-dtype",
-            "--num-threads",
-            "--out-shard-size",
-            "--random-seed",
-            "--transformers-cache",
-            "--write-threads",
-            "-j",
-            "-v",
-        ),
+        *(flag for flags in WITH_VALUE for flag in flags),
+        *("--gpu-rich", "-v"),
     }
 )
+SIZE = re.compile(r"-?\d+[kKmMbB]?")  # as mergekit reads it
 
 
 class MergeCommand(click.Command):
@@ -95,6 +99,8 @@ class MergeCommand(click.Command):
                 return super().make_context(info_name, list(args), parent, **extra)
             except click.NoSuchOption as error:
                 self._check_name(error)
+            if version("mergekit") == TABLE_VERSION:
+                self._stand_in().make_context(info_name, list(args), parent, **extra)
         return self._with_mergekit_options().make_context(info_name, args, parent, **extra)
 
     def _check_name(self, error: click.NoSuchOption) -> None:
@@ -106,6 +112,20 @@ class MergeCommand(click.Command):
         known = {flag for param in ours for flag in (*param.opts, *param.secondary_opts)}
         alike = get_close_matches(name, sorted(known | MERGEKIT_NAMES))
         raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
+
+    def _stand_in(self) -> click.Command:
+        """Return a command with the same options, which is made without importing mergekit.
+
+        It finds what is wrong with a command line, and runs nothing.
+        """
+        params = list(self.params)
+        params += [click.Option([f"--{name}/--no-{name}"]) for name in SWITCHES]
+        params += [click.Option([*flags], type=kind) for flags, kind in WITH_VALUE.items()]
+        params += [click.Option(["--gpu-rich"], is_flag=True), click.Option(["-v"], count=True)]
+        for param in params:
+            if param.name == "out_shard_size":
+                param.type = click.types.convert_type(_size_text)
+        return click.Command(self.name, params=params)
 
     def _with_mergekit_options(self) -> click.Command:
         with one_line():
@@ -128,12 +148,16 @@ class MergeCommand(click.Command):
         return command
 
 
+def _size_text(value: str) -> str:
+    """Return a size as it is. Raise a usage error if it is none."""
+    if not SIZE.fullmatch(value):
+        msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
+        raise click.BadParameter(msg)
+    return value
+
+
 def parse_size(value: str | int) -> int:
-    """Return a size of mergekit in bytes. Raise a usage error instead of its ValueError."""
+    """Return a size of mergekit in bytes."""
     from slack_ties.private.mergekit import parse_kmb  # noqa: PLC0415 - see MergeCommand
 
-    try:
-        return int(parse_kmb(value))
-    except (ValueError, IndexError):
-        msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
-        raise click.BadParameter(msg) from None
+    return int(parse_kmb(_size_text(str(value))))
