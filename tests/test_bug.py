@@ -58,7 +58,7 @@ def test_a_bug_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert said[1:] == [f"Next: report it, with the file {file}"]
     text = file.read_text("utf-8")
     assert text.startswith("slack-ties languages --json\nPython 3.")
-    assert 'slack_ties/cli/configure.py", line ' in text
+    assert 'slack_ties/cli/languages.py", line ' in text
     assert "ZeroDivisionError: .../bo.yml [token]" in text
     assert "anna" not in text
     assert str(tmp_path) not in text
