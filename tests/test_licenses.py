@@ -18,6 +18,7 @@ from slack_ties.errors import HubError, RecipeError
 from slack_ties.licenses.known import License, Stated, find_license, hub_licenses, list_licenses
 from slack_ties.licenses.names import check_repo_name, suggest_name
 from slack_ties.licenses.resolve import resolve_license
+from slack_ties.licenses.words import license_of, nearest_license
 from slack_ties.record import MergeRecord, Parent
 
 COMMIT = "0123456789" * 4
@@ -283,6 +284,83 @@ def test_what_is_suggested_is_accepted() -> None:
     assert [one.id for one in resolve_license(parents, stated).duties] == ["llama2", "cc-by-nc-4.0"]
 
 
+@pytest.mark.parametrize(
+    ("words", "meant", "near"),
+    [
+        ("CC BY-NC 4.0", "cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("Creative Commons Attribution-ShareAlike 4.0 International", "cc-by-sa-4.0", None),
+        ("The MIT License (MIT)", "mit", None),
+        ("Apache License, Version 2.0", "apache-2.0", None),
+        ("GNU GPL v3", "gpl-3.0", None),
+        ("Llama 2 Community License", "llama2", None),
+        ("Gemma Terms of Use", "gemma", None),
+        ("cc-by-nc", "", "cc-by-nc-4.0"),
+        ("apache", "", "apache-2.0"),
+        # Nothing that allows more than the words do.
+        ("CC BY 4.0, research only", "", ""),
+        ("apache 2.0 non-commercial", "", ""),
+        ("unlicensed", "", ""),
+        ("llama", "", ""),
+        ("my own terms", "", ""),
+    ],
+)
+def test_a_license_in_other_words(words: str, meant: str, near: str | None) -> None:
+    """An id only if there is no doubt; a near one never allows more."""
+    assert license_of(words) == meant
+    assert nearest_license(words) == (meant if near is None else near)
+
+
+@pytest.mark.parametrize(
+    ("of_ct", "problem", "suggestion"),
+    [
+        (
+            "cc-by-nc",
+            "a/ct is under cc-by-nc, whose terms are not known here (the nearest id: ",
+            "cc-by-nc-4.0",
+        ),
+        (
+            "CC BY-NC, research only",
+            "a/ct states 'CC BY-NC, research only', which is not the id of",
+            "",
+        ),
+        ("my terms, https://x.example", "a/ct states 'my terms, https://x.example', which is", ""),
+        ("other", "a/ct states only other.", ""),
+        ("", "a/ct states no licence.", "apache-2.0"),
+    ],
+)
+def test_what_is_proposed_allows_no_more_than_a_parent(
+    of_ct: str, problem: str, suggestion: str
+) -> None:
+    """The words of the card are shown; nothing is proposed if no licence is near to them."""
+    found = resolve_license(triple("apache-2.0", of_ct, "apache-2.0", names=NAMES))
+
+    assert found.license is None
+    assert problem in found.problems[0]
+    assert found.suggestion == suggestion
+
+
+@pytest.mark.parametrize(
+    ("licenses", "expected", "reason"),
+    [
+        (("gpl-3.0", "agpl-3.0", "mit"), "agpl-3.0-and-gpl-3.0", "section 13 of both"),
+        (("cc-by-sa-3.0", "cc-by-sa-4.0", "mit"), "cc-by-sa-4.0", "cc-by-sa-3.0 allows it"),
+        (("cc-by-sa-4.0", "gpl-3.0", "mit"), "gpl-3.0", "cc-by-sa-4.0 allows it"),
+        (("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "mit"), "cc-by-nc-sa-4.0", "allows it"),
+        (("gpl-2.0", "gpl-3.0", "mit"), "", "no one licence meets them"),
+        (("mit-and-llama2", "llama2", "llama2"), "llama2", "llama2, the licence of"),
+        (("llama2-and-cc-by-nc-4.0", "llama2", "llama2"), "llama2-and-cc-by-nc-4.0", "both"),
+    ],
+)
+def test_licenses_that_can_be_met_together(
+    licenses: tuple[str, str, str], expected: str, reason: str
+) -> None:
+    """Later versions, compatible licences and several licences of one model."""
+    found = resolve_license(triple(*licenses, names=NAMES))
+
+    assert (found.license.key if found.license else "") == expected
+    assert reason in found.reason
+
+
 KNOWN = [one.id for one in list_licenses()]
 
 
@@ -309,7 +387,8 @@ def test_laws(licenses: list[str]) -> None:
             )
             if one.binding:
                 newer = any(p.id[:9] == one.id[:9] == "cc-by-nc-" for p in parts)
-                assert one in parts or newer or same_family
+                taken = any(p.id in one.accepts for p in parts)
+                assert one in parts or newer or same_family or taken
         assert {one.id for one in found.duties if one.binding} >= {
             one.id for one in terms if one.binding
         }

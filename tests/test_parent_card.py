@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,22 @@ def card_of(folder: Path, text: str | None) -> ParentCard:
         ("license: openrail++", "openrail++"),
         ("license: other\nlicense_name: qwen-research\nlicense_link: x", "qwen-research"),
         ("license: other\nlicense_name: Tongyi Qianwen", "tongyi-qianwen"),
-        ("license: other\nlicense_name: '**evil**'", "other"),
+        ("license: other\nlicense_name: '**evil**'", "**evil**"),
+        (
+            "license: other\nlicense_name: mine\nlicense_link: https://x.example/l",
+            "mine, https://x.example/l",
+        ),
+        ("license: other\nlicense_name: Llama 2 Community License", "llama2"),
+        ("license: other\nlicense_link: https://ai.google.dev/gemma/terms", "gemma"),
+        ("license_name: Gemma Terms of Use", "gemma"),
+        ("license: [mit, 'My own terms']", "mit, My own terms"),
+        ("license: Creative Commons Attribution-NonCommercial 4.0 International", "cc-by-nc-4.0"),
+        ("license: GPLv3", "gpl-3.0"),
         ("license: other", "other"),
         ("license: unknown", "unknown"),
         ("license: mit\nlicense_name: llama2", "mit"),
         ("language: bo", ""),
-        ("license: [mit, llama2]", "mit-or-llama2"),
+        ("license: [mit, llama2]", "mit-and-llama2"),
         ("license: Apache-2.0", "apache-2.0"),
         ("x: !!bool foo", ""),
         ("x: !!int ''", ""),
@@ -46,16 +57,17 @@ def card_of(folder: Path, text: str | None) -> ParentCard:
         ("license: Apache 2.0", "apache-2.0"),
         ("license: Apache-2.0-License", "apache-2.0"),
         ("license: MIT License", "mit"),
-        ("license: My own terms", "my-own-terms"),
-        ("license: '<b>mine</b>'", ""),
-        ("license: " + "x" * 65, ""),
-        ("license: 3", ""),
+        ("license: My own terms", "My own terms"),
+        ("license: '<b>mine</b>'", "<b>mine</b>"),
+        ("license: " + "x" * 200, "x" * 120),
+        ("license: 3", "3"),
+        ("license: false", ""),
         ("license: {", ""),
-        ("license: {mit: 1}", ""),
+        ("license: {mit: 1}", "{'mit': 1}"),
     ],
 )
 def test_the_license(tmp_path: Path, card: str, expected: str) -> None:
-    """An id of the Hub's, or the name of another licence."""
+    """An id, several joined, or the card's own words: never nothing if something is stated."""
     assert card_of(tmp_path, f"---\n{card}\n---\n").license == expected
 
 
@@ -75,13 +87,16 @@ def test_a_base_model_by_its_address(tmp_path: Path) -> None:
     "card", [None, "no metadata", "---\n- a\n---\n", "---\n: : :\n---\n", "\0"]
 )
 def test_a_card_that_says_nothing(tmp_path: Path, card: str | None) -> None:
-    """None, or one that no machine can read."""
-    assert card_of(tmp_path, card) == ParentCard()
+    """None, or one that no machine can read: then it says why."""
+    found = card_of(tmp_path, card)
+
+    assert replace(found, problem="") == ParentCard()
+    assert found.problem.startswith("the lines between the two ---: ") == ("---" in (card or ""))
 
 
-def test_a_card_of_great_length_is_not_read(tmp_path: Path) -> None:
-    """It could take minutes."""
-    assert card_of(tmp_path, f"---\nlicense: mit\n---\n{'x' * MOST_CARD}") == ParentCard()
+def test_a_card_of_great_length(tmp_path: Path) -> None:
+    """Its metadata are read: they are at the beginning."""
+    assert card_of(tmp_path, f"---\nlicense: mit\n---\n{'é' * MOST_CARD}").license == "mit"
 
 
 def test_ids(tmp_path: Path) -> None:
@@ -120,14 +135,16 @@ datasets:
     )
 )
 def test_nothing_else_comes_through(tmp_path: Path, data: dict[str, object]) -> None:
-    """Whatever stands there, what is taken are words without markup or white space."""
+    """Whatever stands there, what is taken are ids, and one line for the licence."""
     (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump(data)}---\n", "utf-8")
 
     found = read_parent_card(tmp_path)
 
-    for text in (found.license, *found.made_from, *found.datasets):
+    for text in (*found.made_from, *found.datasets):
         assert not set(text) & set(" \n\t`*[]()<>|\"'\\")
         assert len(text) <= 200
+    assert found.license.isprintable()
+    assert len(found.license) <= 120
 
 
 def test_texts_of_licenses(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from slack_ties.errors import HubError, OutputError
 from slack_ties.hub.retries import Retries
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
+from slack_ties.publish.check import check_license
 from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.publish import plan_publish, publish_model
 from slack_ties.recipe.read import read_recipe
@@ -385,6 +386,50 @@ def test_a_license_that_is_not_settled(
     card = Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8")
     assert "**llama2**, as stated by whoever made this model." in card
     assert api.model_info("me/tibetan").card_data.license == "llama2"
+
+
+def test_a_license_in_words(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """The card's own words are shown, in the card of the merge too; nothing freer is proposed."""
+    apache = "---\nlicense: apache-2.0\n---\n"
+    cards = {"base": apache, "ct": "---\nlicense: Research only!\n---\n", "sft": apache}
+    out = merged_under(cards, triple, tmp_path)
+
+    with pytest.raises(OutputError, match="ct states 'Research only!', which is not the") as caught:
+        publish_model(out, "me/tibetan", api=api)
+
+    assert caught.value.hint.endswith("--license ID")
+    assert " | Research only! |" in (out / "README.md").read_text("utf-8")
+    assert "- ct (Research only!)" in (out / "Notice").read_text("utf-8")
+
+
+def test_a_license_typed_into_the_card(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """In other words than the Hub's: the id is named, and `card` writes it."""
+    apache = "---\nlicense: apache-2.0\n---\n"
+    out = merged_under(dict.fromkeys(("base", "ct", "sft"), apache), triple, tmp_path)
+    card = out / "README.md"
+    typed = card.read_text("utf-8").replace("license: apache-2.0", "license: Apache 2.0")
+    card.write_text(typed, "utf-8")
+
+    with pytest.raises(OutputError, match=r"'Apache 2.0' is not a licence id of the Hub") as caught:
+        publish_model(out, "me/tibetan", api=api)
+
+    assert "Did you mean 'apache-2.0'?" in str(caught.value)
+    assert caught.value.hint.endswith(f"or: slack-ties card {out}")
+    write_card(out)
+    assert "license: apache-2.0" in card.read_text("utf-8")
+    files = publish_model(out, "me/tibetan", api=api).files
+    assert [name for name in files if name.startswith("LICENSE")] == ["LICENSE"]
+
+
+def test_a_license_whose_text_is_only_known_after_the_merge(triple: Folders, api: HfApi) -> None:
+    """The folder of the merge cannot hold the text of one's own licence yet: said before it."""
+    choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft))
+    recipe = make_config("bo", choices)
+
+    with pytest.raises(OutputError, match="the text of 'mine' has to be in LICENSE before"):
+        check_license(recipe, "me/bo", Stated("other", "mine", "LICENSE"), api=api)
+
+    check_license(recipe, "me/bo", Stated("other", "mine", "https://x.example/l"), api=api)
 
 
 def test_a_conflict_of_licenses(triple: Folders, tmp_path: Path, api: HfApi) -> None:

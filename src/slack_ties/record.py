@@ -18,6 +18,8 @@ __all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record",
 
 WORD = re.compile(r"[\w.+-]*")
 
+LICENSE_WORDS = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
+
 OPTION = re.compile(r"[\w.:/+-]*")
 
 RECORDED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
@@ -39,8 +41,8 @@ class Parent:
     role: str = ""  # base, ct or sft; empty if not known
     # The commit of the model on the Hub, and of its LoRA adapter; empty for local folders.
     commits: tuple[str, ...] = ()
-    # From the model's card or the config: the Hub's id of a licence, or another licence's name;
-    # empty if neither states it.
+    # From the model's card or the config: the Hub's id of a licence, another licence's name, or
+    # the card's own words; empty if neither states it.
     license: str = ""
     adapter_license: str = ""
     made_from: tuple[str, ...] = ()  # Hub ids from its card
@@ -132,16 +134,17 @@ def _checked(record: MergeRecord) -> MergeRecord:
     words += [*record.options, *record.files, *record.files.values()]
     words += [*record.beside, *record.beside.values()]
     words += [record.method, record.dtype, *(p.role for p in record.parents)]
-    words += [p.license for p in record.parents]
-    words += [
-        name for p in record.parents for name in (p.adapter_license, *p.texts, *p.adapter_texts)
-    ]
+    words += [name for p in record.parents for name in (*p.texts, *p.adapter_texts)]
+    licenses = [text for p in record.parents for text in (p.license, p.adapter_license)]
     values = [value for value in record.options.values() if isinstance(value, str)]
     ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]
     ids += [name for p in record.parents for name in p.hub_ids if isinstance(p.model, str)]
     if not all(isinstance(text, str) for text in texts) or type(record.parameters) is not int:
         msg = "a field has the wrong type"
         raise TypeError(msg)
+    if not all(isinstance(text, str) and LICENSE_WORDS.fullmatch(text) for text in licenses):
+        msg = "a licence is not one line of text"
+        raise ValueError(msg)
     if not all(isinstance(word, str) and WORD.fullmatch(word) for word in words):
         msg = "a name or version contains an invalid character"
         raise ValueError(msg)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.licenses.known import LICENSE_LINK, hub_licenses
+from slack_ties.licenses.words import nearest_license
 from slack_ties.models.front_matter import front_matter
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def metadata_problems(data: Mapping[str, Any]) -> list[str]:
         problems.append(f"base_model_relation: expected one of {', '.join(RELATIONS)}")
     license_ = data.get("license")
     if license_ is not None and license_ not in hub_licenses():
-        problems.append(f"license: {str(license_)[:60]!r} is not a licence id of the Hub")
+        near = nearest_license(str(license_))
+        near = near and f". Did you mean {near!r}?"
+        problems.append(f"license: {str(license_)[:60]!r} is not a licence id of the Hub{near}")
     if license_ == "other":
         problems += [
             f"license: other needs a {key}"

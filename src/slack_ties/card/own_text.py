@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.licenses.known import Stated
+from slack_ties.licenses.words import license_of
 from slack_ties.models.front_matter import FRONT, front_matter
 from slack_ties.models.names import HUB_ID
 
@@ -96,7 +97,7 @@ def read_own_text(card: str) -> OwnText:
         data["license"] = data["license"][0]
     if isinstance(data.get("license"), str):
         named = (str(data.get(key) or "") for key in ("license_name", "license_link"))
-        stated = Stated(data["license"], *named)
+        stated = Stated(license_of(data["license"]) or data["license"], *named)
     return OwnText(
         places={
             match["name"]: match["text"].strip() for match in _blocks(card) if match["text"].strip()

@@ -55,6 +55,8 @@ class License:
     policy: str = ""
     terms: tuple[str, ...] = ()
     not_with: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     rank: int = 0
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.licenses.known import (
     JOINED,
+    LICENSE_NAME,
     UNNAMED,
     License,
     Stated,
@@ -19,6 +20,7 @@ from slack_ties.licenses.known import (
     parts_of,
 )
 from slack_ties.licenses.parties import Party, catalogue_by_id, list_parties
+from slack_ties.licenses.words import nearest_license
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,7 +84,7 @@ def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> 
     terms = [one for name in found if (one := find_license(name))]
     all_state = all(party.license == name for party in parties for name in found)
     license_id, step = _combined(terms, found, stated=all_state) if terms else ("", "")
-    suggestion = license_id
+    suggestion = _suggestion(terms, parties) if problems else license_id
     if problems:
         license_id = ""
     elif terms and not license_id:
@@ -114,38 +116,76 @@ def _take(
     warnings: list[str],
 ) -> None:
     """Add the licences that apply to one party to `found`, or the reason to `problems`."""
-    own = find_license(party.license)
-    # The terms of its own parents may apply, whatever licence it states.
-    known = {name.lower(): license_ for name, license_ in catalogue_by_id().items()}
-    known |= {one.name.lower(): one.license for one in parties}  # ids on the Hub ignore case
-    above = {
-        one.id: (name, one)
-        for name in reversed(party.origins)
-        if name.lower() != party.name.lower()
-        if (one := find_license(known.get(name.lower(), ""))) and one.binding
-    }
+    own = parts_of(party.license)
+    above = _above(party, parties)
     if not party.license or party.license in UNNAMED:
         what = "states no licence" if not party.license else f"states only {party.license}"
         stays = [f"the terms of {name} ({one.id}) stay" for name, one in above.values()]
         hint = f"; {_and(stays)} with it in any case" if above else ""
         problems.append(f"{party.name} {what}{hint}.")
-    elif own is None:
-        problems.append(
-            f"{party.name} is under {party.license}, whose terms are not known here: read them."
-        )
-    elif above and not own.binding:
+    elif not own:
+        problems.append(_not_known(party))
+    elif above and not any(one.binding for one in own):
         warnings.extend(
-            f"{party.name} calls itself {own.id}, but was made from {name}, "
+            f"{party.name} calls itself {party.license}, but was made from {name}, "
             f"whose licence {one.id} stays with everything made from it ({one.name}, "
             f"{one.source}): its terms are followed"
             for name, one in above.values()
         )
-        own = None
-    for name, one in [*(value for value in above.values()), (party.name, own)]:
-        if one:
-            whose = found.setdefault(one.id, [])
-            holder = party.name if one is own or name in {p.name for p in parties} else name
-            whose += [holder] * (holder not in whose)
+        own = []
+    if len(own) > 1:
+        ids = _and([one.id for one in own])
+        warnings.append(f"{party.name} states {ids}: the terms of each are followed")
+    for name, one in [*above.values(), *((party.name, one) for one in own)]:
+        whose = found.setdefault(one.id, [])
+        holder = party.name if one in own or name in {p.name for p in parties} else name
+        whose += [holder] * (holder not in whose)
+
+
+def _above(party: Party, parties: list[Party]) -> dict[str, tuple[str, License]]:
+    """Return the licences of a party's own parents that stay with it, whatever it states."""
+    known = {name.lower(): license_ for name, license_ in catalogue_by_id().items()}
+    known |= {one.name.lower(): one.license for one in parties}  # ids on the Hub ignore case
+    return {
+        one.id: (name, one)
+        for name in reversed(party.origins)
+        if name.lower() != party.name.lower()
+        for one in parts_of(known.get(name.lower(), ""))
+        if one.binding
+    }
+
+
+def _not_known(party: Party) -> str:
+    """Return why a licence that a party states cannot be followed here."""
+    near = nearest_license(party.license)
+    near = f" (the nearest id: {near})" if near and near != party.license else ""
+    if LICENSE_NAME.fullmatch(party.license):
+        return (
+            f"{party.name} is under {party.license}, whose terms are not known here{near}: read "
+            "them."
+        )
+    return (
+        f"{party.name} states {party.license!r}, which is not the id of a licence{near}: read what "
+        "its terms are."
+    )
+
+
+def _suggestion(terms: list[License], parties: list[Party]) -> str:
+    """Return the licence to propose if the licence of a party is not known; "" if it is unsafe.
+
+    It must not allow more than any party does: for words we take the licence that they are near
+    to, and nothing at all if they are near to none.
+    """
+    guesses = []
+    for party in parties:
+        if party.license == "other" or (party.license and not parts_of(party.license)):
+            guess = find_license(nearest_license(party.license))
+            if not guess and party.license != "unknown":
+                return ""
+            guesses += [guess] if guess else []
+    every = [*terms, *(one for one in dict.fromkeys(guesses) if one not in terms)]
+    found = {one.id: [one.id] for one in every}
+    return _combined(every, found, stated=False)[0] if every else ""
 
 
 def _combined(
@@ -185,6 +225,14 @@ def _bound_by(
 def _bound_together(binding: list[License]) -> tuple[str, str]:
     """Return a licence that meets several binding licences together, if there is one."""
     ids = _and([one.id for one in binding])
+    kept = [one for one in binding if not any(other.id in one.accepts for other in binding)]
+    if len(kept) == 1:
+        gone = [one for one in binding if one not in kept]
+        why = [f"{one.id} allows it for what is made from it ({one.source})" for one in gone]
+        return kept[0].id, f"{kept[0].id}: {_and(why)}."
+    if all(other.id in one.together for one in kept for other in kept if other != one):
+        key = JOINED.join(sorted(one.id for one in kept))
+        return key, f"{ids}, each for its own part (section 13 of both)."
     commons = [one for one in binding if one.id.startswith("cc-by-nc-")]
     others = [one for one in binding if one not in commons]
     alike = [one for one in commons if one.derivatives == "same"]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from slack_ties.files import sha256
-from slack_ties.licenses.known import LICENSE_NAME
+from slack_ties.licenses.words import in_words, license_of
 from slack_ties.models.license_texts import license_files
 from slack_ties.record import Parent
 
@@ -48,6 +48,6 @@ def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
 
 
 def _license_of(recipe: Recipe, name: str) -> str:
-    """Return the licence that the config states for a model; "" if that is no licence name."""
-    stated = recipe.facts.licenses.get(name, "")
-    return stated if LICENSE_NAME.fullmatch(stated) else ""
+    """Return the licence that the config states for a model."""
+    stated = in_words(recipe.facts.licenses.get(name, ""))
+    return license_of(stated) or stated

@@ -1,6 +1,6 @@
 """Read a parent's statements about itself: the metadata of its model card.
 
-A card is not trusted. Only licence ids, names and Hub ids are read from it, and not too many.
+A card is not trusted. Only its words for a licence and Hub ids are read from it, and not too many.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.licenses.known import LICENSE_NAME, UNNAMED, hub_licenses
+from slack_ties.licenses.known import JOINED
+from slack_ties.licenses.words import in_words, license_of, license_of_link
 from slack_ties.models.front_matter import front_matter
 
 if TYPE_CHECKING:
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_CARD", "ParentCard", "read_parent_card"]
 
-MOST_CARD = 1_000_000  # bytes; the longest cards of well-known models have 50 KB
+MOST_CARD = 1_000_000  # bytes that are read of a card; its metadata are at the beginning
 
 HUB_URL = "https://huggingface.co/"  # some cards name models by it
+
+MOST_LICENSES = 9  # of one card
 
 MOST_NAMES = 50  # of datasets, or of the models that a model was made from
 
@@ -31,20 +34,26 @@ STATED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 class ParentCard:
     """The statements of a model's card that can be used."""
 
-    license: str = ""  # the Hub's id of a licence, or another licence's name; empty if not stated
+    # The Hub's id of a licence, or another licence's name, or else the card's own words for it;
+    # empty if not stated.
+    license: str = ""
     made_from: tuple[str, ...] = ()  # base_model: Hub ids
     datasets: tuple[str, ...] = ()  # Hub ids
+    problem: str = ""  # why it cannot be read
 
 
 def read_parent_card(folder: Path) -> ParentCard:
     """Return the statements of the card in a model's folder; empty if there is no card."""
     card = folder / "README.md"
     try:
-        if not card.is_file() or card.stat().st_size > MOST_CARD:
+        if not card.is_file():
             return ParentCard()
-        data = front_matter(card.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return ParentCard()
+        with card.open("rb") as file:
+            data = front_matter(file.read(MOST_CARD).decode("utf-8-sig", errors="replace"))
+    except OSError as error:
+        return ParentCard(problem=str(error.strerror))
+    except ValueError as error:
+        return ParentCard(problem=f"the lines between the two ---: {error}")
     return ParentCard(
         license=_license(data),
         made_from=_ids(data.get("base_model")),
@@ -54,20 +63,16 @@ def read_parent_card(folder: Path) -> ParentCard:
 
 def _license(data: dict[str, Any]) -> str:
     declared = data.get("license")
-    if isinstance(declared, list):  # the card does not say which licence holds for what
-        declared = "-or-".join(map(str, declared[:9]))
-    declared = _as_id(declared) if isinstance(declared, str) else declared
-    if declared in UNNAMED and isinstance(data.get("license_name"), str):
-        name = "-".join(data["license_name"].lower().split())
-        declared = name if LICENSE_NAME.fullmatch(name) else declared
-    return declared if isinstance(declared, str) and LICENSE_NAME.fullmatch(declared) else ""
-
-
-def _as_id(declared: str) -> str:
-    """Return the Hub's id of a licence that is spelled otherwise, as Apache 2.0; or the words."""
-    words = "-".join(declared.lower().split())
-    short = words.removesuffix("-license").removesuffix("-licence")
-    return short if short in hub_licenses() else words
+    name = in_words(data.get("license_name"))
+    several = declared if isinstance(declared, list) else [declared]
+    words = list(dict.fromkeys(filter(None, map(in_words, several[:MOST_LICENSES]))))
+    if words == ["other"] or not words:
+        link = in_words(data.get("license_link"))
+        known = license_of(name) if name else license_of_link(link)
+        # The Hub's `other` says nothing; the name and the link beside it do.
+        return known or ", ".join(filter(None, [name, link])) or "".join(words)
+    ids = [license_of(one) for one in words]
+    return in_words(JOINED.join(ids) if all(ids) else ", ".join(words))
 
 
 def _ids(declared: object) -> tuple[str, ...]:

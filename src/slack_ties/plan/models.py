@@ -44,6 +44,11 @@ def look_at(draft: Draft, name: str) -> None:
     if not looks[0].weights:
         read_headers(looks[0].folder, name)  # raises, and says what is missing
     draft.warnings += [look.note for look in looks if look.note]
+    draft.warnings += [
+        f"the card of {look.path} cannot be read, so its licence is not known: {look.card.problem}"
+        for look in looks
+        if look.card.problem
+    ]
     draft.headers[name] = _headers(draft, looks[0], name)
     draft.plain[name] = (draft.configs[name], draft.headers[name])
     adapter = looks[1].folder if len(looks) > 1 else None

@@ -11,10 +11,11 @@ import shlex
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import results_of
-from slack_ties.card.license_files import is_pointer, license_file, missing_duties
+from slack_ties.card.license_files import LICENSE_FILE, is_pointer, license_file, missing_duties
 from slack_ties.card.metadata import check_metadata
 from slack_ties.card.write import CARD_FILE, resolve_for
 from slack_ties.errors import HubError, OutputError
+from slack_ties.licenses.known import parts_of
 from slack_ties.licenses.names import check_repo_name
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
@@ -61,8 +62,17 @@ def check_license(
                 made_from=looks[0].card.made_from,
             )
         )
+        for look in looks:
+            if look.card.problem:
+                LOG.warning("  the card of %s cannot be read: %s", look.path, look.card.problem)
     resolution = resolve_license(parents, stated.check() if stated else None)
     _check_resolution(resolution, f"the result of {recipe.where}", "the same command with")
+    license_ = resolution.license
+    if license_ and license_.link.startswith(LICENSE_FILE) and not parts_of(license_.key):
+        msg = f"the text of {license_.key!r} has to be in {license_.link} before anything is "
+        msg += "published, and the merge makes the folder"
+        hint = "give its address: --license-link URL; or merge without publishing, put the text "
+        raise OutputError(msg, hint=f"{hint}into the folder, then: slack-ties publish")
     check_repo_name(repo_id, resolution)
 
 
@@ -89,6 +99,8 @@ def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> N
     if not card.is_file():
         msg = f"{str(folder)!r} has no model card ({CARD_FILE})"
         raise OutputError(msg, hint=again)
+    if not stated:
+        check_metadata(card)
     resolution = resolve_for(folder)
     if stated:
         resolution = resolve_license(read_record(folder).parents, stated.check())
@@ -102,7 +114,8 @@ def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> N
         msg = f"{str(folder)!r} lacks what {what}: {'; '.join(missing)}"
         hint = f"put the text of your licence into {folder / missing[0]}" if own else again
         raise OutputError(msg, hint=hint)
-    check_metadata(card)
+    if stated:
+        check_metadata(card)
     results_of(folder)  # raises if the Hub would refuse the results
     if not stated:
         _check_stated(card, resolution, again)
