@@ -7,8 +7,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, visible
 from slack_ties.files import write_whole
+from slack_ties.notebook import Shown, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +64,8 @@ class Parent:
         return [path for path, commit in zip(self.names, self.commits, strict=False) if commit]
 
 
-@dataclass(frozen=True)
-class MergeRecord:
+@dataclass(frozen=True, repr=False)
+class MergeRecord(Shown):
     """The record of one merge."""
 
     method: str
@@ -77,6 +78,36 @@ class MergeRecord:
     beside: Mapping[str, str] = field(default_factory=dict)  # config, tokenizer, ... -> SHA-256
     record: int = RECORD_VERSION
 
+    def summary(self) -> str:
+        """Return the method, the number of models, and the size."""
+        models = f"{len(self.parents)} models"
+        return f"{self.method} of {models}, {self.dtype}, {self.parameters:,} parameters"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what people want to know, each with a name."""
+        models = [
+            (one.role.upper() if one.role != "base" else one.role, _model_text(one))
+            for one in self.parents
+        ]
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        files = ", ".join(self.files)
+        return [
+            ("method", self.method),
+            *((role or "model", text) for role, text in models),
+            ("result", f"{self.dtype}, {self.parameters:,} parameters"),
+            ("weights", files),
+            ("options", " ".join(self.flags())),
+            ("made by", versions),
+        ]
+
+    def as_text(self) -> str:
+        """Return the rows as text."""
+        return "\n".join(visible(f"{name + ':':9}{text}") for name, text in self.rows() if text)
+
+    def as_html(self) -> str:
+        """Return the rows as HTML."""
+        return html_table((), [row for row in self.rows() if row[1]])
+
     def flags(self) -> list[str]:
         """Return the options as command-line options of `slack-ties merge` or `run`."""
         words: list[str] = []
@@ -87,6 +118,13 @@ class MergeRecord:
             else:
                 words += [f"--{flag}", str(value)]
         return words
+
+
+def _model_text(parent: Parent) -> str:
+    """Return a model with its commits and its licence."""
+    commits = [commit[:7] for commit in parent.commits if commit]
+    name = f"{parent.model.partition('@')[0]} at {' + '.join(commits)}" if commits else parent.model
+    return f"{name}, {parent.license}" if parent.license else name
 
 
 def write_record(record: MergeRecord, folder: Path) -> None:

@@ -17,6 +17,7 @@ from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
+from slack_ties.notebook import Shown
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable
@@ -41,14 +42,19 @@ __all__ = ["Result", "run_all"]
 LOG = logging.getLogger("slack_ties")
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """The result of a run."""
 
     folder: Path
     record: MergeRecord
     card: Path
     published: Published | None = None
+
+    def summary(self) -> str:
+        """Return the folder, what was merged, and the address if it was published."""
+        where = f"; {self.published.summary()}" if self.published else ""
+        return f"{self.folder}: {self.record.summary()}{where}"
 
 
 def run_all(  # noqa: PLR0913 - all by name, each a stage's own

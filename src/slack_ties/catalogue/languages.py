@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.names import ask_for, folded
 from slack_ties.errors import CatalogueError
+from slack_ties.notebook import ShownList
 
 __all__ = [
     "LANGUAGE_TAG",
     "Language",
+    "Languages",
     "Source",
     "Triple",
     "find_triple",
@@ -85,7 +87,25 @@ class Triple:
         return self.base, self.ct, self.sft
 
 
-def list_languages() -> tuple[Triple, ...]:
+class Languages(ShownList[Triple]):
+    """The triples of the catalogue."""
+
+    __slots__ = ()
+
+    HEAD = ("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a row for each triple."""
+        return [
+            (one.key, one.language.name, one.language.script, one.family, one.ct.id) for one in self
+        ]
+
+    def summary(self) -> str:
+        """Return how many there are."""
+        return f"{len(self)} triples of models"
+
+
+def list_languages() -> Languages:
     """Return the catalogue's triples, in its order; the first triple of a language is its default.
 
     Source: `languages.toml` beside this file; it names a source for every fact.
@@ -172,14 +192,14 @@ def _names(language: Language) -> list[str]:
 
 
 @cache
-def _catalogue() -> tuple[Triple, ...]:
+def _catalogue() -> Languages:
     text = files(__package__).joinpath("languages.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
     languages = {
         tag: Language(tag, **{**row, "aliases": tuple(row.get("aliases", ()))})
         for tag, row in data["language"].items()
     }
-    return tuple(
+    return Languages(
         Triple(
             key=row["key"],
             language=languages[row["language"]],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
+from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable
@@ -43,6 +44,9 @@ MEANINGS = {
 } | {row.name: row.meaning for row in ROWS}
 
 
+LEGEND = "* differs; - is none, or there is nothing to take a share of"
+
+
 @dataclass(frozen=True)
 class Row:
     """One setting or figure of both merges; None if a merge does not have it."""
@@ -69,12 +73,25 @@ class Row:
         return bool(self.one != self.other)
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Two merges, row by row."""
 
     names: tuple[str, str]
     rows: tuple[Row, ...]
+
+    def summary(self) -> str:
+        """Return how much differs."""
+        number = sum(row.differs for row in self.rows)
+        return f"{self.names[0]} and {self.names[1]}: {number} of {len(self.rows)} rows differ"
+
+    def as_html(self) -> str:
+        """Return the same as HTML."""
+        rows = [
+            ["*" if row.differs else "", row.about, row.name, *row.texts(), row.meaning]
+            for row in self.rows
+        ]
+        return html_table(["", "", "", *self.names, "meaning"], rows) + html_lines([LEGEND])
 
     def as_text(self) -> str:
         """Return a table, and below it the meaning of its rows."""
@@ -86,7 +103,7 @@ class Comparison:
                 lines.append(about)
             mark = "*" if row.differs else " "
             lines.append(f"{mark} {row.name:22}" + "  ".join(map(_cut, row.texts())))
-        lines += ["", "* differs; - is none, or there is nothing to take a share of"]
+        lines += ["", LEGEND]
         lines += [f"  {name:22}{meaning}" for name, meaning in self.meanings().items()]
         return "\n".join(visible(line.rstrip()) for line in lines)
 

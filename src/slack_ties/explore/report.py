@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.errors import OutputError
+from slack_ties.notebook import Shown, html_lines
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable, write_pages
@@ -23,10 +24,33 @@ from slack_ties.settings import Settings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from slack_ties.report.report import Report
+    from slack_ties.report.shown import ShownReport
     from slack_ties.settings import SettingsByName
 
-__all__ = ["make_report"]
+__all__ = ["MadeReport", "make_report"]
+
+
+class _Pair(NamedTuple):
+    report: ShownReport
+    folder: Path
+
+
+class MadeReport(Shown, _Pair):
+    """A report and its folder; `report, folder = ...` takes it apart."""
+
+    __slots__ = ()
+
+    def summary(self) -> str:
+        """Return the summary of the report, and where it is."""
+        return f"{self.report!r} in {self.folder}"
+
+    def as_text(self) -> str:
+        """Return the report as text, and the path of its page."""
+        return f"{self.report}\n\n{self.folder / PAGE_FILE}"
+
+    def as_html(self) -> str:
+        """Return the report as HTML, and the path of its page."""
+        return self.report.as_html() + html_lines([f"All pictures: {self.folder / PAGE_FILE}"])
 
 
 def make_report(
@@ -36,7 +60,7 @@ def make_report(
     pictures: bool = False,
     overwrite: bool = False,
     **settings: Unpack[SettingsByName],
-) -> tuple[Report, Path]:
+) -> MadeReport:
     """Read the models of a merge once, and write its report.json and report.html.
 
     Args:
@@ -48,7 +72,7 @@ def make_report(
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Returns:
-        The report and its folder.
+        The report and its folder, as a pair.
 
     Raises:
         RecipeError: The config uses another method, or cannot be read.
@@ -80,7 +104,7 @@ def make_report(
     write_pages(report, folder)
     if pictures:
         draw_pictures(report, folder, overwrite=overwrite)
-    return report, folder
+    return MadeReport(report, folder)
 
 
 def _check_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ score says something about the weights (`kept`) or about the user's texts (`perp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,59 +14,22 @@ from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import TrialResult, key_of, open_study, row_of
+from slack_ties.explore.study import key_of, open_study
 from slack_ties.explore.trials import Trials, config_values, is_unedited, with_values
 from slack_ties.explore.tune_page import is_tune_page, write_tune_page
+from slack_ties.explore.tuned import Tuned
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.report.describe import check_reportable
 from slack_ties.settings import Settings
-from slack_ties.wording import in_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from typing_extensions import Unpack
 
     from slack_ties.settings import SettingsByName
 
 __all__ = ["Tuned", "tune_config"]
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The result of a search."""
-
-    metric: str
-    results: tuple[TrialResult, ...]  # in the order of the trials
-    best: TrialResult
-    config: Path  # the best one
-    study: Path
-    page: Path
-    as_it_is: Mapping[str, float] = field(default_factory=dict)  # values of the config itself
-
-    def as_text(self) -> str:
-        """Return the results as a table for people."""
-        parts = list(self.best.parts)
-        rows = [["  TRIAL", self.metric.upper(), *(part.upper() for part in parts)]]
-        for result in self.results:
-            mark = "* " if result is self.best else "  "
-            numbers = [f"{result.score:.4f}", *(f"{result.parts[part]:.4f}" for part in parts)]
-            rows.append([mark + row_of(result.values, self.as_it_is), *numbers])
-        return "\n".join([*in_columns(rows), "", *self.legend()])
-
-    def legend(self) -> list[str]:
-        """Return what the table means: what is better, what * says, and what each column is."""
-        metric = METRICS[self.metric]
-        more = "More" if metric.more_is_better else "Less"
-        equal = sum(one.score == self.best.score for one in self.results) - 1
-        also = f" ({equal} more with the same score)" if equal else ""
-        shown = (self.metric, *self.best.parts)
-        return [
-            f"{more} is better. * is the best trial{also}: its values are in {self.config}",
-            *(f"{name}: {metric.legend[name]}" for name in dict.fromkeys(shown)),
-        ]
 
 
 def tune_config(  # noqa: PLR0913 - all by name

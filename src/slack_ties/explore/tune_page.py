@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slack_ties.explore.metrics import Metric
-    from slack_ties.explore.tune import Tuned
+    from slack_ties.explore.tuned import Tuned
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["is_tune_page", "write_tune_page"]

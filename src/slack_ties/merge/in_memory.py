@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from slack_ties.models.cached import Snapshot
-    from slack_ties.report.report import Report
+    from slack_ties.report.shown import ShownReport
 
 __all__ = ["make_collector", "merge_in_memory"]
 
@@ -33,7 +33,7 @@ def merge_in_memory(
     take: Callable[[str, torch.Tensor], None] | None = None,
     trials: Sequence[Trial] = (),
     settings: Settings | None = None,
-) -> Report:
+) -> ShownReport:
     """Merge in memory, one tensor at a time, write no model, and return the report.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Ready", "ready_to_merge"]
 
 LOG = logging.getLogger("slack_ties")
+
+PERCENT = re.compile(r"(\d+)%")  # in a bar of tqdm
 
 MORE = "to see the whole error: slack-ties merge CONFIG OUT -vv"
 
@@ -70,7 +73,7 @@ def ready_to_merge(
             tempfile.TemporaryDirectory(
                 dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
             ) as adapted,
-            redirect_stderr(_WithoutBars(sys.stderr) if options.quiet else sys.stderr),
+            redirect_stderr(_bars(sys.stderr, quiet=options.quiet)),
         ):
             prepared = prepare_models(recipe, snapshots, options, Path(adapted))
             try:
@@ -96,6 +99,38 @@ def ready_to_merge(
         reason = _renamed(str(error) or type(error).__name__, snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
         raise CheckpointError(msg, hint=MORE) from None
+
+
+def _bars(stream: TextIO, *, quiet: bool) -> Any:
+    """Return standard error for progress bars: all of them, some of their updates, or none."""
+    if quiet:
+        return _WithoutBars(stream)
+    return stream if stream.isatty() else _FewerBars(stream)
+
+
+class _FewerBars(io.TextIOBase):
+    """Standard error of a notebook or of a log file, which keep every update of a bar.
+
+    A bar has at most 21 updates: one for each twentieth of its way. A terminal has ten a second.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.last: tuple[str, int] | None = None  # the name of a bar, and its twentieth
+
+    def write(self, text: str) -> int:
+        """Write a text; leave it out if it is the same bar in the same twentieth."""
+        if "\r" in text and (found := PERCENT.search(text)):
+            place = (text[: found.start()].strip(), int(found[1]) // 5)
+            if place == self.last:
+                return len(text)
+            self.last = place
+        self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is in the buffer of the stream."""
+        self.stream.flush()
 
 
 class _WithoutBars(io.TextIOBase):

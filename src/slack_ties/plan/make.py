@@ -19,7 +19,7 @@ from slack_ties.plan.method import check_method
 from slack_ties.plan.models import look_at, planned_model
 from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
 from slack_ties.plan.parameters import merge_settings
-from slack_ties.plan.plan import Plan
+from slack_ties.plan.shown import ShownPlan
 from slack_ties.plan.structure import check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
 from slack_ties.plan.unknown import unknown_facts, without_unknown
@@ -45,7 +45,7 @@ def plan_merge(
     streamed: bool = False,
     writes: bool = True,
     **settings: Unpack[SettingsByName],
-) -> Plan:
+) -> ShownPlan:
     """Return what the merge of `config` would do, and all errors in it.
 
     Args:
@@ -127,7 +127,7 @@ def plan_merge(
         **cost,
     }
     facts = {**without_unknown(facts, unknown), **free}
-    return Plan(
+    return ShownPlan(
         config=recipe.where,
         method=recipe.method,
         languages=tuple(one.get("name") or one.get("tag", "") for one in recipe.facts.languages),
@@ -143,7 +143,7 @@ def plan_merge(
     )
 
 
-def plan_pinned(config: str | Path | Recipe, **chosen: Any) -> Plan:
+def plan_pinned(config: str | Path | Recipe, **chosen: Any) -> ShownPlan:
     """Return the plan of `config`; add the tokenizer section if the config needs and lacks it.
 
     Arguments and errors are those of `plan_merge`. The plan's `pinned` returns the new config.

@@ -23,6 +23,7 @@ from slack_ties.hub.errors import hub_error, hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
+from slack_ties.notebook import Shown
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.check import check_card, validate_card
 from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
@@ -45,8 +46,8 @@ __all__ = ["Published", "plan_publish", "publish_model"]
 LOG = logging.getLogger("slack_ties")
 
 
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Shown):
     """The place on the Hub of a published model."""
 
     repo_id: str
@@ -55,6 +56,12 @@ class Published:
     files: tuple[str, ...]
     branch: str = "main"
     collection: str = ""  # its URL
+
+    def summary(self) -> str:
+        """Return its address, with the commit."""
+        of = "" if self.branch == "main" else f", branch {self.branch}"
+        also = f"; in the collection {self.collection}" if self.collection else ""
+        return f"{self.url}: {len(self.files)} files at commit {self.commit[:7]}{of}{also}"
 
 
 def publish_model(  # noqa: PLR0913 - all by name

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from slack_ties.errors import visible
+from slack_ties.notebook import Shown
+
 __all__ = [
     "FACTS_KEY",
     "RECIPE_VERSION",
@@ -55,14 +58,22 @@ class Facts:
         return self.languages[0] if self.languages else {}
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Shown):
     """A merge config that passed the checks of `parse_recipe`."""
 
     where: str  # its name in messages
     text: str  # exactly as written
     data: Mapping[str, Any]  # the same, parsed
     facts: Facts
+
+    def summary(self) -> str:
+        """Return its name, the method and the models."""
+        return f"{self.where}: {self.method} of {', '.join(self.models)}"
+
+    def as_text(self) -> str:
+        """Return the config, as written."""
+        return "\n".join(map(visible, self.text.splitlines()))
 
     @property
     def method(self) -> str:

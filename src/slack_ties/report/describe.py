@@ -19,9 +19,11 @@ from slack_ties.recipe.pin import PACKAGES
 from slack_ties.recipe.recipe import Recipe, reference
 from slack_ties.report.file import write_report
 from slack_ties.report.page import PAGE_FILE, make_page
-from slack_ties.report.report import Report, ReportedModel
+from slack_ties.report.report import ReportedModel
+from slack_ties.report.shown import ShownReport
 
 if TYPE_CHECKING:
+    from slack_ties.report.report import Report
     from slack_ties.rule.collect import Collector
 
 __all__ = ["as_slack_ties", "check_reportable", "describe", "write_pages"]
@@ -71,14 +73,14 @@ def as_slack_ties(recipe: Recipe) -> Recipe:
     return replace(recipe, data={**recipe.data, "merge_method": "slack_ties"})
 
 
-def describe(recipe: Recipe, collector: Collector) -> Report:
+def describe(recipe: Recipe, collector: Collector) -> ShownReport:
     """Return the report of a merge whose tensors were collected."""
     shared = recipe.data.get("parameters") or {}
     models = tuple(
         ReportedModel(name, recipe.role(name), varied, _settings(recipe, name))
         for name, varied in zip(collector.models, collector.varied, strict=True)
     )
-    return Report(
+    return ShownReport(
         config=Path(recipe.where).name,  # not the user's folders, which are private
         method=recipe.method,
         models=models,

@@ -10,13 +10,16 @@ from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.figures import as_numbers, tally_of
-from slack_ties.report.report import REPORT_VERSION, Report, ReportedModel
+from slack_ties.report.report import REPORT_VERSION, ReportedModel
 from slack_ties.report.sentences import read_figures
+from slack_ties.report.shown import ShownReport
 from slack_ties.report.slacks import slacks_of
 from slack_ties.rule.tally import GRID, TOPS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from slack_ties.report.report import Report
 
 __all__ = ["REPORT_FILE", "read_report", "report_as_json", "write_report"]
 
@@ -81,7 +84,7 @@ def _dump(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path) -> ShownReport:
     """Read a report file, or the report.json of a folder.
 
     Raises:
@@ -109,7 +112,7 @@ def read_report(path: Path) -> Report:
             for one in data["models"]
         )
         varied = tuple(model.varied for model in models)
-        return Report(
+        return ShownReport(
             config=str(data["config"]),
             method=str(data["method"]),
             models=models,

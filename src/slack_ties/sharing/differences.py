@@ -14,6 +14,7 @@ from slack_ties.files import any_matches, checksum
 from slack_ties.hub.errors import hub_errors
 from slack_ties.merge.finish import what_is_not_loaded
 from slack_ties.models.headers import read_headers
+from slack_ties.notebook import Shown
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
@@ -51,8 +52,8 @@ class Difference:
     largest: float = 0.0  # largest absolute difference
 
 
-@dataclass(frozen=True)
-class Verified:
+@dataclass(frozen=True, repr=False)
+class Verified(Shown):
     """The result of a comparison."""
 
     model: str  # a Hub id, or a folder
@@ -68,6 +69,10 @@ class Verified:
     def same(self) -> bool:
         """Whether all tensors have the same bytes, and the other loaded files are the same."""
         return not self.differences and not self.files and not self.not_loaded
+
+    def summary(self) -> str:
+        """Return whether it is the same model."""
+        return self.as_text().partition("\n")[0]
 
     def as_text(self) -> str:
         """Return the result as text for people."""

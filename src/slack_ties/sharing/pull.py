@@ -18,6 +18,7 @@ from slack_ties.files import git_hash
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.hub_info import ask_hub
+from slack_ties.notebook import Shown
 from slack_ties.plan.method import what_is_ignored
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE
@@ -32,8 +33,8 @@ MOE_FILE = "mergekit_moe_config.yml"  # what mergekit-moe writes beside its mode
 __all__ = ["Pulled", "pull_recipe"]
 
 
-@dataclass(frozen=True)
-class Pulled:
+@dataclass(frozen=True, repr=False)
+class Pulled(Shown):
     """A recipe that was fetched and checked."""
 
     recipe: Recipe
@@ -41,6 +42,18 @@ class Pulled:
     commit: str
     changes: tuple[str, ...]  # that would make it slack_ties; empty if it is
     ignored: tuple[str, ...] = ()  # what mergekit ignores in it; empty for slack_ties
+
+    def summary(self) -> str:
+        """Return its method and its models, and where it is from."""
+        models = ", ".join(self.recipe.models)
+        return f"{self.recipe.method} of {models}, from {self.repo_id} at {self.commit[:7]}"
+
+    def as_text(self) -> str:
+        """Return the same, with the changes that would make it slack_ties."""
+        lines = [self.summary()]
+        if self.changes:
+            lines += ["To make it slack_ties:", *(f"  - {change}" for change in self.changes)]
+        return "\n".join(map(visible, lines))
 
 
 def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None = None) -> Pulled:

@@ -10,13 +10,14 @@ from huggingface_hub import HfApi, ModelInfo
 
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING, Retries
+from slack_ties.notebook import ShownList
 from slack_ties.private.hub_requests import get, raise_for_status
 from slack_ties.sharing.adapt import language_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Listed", "search_recipes"]
+__all__ = ["Listed", "Recipes", "search_recipes"]
 
 RECIPE_TAG = "slack-ties"
 
@@ -34,6 +35,32 @@ class Listed:
     likes: int
 
 
+class Recipes(ShownList[Listed]):
+    """The published recipes that match, the newest first."""
+
+    __slots__ = ()
+
+    HEAD = ("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a row for each recipe."""
+        return [
+            (
+                one.repo_id,
+                " ".join(one.languages),
+                one.license,
+                one.modified,
+                str(one.downloads),
+                " ".join(one.bases) or "(folders of its author)",
+            )
+            for one in self
+        ]
+
+    def summary(self) -> str:
+        """Return how many there are."""
+        return f"{len(self)} published recipe{'s' * (len(self) != 1)}"
+
+
 def search_recipes(  # noqa: PLR0913 - all by name
     *,
     language: str | None = None,
@@ -42,7 +69,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
     limit: int = 100,
     retries: Retries = READING,
     api: HfApi | None = None,
-) -> list[Listed]:
+) -> Recipes:
     """Return published models that have a slack-ties recipe, the newest first.
 
     Args:
@@ -68,7 +95,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
         wanted.append(f"base_model:{base.partition('@')[0]}")
     with hub_errors("searching for recipes", api, reading=True):
         models = _list_models(wanted, author, limit, retries, api)
-    return [
+    return Recipes(
         Listed(
             repo_id=model.id,
             languages=tuple(_texts(card.get("language"))),
@@ -80,7 +107,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
         )
         for model in models
         for card in [vars(model.card_data) if model.card_data else {}]
-    ]
+    )
 
 
 def _list_models(
