@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +23,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from slack_ties.demo.demo import STEPS, Step, run_steps
+from slack_ties.catalogue.languages import find_triple
+from slack_ties.demo.demo import END, STEPS, Step, run_steps
 from slack_ties.demo.hub import Hub, serving
 from slack_ties.errors import SlackTiesError
+from slack_ties.plan.expected import expect
+from slack_ties.wording import size
 
 COMMAND = [sys.executable, "-m", "slack_ties", "demo"]
 SECRET = "hf_" + "x" * 34
@@ -88,6 +92,28 @@ def test_all_steps_are_shown_and_succeed(done: Done) -> None:
     assert shown == [step.command for step in STEPS]
     assert "all 21 tensors have the same bytes" in done.output
     assert "slack-ties run lo --out lao " in done.output
+
+
+def test_what_it_keeps_can_be_merged_again(done: Done, tmp_path: Path) -> None:
+    """The commands that it ends with run without its Hub, and give the same weights."""
+    at, typed = (line.split() for line in done.output.splitlines()[-2:])
+    kept = Path(shutil.copytree(done.kept, tmp_path / "kept"))
+
+    assert at == ["cd", str(done.kept)]
+    assert typed[0] == "slack-ties"
+    subprocess.run(
+        [sys.executable, "-m", "slack_ties", *typed[1:]],
+        cwd=kept,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=True,
+    )
+    weights = [(kept / name / "model.safetensors").read_bytes() for name in ("again", "tibetan")]
+    assert weights[0] == weights[1]
+
+
+def test_the_size_of_the_first_real_merge_is_the_catalogues() -> None:
+    """What the demo says of the download is what `slack-ties languages` says."""
+    assert f"({size(expect(find_triple('lo')).download)} to download)" in END
 
 
 def test_stock_mergekit_makes_the_same_bytes(done: Done) -> None:

@@ -101,7 +101,12 @@ models loaded by transformers. They are far too small to be of use. To make a re
   slack-ties publish lao ME/Qwen1.5-0.5B-Lao"""
 
 KEPT = """
-In {keep}: models, merge_configs/bo.yml, and tibetan with its README.md and report.html."""
+In {keep}: models, merge_configs/bo.yml, and tibetan with its README.md and report.html.
+The config names models on the Hub of the demo, which is gone. To merge the same models from
+their folders:
+
+  cd {folder}
+  slack-ties run bo --base models/base --ct models/ct --sft models/sft --out again"""
 
 
 def run_demo(keep: Path | None = None, *, show: Callable[[str], None] = print) -> None:
@@ -128,7 +133,7 @@ def run_demo(keep: Path | None = None, *, show: Callable[[str], None] = print) -
         run_steps(STEPS, folder, _environment(Path(own), hub.url, token), show=show)
     show(END.format(seconds=time.monotonic() - began))
     if keep:
-        show(KEPT.format(keep=keep))
+        show(KEPT.format(keep=keep, folder=shlex.quote(str(keep))))
 
 
 def run_steps(
