@@ -42,7 +42,7 @@ site: $(VENV)/.ready  ## Build the site of README.md and docs/ into site/
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue
 	$(BIN)/slack-ties config --all --overwrite --quiet
 	for config in merge_configs/*.yml; do \
-		$(BIN)/slack-ties card $$config > model_cards/$$(basename $$config .yml).md; done
+		$(BIN)/slack-ties card --offline $$config > model_cards/$$(basename $$config .yml).md; done
 
 MODE := quick
 evidence: $(VENV)/.ready  ## Repeat the experiment of docs/evidence.md: minutes; all of it with MODE=full

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from command import PROGRAM, Invoke
 from hub_server import Server, Token
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.group import ORDER
+from slack_ties.models.front_matter import front_matter
 from triple import Folders
 
 COMMANDS = [
@@ -331,10 +333,52 @@ def test_quiet_and_json(invoke: Invoke, triple: Folders) -> None:
 
 
 def test_a_card_of_a_config(invoke: Invoke) -> None:
-    """An example card goes to the standard output."""
+    """An example card goes to the standard output; without network it says what is not known."""
     invoke("config", "bo")
 
-    assert invoke("card", "merge_configs/bo.yml").stdout.startswith("---\nlanguage:\n- bo\n")
+    offline = invoke("card", "--offline", "merge_configs/bo.yml")
+    away = invoke("card", "merge_configs/bo.yml", "--json")
+
+    assert offline.stdout.startswith("---\nlanguage:\n- bo\n")
+    assert offline.stderr == ""
+    data = json.loads(away.stdout)
+    assert data["text"] == offline.stdout  # the licences are in the config too
+    assert (data["license"], data["config"]) == ("llama2", "merge_configs/bo.yml")
+    assert set(data["not_read"]) == {
+        "meta-llama/Llama-2-7b-hf",
+        "pkupie/Llama-2-7b-bod",
+        "pkupie/Llama-2-7b-FLAN-step884",
+    }
+    assert "Warning: the card of pkupie/Llama-2-7b-bod is not known: the Hub" in away.stderr
+
+
+def test_the_card_of_a_config_is_that_of_its_merge(invoke: Invoke, triple: Folders) -> None:
+    """Licence, languages and datasets are the same: the models' cards are read for it."""
+    ct = Path(shutil.copytree(triple.ct, "ct"))
+    (ct / "README.md").write_text("---\nlicense: MIT License\ndatasets: [me/data]\n---\n")
+    invoke("config", "bo", "--base", triple.base, "--ct", ct, "--sft", triple.sft)
+
+    before = json.loads(invoke("card", "merge_configs/bo.yml", "--json").stdout)
+
+    assert (before["license"], before["metadata"]["datasets"]) == ("mit", ["me/data"])
+    assert invoke("run", "merge_configs/bo.yml", "--out", "out", "--quiet").exit_code == 0
+    assert front_matter(Path("out/README.md").read_text("utf-8")) == before["metadata"]
+
+
+def test_a_card_that_cannot_be_read(invoke: Invoke, triple: Folders) -> None:
+    """It is named, and the licence is said to be not known, not to be missing."""
+    ct = Path(shutil.copytree(triple.ct, "ct"))
+    (ct / "README.md").write_text("---\nlicense: {\n---\n")
+    invoke("config", "bo", "--base", triple.base, "--ct", ct, "--sft", triple.sft)
+
+    result = invoke("card", "merge_configs/bo.yml", "--json")
+
+    data = json.loads(result.stdout)
+    assert data["license_problems"] == [
+        f"the card of {ct} could not be read: its licence is not known."
+    ]
+    assert f"Warning: the card of {ct} is not known: the lines between the two" in result.stderr
+    assert " | not read |" in data["text"]
 
 
 def test_plan(invoke: Invoke, triple: Folders) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slack_ties.card.shown import Shown
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["make_card"]
+__all__ = ["make_card", "planned_parents"]
 
 RIGHT_TO_LEFT = {"Arab", "Hebr", "Syrc", "Thaa", "Nkoo", "Adlm", "Rohg"}  # ISO 15924
 
@@ -45,15 +45,19 @@ def make_card(  # noqa: PLR0913 - all by name
     own: OwnText | None = None,
     results: Sequence[EvalResultEntry] = (),
     shown: Sequence[Shown] = (),
+    planned: Sequence[Parent] = (),
 ) -> ModelCard:
     """Return the card of a merge; without `record`, an example card for a merge that did not run.
+
+    `planned` are the models of a merge that did not run, from `read_parents`; if they are not
+    given, the card says of them what the config does.
 
     Raises:
         OutputError: The Hub does not accept the metadata that a person added.
 
     """
     facts, own = recipe.facts, own or OwnText()
-    parents = record.parents if record else _planned(recipe)
+    parents = record.parents if record else planned or planned_parents(recipe)
     resolution = resolution or resolve_license(parents)
     names = [plain_text(one.get("name") or one.get("tag", "")) for one in facts.languages]
     language = join_names(names)
@@ -186,7 +190,8 @@ def _result(entry: EvalResultEntry) -> dict[str, str]:
     }
 
 
-def _planned(recipe: Recipe) -> tuple[Parent, ...]:
+def planned_parents(recipe: Recipe) -> tuple[Parent, ...]:
+    """Return the models of a config, with the licences that the config states."""
     licenses = recipe.facts.licenses
     return tuple(
         Parent(model, role=recipe.role(model), license=licenses.get(model, ""))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["how_to_publish"]
 
+LOG = logging.getLogger("slack_ties")
+
 
 @cli.command(short_help="Write the model card.")
 @click.argument("source", metavar="OUT", type=PATH)
@@ -50,6 +53,7 @@ __all__ = ["how_to_publish"]
 @click.option(
     "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep a copy of it."
 )
+@click.option("--offline", is_flag=True, help="Of a config: read no model's card.")
 @with_output
 def card(  # noqa: PLR0913 - one per option
     *,
@@ -58,6 +62,7 @@ def card(  # noqa: PLR0913 - one per option
     license: Stated | None,  # noqa: A002 - the Hub's word for it
     eval_results: Path | None,
     overwrite: bool,
+    offline: bool,
     quiet: bool,
     as_json: bool,
     **texts: Path | None,
@@ -68,7 +73,8 @@ def card(  # noqa: PLR0913 - one per option
     it again at any time: it keeps your own texts (from files, or typed between the comments of
     the card) and the keys and tags that you added.
 
-    If you give a config (.yml) instead of OUT, it prints the card that the merge would get.
+    If you give a config (.yml) instead of OUT, it prints the card that the merge would get. For
+    that it reads the cards of the models, here or on the Hub.
 
     \b
     Examples:
@@ -80,15 +86,17 @@ def card(  # noqa: PLR0913 - one per option
     say(quiet=quiet)
 
     from slack_ties.card.own_text import read_text_file  # noqa: PLC0415
-    from slack_ties.card.text import make_card  # noqa: PLC0415 - the Hub client
     from slack_ties.card.write import resolve_for, write_card  # noqa: PLC0415 - the Hub client
 
     if source.suffix in {".yml", ".yaml"}:
         if license or eval_results or any(texts.values()):
-            msg = f"{source} is a config: only --repo-id can be used with a config"
+            msg = f"{source} is a config: only --repo-id and --offline can be used with a config"
             raise click.UsageError(msg)
-        sys.stdout.buffer.write(str(make_card(read_recipe(source), repo_id=repo_id)).encode())
+        _card_of_config(source, repo_id, offline=offline, as_json=as_json)
         return
+    if offline:
+        msg = "--offline is for a config: the models of a merged model are not read again"
+        raise click.UsageError(msg)
     path = write_card(
         source,
         repo_id=repo_id,
@@ -101,16 +109,7 @@ def card(  # noqa: PLR0913 - one per option
     )
     found = resolve_for(source)
     if as_json:
-        print_json(
-            {
-                "card": str(path),
-                "license": found.license.key if found.license else "",
-                "license_reasons": found.steps,
-                "license_problems": found.problems,
-                "warnings": found.warnings,
-                "duties": [asdict(one) for one in found.duties],
-            }
-        )
+        print_json({"card": str(path), **_license_facts(found)})
         return
     click.echo(path)
     if quiet:
@@ -120,6 +119,35 @@ def card(  # noqa: PLR0913 - one per option
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"\nNext: read it, then: {how_to_publish(source, found)}", err=True)
+
+
+def _license_facts(found: Resolution) -> dict[str, Any]:
+    return {
+        "license": found.license.key if found.license else "",
+        "license_reasons": found.steps,
+        "license_problems": found.problems,
+        "warnings": found.warnings,
+        "duties": [asdict(one) for one in found.duties],
+    }
+
+
+def _card_of_config(source: Path, repo_id: str | None, *, offline: bool, as_json: bool) -> None:
+    """Print the card that the merge of a config would get."""
+    from slack_ties.card.planned import read_parents  # noqa: PLC0415 - the Hub client
+    from slack_ties.card.text import make_card, planned_parents  # noqa: PLC0415
+    from slack_ties.licenses.resolve import resolve_license  # noqa: PLC0415
+
+    recipe = read_recipe(source)
+    parents, problems = ((), {}) if offline else read_parents(recipe)
+    for name, why in problems.items():
+        LOG.warning("Warning: the card of %s is not known: %s", name, why)
+    card = make_card(recipe, repo_id=repo_id, planned=parents)
+    if not as_json:
+        sys.stdout.buffer.write(str(card).encode())
+        return
+    found = resolve_license(parents or planned_parents(recipe))
+    facts = {"config": str(source), "text": str(card), "metadata": card.data.to_dict()}
+    print_json({**facts, **_license_facts(found), "not_read": problems})
 
 
 def how_to_publish(out: Path, found: Resolution) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "JOINED",
     "LICENSE_LINK",
     "LICENSE_NAME",
+    "NOT_READ",
     "UNNAMED",
     "License",
     "Stated",
@@ -36,6 +37,8 @@ LICENSE_LINK = re.compile(r"(LICENSE|LICENSE\.md|https?://[\w.~:/?#@!$&+,;=%-]{1
 JOINED = "-and-"  # between the names of licences that apply together
 
 UNNAMED = ("other", "unknown")  # ids that do not say what the terms are
+
+NOT_READ = "not read"  # in the place of a licence: the model's card could not be read
 
 
 @dataclass(frozen=True)

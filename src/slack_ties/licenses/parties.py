@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from slack_ties.catalogue.languages import list_languages
+from slack_ties.licenses.known import NOT_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,9 +39,9 @@ def list_parties(parents: Iterable[Parent]) -> Iterator[Party]:
         for i, (name, license_) in enumerate(zip(parent.names, stated, strict=False)):
             origins = (*(() if of_base and not i else bases), *parent.made_from)
             commit = parent.commits[i] if i < len(parent.commits) else ""
-            yield Party(
-                name, license_ or catalogue_by_id().get(name, ""), origins, commit, texts[i]
-            )
+            if license_ in {"", NOT_READ}:
+                license_ = catalogue_by_id().get(name, license_)  # noqa: PLW2901 - the same
+            yield Party(name, license_, origins, commit, texts[i])
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slack_ties.licenses.known import (
     JOINED,
     LICENSE_NAME,
+    NOT_READ,
     UNNAMED,
     License,
     Stated,
@@ -123,6 +124,8 @@ def _take(
         stays = [f"the terms of {name} ({one.id}) stay" for name, one in above.values()]
         hint = f"; {_and(stays)} with it in any case" if above else ""
         problems.append(f"{party.name} {what}{hint}.")
+    elif party.license == NOT_READ:
+        problems.append(f"the card of {party.name} could not be read: its licence is not known.")
     elif not own:
         problems.append(_not_known(party))
     elif above and not any(one.binding for one in own):

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from slack_ties.files import sha256
-from slack_ties.licenses.words import in_words, license_of
 from slack_ties.models.license_texts import license_files
+from slack_ties.models.parent_card import stated_license
 from slack_ties.record import Parent
 
 if TYPE_CHECKING:
@@ -38,16 +38,10 @@ def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:
         name,
         role=recipe.role(name),
         commits=tuple(part.commit for part in found),
-        license=model.card.license or _license_of(recipe, name),
-        adapter_license=adapters[0].card.license if adapters else "",
+        license=stated_license(model.card, recipe.facts.licenses.get(name, "")),
+        adapter_license=stated_license(adapters[0].card) if adapters else "",
         made_from=tuple(dict.fromkeys(name for part in found for name in part.card.made_from)),
         datasets=tuple(dict.fromkeys(name for part in found for name in part.card.datasets)),
         texts=license_files(model.path),
         adapter_texts=license_files(adapters[0].path) if adapters else (),
     )
-
-
-def _license_of(recipe: Recipe, name: str) -> str:
-    """Return the licence that the config states for a model."""
-    stated = in_words(recipe.facts.licenses.get(name, ""))
-    return license_of(stated) or stated

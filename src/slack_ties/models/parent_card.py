@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.licenses.known import JOINED
+from slack_ties.licenses.known import JOINED, NOT_READ
 from slack_ties.licenses.words import in_words, license_of, license_of_link
 from slack_ties.models.front_matter import front_matter
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["MOST_CARD", "ParentCard", "read_parent_card"]
+__all__ = ["MOST_CARD", "ParentCard", "read_parent_card", "stated_license"]
 
 MOST_CARD = 1_000_000  # bytes that are read of a card; its metadata are at the beginning
 
@@ -59,6 +59,12 @@ def read_parent_card(folder: Path) -> ParentCard:
         made_from=_ids(data.get("base_model")),
         datasets=_ids(data.get("datasets")),
     )
+
+
+def stated_license(card: ParentCard, elsewhere: str = "") -> str:
+    """Return a model's licence from its card, or else from the config."""
+    other = in_words(elsewhere)
+    return card.license or license_of(other) or other or (NOT_READ if card.problem else "")
 
 
 def _license(data: dict[str, Any]) -> str:

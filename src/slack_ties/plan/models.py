@@ -19,6 +19,7 @@ from slack_ties.models.headers import (
 from slack_ties.models.look import Look, look_at_model, open_weights
 from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
+from slack_ties.models.parent_card import stated_license
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
 from slack_ties.plan.odd import roles_of
 from slack_ties.plan.parameters import model_settings
@@ -45,7 +46,7 @@ def look_at(draft: Draft, name: str) -> None:
         read_headers(looks[0].folder, name)  # raises, and says what is missing
     draft.warnings += [look.note for look in looks if look.note]
     draft.warnings += [
-        f"the card of {look.path} cannot be read, so its licence is not known: {look.card.problem}"
+        f"the card of {look.path} cannot be read: {look.card.problem}"
         for look in looks
         if look.card.problem
     ]
@@ -173,8 +174,8 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
         download=sum(part.download for part in (look, *adapters)),
         tokens=len(vocabulary.tokens) if vocabulary else 0,
-        license=look.card.license or draft.recipe.facts.licenses.get(name, ""),
-        adapter_license=adapters[0].card.license if adapters else "",
+        license=stated_license(look.card, draft.recipe.facts.licenses.get(name, "")),
+        adapter_license=stated_license(adapters[0].card) if adapters else "",
         adapter=draft.adapters.get(name, ""),
         gated=any(part.gated for part in draft.looks[name]),
         parents=look.card.made_from,

@@ -21,6 +21,7 @@ from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import split_reference
+from slack_ties.models.parent_card import stated_license
 from slack_ties.private.hub_requests import post, raise_for_status
 from slack_ties.record import Parent, read_record
 
@@ -57,8 +58,8 @@ def check_license(
                 name,
                 role=recipe.role(name),
                 commits=tuple(look.commit for look in looks),
-                license=looks[0].card.license or recipe.facts.licenses.get(name, ""),
-                adapter_license=looks[1].card.license if len(looks) > 1 else "",
+                license=stated_license(looks[0].card, recipe.facts.licenses.get(name, "")),
+                adapter_license=stated_license(looks[1].card) if len(looks) > 1 else "",
                 made_from=looks[0].card.made_from,
             )
         )

@@ -1,0 +1,98 @@
+"""Read the cards of the models of a config, for the card that its merge would get.
+
+Only the cards are read, each from its folder or from the Hub. Nothing waits long: after one model
+whose Hub is silent, the others are looked for in the cache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from slack_ties.errors import SlackTiesError
+from slack_ties.hub.client import CLIENT_ERRORS
+from slack_ties.hub.errors import hub_error
+from slack_ties.hub.retries import Retries
+from slack_ties.hub.timeouts import timeouts
+from slack_ties.models.cached import local_folder
+from slack_ties.models.names import split_reference
+from slack_ties.models.parent_card import ParentCard, read_parent_card, stated_license
+from slack_ties.record import Parent
+
+if TYPE_CHECKING:
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["read_parents"]
+
+PATIENCE = 10.0  # seconds for one card
+
+
+def read_parents(
+    recipe: Recipe, api: HfApi | None = None, *, patience: float = PATIENCE
+) -> tuple[tuple[Parent, ...], dict[str, str]]:
+    """Return the models of a config with what their cards state.
+
+    Returns:
+        The models; and for each model whose card could not be read, why.
+
+    """
+    cards = _Cards(api or HfApi(), patience)
+    parents = []
+    with timeouts(Retries(timeout=patience, tries=1, if_silent=False)):
+        for name in recipe.models:
+            parts = [cards.read(path, revision) for path, revision in split_reference(name)]
+            license_ = stated_license(parts[0], recipe.facts.licenses.get(name, ""))
+            parents.append(
+                Parent(
+                    name,
+                    role=recipe.role(name),
+                    license=license_,
+                    adapter_license=stated_license(parts[1]) if len(parts) > 1 else "",
+                    made_from=tuple(dict.fromkeys(id_ for one in parts for id_ in one.made_from)),
+                    datasets=tuple(dict.fromkeys(id_ for one in parts for id_ in one.datasets)),
+                )
+            )
+    return tuple(parents), cards.problems
+
+
+class _Cards:
+    """Cards from folders, the Hub or its cache."""
+
+    def __init__(self, api: HfApi, patience: float) -> None:
+        self.api, self.patience = api, patience
+        self.problems: dict[str, str] = {}
+        self._silent = False  # then the Hub is not asked again
+
+    def read(self, path: str, revision: str | None) -> ParentCard:
+        """Return the card of a model; its `problem` says why it could not be read."""
+        try:
+            folder = local_folder(path, revision)
+            card = read_parent_card(folder) if folder else self._of_hub(path, revision)
+        except SlackTiesError as error:
+            card = ParentCard(problem=str(error))
+        if card.problem:
+            self.problems[path] = card.problem
+        return card
+
+    def _of_hub(self, path: str, revision: str | None) -> ParentCard:
+        try:
+            found = self.api.hf_hub_download(
+                path,
+                "README.md",
+                revision=revision,
+                etag_timeout=self.patience,
+                local_files_only=self._silent,
+            )
+        except LocalEntryNotFoundError as error:
+            if self._silent:
+                return ParentCard(problem="the Hub does not answer, and the cache has no such card")
+            self._silent = True
+            raise hub_error(repr(path), self.api, error, reading=True) from None
+        except EntryNotFoundError:
+            return ParentCard()  # the model has no card
+        except CLIENT_ERRORS as error:
+            raise hub_error(repr(path), self.api, error, reading=True) from None
+        return read_parent_card(Path(found).parent)
