@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -60,6 +61,20 @@ def test_public_names_are_what_commands_do() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", slack_ties.__version__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = slack_ties.nonsense
+
+
+def test_every_public_function_is_documented() -> None:
+    """It is in docs/python.md, and its docstring says what every argument is and what it raises."""
+    manual = (ROOT / "docs" / "python.md").read_text("utf-8")
+    for name in slack_ties.__all__:
+        assert f"`{name}`" in manual or f"slack_ties.{name}" in manual, name
+        public = getattr(slack_ties, name)
+        text = inspect.getdoc(public) or ""
+        assert text, name
+        if inspect.isfunction(public) and (arguments := set(inspect.signature(public).parameters)):
+            described = set(re.findall(r"^    (\w+): ", text.partition("Args:")[2], re.MULTILINE))
+            assert arguments - {"where"} <= described, name
+            assert "Raises:" in text, name
 
 
 @pytest.mark.parametrize("module", MODULES)

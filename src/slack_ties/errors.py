@@ -52,6 +52,11 @@ class SlackTiesError(Exception):
         if self.hint and hasattr(self, "add_note"):  # Python 3.11: a traceback shows it too
             self.add_note(f"Next: {self.hint}")
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: IPython calls this instead of printing its traceback."""
+        lines = [f"{type(self).__name__}: {self}"]
+        return [*lines, f"Next: {self.hint}"] if self.hint else lines
+
 
 class CatalogueError(SlackTiesError):
     """The catalogue has no such language."""

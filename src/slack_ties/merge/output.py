@@ -58,18 +58,24 @@ def keep_weights(out: Path, stream: Streaming | None) -> Iterator[None]:
     except Exception as error:
         if stream:  # the Hub has the weights, and the next run resumes from them
             raise
-        raise _UnfinishedError(out, error) from error
+        raise _unfinished(out, error) from error
 
 
 class _UnfinishedError(OutputError):
     """The weights are merged, but another part of the model is missing."""
 
-    def __init__(self, out: Path, error: Exception) -> None:
-        """Say what is missing, and what to do next."""
-        self.reason = " ".join((str(error) or type(error).__name__).split())
-        msg = f"the weights are merged and kept in {str(out)!r}, but the model is not complete: "
-        msg += self.reason
-        super().__init__(msg, hint=f"see {str(out / UNFINISHED_FILE)!r}")
+    reason = ""
+
+
+def _unfinished(out: Path, error: Exception) -> _UnfinishedError:
+    """Say what is missing, and what to do next."""
+    reason = " ".join((str(error) or type(error).__name__).split())
+    msg = (
+        f"the weights are merged and kept in {str(out)!r}, but the model is not complete: {reason}"
+    )
+    found = _UnfinishedError(msg, hint=f"see {str(out / UNFINISHED_FILE)!r}")
+    found.reason = reason
+    return found
 
 
 def check_output(out: Path) -> None:

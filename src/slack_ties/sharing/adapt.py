@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.languages import Language, find_triple, unlisted_language
@@ -13,6 +14,7 @@ from slack_ties.config.make import finished, needed_section
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.recipe.keys import unknown_keys
 from slack_ties.recipe.pin import add_section
+from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, put, reference
 from slack_ties.rule.parameters import PARAMETERS
 
@@ -71,7 +73,7 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
 
 
 def adapt_recipe(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     *,
     language: str,
     ct: str,
@@ -81,7 +83,8 @@ def adapt_recipe(
     """Return the recipe for another language: replace its CT model and language facts.
 
     Args:
-        recipe: The recipe. It must state the roles of its models, or give `instead_of`.
+        recipe: The recipe, or the path of its config. It must state the roles of its models, or
+            give `instead_of`.
         language: A language of the catalogue, or an ISO 639 code.
         ct: The CT model of that language, made from the same base.
         instead_of: The model of the recipe to replace. If not given: its CT model.
@@ -89,9 +92,10 @@ def adapt_recipe(
 
     Raises:
         CatalogueError: `language` is not a language.
-        RecipeError: It is not known which model to replace.
+        RecipeError: It is not known which model to replace, or the config cannot be read.
 
     """
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = language_of(language)
     if language_name and not target.name:
         target = replace(target, name=language_name)
