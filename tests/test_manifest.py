@@ -15,11 +15,20 @@ from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
 from slack_ties.merge.merge import merge_models
-from slack_ties.publish.manifest import check_weights, read_manifest
-from slack_ties.record import read_record
+from slack_ties.publish.manifest import SentFile, check_weights, read_manifest
+from slack_ties.publish.public_files import public_files
+from slack_ties.record import MergeRecord, read_record
 
 if TYPE_CHECKING:
     from triple import Folders
+
+
+def manifest(
+    model: Path, record: MergeRecord, include: tuple[str, ...] = ()
+) -> dict[str, SentFile]:
+    """Return what would be sent; folders are published without their paths."""
+    with public_files(model, record) as instead:
+        return read_manifest(model, record, include=include, instead=instead)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +51,11 @@ def test_every_file_with_its_size(model: Path) -> None:
     """All of them, but hidden ones."""
     (model / ".DS_Store").write_text("x")
 
-    files = read_manifest(model, read_record(model))
+    files = manifest(model, read_record(model))
 
     assert {name: file.size for name, file in files.items()} == {
         path.name: path.stat().st_size for path in model.iterdir() if path.name[0] != "."
-    }
+    } | {name: files[name].size for name in ("mergekit_config.yml", "slack_ties.json")}
     check_weights(files, read_record(model))
 
 
@@ -56,10 +65,10 @@ def test_weights_of_something_else(model: Path, name: str) -> None:
     (model / name).write_bytes(b"weights")
 
     with pytest.raises(OutputError, match=f"{name} holds weights that this merge") as caught:
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
     assert caught.value.hint.endswith(f"--include {name}")
-    assert name in read_manifest(model, read_record(model), include=[name])
+    assert name in manifest(model, read_record(model), include=(name,))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
@@ -68,7 +77,7 @@ def test_settings_that_cannot_be_read(model: Path, content: str) -> None:
     (model / "tokenizer_config.json").write_text(content)
 
     with pytest.raises(OutputError, match=r"tokenizer_config\.json is empty or damaged"):
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +89,10 @@ def test_what_is_no_part_of_a_model(model: Path, name: str) -> None:
     (model / name).write_text("x")
 
     with pytest.raises(OutputError, match="contains files that do not belong to a model") as caught:
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
     assert caught.value.hint.endswith(f"--include {name}")
-    assert name in read_manifest(model, read_record(model), include=[name])
+    assert name in manifest(model, read_record(model), include=(name,))
 
 
 def test_pictures_and_code_that_belong_to_it(model: Path) -> None:
@@ -94,7 +103,7 @@ def test_pictures_and_code_that_belong_to_it(model: Path) -> None:
     config = model / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {}}))
 
-    assert {"images/kept.png", "modeling_x.py"} <= set(read_manifest(model, read_record(model)))
+    assert {"images/kept.png", "modeling_x.py"} <= set(manifest(model, read_record(model)))
 
 
 @pytest.mark.parametrize(
@@ -112,9 +121,9 @@ def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
     (model / "tokenizer_config.json").write_text(json.dumps({"x": secret}))
 
     with pytest.raises(
-        OutputError, match=r"tokenizer_config\.json seems to contain an? "
+        OutputError, match=r"tokenizer_config\.json, line 1, seems to contain an? "
     ) as caught:
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
     assert secret not in f"{caught.value} {caught.value.hint}"
 
@@ -123,7 +132,7 @@ def test_a_model_that_is_not_whole(model: Path) -> None:
     """A shard that is gone, a config that says nothing, a tokenizer cut short."""
     record = read_record(model)
     with pytest.raises(OutputError, match="contains 139,584 parameters, expected the 7"):
-        read_manifest(model, replace(record, parameters=7))
+        manifest(model, replace(record, parameters=7))
     config, tokenizer = (model / name for name in ("config.json", "tokenizer.json"))
     shard = model / "model-00002-of-00004.safetensors"
     for path, message in (
@@ -134,7 +143,7 @@ def test_a_model_that_is_not_whole(model: Path) -> None:
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(OutputError, match=message) as caught:
-            read_manifest(model, record)
+            manifest(model, record)
         assert (
             caught.value.hint
             == f"merge again: slack-ties merge {model / 'mergekit_config.yml'} OUT"
@@ -142,7 +151,7 @@ def test_a_model_that_is_not_whole(model: Path) -> None:
         path.write_bytes(content)
     shard.unlink()
     with pytest.raises(OutputError, match="model-00002"):
-        read_manifest(model, record)
+        manifest(model, record)
 
 
 def test_weights_that_were_changed(model: Path) -> None:
@@ -154,7 +163,7 @@ def test_weights_that_were_changed(model: Path) -> None:
     record = read_record(model)
 
     with pytest.raises(OutputError, match=r"model-00001-of-00004\.safetensors changed after"):
-        check_weights(read_manifest(model, record), record)
+        check_weights(manifest(model, record), record)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
@@ -163,7 +172,7 @@ def test_a_file_of_the_merge_that_is_gone(model: Path, name: str) -> None:
     (model / name).unlink()
 
     with pytest.raises(OutputError, match=rf"{name} is missing: the merge made it"):
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
 
 def test_a_recipe_that_was_edited(model: Path) -> None:
@@ -172,7 +181,7 @@ def test_a_recipe_that_was_edited(model: Path) -> None:
     config.write_text(config.read_text("utf-8").replace("density: 0.5", "density: 0.6"), "utf-8")
 
     with pytest.raises(OutputError, match="these weights were made with another config"):
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
 
 @pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers"])
@@ -183,7 +192,7 @@ def test_a_config_of_another_size(model: Path, key: str) -> None:
     config.write_text(json.dumps({**data, key: 3}))
 
     with pytest.raises(OutputError, match=rf"says {key} 3, the weights have {data[key]}"):
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
 
 def test_a_model_without_weights(model: Path) -> None:
@@ -192,6 +201,6 @@ def test_a_model_without_weights(model: Path) -> None:
         path.unlink()
 
     with pytest.raises(OutputError, match="has no weights; if they were streamed") as caught:
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
     assert "hf upload REPO_ID README.md README.md" in caught.value.hint

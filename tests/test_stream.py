@@ -29,7 +29,9 @@ from slack_ties.errors import HubError, LostOnHubError, OutputError, SlackTiesEr
 from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.destination import Destination, check_publish
+from slack_ties.publish.public_files import public_files
 from slack_ties.publish.stream import Stream
+from slack_ties.record import read_record
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -71,6 +73,13 @@ def on_main(root: Path) -> dict[str, bytes]:
     return files_on_main(Hub(root), REPO, "me")
 
 
+def public(out: Path) -> dict[str, bytes]:
+    """Return the files of a merged model as they are published: folders without their paths."""
+    with public_files(out, read_record(out)) as instead:
+        paths = {**{path.name: path for path in out.iterdir()}, **instead}
+        return {name: path.read_bytes() for name, path in paths.items()}
+
+
 def weights(folder: Path) -> dict[str, bytes]:
     """Return the weight files of a folder and their index."""
     return {path.name: path.read_bytes() for path in folder.glob("model*")}
@@ -98,16 +107,15 @@ def test_the_same_model_and_no_weights_here(
     published = on_main(tmp_path / "hub")
     assert {name: published[name] for name in weights(whole)} == weights(whole)
     assert len(weights(whole)) == 5
-    here = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert here == {
+    assert public(out) == {
         name: content for name, content in published.items() if ".safetensors" not in name[-12:]
     }
     assert result.folder == out
     assert result.published.commit == api.model_info(REPO).sha
     assert not list(tmp_path.glob(".out*"))
     largest = sorted(len(content) for content in weights(whole).values())[-2:]
-    metadata = sum(len(content) for content in here.values()) + 50_000  # and headers, the state
-    assert max(largest) < peak < sum(largest) + metadata
+    beside = sum(map(len, public(out).values())) + 50_000  # and headers, the state
+    assert max(largest) < peak < sum(largest) + beside
 
 
 def test_files_are_sent_while_others_are_merged(
@@ -474,7 +482,7 @@ def test_sent_ahead(triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hu
     assert kinds.count("PUT ") == 4
     assert weights(out) == weights(whole)
     published = on_main(tmp_path / "hub")
-    assert published == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert published == public(out)
     assert dict(hub.hub.received.items()) == {
         path.name: path.stat().st_size for path in (tmp_path / "hub" / "objects").glob("?" * 64)
     }

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["CONFIG_FILE", "RECORD_FILE", "MergeRecord", "Parent", "read_record", "write_record"]
+__all__ = [
+    "CONFIG_FILE",
+    "PINNED_ID",
+    "RECORD_FILE",
+    "MergeRecord",
+    "Parent",
+    "read_record",
+    "write_record",
+]
 
 WORD = re.compile(r"[\w.+-]*")
 
@@ -26,6 +34,8 @@ OPTION = re.compile(r"[\w.:/+-]*")
 RECORDED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+PINNED_ID = re.compile(RECORDED_ID.pattern + "@" + COMMIT.pattern, re.ASCII)
 
 RECORD_FILE = "slack_ties.json"
 
@@ -50,6 +60,8 @@ class Parent:
     datasets: tuple[str, ...] = ()  # Hub ids from its card
     texts: tuple[str, ...] = ()  # its files with licences and notices
     adapter_texts: tuple[str, ...] = ()  # its adapter's files with licences and notices
+    # ID@COMMIT on the Hub of a folder, and of its adapter's folder, if the user said that
+    hub: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +205,9 @@ def _checked(record: MergeRecord) -> MergeRecord:
         raise ValueError(msg)
     if not all(isinstance(name, str) and RECORDED_ID.fullmatch(name) for name in ids):
         msg = "a Hub id is not valid"
+        raise ValueError(msg)
+    if not all(not name or PINNED_ID.fullmatch(name) for p in record.parents for name in p.hub):
+        msg = "a Hub id with a commit is not valid"
         raise ValueError(msg)
     if any(commit and not COMMIT.fullmatch(commit) for p in record.parents for commit in p.commits):
         msg = "a commit is not a 40-digit hash"

@@ -18,13 +18,15 @@ from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
 from slack_ties.notebook import Shown
+from slack_ties.recipe.pin import rename_models
+from slack_ties.recipe.public import local_parts, published_names
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from huggingface_hub import HfApi
     from typing_extensions import Unpack
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from slack_ties.publish.publish import Published
     from slack_ties.publish.stream import Stream
     from slack_ties.recipe.recipe import Recipe
-    from slack_ties.record import MergeRecord
+    from slack_ties.record import MergeRecord, Parent
     from slack_ties.settings import SettingsByName
 
 __all__ = ["Result", "run_all"]
@@ -65,6 +67,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     publish: str | Destination | None = None,
     stream: bool = False,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
+    known_as: Mapping[str, str] | None = None,
     report: bool = False,
     retries: Retries | None = None,
     **settings: Unpack[SettingsByName],
@@ -80,6 +83,8 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         stream: With `publish`: delete each weight file from this disk as soon as the Hub has it;
             `out` keeps all other files. After an interruption, the same call continues.
         license: The licence of the merged model. If not given, it follows from the parents'.
+        known_as: With `publish`: by a folder that is merged, its id on the Hub (ID or ID@COMMIT),
+            which is published instead.
         report: Write report.json and report.html beside the model.
         retries: How long to wait for the Hub when publishing.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
@@ -87,11 +92,11 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     Raises:
         SlackTiesError: A stage failed; the message says what and where. The results of earlier
             stages stay: a merged model in `out` is complete even if publishing fails.
-        ValueError: `stream` without `publish`.
+        ValueError: `stream` or `known_as` without `publish`.
 
     """
-    if stream and not publish:
-        msg = "stream needs publish"
+    if (stream or known_as) and not publish:
+        msg = f"{'stream' if stream else 'known_as'} needs publish"
         raise ValueError(msg)
     shared = Settings(**settings)
     api = shared.api
@@ -121,7 +126,15 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     to = Destination(publish) if isinstance(publish, str) else publish
     return _merge_and_publish(
-        recipe, out, to, merge, stream=stream, stated=stated, retries=retries, settings=shared
+        recipe,
+        out,
+        to,
+        merge,
+        stream=stream,
+        stated=stated,
+        known_as=known_as,
+        retries=retries,
+        settings=shared,
     )
 
 
@@ -141,6 +154,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     *,
     stream: bool,
     stated: Stated | None,
+    known_as: Mapping[str, str] | None,
     retries: Retries | None,
     settings: Settings,
 ) -> Result:
@@ -149,8 +163,18 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     from slack_ties.card.write import write_card  # noqa: PLC0415
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.ahead import Ahead  # noqa: PLC0415
-    from slack_ties.publish.check import check_license  # noqa: PLC0415
+    from slack_ties.publish.check import (  # noqa: PLC0415
+        check_config_text,
+        check_license,
+        look_at_parents,
+    )
     from slack_ties.publish.destination import check_publish, check_recipe  # noqa: PLC0415
+    from slack_ties.publish.known import (  # noqa: PLC0415
+        find_known,
+        keep_known,
+        warn_of_folders,
+        with_known,
+    )
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
@@ -159,9 +183,19 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
         to = target.to
-        check_recipe(recipe, target, retries, api)
-        check_license(recipe, to.repo_id, stated, api=api)
-        made = partial(write_card, repo_id=to.repo_id, license=stated, api=api)
+        parents: Sequence[Parent] = look_at_parents(recipe, api=api)
+        known = find_known(local_parts(parents), known_as or {}, retries=retries, api=api)
+        parents = with_known(parents, known)
+        public = rename_models(recipe, published_names(parents))
+        check_config_text(public, parents)
+        check_recipe(public, target, retries, api)
+        check_license(recipe, parents, to.repo_id, stated)
+        warn_of_folders(parents)
+
+        def made(folder: Path) -> Path:
+            keep_known(folder, known)
+            return write_card(folder, repo_id=to.repo_id, license=stated, api=api)
+
         LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)
         if stream:
             return _stream(Stream(out, target, retries=retries, api=api), merge, made)

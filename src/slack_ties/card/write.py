@@ -28,6 +28,8 @@ from slack_ties.files import write_whole
 from slack_ties.licenses.known import Stated
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.names import HUB_ID
+from slack_ties.recipe.pin import rename_models
+from slack_ties.recipe.public import as_known, as_published, published_names
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE, MergeRecord, read_record
 
@@ -86,8 +88,8 @@ def write_card(  # noqa: PLR0913 - all by name
     _check_edited(out, old, stated, overwrite=overwrite)
     if results:
         add_results(Path(results), out)
-    write_notices(out, record, _resolution(record, old, stated), api=api)
-    text = _card(out, old, stated, texts or {}, repo_id, shown=show_report(out))
+    write_notices(out, as_known(record), _resolution(record, old, stated), api=api)
+    text = _card(out, record, old, stated, texts or {}, repo_id, shown=show_report(out))
     try:
         if old is not None and read_own_text(old).edited:
             kept = out / OLD_CARD
@@ -106,21 +108,30 @@ def plan_card(
     repo_id: str,
     license: Stated | None = None,  # noqa: A002 - as in `write_card`
     *,
+    record: MergeRecord | None = None,
     api: HfApi | None = None,
 ) -> dict[str, str | None]:
     """Return the text of each file that publishing to `repo_id` would write; None to delete one.
 
-    Nothing is written. Arguments and errors as for `write_card`. Without `license` only the
-    example of the card changes.
+    Nothing is written. Arguments and errors as for `write_card`. Without `license` and `record`
+    only the example of the card changes.
+
+    Args:
+        out: The merged model.
+        repo_id: The repository that the model will be published to.
+        license: The merged model's licence, if the user states it.
+        record: The record of the merge, if publishing would change it.
+        api: The Hub client; the default one if not given.
+
     """
     old = _read(out / CARD_FILE) or ""
-    if not license:
+    if not (license or record):
         return {CARD_FILE: addressed(old, repo_id)}
-    stated = license.check()
+    stated = license.check() if license else None
     _check_edited(out, old, stated)
-    record = read_record(out)
-    text = _card(out, old, stated, {}, None, shown=show_report(out, draw=False))
-    planned = plan_notices(out, record, _resolution(record, old, stated), api=api)
+    record = record or read_record(out)
+    text = _card(out, record, old, stated, {}, None, shown=show_report(out, draw=False))
+    planned = plan_notices(out, as_known(record), _resolution(record, old, stated), api=api)
     return {**planned, CARD_FILE: addressed(text, repo_id)}
 
 
@@ -141,11 +152,12 @@ def _check_edited(
 
 
 def _resolution(record: MergeRecord, old: str | None, stated: Stated | None) -> Resolution:
-    return resolve_license(record.parents, stated or read_own_text(old or "").license)
+    return resolve_license(as_known(record).parents, stated or read_own_text(old or "").license)
 
 
 def _card(  # noqa: PLR0913, PLR0917 - as write_card
     out: Path,
+    record: MergeRecord,
     old: str | None,
     stated: Stated | None,
     texts: Mapping[str, str],
@@ -153,16 +165,16 @@ def _card(  # noqa: PLR0913, PLR0917 - as write_card
     shown: Sequence[Shown],
 ) -> str:
     """Return the text of the new card."""
-    own, record = read_own_text(old) if old is not None else OwnText(), read_record(out)
+    own, public = read_own_text(old) if old is not None else OwnText(), as_published(record)
     loaded = find_load_line(old or "")
     if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
         repo_id = name
     card = make_card(
-        read_recipe(out / CONFIG_FILE),
-        record,
+        rename_models(read_recipe(out / CONFIG_FILE), published_names(record.parents)),
+        public,
         folder=out.resolve(),
         repo_id=repo_id,
-        resolution=_resolution(record, old, stated),
+        resolution=_resolution(public, old, stated),
         own=OwnText({**own.places, **texts}, own.metadata, own.tags, own.datasets),
         results=results_of(out),
         shown=shown,

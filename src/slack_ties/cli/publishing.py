@@ -20,6 +20,7 @@ from slack_ties.cli.options import (
     with_output,
 )
 from slack_ties.licenses.names import suggest_name
+from slack_ties.recipe.public import as_known
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record
 
@@ -30,7 +31,29 @@ if TYPE_CHECKING:
     from slack_ties.licenses.resolve import Resolution
     from slack_ties.publish.publish import Published
 
-__all__ = ["how_to_publish"]
+__all__ = ["how_to_publish", "known_as_option"]
+
+
+def _known_as(
+    _context: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Return ID or ID@COMMIT by folder."""
+    pairs = [value.rpartition("=") for value in values]
+    for value, (folder, _, name) in zip(values, pairs, strict=True):
+        if not (folder and name):
+            msg = f"{value!r}: expected FOLDER=OWNER/NAME or FOLDER=OWNER/NAME@COMMIT"
+            raise click.BadParameter(msg)
+    return {folder: name for folder, _, name in pairs}
+
+
+known_as_option = click.option(
+    "--is",
+    "known_as",
+    multiple=True,
+    metavar="FOLDER=ID[@COMMIT]",
+    callback=_known_as,
+    help="This merged folder is a copy of the Hub model ID: publish that id.  [the folder's name]",
+)
 
 LOG = logging.getLogger("slack_ties")
 
@@ -146,7 +169,7 @@ def _card_of_config(source: Path, repo_id: str | None, *, offline: bool, as_json
         sys.stdout.buffer.write(str(card).encode())
         return
     found = resolve_license(parents or planned_parents(recipe))
-    facts = {"config": str(source), "text": str(card), "metadata": card.data.to_dict()}
+    facts = {"config": str(source), "text": str(card), "metadata": card.data.to_dict()}  # type: ignore[no-untyped-call]
     print_json({**facts, **_license_facts(found), "not_read": problems})
 
 
@@ -165,6 +188,7 @@ def how_to_publish(out: Path, found: Resolution) -> str:
 @click.argument("repo_id", metavar="REPO_ID")
 @public_option
 @license_options
+@known_as_option
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @update_option
 @click.option("--revision", default="", metavar="BRANCH", help="Publish to this branch.  [main]")
@@ -183,6 +207,7 @@ def publish(  # noqa: PLR0913 - one per option
     repo_id: str,
     public: bool,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
+    known_as: dict[str, str],
     dry_run: bool,
     update: bool,
     revision: str,
@@ -200,6 +225,9 @@ def publish(  # noqa: PLR0913 - one per option
     It uses the token of `hf auth login`, or HF_TOKEN. A new repository is private unless you
     give --public. All files are in one commit: before it, nobody sees a change. If the upload
     stops, run the same command again: it continues from the files that were sent.
+
+    The paths of merged folders are not published, only their last names. If a folder is a copy of
+    a model on the Hub, say so with --is: then others can repeat the merge.
 
     If the model's licence does not follow from its parents' licences, you must give --license.
     If a parent's licence does not allow REPO_ID as a name, the command suggests one that it
@@ -222,13 +250,17 @@ def publish(  # noqa: PLR0913 - one per option
     to = Destination(repo_id, public, update, revision, pr, tag, collection)
     retries = Retries.of(timeout)
     if dry_run:
-        planned = plan_publish(out, to, license=license, include=include, retries=retries)
+        planned = plan_publish(
+            out, to, license=license, include=include, known_as=known_as, retries=retries
+        )
         if as_json:
             print_json(asdict(planned))
         else:
             click.echo(planned.as_text())
         return
-    published = publish_model(out, to, license=license, include=include, retries=retries)
+    published = publish_model(
+        out, to, license=license, include=include, known_as=known_as, retries=retries
+    )
     if as_json:
         print_json(asdict(published))
         return
@@ -241,7 +273,8 @@ def publish(  # noqa: PLR0913 - one per option
 
 def _can_repeat(out: Path) -> bool:
     """Return whether other people have the models: `verify` and `recipes pull` refuse folders."""
-    return all(one.commits and all(one.commits) for one in read_record(out).parents)
+    parents = as_known(read_record(out)).parents
+    return all(one.commits and all(one.commits) for one in parents)
 
 
 def _what_now(published: Published, *, repeatable: bool) -> str:

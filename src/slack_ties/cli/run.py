@@ -21,7 +21,7 @@ from slack_ties.cli.options import (
     with_settings,
 )
 from slack_ties.cli.options import choices as choice_options
-from slack_ties.cli.publishing import how_to_publish
+from slack_ties.cli.publishing import how_to_publish, known_as_option
 from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ __all__: list[str] = []
 @collection_option
 @timeout_option
 @license_options
+@known_as_option
 @choice_options
 @report_option
 @allow_unrelated
@@ -63,6 +64,7 @@ def run(  # noqa: PLR0913 - one per option
     collection: str,
     timeout: float,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
+    known_as: dict[str, str],
     choices: Choices,
     report: bool,
     as_json: bool,
@@ -82,8 +84,8 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
-    if (public or update or collection or stream) and not publish:
-        msg = "--stream, --public, --update and --collection need --publish"
+    if (public or update or collection or stream or known_as) and not publish:
+        msg = "--stream, --public, --update, --collection and --is need --publish"
         raise click.UsageError(msg)
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
@@ -98,6 +100,7 @@ def run(  # noqa: PLR0913 - one per option
         publish=to,
         stream=stream,
         license=license,
+        known_as=known_as,
         retries=Retries.of(timeout),
         report=report,
     )
@@ -105,6 +108,8 @@ def run(  # noqa: PLR0913 - one per option
     again += result.record.flags() + (["--publish", publish] if publish else [])
     again += (to.flags() if to else []) + ["--stream"] * stream
     again += license.flags() if license else []
+    for folder, name in known_as.items():
+        again += ["--is", f"{folder}={name}"]
     if as_json:
         print_json({**asdict(result), "repeat": shlex.join(again)})
         return

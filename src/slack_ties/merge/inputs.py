@@ -9,6 +9,7 @@ from slack_ties.errors import SlackTiesError
 from slack_ties.merge.options import traced_options
 from slack_ties.models.headers import read_headers
 from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.pin import rename_models
 from slack_ties.wording import size
 
 if TYPE_CHECKING:
@@ -48,10 +49,29 @@ def find_all(
     if out is not None:
         what = "files that wait for upload take up to" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
-    recipe = plan.pinned(traced_options(options) if options else {})
+    recipe = _with_full_paths(plan.pinned(traced_options(options) if options else {}))
     snapshots = _find_models(recipe, settings)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
     return recipe, snapshots, headers
+
+
+def _with_full_paths(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths: it can then be repeated from any folder."""
+    from slack_ties.models.cached import local_folder  # noqa: PLC0415 - imports the client
+    from slack_ties.models.names import split_reference  # noqa: PLC0415
+
+    full = {}
+    for name in recipe.models:
+        parts = split_reference(name)
+        whole = [name] if len(parts) == 1 else name.split("+")
+        found = [local_folder(*part) for part in parts]
+        new = "+".join(
+            str(folder.absolute()) if folder else text
+            for folder, text in zip(found, whole, strict=True)
+        )
+        if len(split_reference(new)) == len(parts):  # not if the current folder has a + in its name
+            full[name] = new
+    return rename_models(recipe, full)
 
 
 def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]]:

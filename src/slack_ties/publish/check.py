@@ -14,7 +14,7 @@ from slack_ties.card.evaluation import results_of
 from slack_ties.card.license_files import LICENSE_FILE, is_pointer, license_file, missing_duties
 from slack_ties.card.metadata import check_metadata
 from slack_ties.card.write import CARD_FILE, resolve_for
-from slack_ties.errors import HubError, OutputError
+from slack_ties.errors import HubError, OutputError, RecipeError
 from slack_ties.licenses.known import parts_of
 from slack_ties.licenses.names import check_repo_name
 from slack_ties.licenses.resolve import Resolution, resolve_license
@@ -23,9 +23,12 @@ from slack_ties.models.look import look_at_model
 from slack_ties.models.names import split_reference
 from slack_ties.models.parent_card import stated_license
 from slack_ties.private.hub_requests import post, raise_for_status
+from slack_ties.publish.scan import find_in_text, private_texts
+from slack_ties.recipe.public import as_known, local_parts
 from slack_ties.record import Parent, read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from huggingface_hub import HfApi
@@ -34,20 +37,22 @@ if TYPE_CHECKING:
     from slack_ties.publish.destination import Destination
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["check_card", "check_license", "validate_card"]
+__all__ = [
+    "check_card",
+    "check_config_text",
+    "check_license",
+    "look_at_parents",
+    "validate_card",
+]
 
 LOG = logging.getLogger("slack_ties")
 
 
-def check_license(
-    recipe: Recipe, repo_id: str, stated: Stated | None = None, *, api: HfApi | None = None
-) -> None:
-    """Refuse a merge if the licence or the name `repo_id` would prevent publishing the result.
-
-    Reads only the cards of the models.
+def look_at_parents(recipe: Recipe, *, api: HfApi | None = None) -> list[Parent]:
+    """Return what the models of a config are, from their cards.
 
     Raises:
-        SlackTiesError: A model does not exist; or as for `publish_model`.
+        SlackTiesError: A model does not exist, or cannot be reached.
 
     """
     parents = []
@@ -66,6 +71,24 @@ def check_license(
         for look in looks:
             if look.card.problem:
                 LOG.warning("  the card of %s cannot be read: %s", look.path, look.card.problem)
+    return parents
+
+
+def check_license(
+    recipe: Recipe, parents: Iterable[Parent], repo_id: str, stated: Stated | None = None
+) -> None:
+    """Refuse a merge if the licence or the name `repo_id` would prevent publishing the result.
+
+    Args:
+        recipe: The merge config.
+        parents: Its models; see `look_at_parents`.
+        repo_id: The name on the Hub.
+        stated: The licence that the user states for the result.
+
+    Raises:
+        SlackTiesError: As for `publish_model`.
+
+    """
     resolution = resolve_license(parents, stated.check() if stated else None)
     _check_resolution(resolution, f"the result of {recipe.where}", "the same command with")
     license_ = resolution.license
@@ -77,6 +100,22 @@ def check_license(
     check_repo_name(repo_id, resolution)
 
 
+def check_config_text(recipe: Recipe, parents: Iterable[Parent]) -> None:
+    """Refuse a config that contains private text, in a comment for example: it is published.
+
+    Args:
+        recipe: The config as it would be published.
+        parents: Its models, with their names on this disk.
+
+    Raises:
+        RecipeError: It contains private text; the message names the line.
+
+    """
+    if found := find_in_text(recipe.text, private_texts(local_parts(parents))):
+        msg = f"{recipe.where}, line {found.line}, contains {found.what}, and would be published"
+        raise RecipeError(msg, hint="delete it there, then run the same command again")
+
+
 def _check_resolution(resolution: Resolution, what: str, again: str) -> None:
     if resolution.license:
         return
@@ -85,7 +124,9 @@ def _check_resolution(resolution: Resolution, what: str, again: str) -> None:
     raise OutputError(msg, hint=hint + (resolution.suggestion or "ID"))
 
 
-def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> None:
+def check_card(
+    folder: Path, to: Destination, stated: Stated | None = None, *, rewritten: bool = False
+) -> None:
     """Refuse a model if the Hub or a parent's licence does not allow to publish it.
 
     Args:
@@ -93,32 +134,34 @@ def check_card(folder: Path, to: Destination, stated: Stated | None = None) -> N
         to: Where it will be published.
         stated: The licence with which the card will be written again: then the files that the
             licence requires may still be missing.
+        rewritten: The card will be written again for another reason.
 
     """
+    rewritten = rewritten or bool(stated)
     card = folder / CARD_FILE
     again = f"slack-ties card {shlex.quote(str(folder))}"
     if not card.is_file():
         msg = f"{str(folder)!r} has no model card ({CARD_FILE})"
         raise OutputError(msg, hint=again)
-    if not stated:
+    if not rewritten:
         check_metadata(card)
-    resolution = resolve_for(folder)
+    resolution, record = resolve_for(folder), as_known(read_record(folder))
     if stated:
-        resolution = resolve_license(read_record(folder).parents, stated.check())
+        resolution = resolve_license(record.parents, stated.check())
     flags = shlex.join(["", *to.flags()]).removeprefix("''")
     publish = f"slack-ties publish {shlex.quote(str(folder))} {to.repo_id}{flags}"
     _check_resolution(resolution, repr(str(folder)), publish)
     check_repo_name(to.repo_id, resolution)
-    if not stated and (missing := missing_duties(folder, resolution, read_record(folder))):
+    if not rewritten and (missing := missing_duties(folder, resolution, record)):
         own = resolution.license and resolution.license.link in missing
         what = "its licence requires" if own else "its parents' licences require"
         msg = f"{str(folder)!r} lacks what {what}: {'; '.join(missing)}"
         hint = f"put the text of your licence into {folder / missing[0]}" if own else again
         raise OutputError(msg, hint=hint)
-    if stated:
+    if rewritten:
         check_metadata(card)
     results_of(folder)  # raises if the Hub would refuse the results
-    if not stated:
+    if not rewritten:
         _check_stated(card, resolution, again)
     for warning in resolution.warnings:
         LOG.warning("  %s", warning)

@@ -14,18 +14,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import RESULTS_FOLDER
+from slack_ties.card.own_text import read_own_text
+from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import any_matches, git_hash, read_json, sha256, write_whole
 from slack_ties.models.header import PER_TOKEN, Header
 from slack_ties.models.headers import read_headers
 from slack_ties.models.text_files import ALWAYS, BESIDE
+from slack_ties.publish.scan import find_private, find_secret, private_texts
+from slack_ties.recipe.public import local_parts
 from slack_ties.record import CONFIG_FILE, MergeRecord
+from slack_ties.report.file import REPORT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from huggingface_hub import RepoFile
+
+    from slack_ties.publish.scan import Private
 
 __all__ = ["WEIGHT_FILES", "SentFile", "check_weights", "read_manifest", "with_planned"]
 
@@ -48,17 +55,6 @@ SETTINGS_FILES = (
 CODE = "*.py"  # only for a model whose config says that it needs code
 
 LAYER_NUMBER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
-
-MOST_READ = 20_000_000  # bytes; larger files are not searched for secrets
-
-# Secrets that a user would publish only by mistake.
-SECRETS = {
-    "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}"),
-    "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY"),
-    "an AWS key": re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "a GitHub token": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})"),
-    "an API key": re.compile(rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{40,}"),
-}
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,7 @@ def read_manifest(
     *,
     include: Iterable[str] = (),
     sent: Mapping[str, SentFile] | None = None,
+    instead: Mapping[str, Path] | None = None,
 ) -> dict[str, SentFile]:
     """Return the files of `folder` to upload, by name.
 
@@ -100,10 +97,11 @@ def read_manifest(
         record: The record of that merge.
         include: Patterns of further files to upload that do not belong to a model.
         sent: Weight files that are on the Hub; `folder` has only their headers.
+        instead: Files to send in place of those in `folder`, by name; see `public_files`.
 
     Raises:
         OutputError: A weight, config or tokenizer file is missing or damaged; or a file does not
-            belong to a model, or seems to contain a secret.
+            belong to a model, or contains a secret or something private.
 
     """
     again = f"merge again: slack-ties merge {shlex.quote(str(folder / CONFIG_FILE))} OUT"
@@ -140,12 +138,9 @@ def read_manifest(
         msg = f"{str(folder)!r} contains files that do not belong to a model: {strays[0]!r}{more}"
         hint = f"move it elsewhere, or upload it too: --include {shlex.quote(strays[0])}"
         raise OutputError(msg, hint=hint)
-    for name in names:
-        if found := _secret(folder / name):
-            msg = f"{folder / name} seems to contain {found}"
-            hint = "remove it; if it was ever published, revoke it first"
-            raise OutputError(msg, hint=hint)
-    files = {name: SentFile(name, (folder / name).stat().st_size, folder / name) for name in names}
+    paths = {name: (instead or {}).get(name, folder / name) for name in names}
+    files = {name: SentFile(name, path.stat().st_size, path) for name, path in paths.items()}
+    _check_texts(folder, files, private_texts(local_parts(record.parents)), include)
     return files | dict(sent)
 
 
@@ -271,9 +266,33 @@ def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> No
             raise OutputError(msg, hint=f"restore it, or {again}")
 
 
-def _secret(path: Path) -> str:
-    """Return the kind of secret that a text file seems to contain; never the secret itself."""
-    if any_matches([path.name], WEIGHT_FILES[:2]) or path.stat().st_size > MOST_READ:
-        return ""
-    content = path.read_bytes()
-    return next((kind for kind, pattern in SECRETS.items() if pattern.search(content)), "")
+def _check_texts(
+    folder: Path, files: Mapping[str, SentFile], private: Private, include: Iterable[str]
+) -> None:
+    """Refuse a file with a secret, or with private text unless the user asks to send the file."""
+    for name, file in files.items():
+        if file.path is None:
+            continue
+        if secret := find_secret(file.path):
+            msg = f"{secret.where(folder / name)} seems to contain {secret.what}"
+            raise OutputError(msg, hint="remove it; if it was ever published, revoke it first")
+        if any_matches([name], tuple(include)):
+            continue
+        if found := find_private(file.path, private):
+            msg = f"{found.where(folder / name)} contains {found.what}, and would be published"
+            hint = f"{_way_out(file, private)}, or send it as it is: --include {shlex.quote(name)}"
+            raise OutputError(msg, hint=hint)
+
+
+def _way_out(file: SentFile, private: Private) -> str:
+    """Return how to get private text out of a file: by the command that made it, or by hand."""
+    if file.path is None or file.path.name not in {CARD_FILE, REPORT_FILE}:
+        return "delete it there"
+    folder = shlex.quote(str(file.path.parent))
+    if file.path.name == REPORT_FILE:
+        return f"slack-ties report {folder}  (makes it again)"
+    own = read_own_text(file.path.read_text(encoding="utf-8", errors="replace"))
+    typed = "\n".join([*own.places.values(), json.dumps(own.metadata, default=str)]).encode()
+    if own.edited or any(pattern.search(typed) for _, pattern in private):
+        return "delete it there"
+    return f"slack-ties card {folder}  (writes it again)"

@@ -28,11 +28,14 @@ from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.check import check_card, validate_card
 from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
 from slack_ties.publish.destination import Destination, Target, check_publish
+from slack_ties.publish.known import find_known, keep_known, warn_of_folders, with_known
 from slack_ties.publish.make_branch import find_pull_request, make_branch
 from slack_ties.publish.manifest import SentFile, read_manifest, with_planned
 from slack_ties.publish.plan import Planned, compare
+from slack_ties.publish.public_files import public_files
 from slack_ties.publish.tag_and_collect import tag_and_collect
-from slack_ties.record import MergeRecord, read_record
+from slack_ties.recipe.public import local_parts
+from slack_ties.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,6 +73,7 @@ def publish_model(  # noqa: PLR0913 - all by name
     *,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     include: Iterable[str] = (),
+    known_as: Mapping[str, str] | None = None,
     sent: Mapping[str, SentFile] | None = None,
     retries: Retries | None = None,
     api: HfApi | None = None,
@@ -85,6 +89,8 @@ def publish_model(  # noqa: PLR0913 - all by name
         to: The Hub id, or a `Destination`. A new repository is private unless that says public.
         license: The merged model's licence; the card is written again to state it.
         include: Patterns of further files to upload that do not belong to a model.
+        known_as: By a merged folder, its id on the Hub (ID or ID@COMMIT), which is published
+            instead; the card is written again to name it.
         sent: Weight files that are on the Hub but not in `folder`: see `Stream`.
         retries: How long to wait for the Hub.
         api: The Hub client; the default one, with your stored token, if not given.
@@ -101,28 +107,32 @@ def publish_model(  # noqa: PLR0913 - all by name
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
-    read_manifest(folder, record, include=include, sent=sent)
-    _warn_of_local(record)
+    with public_files(folder, record) as instead:
+        read_manifest(folder, record, include=include, sent=sent, instead=instead)
     stated = Stated(license) if isinstance(license, str) else license
-    check_card(folder, to, stated)
+    check_card(folder, to, stated, rewritten=bool(known_as))
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
-        if stated:  # only after the checks: a refused call must not change the folder
-            LOG.info("  writing the card and the licence's files to state it")
+        known = find_known(local_parts(record.parents), known_as or {}, retries=retries, api=api)
+        if stated or known:  # only after the checks: a refused call must not change the folder
+            LOG.info("  writing the card and the licence's files again")
+            record = keep_known(folder, known)
             write_card(folder, license=stated, api=api)
             check_card(folder, to)
+        warn_of_folders(record.parents)
         if address_card(folder, target.to.repo_id):
             LOG.info("  the card's example now loads %s", target.to.repo_id)
-        files = read_manifest(folder, record, include=include, sent=sent)
-        target = find_pull_request(target, files, retries=retries, api=api)
-        plan, files = compare(target, files, record, retries=retries, api=api)
-        with hub_errors(f"publishing to {target.to.repo_id!r}", api):
-            retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
-        try:
-            return _send(plan, files, target, retries=retries, api=api)
-        except (KeyboardInterrupt, SystemExit):
-            LOG.warning("  stopped: the same command resumes and uploads only what is missing")
-            raise
+        with public_files(folder, record) as instead:
+            files = read_manifest(folder, record, include=include, sent=sent, instead=instead)
+            target = find_pull_request(target, files, retries=retries, api=api)
+            plan, files = compare(target, files, record, retries=retries, api=api)
+            with hub_errors(f"publishing to {target.to.repo_id!r}", api):
+                retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
+            try:
+                return _send(plan, files, target, retries=retries, api=api)
+            except (KeyboardInterrupt, SystemExit):
+                LOG.warning("  stopped: the same command resumes and uploads only what is missing")
+                raise
 
 
 def plan_publish(  # noqa: PLR0913 - all by name
@@ -131,6 +141,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
     *,
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     include: Iterable[str] = (),
+    known_as: Mapping[str, str] | None = None,
     retries: Retries | None = None,
     api: HfApi | None = None,
     **where: Unpack[DestinationByName],
@@ -142,18 +153,25 @@ def plan_publish(  # noqa: PLR0913 - all by name
     folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
-    files = read_manifest(folder, record, include=include)
+    with public_files(folder, record) as instead:
+        read_manifest(folder, record, include=include, instead=instead)
     stated = Stated(license) if isinstance(license, str) else license
-    if stated:
-        LOG.info("  the card and the licence's files would be written again to state it")
-    check_card(folder, to, stated)
+    if stated or known_as:
+        LOG.info("  the card and the licence's files would be written again")
+    check_card(folder, to, stated, rewritten=bool(known_as))
     with timeouts(retries), TemporaryDirectory() as written:
         target = check_publish(to, retries=retries, api=api)
-        planned = plan_card(folder, target.to.repo_id, stated, api=api)
-        files = with_planned(files, planned, Path(written))
-        target = find_pull_request(target, files, retries=retries, api=api)
-        plan, _ = compare(target, files, record, retries=retries, api=api)
-        if not stated:
+        known = find_known(local_parts(record.parents), known_as or {}, retries=retries, api=api)
+        changed = replace(record, parents=with_known(record.parents, known)) if known else None
+        record = changed or record
+        warn_of_folders(record.parents)
+        planned = plan_card(folder, target.to.repo_id, stated, record=changed, api=api)
+        with public_files(folder, record) as instead:
+            files = read_manifest(folder, record, include=include, instead=instead)
+            files = with_planned(files, planned, Path(written))
+            target = find_pull_request(target, files, retries=retries, api=api)
+            plan, _ = compare(target, files, record, retries=retries, api=api)
+        if not (stated or known):
             with hub_errors(f"publishing to {target.to.repo_id!r}", api):
                 retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
     return plan
@@ -196,19 +214,6 @@ def _send(
     if branch.name.startswith("refs/pr/"):
         url += f"/discussions/{branch.name.rpartition('/')[2]}"
     return Published(to.repo_id, url, commit, tuple(files), branch.name, collection)
-
-
-# Checking
-
-
-def _warn_of_local(record: MergeRecord) -> None:
-    local = [p.model for p in record.parents if not any(p.commits)]
-    if local:
-        LOG.warning(
-            "  these parents are folders on this disk, which other people do not have; the config "
-            "publishes their paths: %s",
-            ", ".join(local),
-        )
 
 
 # Reporting and verifying

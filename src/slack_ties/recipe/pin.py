@@ -1,4 +1,4 @@
-"""Pin a config: add to every Hub id its commit, and the versions of the packages.
+"""Pin a config: add to every Hub id its commit, and the versions of the packages; rename models.
 
 The text and its comments stay; only the names of models change. If that is impossible (anchors,
 duplicate keys), we write a new text with the same content.
@@ -21,12 +21,20 @@ from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, KeyPath, Recipe, places, put
 from slack_ties.recipe.recipe import reference as name_of
 
-__all__ = ["PACKAGES", "add_section", "one_line", "pin_recipe", "pinned_name", "used_versions"]
+__all__ = [
+    "PACKAGES",
+    "add_section",
+    "one_line",
+    "pin_recipe",
+    "pinned_name",
+    "rename_models",
+    "used_versions",
+]
 
 # The packages that determine the bytes of a merge.
 PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors")
 
-PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*")  # needs no quotes anywhere in YAML
+PLAIN = re.compile(r"(?:\.?/)?[A-Za-z0-9][\w./@+-]*")  # needs no quotes anywhere in YAML
 
 
 @cache
@@ -50,22 +58,38 @@ def pin_recipe(
 
     """
     pinned = {name: pinned_name(name, found) for name, found in commits.items()}
-    renamed = [
-        (key_path, new)
-        for key_path, value in places(recipe.data)
-        if (new := _renamed(value, pinned)) is not None
-    ]
-    facts = dict(recipe.data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
+    facts = recipe.data.get(FACTS_KEY) or {}
     added: dict[str, Any] = {"versions": used_versions()}
     if options or (options is not None and "options" in facts):
         added["options"] = dict(options)
-    wanted = deepcopy({**recipe.data, FACTS_KEY: {**facts, **added}})
+    return _renamed_everywhere(recipe, pinned, added)
+
+
+def rename_models(recipe: Recipe, names: Mapping[str, str]) -> Recipe:
+    """Return the config with other names for its models: for each present name, the new one."""
+    changed = {old: new for old, new in names.items() if old != new}
+    return _renamed_everywhere(recipe, changed, {}) if changed else recipe
+
+
+def _renamed_everywhere(
+    recipe: Recipe, names: Mapping[str, str], added: Mapping[str, Any]
+) -> Recipe:
+    """Return the config with new names of models, and with `added` under our key."""
+    renamed = [
+        (key_path, new)
+        for key_path, value in places(recipe.data)
+        if (new := _renamed(value, names)) is not None
+    ]
+    wanted = deepcopy(dict(recipe.data))
+    if added:
+        facts = dict(wanted.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
+        wanted[FACTS_KEY] = {**facts, **deepcopy(dict(added))}
     for key_path, new in renamed:
         put(wanted, key_path, new)
-    licenses = wanted[FACTS_KEY].get("licenses") or {}
+    licenses = (wanted.get(FACTS_KEY) or {}).get("licenses") or {}
     if licenses:
-        wanted[FACTS_KEY]["licenses"] = {pinned.get(k, k): v for k, v in licenses.items()}
-    return _written(recipe, wanted, lambda text: _edited(text, renamed, pinned, added))
+        wanted[FACTS_KEY]["licenses"] = {names.get(k, k): v for k, v in licenses.items()}
+    return _written(recipe, wanted, lambda text: _edited(text, renamed, names, added))
 
 
 def add_section(recipe: Recipe, tokenizer: Mapping[str, Any]) -> Recipe:
@@ -107,10 +131,10 @@ def _written(recipe: Recipe, wanted: Mapping[str, Any], edit: Callable[[str], st
     return parse_recipe("".join(lines[:count]) + text, where=recipe.where)
 
 
-def _renamed(value: Any, pinned: Mapping[str, str]) -> Any:
-    """Return the pinned form of a model's name; None if it does not change."""
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return the new form of a model's name; None if it does not change."""
     name = name_of(value)
-    new = pinned.get(name, name)
+    new = names.get(name, name)
     if new == name:
         return None
     architecture = value.get("override_architecture") if isinstance(value, Mapping) else None
@@ -126,7 +150,7 @@ def _renamed(value: Any, pinned: Mapping[str, str]) -> Any:
 def _edited(
     text: str,
     renamed: Sequence[tuple[KeyPath, Any]],
-    pinned: Mapping[str, str],
+    names: Mapping[str, str],
     added: Mapping[str, Any],
 ) -> str:
     root = _composed(text)
@@ -136,11 +160,11 @@ def _edited(
         edits[_span(text, node)] = _quoted(new, node)
     licenses = _find(_find(root, FACTS_KEY), "licenses")
     for key, _ in licenses.value if isinstance(licenses, yaml.MappingNode) else ():
-        if pinned.get(key.value, key.value) != key.value:
-            edits[_span(text, key)] = _quoted(pinned[key.value], key)
+        if names.get(key.value, key.value) != key.value:
+            edits[_span(text, key)] = _quoted(names[key.value], key)
     for (start, end), new in sorted(edits.items(), reverse=True):
         text = text[:start] + new + text[end:]
-    return _with_facts(text, added)
+    return _with_facts(text, added) if added else text
 
 
 def _with_facts(text: str, added: Mapping[str, Any]) -> str:
