@@ -432,7 +432,8 @@ def test_a_license_whose_text_is_only_known_after_the_merge(triple: Folders, api
             recipe, look_at_parents(recipe, api=api), "me/bo", Stated("other", "mine", "LICENSE")
         )
 
-    check_license(recipe, "me/bo", Stated("other", "mine", "https://x.example/l"), api=api)
+    parents = look_at_parents(recipe, api=api)
+    check_license(recipe, parents, "me/bo", Stated("other", "mine", "https://x.example/l"))
 
 
 def test_a_conflict_of_licenses(triple: Folders, tmp_path: Path, api: HfApi) -> None:
