@@ -12,13 +12,15 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
 from hub_server import Server
+from slack_ties.catalogue.languages import find_triple
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
 from slack_ties.merge.merge import merge_models
+from slack_ties.plan.expected import expect
 from slack_ties.plan.make import plan_merge
 from slack_ties.plan.plan import Plan
-from slack_ties.plan.room import smaller_keys
+from slack_ties.plan.room import Need, no_room, smaller_merges
 from slack_ties.plan.text import plan_as_text
 from slack_ties.wording import size
 from triple import Folders, llama
@@ -126,13 +128,54 @@ def test_what_writes_no_model_needs_room_for_the_download(
     assert "merged model" not in str(only_error(plan_merge(HUB, writes=False, api=api)))
 
 
-def test_smaller_models_of_the_same_language() -> None:
-    """Proposed for models of the catalogue, and never for the user's own."""
-    tibetan = make_config("bo")
+@pytest.mark.parametrize(
+    ("key", "free", "proposed"),
+    [
+        ("bo", 20_000_000_000, "bo-qwen2.5-1.5b (download 9.3 GB or more, result 3.1 GB)"),
+        ("bo", 12_000_000_000, ""),  # 9.3 GB and 3.1 GB do not fit
+        ("lo-qwen1.5-7b", 20_000_000_000, "lo (download 3.7 GB, result 1.2 GB)"),
+        ("lo", 2_000_000_000, ""),  # there is no smaller one
+        ("sl-gemma-2-9b", 30_000_000_000, ""),  # the smaller one is gated too
+    ],
+)
+def test_smaller_models_of_the_same_language(
+    key: str, free: int, proposed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge that fits is proposed, if everybody may download its models."""
+    cost = expect(find_triple(key))
+    needs = [
+        Need("the download", tmp_path, cost.download, "download"),
+        Need("the merged model", tmp_path, cost.result, "result"),
+    ]
+    free_is(monkeypatch, free)
 
-    assert smaller_keys(tibetan, 6_738_000_000)[:2] == ["bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]
-    assert smaller_keys(make_config("bo-qwen2.5-1.5b"), 1_544_000_000) == []
-    assert smaller_keys(HUB, 6_738_000_000) == []
+    error = no_room(needs, make_config(key), spared=0, cache=None)
+
+    assert error is not None
+    said = error.hint.partition("or merge smaller models: slack-ties config ")[2]
+    assert said == proposed
+    for name in said.split(" ")[:1] if said else ():
+        assert find_triple(name).language == find_triple(key).language
+
+
+def test_smaller_models_on_two_disks(tmp_path: Path) -> None:
+    """Each of them must have room for its part."""
+    needs = [Need("it", tmp_path, 10**12, kind) for kind in ("download", "result")]
+
+    def fitting(download: int, result: int) -> list[str]:
+        disks = [([needs[0]], download), ([needs[1]], result)]
+        return [key for key, _ in smaller_merges(make_config("bo"), disks)]
+
+    assert fitting(20 * 10**9, 7 * 10**9) == ["bo-qwen2.5-1.5b", "bo-qwen2.5-3b"]
+    assert fitting(20 * 10**9, 4 * 10**9) == ["bo-qwen2.5-1.5b"]
+    assert fitting(9 * 10**9, 7 * 10**9) == []
+
+
+def test_nobodys_own_models_are_replaced(tmp_path: Path) -> None:
+    """Nothing is proposed for models that are not of the catalogue."""
+    needs = [Need("it", tmp_path, 10**12, "download")]
+
+    assert smaller_merges(HUB, [(needs, 10**11)]) == []
 
 
 def test_a_cache_in_another_place_begins_empty(

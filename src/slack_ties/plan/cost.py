@@ -129,7 +129,7 @@ def check_room(  # noqa: PLR0913 - what was found out, and where it goes
     needs = [Need("the download", cache_folder(cache), download, "download", all_of_it)]
     needs += [Need(what, here, cost["disk"], "result")] if writes else []
     spared = cost["disk"] - least["disk"]
-    return no_room(needs, draft.recipe, parameters=parameters, spared=spared, cache=cache)
+    return no_room(needs, draft.recipe, spared=spared, cache=cache)
 
 
 def free_here(out: str | Path | None, cache: str | None) -> dict[str, int]:

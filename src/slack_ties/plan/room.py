@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 from dataclasses import dataclass
@@ -13,16 +12,16 @@ from slack_ties.catalogue.languages import list_languages
 from slack_ties.errors import OutputError
 from slack_ties.files import nearest_folder
 from slack_ties.models.names import split_reference
+from slack_ties.plan.expected import expect
 from slack_ties.wording import join_names, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from slack_ties.plan.expected import Expected
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["Need", "cache_folder", "no_room", "on_one_disk", "smaller_keys"]
-
-MUCH_SMALLER = 0.75  # a model of the catalogue is proposed if it is at most this share of ours
+__all__ = ["Need", "cache_folder", "no_room", "on_one_disk", "smaller_merges"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,13 @@ def on_one_disk(one: Path, other: Path) -> bool:
 
 
 def no_room(
-    needs: Iterable[Need], recipe: Recipe, *, parameters: int, spared: int, cache: str | None
+    needs: Iterable[Need], recipe: Recipe, *, spared: int, cache: str | None
 ) -> OutputError | None:
     """Return an error if a file system has less room than it needs.
 
     Args:
         needs: What is written, and where.
         recipe: The merge config.
-        parameters: The number of parameters of the result.
         spared: The bytes that need not be written with `run --publish --stream`.
         cache: The folder of the Hub cache, if an option names one.
 
@@ -76,8 +74,10 @@ def no_room(
         for disk in short
     ]
     hint = "; and ".join(hints)
-    for key in smaller_keys(recipe, parameters)[:1]:
-        hint += f", or merge smaller models: slack-ties config {key}"
+    for key, cost in smaller_merges(recipe, [(disks[disk], free[disk]) for disk in disks])[:1]:
+        about = size(cost.download) + (" or more" if cost.download_is_least else "")
+        hint += f", or merge smaller models: slack-ties config {key} (download {about}, "
+        hint += f"result {size(cost.result)})"
     return OutputError(msg, hint=hint)
 
 
@@ -113,19 +113,35 @@ def _steps(
     return steps
 
 
-def smaller_keys(recipe: Recipe, parameters: int) -> list[str]:
-    """Return the catalogue's keys of the same language with smaller models, the smallest first.
+def smaller_merges(
+    recipe: Recipe, disks: Sequence[tuple[Sequence[Need], int]]
+) -> list[tuple[str, Expected]]:
+    """Return merges of the same language, without a known gate, that fit on the disks.
 
-    Empty if the base is none of the catalogue's: then the user has chosen other models.
+    They are the catalogue's: keys, with what they need. Those with a known licence come first, and
+    of these the smallest. Empty if the base is none of the catalogue's: then the user has chosen
+    other models.
+
+    Args:
+        recipe: The merge that does not fit.
+        disks: What it writes to each file system, and the bytes that are free there.
+
     """
     tags = {language.get("tag") for language in recipe.facts.languages}
     triples = [triple for triple in list_languages() if triple.language.tag in tags]
     base = split_reference(recipe.base)[0][0] if recipe.base else ""
     if len(tags) != 1 or base not in {triple.base.id for triple in triples}:
         return []
-    found = []
-    for triple in triples:
-        billions = re.search(r"([\d.]+)B\b", triple.family)
-        if billions and float(billions[1]) * 1e9 <= MUCH_SMALLER * parameters:
-            found.append((float(billions[1]), triple.key))
-    return [key for _, key in sorted(found)]
+    costs = {triple.key: expect(triple) for triple in triples if triple.base.id != base}
+    found = [
+        (not cost.license, cost.download, key, cost)
+        for key, cost in costs.items()
+        if cost.gated is not True
+        and all(sum(_instead(need, cost) for need in needs) <= free for needs, free in disks)
+    ]
+    return [(key, cost) for _, _, key, cost in sorted(found, key=lambda row: row[:3])]
+
+
+def _instead(need: Need, cost: Expected) -> int:
+    """Return what another merge would write there."""
+    return cost.download if need.kind == "download" else min(cost.result, need.size)
