@@ -568,7 +568,7 @@ def test_a_card_that_names_the_base_spares_the_weights(
 
     assert plan.errors == ()
     assert [m.parents for m in plan.models] == [(), ("me/base",), ("me/base",)]
-    assert "made from me/base, by its card" in plan_as_text(plan)
+    assert "made from me/base, as its card says" in plan_as_text(plan)
     assert plan.models[1].license == "mit"
     weights = (big["base"] / "model.safetensors").stat().st_size
     header = int.from_bytes((big["base"] / "model.safetensors").read_bytes()[:8], "little")

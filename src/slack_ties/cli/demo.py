@@ -25,10 +25,10 @@ __all__ = ["demo"]
 def demo(*, keep: Path | None) -> None:
     """See all stages at work on small models: config, plan, merge, publish, report, verify.
 
-    It makes the models, starts a small Hub on this machine, and runs the commands that you
+    The demo makes the models, starts a small Hub on this machine, and runs the commands that you
     would type, one after the other. It takes about a minute. It needs no network and no account,
-    and does not use your token or your cache. At the end it deletes the results. The exit code is
-    1 if a step fails.
+    and does not use your token or your cache. Without --keep, it deletes the results at the end.
+    The exit code is 1 if a step fails.
 
     \b
     Examples:

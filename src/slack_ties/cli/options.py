@@ -43,7 +43,7 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="Print only the result 
 allow_unrelated = click.option(
     "--allow-unrelated",
     is_flag=True,
-    help="Merge even if the models do not seem to come from the same base.",
+    help="Accept models that do not seem to come from the same base.",
 )
 
 
@@ -139,7 +139,7 @@ def choices(function: F) -> F:
         numbers(
             "--slack",
             type=Numbers(share=True),
-            help="Share of entries that vote first, 0 to 1; one number is for the SFT model.  "
+            help="Share of entries that vote first, 0 to 1; NUMBER alone is for the SFT model.  "
             f"[{recommended['slack']}]",
         ),
         click.option(

@@ -91,11 +91,11 @@ The Hub is a small one on {url}. Your token and your cache are not
 used, and nothing is sent over a network."""
 
 END = """
-Done in {seconds:.0f} s. You saw a merge config written, checked, merged and published; the
-published model made again, to the same bytes, by slack-ties and by stock mergekit; and the
-models loaded by transformers. They are far too small to be of use. To make a real one:
+Done in {seconds:.0f} s. The demo wrote a merge config, checked it, merged the models and published
+the result. slack-ties and stock mergekit made the same bytes again, and transformers loaded the
+models. These models are too small to be useful. To make a real one:
 
-  slack-ties languages           which languages have public models
+  slack-ties languages           which languages have public models, and how large they are
   slack-ties run lo --out lao    a small one, Lao: config, merge and card (3.7 GB to download)
   hf auth login                  once, before you publish
   slack-ties publish lao ME/Qwen1.5-0.5B-Lao"""

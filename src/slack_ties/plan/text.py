@@ -38,7 +38,7 @@ def _lines(plan: Plan) -> list[str]:
 
 def _rows(plan: Plan) -> list[tuple[str, str]]:
     """Return the names of the rows, and what is known; an empty text leaves a row out."""
-    files = f" of about {plan.parameters:,} parameters" if plan.parameters else ""
+    files = f", about {plan.parameters:,} parameters" if plan.parameters else ""
     result = f"{plan.dtype}{files}, {size(plan.disk)}" if plan.dtype else ""
     if plan.dtype and "disk" in plan.unknown:
         result = f"{plan.dtype}; the size is not known: {plan.unknown['disk']}"
@@ -73,7 +73,7 @@ def _model_text(model: PlannedModel) -> list[str]:
     if model.likeness and (model.likeness.change or "+" not in model.model):
         facts.append(f"similarity to the base {model.likeness.cosine:.2f} (1: equal, 0: unrelated)")
     elif model.role not in ("", "base") and model.parents:
-        facts.append(f"made from {', '.join(model.parents)}, by its card")
+        facts.append(f"made from {', '.join(model.parents)}, as its card says")
     name = f"{model.model.partition('@')[0]} at {commit}" if commit else model.model
     first, *others = [TITLES.get(role, role) for role in model.roles or (model.role,)]
     lines = [f"{first:6}{name}", f"      {', '.join(filter(None, facts))}"]
