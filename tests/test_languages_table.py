@@ -94,6 +94,15 @@ def test_the_first_line_of_a_language_needs_least(invoke: Invoke) -> None:
     assert len(list(groupby(tags))) == len(set(tags))
 
 
+def test_the_next_step_is_the_first_line(invoke: Invoke) -> None:
+    """After a name, it is the merge that needs least, and it is accepted."""
+    result = invoke("languages", "tibetan")
+
+    typed = result.stdout.rpartition("Next: slack-ties ")[2].partition(",")[0].split()
+    assert typed == ["config", "bo-qwen2.5-1.5b"]
+    assert invoke(*typed).exit_code == 0
+
+
 def test_a_bare_key_means_what_it_meant(invoke: Invoke) -> None:
     """The order of the table changes no key: `bo` is the model of the paper."""
     assert find_triple("bo").key == find_triple("tibetan").key == "bo"
