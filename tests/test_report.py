@@ -456,6 +456,19 @@ def test_the_hint_of_a_damaged_report_makes_it_again(triple: Folders, tmp_path: 
     assert read_report(out).models
 
 
+@pytest.mark.parametrize("name", ["-o", "--out", "--output"])
+def test_the_folder_has_the_name_that_other_commands_use(
+    name: str, triple: Folders, tmp_path: Path
+) -> None:
+    """`run`, `merge` and `verify` call a folder --out, so `report` takes it too."""
+    config, folder = make_config(triple, tmp_path / "a.yml"), tmp_path / "o"
+
+    done = CliRunner().invoke(cli, ["report", str(config), name, str(folder), "--quiet"])
+
+    assert done.exit_code == 0, done.output
+    assert (folder / "report.html").is_file()
+
+
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     """A folder that was not merged has nothing to report."""
     with pytest.raises(OutputError, match=r"has no mergekit_config.yml"):

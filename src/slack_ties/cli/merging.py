@@ -82,7 +82,11 @@ def merge(  # noqa: PLR0913 - one per option, one line each
 
 @cli.command(cls=MergeCommand, short_help="See what a merge keeps and loses.")
 @click.argument("what", metavar="CONFIG|OUT", type=PATH)
-@click.option("-o", "--output", type=PATH, help="Folder to write to.  [OUT, or CONFIG-report]")
+@click.option(
+    *("-o", "--out", "--output", "output"),
+    type=PATH,
+    help="Folder to write to.  [OUT, or CONFIG-report]",
+)
 @click.option("--pictures", is_flag=True, help="Write images/*.png too, for the model card.")
 @click.option(
     "--overwrite",

@@ -247,7 +247,12 @@ def _layers(report: Report) -> str:
             row.append(percent(figures.top_lost(IMPORTANT, CONFIG)))
         rows.append(row)
     table = _table(head, rows)
-    return f"<details><summary>By layer and kind of module</summary>{table}</details>\n"
+    legend = (
+        "In conflict: positions where kept entries have opposite signs. Norm: size of the delta."
+    )
+    return (
+        f"<details><summary>By layer and kind of module</summary><p>{legend}</p>{table}</details>\n"
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
