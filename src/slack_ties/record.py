@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,14 @@ class Parent:
             return [self.model]  # a folder: its path may contain + and @
         return [part.partition("@")[0] for part in self.model.split("+")]
 
+    def is_local(self, number: int) -> bool:
+        """Say whether a part of `names` is a folder on this disk."""
+        if self.commits:
+            return not self.commits[number : number + 1] or not self.commits[number]
+        # Of a model that mergekit merged, the commits are not known.
+        path = self.names[number]
+        return not RECORDED_ID.fullmatch(path) or os.path.exists(path)  # noqa: PTH110 - never raises
+
     @property
     def hub_ids(self) -> list[str]:
         """The Hub ids of the model and of its adapter; local folders are left out."""
@@ -88,6 +98,7 @@ class MergeRecord(Shown):
     options: Mapping[str, Any] = field(default_factory=dict)  # mergekit's that are not defaults
     files: Mapping[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     beside: Mapping[str, str] = field(default_factory=dict)  # config, tokenizer, ... -> SHA-256
+    adopted: bool = False  # mergekit merged it without slack-ties: versions, options not known
     record: int = RECORD_VERSION
 
     def summary(self) -> str:
@@ -165,6 +176,10 @@ def read_record(folder: Path) -> MergeRecord:
         return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
     except FileNotFoundError:
         msg = f"{str(folder)!r} contains no {RECORD_FILE}: slack-ties did not merge this model"
+        if (folder / CONFIG_FILE).is_file():
+            hint = f"slack-ties card {shlex.quote(str(folder))}  (adopts a merge of mergekit)"
+            raise OutputError(msg, hint=hint) from None
+        msg += f", and mergekit wrote no {CONFIG_FILE}, which says what was merged"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path}: damaged: {error!r}"
@@ -189,7 +204,8 @@ def _checked(record: MergeRecord) -> MergeRecord:
     values = [value for value in record.options.values() if isinstance(value, str)]
     ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]
     ids += [name for p in record.parents for name in p.hub_ids if isinstance(p.model, str)]
-    if not all(isinstance(text, str) for text in texts) or type(record.parameters) is not int:
+    wrong = type(record.parameters) is not int or type(record.adopted) is not bool
+    if wrong or not all(isinstance(text, str) for text in texts):
         msg = "a field has the wrong type"
         raise TypeError(msg)
     if not all(isinstance(text, str) and LICENSE_WORDS.fullmatch(text) for text in licenses):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.markdown import plain_text
 from slack_ties.card.metadata import MODEL_ID
-from slack_ties.models.names import HUB_ID, split_reference
 
 if TYPE_CHECKING:
     from slack_ties.record import MergeRecord, Parent
@@ -26,8 +24,10 @@ def parent_row(parent: Parent) -> dict[str, str]:
         for name, _, on_hub in _parts(parent)
     ]
     commits = [
-        f"[`{commit[:7]}`]({HUB}/{name}/tree/{commit})" if commit else "local folder"
-        for name, commit, _ in _parts(parent)
+        f"[`{commit[:7]}`]({HUB}/{name}/tree/{commit})"
+        if commit
+        else ("not known" if on_hub else "local folder")
+        for name, commit, on_hub in _parts(parent)
     ]
     licenses = [parent.license or "not stated"]
     licenses += [parent.adapter_license or "not stated"] if len(links) > 1 else []
@@ -44,8 +44,8 @@ def _parts(parent: Parent) -> list[tuple[str, str, bool]]:
     if parent.commits:
         pairs = zip(parent.names, parent.commits, strict=False)
         return [(name, commit, bool(commit)) for name, commit in pairs]
-    paths = [path for path, _ in split_reference(parent.model)]
-    return [(path, "", bool(HUB_ID.fullmatch(path)) and not Path(path).exists()) for path in paths]
+    names = enumerate(parent.names)
+    return [(name, "", not parent.is_local(i)) for i, name in names]
 
 
 def link_to(parent: Parent) -> str:
@@ -55,5 +55,6 @@ def link_to(parent: Parent) -> str:
 
 def hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:
     """Return the Hub ids for the metadata: only those of models that came from the Hub."""
-    ids = parent.hub_ids if record else [name for name, _, on_hub in _parts(parent) if on_hub]
+    known = record and not record.adopted
+    ids = parent.hub_ids if known else [name for name, _, on_hub in _parts(parent) if on_hub]
     return [name for name in ids if MODEL_ID.fullmatch(name)]

@@ -14,7 +14,7 @@ from huggingface_hub import EvalResultEntry, ModelCard
 from slack_ties.card.markdown import plain_text
 from slack_ties.card.metadata import LANGUAGE
 from slack_ties.card.own_text import PLACES, OwnText, place
-from slack_ties.card.parents import HUB, hub_ids, parent_row
+from slack_ties.card.parents import HUB, hub_ids, link_to, parent_row
 from slack_ties.card.sections import license_section, limits_section, what_each_brings
 from slack_ties.catalogue.languages import LANGUAGE_TAG
 from slack_ties.errors import OutputError
@@ -102,6 +102,7 @@ def make_card(  # noqa: PLR0913 - all by name
             if record
             else "",
             options=f" {shlex.join(record.flags())}".rstrip() if record else "",
+            unpinned=join_names([link_to(one) for one in parents if not one.commits]),
             on_hub=all(all(parent.commits) for parent in parents),
             files=sorted(record.files.items()) if record else [],
             limits=limits_section(recipe, parents, evaluated=bool(results)),
@@ -127,7 +128,9 @@ def _metadata(
     codes = [one.get("iso_639_1") or one.get("iso_639_3") or "" for one in facts.languages]
     codes = [code for code in [*codes, *facts.sft_languages] if LANGUAGE.fullmatch(code)]
     scripts = [tag for one in facts.languages if "-" in (tag := one.get("tag", ""))]
-    ours = ["merge", "mergekit", "slack-ties", *filter(LANGUAGE_TAG.fullmatch, scripts)]
+    stock = record and record.adopted and recipe.method != "slack_ties"
+    by = ["mergekit"] if stock else ["mergekit", "slack-ties"]
+    ours = ["merge", *by, *filter(LANGUAGE_TAG.fullmatch, scripts)]
     datasets = [name for parent in parents for name in parent.datasets]
     return {
         "language": list(dict.fromkeys(codes)) or None,

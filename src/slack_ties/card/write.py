@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.card.adopt import is_card_of_mergekit, record_of
 from slack_ties.card.evaluation import add_results, results_of
 from slack_ties.card.license_files import plan_notices, write_notices
 from slack_ties.card.own_text import (
@@ -64,7 +65,7 @@ def write_card(  # noqa: PLR0913 - all by name
     licence, and files beside the card.
 
     Args:
-        out: A folder that `merge_models` made.
+        out: A folder that `merge_models` made, or `mergekit-yaml`.
         repo_id: The repository that the model will be published to; the card's example loads it.
         license: The merged model's licence. If not given: the licence in the existing card, or
             else the licence that follows from the parents.
@@ -75,7 +76,7 @@ def write_card(  # noqa: PLR0913 - all by name
         api: The Hub client; the default one if not given.
 
     Raises:
-        OutputError: `merge_models` did not make `out`, or its card was edited elsewhere.
+        OutputError: Neither slack-ties nor mergekit made `out`, or its card was edited elsewhere.
         RecipeError: The Hub does not accept `license`.
 
     """
@@ -84,8 +85,9 @@ def write_card(  # noqa: PLR0913 - all by name
     old = _read(path)
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
-    record = read_record(out)
-    _check_edited(out, old, stated, overwrite=overwrite)
+    record = record_of(out, api=api)
+    of_mergekit = record.adopted and is_card_of_mergekit(old or "")
+    _check_edited(out, old, stated, overwrite=overwrite or of_mergekit)
     if results:
         add_results(Path(results), out)
     write_notices(out, as_known(record), _resolution(record, old, stated), api=api)

@@ -20,16 +20,18 @@ from slack_ties.cli.options import (
     with_output,
 )
 from slack_ties.licenses.names import suggest_name
-from slack_ties.recipe.public import as_known
+from slack_ties.recipe.public import as_known, local_parts
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from slack_ties.licenses.known import Stated
     from slack_ties.licenses.resolve import Resolution
     from slack_ties.publish.publish import Published
+    from slack_ties.record import Parent
 
 __all__ = ["how_to_publish", "known_as_option"]
 
@@ -95,6 +97,8 @@ def card(  # noqa: PLR0913 - one per option
     It fills in metadata, parents, licence, use, limits, and how to repeat the merge. You can run
     it again at any time: it keeps your own texts (from files, or typed between the comments of
     the card) and the keys and tags that you added.
+
+    A model that mergekit-yaml merged is adopted: the card says what is not known of that merge.
 
     If you give a config (.yml) instead of OUT, it prints the card that the merge would get. For
     that it reads the cards of the models, here or on the Hub.
@@ -268,25 +272,23 @@ def publish(  # noqa: PLR0913 - one per option
     if published.collection:
         click.echo(f"Collection: {published.collection}")
     if not quiet:
-        click.echo(_what_now(published, repeatable=_can_repeat(out)), err=True)
+        parents = as_known(read_record(out)).parents
+        click.echo(_what_now(published, parents), err=True)
 
 
-def _can_repeat(out: Path) -> bool:
-    """Return whether other people have the models: `verify` and `recipes pull` refuse folders."""
-    parents = as_known(read_record(out)).parents
-    return all(one.commits and all(one.commits) for one in parents)
-
-
-def _what_now(published: Published, *, repeatable: bool) -> str:
+def _what_now(published: Published, parents: Iterable[Parent]) -> str:
     """Return how to load a published model, and if it can be repeated, how to verify and reuse."""
     name, revision = shlex.quote(published.repo_id), published.branch
     at = "" if revision == "main" else f", revision={revision!r}"
     load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"
-    if not repeatable:
-        return (
-            f"\nLoad it:   {load}\n"
-            "Nobody else can repeat this merge: its models are folders on this disk"
-        )
+    parents = [*parents]
+    why = ""
+    if any(not one.commits for one in parents):
+        why = "the commits of its models are not known"
+    if any(local_parts(parents)):
+        why = "its models are folders on this disk"
+    if why:
+        return f"\nLoad it:   {load}\nNobody else can repeat this merge: {why}"
     here = name if revision == "main" else shlex.quote(f"{published.repo_id}@{published.commit}")
     return (
         f"\nLoad it:   {load}\n"

@@ -26,7 +26,7 @@ def local_parts(parents: Iterable[Parent]) -> Iterator[str]:
     """Yield every model and adapter that is a folder on this disk."""
     for parent in parents:
         for i, path in enumerate(parent.names):
-            if not _commit(parent, i):
+            if parent.is_local(i):
                 yield path
 
 
@@ -62,7 +62,7 @@ def _published(parent: Parent, names: Mapping[str, str]) -> str:
         return names.get(parent.names[0], parent.model)
     parts = zip(parent.model.split("+"), parent.names, strict=True)
     return "+".join(
-        part if _commit(parent, i) else names[path] for i, (part, path) in enumerate(parts)
+        names[path] if parent.is_local(i) else part for i, (part, path) in enumerate(parts)
     )
 
 
@@ -75,11 +75,7 @@ def _known(parent: Parent) -> Parent:
     given = [*parent.hub, *[""] * len(parts)]
     model = "+".join(known or part for part, known in zip(parts, given, strict=False))
     commits = tuple(
-        known.partition("@")[2] or _commit(parent, i)
+        known.partition("@")[2] or "".join(parent.commits[i : i + 1])
         for i, (_, known) in enumerate(zip(parts, given, strict=False))
     )
     return replace(parent, model=model, commits=commits, hub=())
-
-
-def _commit(parent: Parent, number: int) -> str:
-    return parent.commits[number] if number < len(parent.commits) else ""
