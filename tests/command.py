@@ -45,6 +45,7 @@ def kill_at(
     def watch(_: str) -> None:
         if len(server.hub.requests) == count:
             process.kill()
+            server.hub.stopped = True  # the process that uploads for it ends a moment later
 
     server.hub.watcher = watch
     output, _ = process.communicate(timeout=300)

@@ -127,6 +127,8 @@ class Hub:
     part_size: int = 0  # bytes from which an upload comes in parts of this size; 0: never
     page_size: int = 0  # the most models in one page of a list; 0: no pages
     wake: threading.Event = field(default_factory=threading.Event)  # ends all stalls
+    rate: int = 0  # bytes of a file that it sends in a second; 0: as fast as it can
+    ranges: list[str] = field(default_factory=list)  # "file bytes=1-2", of downloads in pieces
     refuses: str = ""  # what it says of every card
     regular: bool = False  # whether it takes every file as a small one
 
@@ -784,6 +786,8 @@ class Handler(BaseHTTPRequestHandler):
                 first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
                 headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
                 content, status = content[first : last + 1], 206
+            if wanted and self.command == "GET":
+                self.hub.ranges.append(f"{Path(self.path).name} {self.headers['Range']}")
             if self.command == "GET":
                 name = urlsplit(self.path).path.rpartition("/resolve/")[2].partition("/")[2]
                 self.hub.sent[name] = self.hub.sent.get(name, 0) + len(content)
@@ -797,7 +801,19 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self._write(content)
+
+    def _write(self, content: bytes) -> None:
+        """Write an answer, slowly if it is to be."""
+        step = self.hub.rate // 10 or len(content)
+        for at in range(0, len(content), step or 1):
+            try:
+                self.wfile.write(content[at : at + step])
+            except OSError:  # nobody reads it any more
+                self.close_connection = True
+                return
+            if self.hub.rate:
+                self.hub.wake.wait(0.1)
 
 
 class Server(ThreadingHTTPServer):

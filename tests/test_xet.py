@@ -1,23 +1,27 @@
-"""hf_xet is told how long to wait, and is not waited for without end."""
+"""Uploads by hf_xet: watched in their own process, and not waited for without end."""
 
 from __future__ import annotations
 
-import os
+import math
 import random
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.utils import _xet_progress_reporting as reporting
-from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
-from huggingface_hub.utils._xet import get_xet_session
 
-from hub_server import Server
+from hub_server import Fault, Server
+from slack_ties.errors import HubError
+from slack_ties.hub.child import Watch
 from slack_ties.hub.retries import Retries
-from slack_ties.hub.xet import SilenceTimeoutError, watched, xet_settings
+from slack_ties.hub.transfer import StoppedError, child_environment, upload
+from slack_ties.progress import Progress
 
-QUICK = Retries(timeout=0.5, commit=1.5, tries=2, first_wait=0.01)
+QUICK = Retries(timeout=1, commit=1, tries=1, first_wait=0.01)
+SIZE = 3_000_000
 
 
 def report(done: int, sent: int) -> SimpleNamespace:
@@ -30,123 +34,133 @@ def report(done: int, sent: int) -> SimpleNamespace:
     )
 
 
+class Told:
+    """Notes what the process would tell its command."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.done: list[int] = []
+        self.grace = 0.0
+
+    def moved(self, done: int, *, grace: float = 0.0, seldom: bool = True) -> None:
+        """Take a report."""
+        assert not seldom
+        self.done.append(done)
+        self.grace = grace
+
+
+def send(api: HfApi, folder: Path, **how: Any) -> dict[str, tuple[str, int]]:
+    """Upload a file that cannot be compressed."""
+    (folder / "model.safetensors").write_bytes(random.Random(0).randbytes(SIZE))
+    api.create_repo("me/x", private=True, exist_ok=True)
+    file = {"name": "model.safetensors", "path": folder / "model.safetensors", "size": SIZE}
+    return upload(
+        "me/x",
+        [{**file, "large": True, "sha256": ""}],
+        revision="main",
+        what="uploading",
+        **{"retries": QUICK, "api": api, **how},
+    )
+
+
+@pytest.fixture
+def by_xet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let large files go by hf_xet, as they do for most people."""
+    monkeypatch.delenv("HF_HUB_DISABLE_XET")
+
+
 def test_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within the block, and never against what the user says."""
+    """Only in its own process, and never against what the user says."""
     monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "9")
 
-    with xet_settings(Retries(timeout=7, tries=3, first_wait=0.5)):
-        inside = {key: value for key, value in os.environ.items() if "HF_XET_CLIENT" in key}
+    inside = child_environment(Retries(timeout=7))
 
-    assert inside == {
+    assert {key: value for key, value in inside.items() if "HF_XET_CLIENT" in key} == {
         "HF_XET_CLIENT_CONNECT_TIMEOUT": "7s",
         "HF_XET_CLIENT_READ_TIMEOUT": "3600s",
         "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "9",
-        "HF_XET_CLIENT_RETRY_BASE_DELAY": "500ms",
+        "HF_XET_CLIENT_RETRY_BASE_DELAY": "350ms",
     }
-    assert "HF_XET_CLIENT_CONNECT_TIMEOUT" not in os.environ
 
 
-def test_what_a_call_returns_or_raises() -> None:
-    """It is as if nobody watched, and afterwards nobody does."""
-    before = reporting.XetUploadProgressReporter
+@pytest.mark.usefixtures("by_xet")
+def test_a_real_upload(
+    hub: Server, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte is reported, under the names that we know, and the Hub has the file."""
+    seen: list[int] = []
+    monkeypatch.setattr(Progress, "at", lambda _, done: seen.append(done))
 
-    assert watched(lambda: 3, QUICK) == 3
-    with pytest.raises(KeyError):
-        watched(lambda: {}["x"], QUICK)
+    sent = send(api, tmp_path, retries=Retries(timeout=60))
 
-    assert reporting.XetUploadProgressReporter is before
-    assert are_progress_bars_disabled()
+    assert "POST /cas/v1/shards" in hub.hub.requests
+    assert seen[0] == 0
+    assert seen[-1] == SIZE
+    ((name, (checksum, length)),) = sent.items()
+    assert (name, length) == ("model.safetensors", SIZE)
+    assert hub.hub.blob(checksum).stat().st_size == SIZE
 
 
-@pytest.mark.parametrize("sent", [0, 9])
-def test_silence_ends_it(sent: int) -> None:
-    """An upload in which nothing moves; others may take as long as they need."""
-    ended, reported = threading.Event(), threading.Event()
+@pytest.mark.usefixtures("by_xet")
+@pytest.mark.parametrize("kind", ["xet token", "xorb"])
+def test_silence_ends_it(hub: Server, api: HfApi, tmp_path: Path, kind: str) -> None:
+    """An upload in which nothing moves ends after the time-out, and its process with it."""
+    hub.hub.faults.append(Fault(kind, "stalled", math.inf))
 
-    def upload() -> None:
-        reporter = reporting.XetUploadProgressReporter()
-        for done in range(sent):
-            reporter.update_progress(report(done, done), {})
-            ended.wait(0.2)  # longer in all than the time-out
-        reported.set()
-        ended.wait(60)
+    with pytest.raises(HubError, match=r"uploading: .* did not answer in time"):
+        send(api, tmp_path)
 
-    before = get_xet_session()
-    with pytest.raises(SilenceTimeoutError, match=r"no progress for \d s"):
-        watched(upload, QUICK)
-    assert reported.is_set()
-    assert get_xet_session() is not before  # what it was doing is aborted
-    ended.set()
+
+@pytest.mark.usefixtures("by_xet")
+def test_another_thread_ends_it(hub: Server, api: HfApi, tmp_path: Path) -> None:
+    """At once, though the Hub is silent and the time-out is long."""
+    hub.hub.faults.append(Fault("xorb", "stalled", math.inf))
+    stop = threading.Event()
+    threading.Timer(3, stop.set).start()
+    began = time.monotonic()
+
+    with pytest.raises(StoppedError):
+        send(api, tmp_path, retries=Retries(timeout=600), stop=stop)
+
+    assert time.monotonic() - began < 30
 
 
 def test_a_block_may_be_sent_again() -> None:
     """hf_xet counts no byte twice: so much silence as the block takes at the speed so far."""
-    ended = threading.Event()
+    told = Told()
+    watch = Watch(Retries(timeout=1), told)  # type: ignore[arg-type]
+    watch.begin()
+    watch.start -= 2  # seconds: five bytes in two of them
+    watch.look(report(5, 5))
 
-    def upload(seconds: float) -> bool:
-        reporter = reporting.XetUploadProgressReporter()
-        for done in (1, 2, 3, 4):
-            reporter.update_progress(report(done, done), {})
-            ended.wait(0.2)  # five bytes a second: two seconds for all ten
-        ended.wait(seconds)
-        return True
-
-    assert watched(lambda: upload(1.4), QUICK)
-    with pytest.raises(SilenceTimeoutError):
-        watched(lambda: upload(60), QUICK)
-    ended.set()
+    assert told.grace == pytest.approx(4, rel=0.1)
+    assert told.done == [0, 5]
 
 
 def test_the_hubs_own_work_may_take_longer() -> None:
-    """When all is sent, the Hub has as long as for a commit."""
-    ended = threading.Event()
+    """When all is sent, the Hub has ten times as long."""
+    told = Told()
+    watch = Watch(Retries(timeout=5), told)  # type: ignore[arg-type]
+    watch.look(report(10, 10))
 
-    def upload(seconds: float) -> bool:
-        reporter = reporting.XetUploadProgressReporter()
-        reporter.update_progress(report(10, 10), {})
-        ended.wait(seconds)
-        return True
-
-    assert watched(lambda: upload(1.0), QUICK)
-    with pytest.raises(SilenceTimeoutError):
-        watched(lambda: upload(60), QUICK)
-    ended.set()
+    assert told.grace == 45
 
 
-def test_what_hf_xet_reports_of_a_real_upload(
-    hub: Server, api: HfApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The numbers that the watch reads are there, under these names, and count every byte."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
-    content = random.Random(0).randbytes(3_000_000)
-    reports: list[dict[str, int]] = []
+def test_what_the_hub_has_needs_no_line() -> None:
+    """Bytes that are read and need not be sent are done."""
+    told = Told()
+    watch = Watch(Retries(), told)  # type: ignore[arg-type]
+    one = report(8, 0)
+    one.total_transfer_bytes = 2
+    watch.look(one)
 
-    class Noting(reporting.XetUploadProgressReporter):
-        """Notes what it is told."""
+    assert told.done == [8]
 
-        def update_progress(self, report: object, items: object) -> None:
-            """Take a report."""
-            names = (name for name in vars(self_made) if hasattr(report, name))
-            reports.append({name: int(getattr(report, name)) for name in names})
-            super().update_progress(report, items)
 
-    self_made = report(0, 0)
-    monkeypatch.setattr(reporting, "XetUploadProgressReporter", Noting)
-    monkeypatch.setattr("huggingface_hub.utils.are_progress_bars_disabled", lambda *_: False)
-    api.create_repo("me/x", private=True)
+def test_a_report_without_the_names_that_we_know() -> None:
+    """It is not looked at: no healthy upload is ended for it."""
+    told = Told()
+    watch = Watch(Retries(), told)  # type: ignore[arg-type]
+    watch.look(SimpleNamespace(total_bytes=10))
 
-    watched(
-        lambda: api.upload_file(
-            path_or_fileobj=content, path_in_repo="model.safetensors", repo_id="me/x"
-        ),
-        Retries(timeout=60),
-    )
-
-    assert "POST /cas/v1/shards" in hub.hub.requests
-    assert reports[-1] == {
-        "total_bytes": 3_000_000,
-        "total_bytes_completed": 3_000_000,
-        "total_transfer_bytes": reports[-1]["total_transfer_bytes_completed"],
-        "total_transfer_bytes_completed": reports[-1]["total_transfer_bytes"],
-    }
-    assert reports[-1]["total_transfer_bytes"] >= 3_000_000  # chance cannot be compressed
+    assert told.done == []

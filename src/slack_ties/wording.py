@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["first_of", "in_columns", "join_names", "parameter_count", "size"]
+__all__ = [
+    "duration",
+    "first_of",
+    "in_columns",
+    "join_names",
+    "parameter_count",
+    "part_of",
+    "size",
+]
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -42,6 +50,21 @@ def first_of(names: Iterable[str]) -> str:
 def size(count: int) -> str:
     """Return a number of bytes as text, such as 1.0 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+
+
+def part_of(done: int, total: int) -> str:
+    """Return how many of all bytes are done as text, such as 3.2 of 13.5 GB."""
+    number, unit = size(total).split()
+    factor = 1e9 if unit == "GB" else 1e6
+    return f"{min(done, total) / factor:.1f} of {number} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time to wait as text, such as 4 min."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"  # noqa: PLR2004
 
 
 def parameter_count(entries: int) -> str:

@@ -17,7 +17,7 @@ from slack_ties.models.headers import read_headers
 from slack_ties.models.license_texts import license_files
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import COMMIT, split_reference
-from slack_ties.models.parent_card import ParentCard
+from slack_ties.models.parent_card import ParentCard, stated_license
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import (
     CONFIG_FILE,
@@ -97,8 +97,8 @@ def _parent(recipe: Recipe, name: str, api: HfApi | None) -> Parent:
         name,
         role=recipe.role(name),
         commits=tuple(pinned) if known else (),
-        license=cards[0].license or recipe.facts.licenses.get(name, ""),
-        adapter_license=cards[1].license if len(cards) > 1 else "",
+        license=stated_license(cards[0], recipe.facts.licenses.get(name, "")),
+        adapter_license=stated_license(cards[1]) if len(cards) > 1 else "",
         made_from=tuple(dict.fromkeys(one for card in cards for one in card.made_from)),
         datasets=tuple(dict.fromkeys(one for card in cards for one in card.datasets)),
         texts=texts[0],

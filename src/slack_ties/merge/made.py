@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from slack_ties.files import sha256
 from slack_ties.models.license_texts import license_files
 from slack_ties.models.parent_card import stated_license
 from slack_ties.record import Parent
+from slack_ties.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,10 +25,10 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
     The files were just written, so the system reads them from memory.
     """
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing releases Python's global lock
-        listed = sorted(names)
-        sums = pool.map(sha256, (folder / name for name in listed))
-        return dict(zip(listed, sums, strict=True))
+    listed = sorted(names)
+    # Hashing releases Python's global lock.
+    sums = in_threads(lambda name: sha256(folder / name), listed, most=2)
+    return dict(zip(listed, sums, strict=True))
 
 
 def parent_of(recipe: Recipe, name: str, found: list[Snapshot]) -> Parent:

@@ -11,7 +11,6 @@ import json
 import logging
 import re
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, ModelInfo
@@ -23,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+from slack_ties.hub.retries import READING
+from slack_ties.models.download import fetch_files
 from slack_ties.private.huggingface_hub import cached_commit, cached_sums
+from slack_ties.threads import in_threads
 
 __all__ = ["check_download", "stated_sums"]
 
@@ -76,8 +78,15 @@ def check_download(
         raise CheckpointError(msg, hint=_again(name, damaged[0], folder, cache))
     for file in damaged:
         LOG.warning("  %s of %s is damaged in the cache: downloading it again", file, name)
-        (api or HfApi()).hf_hub_download(
-            name, file, revision=cached_commit(folder), cache_dir=cache, force_download=True
+        fetch_files(
+            name,
+            {file: ((folder / file).stat().st_size, wanted[file])},
+            commit=cached_commit(folder),
+            what=f"{file} of {name!r}",
+            cache=cache,
+            retries=READING,
+            api=api or HfApi(),
+            again=True,
         )
     if still := _damaged(name, folder, {file: wanted[file] for file in damaged}):
         msg = f"model {name!r}: {still[0]} does not have the checksum that the Hub states"
@@ -104,9 +113,9 @@ def _damaged(name: str, folder: Path, sums: Mapping[str, str]) -> list[str]:
     todo = {key: folder / key.rpartition(" ")[0] for key in new}
     if (length := sum(path.stat().st_size for path in todo.values())) > SLOW:
         LOG.info("  comparing %s of %s with the Hub's checksums", f"{length / 1e9:.1f} GB", name)
-    with ThreadPoolExecutor(max_workers=2) as pool:  # hashing releases Python's global lock
-        found = pool.map(checksum, todo.values(), (key.rpartition(" ")[2] for key in new))
-        wrong = [key for key, one in zip(new, found, strict=True) if one != key.rpartition(" ")[2]]
+    # Hashing releases Python's global lock.
+    found = in_threads(lambda key: checksum(todo[key], key.rpartition(" ")[2]), new, most=2)
+    wrong = [key for key, one in zip(new, found, strict=True) if one != key.rpartition(" ")[2]]
     if good := {key: now[key] for key in new if key not in wrong}:
         try:
             write_whole(listed, json.dumps(intact | good, indent=2))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
+from slack_ties.files import any_matches
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import (
     Snapshot,
@@ -22,7 +23,8 @@ from slack_ties.models.cached import (
     sums_of_wanted,
 )
 from slack_ties.models.checksums import check_download, stated_sums
-from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
+from slack_ties.models.download import fetch_files, files_of
+from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors, named
 from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
 from slack_ties.models.look import needs_code, weights_on_hub
 from slack_ties.models.parent_card import read_parent_card
@@ -85,6 +87,21 @@ def find_model(  # noqa: PLR0913 - all but two by name
         # name, and can be used without network.
         code = code or retries.ask(lambda: needs_code(path, revision, names, api, cache))
         wanted = patterns_for(weights, (*_license_texts(info), *(CODE_FILES if code else ())))
+        files = {
+            name: stated
+            for name, stated in files_of(info).items()
+            if any_matches([name], tuple(wanted["allow_patterns"]))
+            and name not in wanted["ignore_patterns"]
+        }
+        fetch_files(
+            path,
+            files,
+            commit=info.sha or "",
+            what=named(path, revision),
+            cache=cache,
+            retries=retries,
+            api=api,
+        )
         snapshot = retries.ask(
             lambda: api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
         )

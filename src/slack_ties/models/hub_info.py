@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from slack_ties.hub.retries import Retries
 
-__all__ = ["AWAY", "ask_hub", "is_away", "model_errors"]
+__all__ = ["AWAY", "ask_hub", "is_away", "model_errors", "named"]
 
 # Errors after which the cache may serve instead of the Hub, if `is_away` agrees.
 AWAY = (OfflineModeIsEnabled, TransportError, OSError)
@@ -38,5 +38,10 @@ def is_away(error: Exception) -> bool:
 
 def model_errors(path: str, revision: str | None, api: HfApi) -> AbstractContextManager[None]:
     """Turn errors of the Hub client into ours, about a model that is not a folder here."""
+    return hub_errors(named(path, revision), api, reading=True)
+
+
+def named(path: str, revision: str | None) -> str:
+    """Return how errors name a model that is not a folder here."""
     what = f"model {path!r} (no folder of that name here)"
-    return hub_errors(f"{what}, revision {revision!r}" if revision else what, api, reading=True)
+    return f"{what}, revision {revision!r}" if revision else what

@@ -16,7 +16,8 @@ from slack_ties.files import any_matches
 from slack_ties.hub.client import TransportError
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import find_in_cache, local_folder
-from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
+from slack_ties.models.download import fetch_files, files_of
+from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors, named
 from slack_ties.models.names import COMMIT, HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
@@ -111,6 +112,16 @@ def look_at_model(
             and "/" not in file.rfilename
             and (file.size or 0) <= LARGEST_TEXT
         ]
+        files = files_of(info)
+        fetch_files(
+            path,
+            {name: files[name] for name in texts},
+            commit=info.sha or "",
+            what=named(path, revision),
+            cache=cache,
+            retries=retries,
+            api=api,
+        )
         snapshot = retries.ask(
             lambda: api.snapshot_download(
                 path,

@@ -20,12 +20,11 @@ from slack_ties.private.lazy import gone
 __all__ = [
     "HF_XET",
     "TransportError",
-    "abort_uploads",
     "add_sent_file",
     "as_it_is",
     "cached_commit",
     "cached_sums",
-    "can_watch_uploads",
+    "counting_bar",
     "hide_progress_bars",
     "is_broken_connection",
     "is_in_cache",
@@ -85,68 +84,69 @@ def wrap_client(wrap: Callable[[Any], Any]) -> Iterator[None]:
 # Uploads by hf_xet
 
 
-def _reporting() -> Any:
+def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]) -> bool:
+    """Let hf_xet's reports of uploads come to us instead of progress bars, until Python ends.
+
+    `began` is called when an upload begins.
+
+    Return False if the client does not pass on reports (before huggingface_hub 2.0).
+    """
     try:
         from huggingface_hub.utils import _xet_progress_reporting as found  # noqa: PLC0415 - private
     except ImportError:  # an older client without hf_xet
-        return None
-    return found if hasattr(found, "XetUploadProgressReporter") else None
-
-
-def can_watch_uploads() -> bool:
-    """Say whether uploads report their progress to us (since huggingface_hub 2.0).
-
-    If not, uploads are not watched, and hf_xet's own limits apply.
-    """
-    return _reporting() is not None
-
-
-@contextmanager
-def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]) -> Iterator[None]:
-    """Let the client call us at the start of an upload and at each report of its progress.
-
-    Its progress bars are shown as before. If the client does not say whether it shows any, it
-    shows none.
-    """
-    reporting = _reporting()
-    bars: Any = reporting.XetUploadProgressReporter
-    disabled = getattr(utils, "are_progress_bars_disabled", lambda *_: True)
+        return False
+    if not hasattr(found, "XetUploadProgressReporter"):
+        return False
 
     class Reporter:
-        """Passes each report to us and to the progress bars."""
+        """Passes on each report."""
 
         def __init__(self) -> None:
             """Note that an upload begins."""
             began()
-            self.bars = None if disabled() else bars()
 
-        def update_progress(self, report: Any, items: Any) -> None:
+        def update_progress(self, report: Any, _items: Any) -> None:
             """Pass on a report."""
             progress(report)
-            if self.bars:
-                self.bars.update_progress(report, items)
 
-        def close(self, *arguments: Any, **named: Any) -> None:
-            """Close the progress bars."""
-            if self.bars:
-                self.bars.close(*arguments, **named)
+        def close(self, *_: Any, **__: Any) -> None:
+            """Do nothing: there are no bars."""
 
-    reporting.XetUploadProgressReporter = Reporter
+    found.XetUploadProgressReporter = Reporter  # type: ignore[attr-defined, misc, assignment]
     utils.are_progress_bars_disabled = lambda *_: False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        reporting.XetUploadProgressReporter = bars
-        utils.are_progress_bars_disabled = disabled  # type: ignore[attr-defined]
+    return True
 
 
-def abort_uploads() -> None:
-    """Abort hf_xet's uploads; its next session is new. If this is impossible, they continue."""
-    try:
-        from huggingface_hub.utils._xet import abort_xet_session  # noqa: PLC0415 - private
-    except ImportError:
-        return
-    abort_xet_session()  # type: ignore[no-untyped-call]
+# Downloads
+
+
+def counting_bar(count: Callable[[int], None]) -> Any:
+    """Return the class of a progress bar that is never shown, and that reports all bytes so far.
+
+    Return None if the client has no such class: then nothing is reported.
+    """
+    bar: Any = getattr(utils, "tqdm", None)
+    if not isinstance(bar, type):
+        return None
+    # The client reports each file in pieces of 10 MB: on a slow line that is a minute.
+    if hasattr(constants, "DOWNLOAD_CHUNK_SIZE"):
+        constants.DOWNLOAD_CHUNK_SIZE = 1 << 18
+
+    class Counting(bar):
+        """A progress bar that only counts."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            """Disable the bar; note whether it counts bytes."""
+            self.bytes = int(named.get("initial") or 0) if named.get("unit") == "B" else None
+            super().__init__(*given, **{**named, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            """Count."""
+            if self.bytes is not None:
+                self.bytes += int(n or 0)
+                count(self.bytes)
+
+    return Counting
 
 
 # Operations of a commit

@@ -8,7 +8,6 @@ is lost, we look at the repository to find out whether the commit arrived.
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,13 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.errors import hub_error
-from slack_ties.hub.xet import SilenceTimeoutError, watched
-from slack_ties.private.huggingface_hub import add_sent_file, set_checksum
+from slack_ties.hub.transfer import upload
+from slack_ties.private.huggingface_hub import add_sent_file
 from slack_ties.publish.branch import Branch, list_files
-from slack_ties.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from threading import Event
 
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.manifest import SentFile
@@ -39,8 +38,8 @@ LARGE = 10_000_000  # bytes; from this size a file is uploaded by itself, before
 
 MERGE_AGAIN = "run the same command again: it merges and uploads these files again"
 
-# Seconds. A shorter upload does not measure the speed: the Hub already had the file.
-SHORT_UPLOAD = 2.0
+# Texts: the Hub takes them as part of a commit. A folder of nothing else needs no upload.
+SMALL = (".md", ".json", ".yml", ".yaml", ".txt", ".jinja", ".html", "LICENSE", "Notice", "NOTICE")
 
 MOST_COMMITS = 20  # commits to search for ours after a lost answer
 
@@ -49,28 +48,58 @@ class BranchStateError(HubError):
     """An error whose message already tells the state of the branch."""
 
 
-def upload_files(
-    files: Sequence[SentFile], branch: Branch, *, retries: Retries, api: HfApi
+def upload_files(  # noqa: PLR0913 - all by name
+    files: Sequence[SentFile],
+    branch: Branch,
+    *,
+    retries: Retries,
+    api: HfApi,
+    tell: bool = False,
+    stop: Event | None = None,
 ) -> list[CommitOperationAdd]:
     """Upload the content of large files that the Hub does not have yet.
+
+    Args:
+        files: All files of a commit, or some of them.
+        branch: The branch that the commit goes to.
+        retries: How long to wait for the Hub.
+        api: The Hub client.
+        tell: Whether to log a line for each large file.
+        stop: Ends the upload when it is set.
 
     Raises:
         HubError: The Hub refuses, or cannot be reached after several tries of the client.
 
     """
-    operations = [_addition(file) for file in files]
-    upload = partial(api.preupload_lfs_files, branch.repo_id, operations, free_memory=False)
-    try:
-        # The client retries after an error answer. Without any progress it would wait for ever.
-        retries.ask(
-            lambda: watched(partial(upload, revision=branch.name), retries),
-            errors=(SilenceTimeoutError,),
+    here = [file for file in files if file.path]
+    names = files[0].name if len(files) == 1 else f"{len(files)} files"
+    sent: dict[str, tuple[str, int]] = {}
+    if any(file.size >= LARGE or not file.name.endswith(SMALL) for file in here):
+        sent = upload(
+            branch.repo_id,
+            [
+                {
+                    "name": file.name,
+                    "path": file.path,
+                    "size": file.size,
+                    "large": file.size >= LARGE,
+                    "sha256": file.sha256 if file.size >= LARGE else "",
+                }
+                for file in here
+            ],
+            revision=branch.name,
+            what=f"uploading {names} to {branch.repo_id!r}",
+            retries=retries,
+            api=api,
+            tell=tell,
+            stop=stop,
         )
-    except CLIENT_ERRORS as error:
-        names = files[0].name if len(files) == 1 else f"{len(files)} files"
-        what = f"uploading {names} to {branch.repo_id!r}"
-        raise hub_error(what, api, error) from None
-    return operations
+    return [
+        add_sent_file(file.name, *sent.get(file.name, (file.sha256, file.size)))
+        if file.name in sent or not file.path
+        else CommitOperationAdd(file.name, file.path)
+        for file in files
+    ]
 
 
 def commit_files(
@@ -89,11 +118,12 @@ def commit_files(
     """
     files = list(files)
     what = f"publishing to {branch.repo_id!r}"
-    operations: list[CommitOperationAdd] = _upload(files, branch, retries=retries, api=api)
+    upload_all = partial(upload_files, files, branch, retries=retries, api=api, tell=True)
+    operations: list[CommitOperationAdd] = upload_all()
 
     def commit() -> str:
         if not operations:
-            operations.extend(_upload(files, branch, retries=retries, api=api))
+            operations.extend(upload_all())
         deleted = [CommitOperationDelete(name) for name in stale]
         try:
             return api.create_commit(
@@ -122,32 +152,6 @@ def commit_files(
     except CLIENT_ERRORS as error:
         said = error.__cause__ if isinstance(error, AskAgainError) else error
         raise hub_error(what, api, said if isinstance(said, Exception) else error) from None
-
-
-def _upload(
-    files: Sequence[SentFile], branch: Branch, *, retries: Retries, api: HfApi
-) -> list[CommitOperationAdd]:
-    """Upload the contents, each large file by itself: a finished one is not uploaded again."""
-    large = [file for file in files if file.size >= LARGE and file.path]
-    operations = []
-    left, sent, took = sum(file.size for file in large), 0, 0.0
-    for i, file in enumerate(large, 1):
-        about = f", about {_duration(left * took / sent)} left" if sent else ""
-        LOG.info("  %s, %s (%d of %d%s)", file.name, size(file.size), i, len(large), about)
-        began = time.monotonic()
-        operations += upload_files([file], branch, retries=retries, api=api)
-        left -= file.size
-        if (seconds := time.monotonic() - began) > SHORT_UPLOAD:
-            sent, took = sent + file.size, took + seconds
-    rest = [file for file in files if file not in large]
-    return operations + upload_files(rest, branch, retries=retries, api=api)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"  # noqa: PLR2004
 
 
 def _landed(  # noqa: PLR0913 - all by name
@@ -206,13 +210,3 @@ def wrong_files(
         file.name for file in files if file.name not in there or not file.is_same(there[file.name])
     ]
     return sorted([*wrong, *(name for name in stale if name in there)])
-
-
-def _addition(file: SentFile) -> CommitOperationAdd:
-    """Return the operation that adds a file, with the checksum that we already know."""
-    if file.path:
-        operation = CommitOperationAdd(file.name, file.path)
-        if file.size >= LARGE:
-            set_checksum(operation, file.sha256)
-        return operation
-    return add_sent_file(file.name, file.sha256, file.size)

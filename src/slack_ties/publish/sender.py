@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import HubError
+from slack_ties.hub.transfer import StoppedError
 from slack_ties.private.huggingface_hub import was_sent
 from slack_ties.publish.commit import upload_files
 from slack_ties.publish.make_branch import make_branch
@@ -59,7 +60,7 @@ class Sender:
         self.branch: Branch | None = None
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
-        self.given_up = False
+        self.stopped = threading.Event()
 
     def send(self, file: SentFile) -> None:
         """Upload one file; content that the Hub already has is not uploaded again.
@@ -70,10 +71,16 @@ class Sender:
         """
         if self.branch is None:
             self.branch = make_branch(self.target, {}, retries=self.retries, api=self.api)
-        if self.given_up:
+        if self.stopped.is_set():
             return
         LOG.info("  uploading %s, %s", file.name, size(file.size))
-        for sent in upload_files([file], self.branch, retries=self.retries, api=self.api):
+        try:
+            uploaded = upload_files(
+                [file], self.branch, retries=self.retries, api=self.api, stop=self.stopped
+            )
+        except StoppedError:
+            return
+        for sent in uploaded:
             if not was_sent(sent):
                 msg = f"{self.target.to.repo_id!r} does not accept {file.name} as a large file"
                 raise HubError(msg, hint="check .gitattributes and .gitignore in that repository")
@@ -91,7 +98,7 @@ class Sender:
         self.thread.start()
 
     def end(self, error: BaseException) -> None:
-        """After an error of the merge, wait for the present upload; after Ctrl-C, do not wait."""
+        """After an error of the merge, wait for the present upload; after Ctrl-C, end it."""
         try:
             if not isinstance(error, Exception):
                 return
@@ -102,7 +109,7 @@ class Sender:
             if self.branch and self.target.branch is None:
                 LOG.warning("  %s was created, and is empty", self.branch.repo_id)
         finally:
-            self.given_up = True
+            self.stopped.set()
 
     def wait(self) -> None:
         """Wait until no upload is running.

@@ -203,7 +203,7 @@ class Stream:
             msg = f"{path} has another length than its header says: another program changed it"
             raise OutputError(msg, hint="run the same command again")
         self.sender.send(file)
-        if self.sender.given_up:
+        if self.sender.stopped.is_set():
             return
         shard = SentShard(path.name, file.sha256, file.size, tensors)
         self._header(shard).write_bytes(header)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
 from slack_ties.files import any_matches, checksum
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.retries import READING
 from slack_ties.merge.finish import what_is_not_loaded
+from slack_ties.models.download import fetch_files
 from slack_ties.models.headers import read_headers
 from slack_ties.notebook import Shown
 from slack_ties.private.huggingface_hub import is_offline
@@ -101,6 +103,7 @@ class PublishedModel:
     sums: Mapping[str, str]  # file -> sha256 of large files, git's sha1 of small ones
     folder: Path | None = None
     api: HfApi | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)  # file -> bytes, on the Hub
 
     def file(self, name: str) -> Path:
         """Return the path of a file on this disk; download it if necessary."""
@@ -109,6 +112,14 @@ class PublishedModel:
         if self.api is None:
             raise FileNotFoundError(name)
         with hub_errors(f"{name} of {self.name!r}", self.api, reading=True):
+            fetch_files(
+                self.name,
+                {name: (self.sizes.get(name, 0), self.sums.get(name, ""))},
+                commit=self.commit,
+                what=f"{name} of {self.name!r}",
+                retries=READING,
+                api=self.api,
+            )
             path = Path(self.api.hf_hub_download(self.name, name, revision=self.commit))
         if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
             msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"

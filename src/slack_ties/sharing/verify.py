@@ -20,6 +20,7 @@ from slack_ties.hub.retries import READING
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
+from slack_ties.models.download import files_of
 from slack_ties.models.hub_info import ask_hub
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
@@ -140,7 +141,8 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return PublishedModel(repo_id, commit, _sums(Path(folder)), Path(folder))
         info = ask_hub(repo_id, commit, READING, api)
-    return PublishedModel(repo_id, commit, stated_sums(info), api=api)
+    sizes = {name: length for name, (length, _) in files_of(info).items()}
+    return PublishedModel(repo_id, commit, stated_sums(info), api=api, sizes=sizes)
 
 
 def _sums(folder: Path) -> dict[str, str]:

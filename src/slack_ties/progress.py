@@ -1,0 +1,131 @@
+"""Say how much of a long job is done, and about how long the rest takes.
+
+On a terminal, one line shows all jobs that run, such as a merge and the upload of its files.
+Elsewhere a line is logged every half minute: in a file, a pipe or a notebook.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from slack_ties.wording import duration, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Progress", "without_progress"]
+
+LOG = logging.getLogger("slack_ties")
+
+REDRAW, LINE_INTERVAL = 0.2, 30.0  # seconds between two changes of the line, or two lines
+
+WINDOW = 120.0  # seconds; the speed of this time says how long the rest takes
+
+SHORTEST = 2.0  # seconds; a shorter time does not measure the speed
+
+_LOCK = threading.RLock()
+_SHOWN: list[Progress] = []
+_drawn = 0  # columns of the line on the terminal
+
+
+class Progress:
+    """How much of a job is done.
+
+    Example:
+        >>> with Progress("merged", total=13_500_000_000) as progress:
+        ...     progress.at(3_200_000_000)
+
+    """
+
+    def __init__(self, verb: str, total: int, *, done: int = 0, quiet: bool = False) -> None:
+        """Prepare to show the progress of a job.
+
+        Args:
+            verb: What was done with the bytes, such as merged.
+            total: The bytes of the whole job.
+            done: The bytes that an earlier run has done.
+            quiet: Show nothing. The level of our logger is respected too.
+
+        """
+        self.verb, self.total, self.done = verb, total, done
+        self.hidden = quiet or LOG.level > logging.INFO
+        now = time.monotonic()
+        self.seen = deque([(now, done)])
+        self.last = now  # when it was last shown
+
+    def __enter__(self) -> Progress:  # noqa: PYI034 - Self is Python 3.11's
+        """Begin."""
+        with _LOCK:
+            _SHOWN.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the job from the line."""
+        with _LOCK:
+            _SHOWN.remove(self)
+            if not self.hidden and _is_terminal(sys.stderr):
+                _draw(sys.stderr)
+
+    def at(self, done: int, total: int | None = None) -> None:
+        """Note how many bytes are done, and of how many; show it from time to time."""
+        now = time.monotonic()
+        with _LOCK:
+            self.done, self.total = done, self.total if total is None else total
+            self.seen.append((now, done))
+            while now - self.seen[0][0] > WINDOW and len(self.seen) > 2:  # noqa: PLR2004 - a speed needs two
+                self.seen.popleft()
+            if self.hidden:
+                return
+            terminal = _is_terminal(sys.stderr)
+            if now - self.last < (REDRAW if terminal else LINE_INTERVAL):
+                return
+            self.last = now
+            if terminal:
+                _draw(sys.stderr)
+            elif LOG.isEnabledFor(logging.INFO):
+                LOG.info("  %s", self)
+            else:  # in a notebook nobody may have told Python what to do with log lines
+                sys.stderr.write(f"  {self}\n")
+
+    def __str__(self) -> str:
+        """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""
+        (first, before), (last, now) = self.seen[0], self.seen[-1]
+        text = f"{self.verb} {part_of(self.done, self.total)}"
+        if last - first < SHORTEST or now <= before:
+            return text
+        left = (self.total - now) * (last - first) / (now - before)
+        return f"{text}, about {duration(max(left, 0))} left"
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Take the line from the terminal while other text is written."""
+    with _LOCK:
+        if _drawn:
+            _write(sys.stderr, "")
+        yield
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return hasattr(stream, "isatty") and stream.isatty()
+
+
+def _draw(stream: TextIO) -> None:
+    """Write the line anew, with all jobs."""
+    texts = [str(one) for one in _SHOWN if not one.hidden]
+    width = shutil.get_terminal_size().columns - 1
+    _write(stream, f"  {'; '.join(texts)}"[:width] if texts else "")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    global _drawn  # noqa: PLW0603 - there is one terminal
+    stream.write(f"\r{text.ljust(_drawn)}" + ("" if text else "\r"))
+    stream.flush()
+    _drawn = len(text)
