@@ -49,6 +49,15 @@ class Token:
 
     user: str
     role: str = "write"
+    orgs: tuple[tuple[str, str], ...] = ()  # the user's organizations, and the role in each
+    scoped: tuple[tuple[str, str], ...] = ()  # of a fine-grained token: a place, a permission
+
+    def may_write(self, owner: str) -> bool:
+        """Say whether it may write to what belongs to a user or an organization."""
+        if self.role == "fineGrained":
+            return (owner, "repo.write") in self.scoped
+        role = "admin" if owner == self.user else dict(self.orgs).get(owner)
+        return self.role == "write" and role in ("contributor", "write", "admin")
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
@@ -130,6 +139,7 @@ class Hub:
     rate: int = 0  # bytes of a file that it sends in a second; 0: as fast as it can
     ranges: list[str] = field(default_factory=list)  # "file bytes=1-2", of downloads in pieces
     refuses: str = ""  # what it says of every card
+    moved: dict[str, str] = field(default_factory=dict)  # the old id of a repository -> its new id
     regular: bool = False  # whether it takes every file as a small one
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
@@ -137,7 +147,8 @@ class Hub:
         path = self._state(repo_id)
         state: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         owner = repo_id.partition("/")[0]
-        if not state or (state["private"] and (token is None or token.user != owner)):
+        owners = {token.user, *dict(token.orgs)} if token else set()
+        if not state or (state["private"] and owner not in owners):
             raise Refused(404, "Repository not found", "RepoNotFound")
         return state
 
@@ -272,6 +283,10 @@ class Handler(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         try:
             self._go_wrong(fault)
+            for old, new in self.hub.moved.items():
+                if f"/{old}" in url.path:
+                    there = {"Location": self.path.replace(f"/{old}", f"/{new}", 1)}
+                    raise Refused(307, "moved", headers=there)  # noqa: TRY301 - as a route would
             with self.hub.lock:
                 answer = self._route(parts)
             if fault == "dropped_after":
@@ -395,7 +410,7 @@ class Handler(BaseHTTPRequestHandler):
         token = self._token()
         if token is None:
             raise Refused(401, "Invalid username or password.")
-        if token.role != "write" or token.user != owner:
+        if not token.may_write(owner):
             raise Refused(403, f"You don't have the rights to write to {owner}")
         return token
 
@@ -403,11 +418,20 @@ class Handler(BaseHTTPRequestHandler):
         token = self._token()
         if token is None:
             raise Refused(401, "Invalid credentials in Authorization header")
-        access = {"displayName": "test", "role": token.role}
+        access: dict[str, Any] = {"displayName": "test", "role": token.role}
+        if token.role == "fineGrained":
+            scoped = [
+                {
+                    "entity": {"type": "user", "name": name},
+                    "permissions": [may],
+                }
+                for name, may in token.scoped
+            ]
+            access["fineGrained"] = {"canReadGatedRepos": True, "global": [], "scoped": scoped}
         return {
             "type": "user",
             "name": token.user,
-            "orgs": [],
+            "orgs": [{"type": "org", "name": n, "roleInOrg": role} for n, role in token.orgs],
             "auth": {"type": "access_token", "accessToken": access},
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
+from command import environment
 from hub_server import Fault, Token
+from processes import run
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
@@ -208,20 +211,48 @@ def test_somebody_elses_files_are_left_alone(model: Path, api: HfApi) -> None:
     assert on_hub(api, "me/thesis") == {"thesis.txt"}
 
 
-def test_a_public_repository_does_not_get_a_private_model(model: Path, api: HfApi) -> None:
-    """Whoever does not say public must not end up so; nor is a repository made public."""
+def test_the_visibility_of_a_repository_stays(model: Path, api: HfApi) -> None:
+    """Without a word it stays as it is, and a word for the other one is refused."""
     publish_model(model, Destination("me/open", public=True), api=api)
     publish_model(model, "me/closed", api=api)
 
-    with pytest.raises(
-        HubError, match="already exists and is public, expected a private"
-    ) as caught:
-        publish_model(model, "me/open", api=api)
-    assert caught.value.hint == (
-        "add --public, or change the visibility in the repository's settings on the Hub first"
-    )
-    with pytest.raises(HubError, match="already exists and is private, expected a public"):
+    publish_model(model, "me/open", api=api)
+
+    assert not api.model_info("me/open").private
+    with pytest.raises(HubError, match="already exists and is public, expected a private") as one:
+        publish_model(model, "me/open", public=False, api=api)
+    with pytest.raises(HubError, match="already exists and is private, expected a public") as other:
         publish_model(model, Destination("me/closed", public=True), api=api)
+    change = "out, or change the visibility in the repository's settings on the Hub first"
+    assert [one.value.hint, other.value.hint] == [
+        f"leave --private {change}",
+        f"leave --public {change}",
+    ]
+
+
+def test_a_renamed_repository(
+    model: Path, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The Hub leads to its new name: the model goes there, and the user reads it."""
+    publish_model(model, "me/new", api=api)
+    hub.hub.moved["me/old"] = "me/new"
+    (model / "tokenizer_config.json").write_text("{}")
+
+    published = publish_model(model, "me/old", api=api)
+
+    assert published.repo_id == "me/new"
+    assert published.commit == api.model_info("me/new").sha
+    assert "me/old has the name me/new now: publishing there" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_file_name_with_a_line_break(model: Path, api: HfApi) -> None:
+    """A dry run prints it as an escape, on one line."""
+    (model / "a\nb.png").write_bytes(b"x")
+
+    text = plan_publish(model, "me/tibetan", api=api).as_text()
+
+    assert "  send    a\\nb.png  0.0 MB\n" in text
 
 
 # Who may
@@ -250,6 +281,64 @@ def test_a_wrong_token(model: Path, hub: Server) -> None:
         publish_model(model, "me/tibetan", api=HfApi(endpoint=hub.url, token="hf_wrong"))
 
     assert "hf_wrong" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("role", ["read", "contributor", "write", "admin"])
+def test_a_role_in_an_organization(model: Path, hub: Server, role: str) -> None:
+    """Who only reads there is refused before the first upload; who may write publishes."""
+    hub.hub.tokens["hf_member"] = Token("me", orgs=(("acme", role),))
+    theirs = HfApi(endpoint=hub.url, token="hf_member")
+    if role != "read":
+        assert publish_model(model, "acme/bo", api=theirs).repo_id == "acme/bo"
+        return
+
+    with pytest.raises(HubError, match="your role in the organization 'acme' is read") as caught:
+        check_publish(Destination("acme/bo"), api=theirs)
+
+    assert caught.value.hint.startswith("ask an admin of acme for the role write")
+    assert hub.hub.requests == ["GET /api/whoami-v2"]
+
+
+@pytest.mark.parametrize(
+    ("scoped", "may"),
+    [
+        ((), "to no repository"),
+        ((("me", "repo.content.read"),), "to no repository"),
+        ((("acme", "repo.write"),), "only to acme"),
+        ((("me", "repo.write"),), ""),
+        ((("me/bo", "repo.write"), ("acme", "repo.write")), ""),
+    ],
+)
+def test_a_fine_grained_token(hub: Server, scoped: tuple[tuple[str, str], ...], may: str) -> None:
+    """What it may write to is compared with the place, before a merge."""
+    hub.hub.tokens["hf_fine"] = Token("me", "fineGrained", (("acme", "admin"),), scoped)
+    fine = HfApi(endpoint=hub.url, token="hf_fine")
+
+    if not may:
+        assert check_publish(Destination("bo"), api=fine).to.repo_id == "me/bo"
+        return
+    with pytest.raises(HubError, match=f"your fine-grained token may write {may}") as caught:
+        check_publish(Destination("bo"), api=fine)
+    assert caught.value.hint.startswith("in your token settings on the Hub, give it write access")
+
+
+@pytest.mark.parametrize("command", ["publish", "run"])
+def test_a_token_that_is_not_sent_unasked(
+    model: Path, triple: Folders, hub: Server, tmp_path: Path, command: str
+) -> None:
+    """With HF_HUB_DISABLE_IMPLICIT_TOKEN the stored token publishes: the user asked for it."""
+    told = environment(hub, tmp_path / "hf", "hf_writer")
+    told["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+    models = ["--base", triple.base, "--ct", triple.ct, "--sft", triple.sft]
+    words = {
+        "publish": ["publish", model, "me/bo"],
+        "run": ["run", "bo", "--out", tmp_path / "new", "--publish", "me/bo", *models],
+    }
+
+    result = run(words[command], env=told, cwd=tmp_path, merged=True)
+
+    assert result.returncode == 0, result.stdout
+    assert "me/bo" in hub.hub.repos()
 
 
 def test_somebody_elses_name(model: Path, api: HfApi) -> None:

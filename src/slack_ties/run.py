@@ -176,14 +176,16 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         with_known,
     )
     from slack_ties.publish.publish import publish_model  # noqa: PLC0415
+    from slack_ties.publish.rights import with_token  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
-    api, retries = settings.api or HfApi(), retries or Retries()
-    merge = partial(merge, **vars(replace(settings, api=api)))
+    reading, api = settings.api or HfApi(), with_token(settings.api)
+    retries = retries or Retries()
+    merge = partial(merge, **vars(replace(settings, api=reading)))
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
         to = target.to
-        parents: Sequence[Parent] = look_at_parents(recipe, api=api)
+        parents: Sequence[Parent] = look_at_parents(recipe, api=reading)
         known = find_known(local_parts(parents), known_as or {}, retries=retries, api=api)
         parents = with_known(parents, known)
         public = rename_models(recipe, published_names(parents))

@@ -245,7 +245,7 @@ def license_options(function: F) -> F:
 
 public_option = click.option(
     "--public/--private",
-    default=False,
+    default=None,
     show_default="private",
     help="Visibility of a new repository. An existing one keeps its visibility.",
 )

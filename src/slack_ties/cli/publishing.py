@@ -209,7 +209,7 @@ def publish(  # noqa: PLR0913 - one per option
     *,
     out: Path,
     repo_id: str,
-    public: bool,
+    public: bool | None,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
     known_as: dict[str, str],
     dry_run: bool,

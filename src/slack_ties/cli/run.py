@@ -59,7 +59,7 @@ def run(  # noqa: PLR0913 - one per option
     out: Path,
     publish: str | None,
     stream: bool,
-    public: bool,
+    public: bool | None,
     update: bool,
     collection: str,
     timeout: float,
@@ -84,7 +84,7 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
     """
-    if (public or update or collection or stream or known_as) and not publish:
+    if (public is not None or update or collection or stream or known_as) and not publish:
         msg = "--stream, --public, --update, --collection and --is need --publish"
         raise click.UsageError(msg)
     from slack_ties.hub.retries import Retries  # noqa: PLC0415

@@ -32,6 +32,7 @@ __all__ = [
     "is_repo_id",
     "no_progress",
     "report_uploads_to",
+    "sends_no_stored_token",
     "set_checksum",
     "was_sent",
     "wrap_client",
@@ -211,6 +212,11 @@ def is_repo_id(name: str) -> bool:
 def is_offline() -> bool:
     """Say whether HF_HUB_OFFLINE is set; False if the client does not tell."""
     return bool(getattr(constants, "HF_HUB_OFFLINE", False))
+
+
+def sends_no_stored_token() -> bool:
+    """Say whether HF_HUB_DISABLE_IMPLICIT_TOKEN is set; False if the client does not tell."""
+    return bool(getattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False))
 
 
 def hide_progress_bars() -> None:

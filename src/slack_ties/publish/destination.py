@@ -7,6 +7,7 @@ then cannot publish.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from slack_ties.hub.client import API_TIMEOUT, LOGIN
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.publish.branch import Branch, list_files
+from slack_ties.publish.rights import check_owner, check_role
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, read_record
 
@@ -39,6 +41,8 @@ __all__ = [
     "look_at_repo",
 ]
 
+LOG = logging.getLogger("slack_ties")
+
 # The files that the Hub itself adds to a new repository.
 HUB_OWN_FILES = {".gitattributes"}
 
@@ -52,7 +56,7 @@ class Destination:
     """Where to publish a model, and what is allowed there."""
 
     repo_id: str  # OWNER/NAME, or NAME in the user's own account
-    public: bool = False
+    public: bool | None = None  # None: a new repository is private, an existing one stays as it is
     update: bool = False  # replace files that are not an earlier result of the same recipe
     branch: str = ""  # main if not given
     pull_request: bool = False
@@ -80,7 +84,8 @@ class Destination:
 
     def flags(self) -> list[str]:
         """Return the options as they are typed after `slack-ties publish`."""
-        words = ["--public"] * self.public + ["--update"] * self.update
+        visibility = {True: ["--public"], False: ["--private"], None: []}[self.public]
+        words = [*visibility, *["--update"] * self.update]
         words += ["--revision", self.branch] if self.branch else []
         words += ["--pr"] * self.pull_request
         words += ["--tag", self.tag] if self.tag else []
@@ -90,7 +95,7 @@ class Destination:
 class DestinationByName(TypedDict, total=False):
     """The same without the id, as arguments of a function; `Destination` says what each is."""
 
-    public: bool
+    public: bool | None
     update: bool
     branch: str
     pull_request: bool
@@ -146,17 +151,10 @@ def check_publish(
         raise HubError(msg, hint="leave one of them out")
     with hub_errors(what, api):
         user = retries.ask(api.whoami)
-        if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            msg = f"{what}: your token can only read"
-            raise HubError(msg, hint=LOGIN)
         if "/" not in to.repo_id:
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
-        owners = [user["name"], *(org["name"] for org in user.get("orgs", ()))]
-        if to.repo_id.partition("/")[0] not in owners and not to.pull_request:
-            msg = f"{what}: your token belongs to {' and '.join(owners)}"
-            name = to.repo_id.partition("/")[2]
-            hint = f"publish to {owners[0]}/{name}, or open a pull request there: --pr"
-            raise HubError(msg, hint=hint)
+        check_role(to, user)
+        check_owner(to, user)
         info = look_at_repo(to.repo_id, None, retries, api)
         if info is None:
             if to.pull_request or to.branch:
@@ -164,6 +162,11 @@ def check_publish(
                 msg = f"{what}: the repository does not exist, but {flag} needs it"
                 raise HubError(msg, hint=f"publish to main first: leave {flag} out")
             return Target(to, user["name"], private=not to.public)
+        if info.id != to.repo_id:
+            LOG.warning("  %s has the name %s now: publishing there", to.repo_id, info.id)
+            to = replace(to, repo_id=info.id)
+            check_role(to, user)
+            check_owner(to, user)
         target = Target(to, user["name"], private=bool(info.private))
         return _existing(target, info, retries, api)
 
@@ -187,12 +190,13 @@ def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> 
         msg = f"{to.repo_id!r} contains files that slack-ties did not upload, such as "
         msg += f"{min(there)!r}"
         raise HubError(msg, hint="choose another name, or add the model to it: --update")
-    if to.public == target.private and not to.pull_request:
+    if to.public is target.private and not to.pull_request:  # not if the user did not say it
         is_, wanted = ("private", "public") if to.public else ("public", "private")
         msg = f"{to.repo_id!r} already exists and is {is_}, expected a {wanted} repository"
-        change = "leave --public out" if to.public else "add --public"
-        hint = f"{change}, or change the visibility in the repository's settings on the Hub first"
-        raise HubError(msg, hint=hint)
+        hint = (
+            f"leave --{wanted} out, or change the visibility in the repository's settings on the "
+        )
+        raise HubError(msg, hint=f"{hint}Hub first")
     return replace(
         target,
         branch=Branch(to.repo_id, name, head, files),

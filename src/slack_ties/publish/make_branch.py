@@ -117,7 +117,7 @@ def _make_repo(to: Destination, retries: Retries, api: HfApi) -> Branch:
     info = retries.ask(lambda: api.model_info(to.repo_id, timeout=API_TIMEOUT))
     head = info.sha or ""
     files = list_files(to.repo_id, head, api=api)
-    if set(files) - HUB_OWN_FILES or bool(info.private) == to.public:
+    if set(files) - HUB_OWN_FILES or bool(info.private) == bool(to.public):
         msg = f"somebody else has created {to.repo_id!r} meanwhile"
         raise HubError(msg, hint="run the same command again: it checks the repository")
     return Branch(to.repo_id, "main", head, files)

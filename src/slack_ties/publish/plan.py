@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slack_ties.card.license_files import is_generated
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import CARD_FILE
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, visible
 from slack_ties.files import any_matches
 from slack_ties.publish.destination import another_recipe
 from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights
@@ -58,10 +58,11 @@ class Planned:
             if self.new
             else f"{where} ({kind}) is at {self.head[:7] or 'no commit'}"
         ]
-        lines += [f"  send    {name}  {size(length)}" for name, length in self.send.items()]
-        lines += [f"  remove  {name}" for name in self.remove]
-        lines += [f"  there   {name}" for name in self.same]
-        lines += [f"  keep    {name}" for name in self.keep]
+        lines += [
+            f"  send    {visible(name)}  {size(length)}" for name, length in self.send.items()
+        ]
+        for what, names in (("remove", self.remove), ("there", self.same), ("keep", self.keep)):
+            lines += [f"  {what:<6}  {visible(name)}" for name in names]
         total = size(sum(self.send.values()))
         lines.append(f"{len(self.send)} files, {total}, in one commit. Nothing was made or sent.")
         return "\n".join(lines)

@@ -33,6 +33,7 @@ from slack_ties.publish.make_branch import find_pull_request, make_branch
 from slack_ties.publish.manifest import SentFile, read_manifest, with_planned
 from slack_ties.publish.plan import Planned, compare
 from slack_ties.publish.public_files import public_files
+from slack_ties.publish.rights import with_token
 from slack_ties.publish.tag_and_collect import tag_and_collect
 from slack_ties.recipe.public import local_parts
 from slack_ties.record import read_record
@@ -40,6 +41,7 @@ from slack_ties.record import read_record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from huggingface_hub import HfApi
     from typing_extensions import Unpack
 
     from slack_ties.publish.destination import DestinationByName
@@ -104,7 +106,7 @@ def publish_model(  # noqa: PLR0913 - all by name
         HubError: The Hub cannot be reached or refuses, or a file on the Hub differs from ours.
 
     """
-    folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
+    folder, api, retries = Path(folder), with_token(api), retries or Retries()
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     with public_files(folder, record) as instead:
@@ -150,7 +152,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
 
     Nothing is written, here or on the Hub. See `publish_model` for arguments and errors.
     """
-    folder, api, retries = Path(folder), api or HfApi(), retries or Retries()
+    folder, api, retries = Path(folder), with_token(api), retries or Retries()
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     with public_files(folder, record) as instead:

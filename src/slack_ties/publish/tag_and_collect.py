@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from slack_ties.hub.retries import Retries
-    from slack_ties.publish.destination import Destination, Target
+    from slack_ties.publish.destination import Target
 
 __all__ = ["tag_and_collect"]
 
@@ -45,7 +45,7 @@ def tag_and_collect(target: Target, commit: str, *, retries: Retries, api: HfApi
     if not to.collection:
         return ""
     try:
-        return retries.ask(lambda: _collect(to, api))
+        return retries.ask(lambda: _collect(target, api))
     except HfHubHTTPError as error:
         if error.response.status_code == 404:  # noqa: PLR2004 - HTTP
             LOG.warning(
@@ -61,12 +61,13 @@ def tag_and_collect(target: Target, commit: str, *, retries: Retries, api: HfApi
     raise HubError(msg, hint="run the same command again")
 
 
-def _collect(to: Destination, api: HfApi) -> str:
+def _collect(target: Target, api: HfApi) -> str:
+    to = target.to
     slug = to.collection
     if not SLUG.fullmatch(slug):
         owner = to.repo_id.partition("/")[0]
         made = api.create_collection(
-            to.collection, namespace=owner, private=not to.public, exists_ok=True
+            to.collection, namespace=owner, private=target.private, exists_ok=True
         )
         slug = made.slug
     return str(api.add_collection_item(slug, to.repo_id, "model", exists_ok=True).url)

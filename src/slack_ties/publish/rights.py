@@ -1,0 +1,98 @@
+"""Check by the Hub's answer to "who am I" whether a token may publish to a repository.
+
+So a user does not merge for hours and then cannot publish. The Hub checks again with each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import HfApi, get_token
+
+from slack_ties.errors import HubError
+from slack_ties.hub.client import LOGIN
+from slack_ties.private.huggingface_hub import sends_no_stored_token
+
+if TYPE_CHECKING:
+    from slack_ties.publish.destination import Destination
+
+__all__ = ["check_owner", "check_role", "with_token"]
+
+WRITES = "repo.write"  # the Hub's name of this permission of a fine-grained token
+
+
+def with_token(api: HfApi | None) -> HfApi:
+    """Return a client that sends the user's token even if HF_HUB_DISABLE_IMPLICIT_TOKEN is set.
+
+    That variable keeps stored tokens from being sent unasked; publishing asks for it.
+    """
+    api = api or HfApi()
+    if api.token is None and sends_no_stored_token() and (token := get_token()):
+        return HfApi(endpoint=api.endpoint, token=token)
+    return api
+
+
+def check_role(to: Destination, user: Mapping[str, Any]) -> None:
+    """Refuse a token that can only read, and a fine-grained one without rights to this place.
+
+    Args:
+        to: Where to publish, with the full id.
+        user: The Hub's answer to "who am I".
+
+    Raises:
+        HubError: The token may not write there.
+
+    """
+    what = f"publishing to {to.repo_id!r}"
+    access = _access(user)
+    if access.get("role") == "read":
+        msg = f"{what}: your token can only read"
+        raise HubError(msg, hint=LOGIN)
+    if access.get("role") != "fineGrained" or to.pull_request:
+        return
+    places = [*_writable(access)]
+    if {to.repo_id, to.repo_id.partition("/")[0]}.isdisjoint(places) and None not in places:
+        may = f"only to {' and '.join(map(str, places))}" if places else "to no repository"
+        msg = f"{what}: your fine-grained token may write {may}"
+        hint = "in your token settings on the Hub, give it write access to the repositories of "
+        raise HubError(msg, hint=f"{hint}{to.repo_id.partition('/')[0]}, or: {LOGIN}")
+
+
+def check_owner(to: Destination, user: Mapping[str, Any]) -> None:
+    """Refuse a place of somebody else, or of an organization in which the user can only read.
+
+    Raises:
+        HubError: The token's user may not publish there.
+
+    """
+    if to.pull_request:
+        return
+    what, owner = f"publishing to {to.repo_id!r}", to.repo_id.partition("/")[0]
+    roles = {org["name"]: org.get("roleInOrg") for org in user.get("orgs") or ()}
+    owners = [user["name"], *roles]
+    if owner not in owners:
+        msg = f"{what}: your token belongs to {' and '.join(owners)}"
+        name = to.repo_id.partition("/")[2]
+        hint = f"publish to {owners[0]}/{name}, or open a pull request there: --pr"
+        raise HubError(msg, hint=hint)
+    if owner != user["name"] and roles[owner] == "read":
+        msg = f"{what}: your role in the organization {owner!r} is read, expected write"
+        hint = f"ask an admin of {owner} for the role write, or open a pull request there: --pr"
+        raise HubError(msg, hint=hint)
+
+
+def _access(user: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = (user.get("auth") or {}).get("accessToken")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _writable(access: Mapping[str, Any]) -> Iterator[str | None]:
+    """Yield the users, organizations and repositories that a token may write to; None: unknown."""
+    fine = access.get("fineGrained")
+    if not isinstance(fine, Mapping) or not isinstance(fine.get("scoped"), list):
+        yield None  # the Hub does not say what the token may do
+        return
+    for one in fine["scoped"]:
+        if isinstance(one, Mapping) and WRITES in (one.get("permissions") or ()):
+            yield (one.get("entity") or {}).get("name")
