@@ -14,8 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi
-
 from slack_ties.card.write import CARD_FILE, address_card, plan_card, write_card
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
