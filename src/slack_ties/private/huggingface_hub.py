@@ -113,7 +113,7 @@ def report_uploads_to(began: Callable[[], None], progress: Callable[[Any], None]
         def close(self, *_: Any, **__: Any) -> None:
             """Do nothing: there are no bars."""
 
-    found.XetUploadProgressReporter = Reporter  # type: ignore[attr-defined, misc, assignment]
+    found.XetUploadProgressReporter = Reporter  # type: ignore[misc, assignment]
     utils.are_progress_bars_disabled = lambda *_: False  # type: ignore[attr-defined]
     return True
 
