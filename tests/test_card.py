@@ -86,6 +86,32 @@ def test_metadata() -> None:
     assert str(card).startswith("---\nlanguage:\n- mn\n- en\nlicense: mit\nbase_model:\n")
 
 
+@pytest.mark.parametrize(
+    ("tag", "language", "tags", "title"),
+    [
+        ("qu", "qu", [], "# Quechua\n"),
+        ("ckb", "ckb", [], "# Central Kurdish\n"),
+        ("bod", "bo", [], "# Tibetan\n"),
+        ("pt-BR", "pt", ["pt-BR"], "# Portuguese (Brazil)\n"),
+        ("zh-Hant-TW", "zh", ["zh-Hant-TW"], "# Chinese (Traditional, Taiwan)\n"),
+    ],
+)
+def test_a_language_outside_the_catalogue(
+    tag: str, language: str, tags: list[str], title: str
+) -> None:
+    """The card has its name as the title, the code that the Hub lists, and its whole tag."""
+    recipe = make_config(tag, Choices(base="a/base", ct="a/ct", sft="a/sft"))
+
+    card = make_card(recipe)
+
+    assert card.data.language == [language, "en"]
+    assert card.data.tags == ["merge", "mergekit", "slack-ties", *tags]
+    assert title in card.text or f"# Llama{title[1:]}" in card.text
+    assert metadata_problems(card.data.to_dict()) == []
+    assert "iso_639_1: " + language in recipe.text if len(language) == 2 else True
+    assert "iso_639_1: ckb" not in recipe.text
+
+
 def test_the_language_no_is_no_truth_value() -> None:
     """In the YAML of old, which the Hub and its client read, a bare no is false."""
     recipe = read_recipe(ROOT / "merge_configs" / "no.yml")

@@ -139,7 +139,13 @@ def test_a_language_outside_the_catalogue() -> None:
     recipe = make_config("cy", choices)
 
     assert recipe.where == "cy.yml"
-    assert recipe.facts.language == {"tag": "cy", "iso_639_1": "cy"}
+    assert recipe.facts.language == {
+        "tag": "cy",
+        "name": "Welsh",
+        "endonym": "Cymraeg",
+        "iso_639_1": "cy",
+        "iso_639_3": "cym",
+    }
     with pytest.raises(CatalogueError, match="no language 'cy'"):
         make_config("cy", Choices(base="a/base", ct="a/ct"))
 

@@ -41,6 +41,8 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
         assert "slack_ties/rule/_kernel.so" not in wheel.namelist()
         assert "slack_ties/rule/native/merge.c" in wheel.namelist()
         assert "slack_ties/licenses/standard/mit.txt" in wheel.namelist()
+        assert "slack_ties/catalogue/tags.tsv" in wheel.namelist()
+        assert "slack_ties/catalogue/LICENSE.unicode" in wheel.namelist()
     assert "merging takes longer" in said
 
 

@@ -181,19 +181,72 @@ def test_a_word_that_names_nothing_is_an_error() -> None:
         match_triples(["bo", "tibetian"])
 
 
-def test_a_language_outside_the_catalogue() -> None:
-    """Only its tag is known, and taken apart."""
-    basque, some = unlisted_language("eu"), unlisted_language("mvf-Mong")
+@pytest.mark.parametrize(
+    ("typed", "tag", "name", "endonym", "codes"),
+    [
+        ("qu", "qu", "Quechua", "Runasimi", ("qu", "que")),
+        ("que", "qu", "Quechua", "Runasimi", ("qu", "que")),
+        ("ckb", "ckb", "Central Kurdish", "کوردیی ناوەندی", ("", "ckb")),
+        ("mvf-Mong", "mvf-Mong", "Peripheral Mongolian (Mongolian)", "", ("", "mvf")),
+        ("pt-BR", "pt-BR", "Portuguese (Brazil)", "português", ("pt", "por")),
+        ("zh-hant-tw", "zh-Hant-TW", "Chinese (Traditional, Taiwan)", "", ("zh", "zho")),
+        ("EU-es", "eu-ES", "Basque (Spain)", "euskara", ("eu", "eus")),
+        ("ca-ES-valencia", "ca-ES-valencia", "Catalan (Spain)", "català", ("ca", "cat")),
+        ("es-419", "es-419", "Spanish (Latin America)", "español", ("es", "spa")),
+        ("tgl", "tl", "Tagalog", "", ("tl", "tgl")),
+        ("iw", "he", "Hebrew", "עברית", ("he", "heb")),
+        ("qaa", "qaa", "", "", ("", "qaa")),
+    ],
+)
+def test_a_language_outside_the_catalogue(
+    typed: str, tag: str, name: str, endonym: str, codes: tuple[str, str]
+) -> None:
+    """Its tag as BCP 47 writes it, its names, and each code only where it belongs."""
+    found = unlisted_language(typed)
 
-    assert (basque.iso_639_1, basque.iso_639_3, basque.script) == ("eu", "", "")
-    assert (some.iso_639_1, some.iso_639_3, some.script) == ("mvf", "mvf", "Mong")
+    assert (found.tag, found.name, found.endonym) == (tag, name, endonym)
+    assert (found.iso_639_1, found.iso_639_3) == codes
+    assert unlisted_language(found.tag) == found
 
 
-@pytest.mark.parametrize("tag", ["", "basque", "EU", "eu_ES", "eu-basq", "../x"])
-def test_refuses_what_is_no_tag(tag: str) -> None:
-    """Tags become file names: nothing but a code gets through."""
-    with pytest.raises(CatalogueError, match="is not a language tag"):
+@pytest.mark.parametrize(
+    ("tag", "message"),
+    [
+        ("", "'' is not a language tag: expected a code such as eu, mn-Mong or pt-BR."),
+        ("quechua", "or pt-BR. The code of Quechua is 'qu'."),
+        ("eu_ES", "or pt-BR. Did you mean 'eu-ES'?"),
+        ("../x", "'../x' is not a language tag"),
+        ("xx", "'xx' is no language code."),
+        ("zqu", "'zqu' is no language code. Did you mean '"),
+        ("eu-Basq", "'Basq' in 'eu-Basq' is no script code. Did you mean 'Bass' (Bassa Vah)?"),
+        ("eu-XX", "'XX' in 'eu-XX' is no region code."),
+    ],
+)
+def test_refuses_what_is_no_tag(tag: str, message: str) -> None:
+    """Tags become file names: only codes that exist get through; the nearest is named."""
+    with pytest.raises(CatalogueError, match=re.escape(message)):
         unlisted_language(tag)
+
+
+def test_every_code_of_the_table_is_read() -> None:
+    """8,000 languages: each has a name, and a code that leads to itself."""
+    text = files("slack_ties.catalogue").joinpath("tags.tsv").read_text("utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if line.startswith("l\t")]
+
+    assert len(rows) > 8000
+    for _, code, name, *_ in rows:
+        found = unlisted_language(code)
+        assert (found.tag, found.name) == (code, name)
+        assert name.strip() == name != ""
+
+
+def test_the_catalogue_agrees_with_the_table() -> None:
+    """Tags and codes of the catalogue's languages are those of the registry."""
+    for triple in list_languages():
+        ours = triple.language
+        found = unlisted_language(ours.tag)
+        assert (found.tag, found.iso_639_1) == (ours.tag, ours.iso_639_1)
+        assert unlisted_language(ours.iso_639_3).name
 
 
 def test_the_file_holds_nothing_unused() -> None:

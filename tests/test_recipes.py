@@ -395,7 +395,13 @@ def test_adapts_to_another_language() -> None:
 
     assert adapted.where == "dz.yml"
     assert adapted.models == (pinned.models[0], "me/dzongkha", pinned.models[2])
-    assert adapted.facts.language == {"tag": "dz", "iso_639_1": "dz"}
+    assert adapted.facts.language == {
+        "tag": "dz",
+        "name": "Dzongkha",
+        "endonym": "རྫོང་ཁ",
+        "iso_639_1": "dz",
+        "iso_639_3": "dzo",
+    }
     assert [adapted.role(m) for m in adapted.models] == ["base", "ct", "sft"]
     assert "me/dzongkha" not in adapted.facts.licenses
     assert set(adapted.facts.licenses) == {pinned.models[0], pinned.models[2]}

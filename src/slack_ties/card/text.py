@@ -16,7 +16,7 @@ from slack_ties.card.metadata import LANGUAGE
 from slack_ties.card.own_text import PLACES, OwnText, place
 from slack_ties.card.parents import HUB, hub_ids, link_to, parent_row
 from slack_ties.card.sections import license_section, limits_section, what_each_brings
-from slack_ties.catalogue.languages import LANGUAGE_TAG
+from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.errors import OutputError
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.private.huggingface_hub import as_it_is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -10,11 +9,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.names import ask_for, folded
+from slack_ties.catalogue.tags import read_tag
 from slack_ties.errors import CatalogueError
 from slack_ties.notebook import ShownList
 
 __all__ = [
-    "LANGUAGE_TAG",
     "Language",
     "Languages",
     "Source",
@@ -34,19 +33,16 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# An ISO 639 code, and an ISO 15924 script if the language is written in several.
-LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?")
-
 
 @dataclass(frozen=True)
 class Language:
     """A language in one script."""
 
     tag: str  # BCP 47, for example bo or mn-Mong
-    name: str  # in English; may be empty for a language outside the catalogue
+    name: str  # in English; empty for a private code
     endonym: str  # the name in the language itself; may be empty too
     script: str  # ISO 15924; may be empty too
-    iso_639_1: str  # the code that the Hub lists; a three-letter code if there is none
+    iso_639_1: str  # empty if there is none: then the Hub lists the three-letter code
     iso_639_3: str
     aliases: tuple[str, ...] = ()
     source: str = ""  # of a fact that the sources at the top of the file do not cover
@@ -173,17 +169,21 @@ def _no_language(name: str) -> CatalogueError:
 
 
 def unlisted_language(tag: str) -> Language:
-    """Return a language outside the catalogue; only its tag is known.
+    """Return a language outside the catalogue, with its name if its code has one.
 
     Raises:
-        CatalogueError: `tag` is not an ISO 639 code, with or without an ISO 15924 script.
+        CatalogueError: `tag` is not a language tag, or there is no such language.
 
     """
-    if not LANGUAGE_TAG.fullmatch(tag):
-        msg = f"{tag!r} is not a language tag: expected an ISO 639 code such as eu or mn-Mong"
-        raise CatalogueError(msg, hint="slack-ties languages")
-    code, _, script = tag.partition("-")
-    return Language(tag, "", "", script, iso_639_1=code, iso_639_3=code if len(code) == 3 else "")  # noqa: PLR2004
+    found = read_tag(tag)
+    return Language(
+        found.tag,
+        found.name,
+        found.endonym,
+        found.script,
+        iso_639_1=found.iso_639_1,
+        iso_639_3=found.iso_639_3,
+    )
 
 
 def _names(language: Language) -> list[str]:

@@ -163,6 +163,7 @@ def _card_of_config(source: Path, repo_id: str | None, *, offline: bool, as_json
     from slack_ties.card.planned import read_parents  # noqa: PLC0415 - the Hub client
     from slack_ties.card.text import make_card, planned_parents  # noqa: PLC0415
     from slack_ties.licenses.resolve import resolve_license  # noqa: PLC0415
+    from slack_ties.models.front_matter import front_matter  # noqa: PLC0415
 
     recipe = read_recipe(source)
     parents, problems = ((), {}) if offline else read_parents(recipe)
@@ -173,7 +174,7 @@ def _card_of_config(source: Path, repo_id: str | None, *, offline: bool, as_json
         sys.stdout.buffer.write(str(card).encode())
         return
     found = resolve_license(parents or planned_parents(recipe))
-    facts = {"config": str(source), "text": str(card), "metadata": card.data.to_dict()}  # type: ignore[no-untyped-call]
+    facts = {"config": str(source), "text": str(card), "metadata": front_matter(str(card))}
     print_json({**facts, **_license_facts(found), "not_read": problems})
 
 

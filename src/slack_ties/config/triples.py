@@ -48,7 +48,8 @@ def _triple(language: str, choices: Choices) -> Triple:
     except CatalogueError:
         if not (choices.base and choices.ct and choices.sft):
             raise
-        unlisted = replace(unlisted_language(language), name=choices.language_name or "")
+        unlisted = unlisted_language(language)
+        unlisted = replace(unlisted, name=choices.language_name or unlisted.name)
         none = Source("")
         triple = Triple(unlisted.tag, unlisted, family="", dtype="", base=none, ct=none, sft=none)
     (ct,) = list_models(choices.ct) or [""]

@@ -97,7 +97,7 @@ def adapt_recipe(
     """
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = language_of(language)
-    if language_name and not target.name:
+    if language_name:
         target = replace(target, name=language_name)
     old = instead_of or ""
     if not old:
