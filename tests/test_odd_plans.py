@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -59,6 +60,80 @@ def test_a_copy_under_another_name(triple: Folders, tmp_path: Path) -> None:
 
 
 # Parameters
+
+
+@pytest.fixture
+def roles(triple: Folders, tmp_path: Path) -> dict[str, Path]:
+    """Copies of the triple, of which only the SFT model has a chat template."""
+    found = {}
+    for role, folder in (("base", "one"), ("ct", "two"), ("sft", "three")):
+        found[role] = Path(shutil.copytree(getattr(triple, role), tmp_path / folder))
+        (found[role] / "chat_template.jinja").unlink(missing_ok=True)
+        settings = json.loads((found[role] / "tokenizer_config.json").read_text("utf-8"))
+        settings.pop("chat_template", None)
+        (found[role] / "tokenizer_config.json").write_text(json.dumps(settings))
+    (found["sft"] / "chat_template.jinja").write_text("{{ messages }}")
+    return found
+
+
+def warnings_of(**folders: Path) -> list[str]:
+    """Return what a plan says about swapped models."""
+    found = {role: str(folder) for role, folder in folders.items()}
+    plan = plan_merge(make_config("bo", Choices(**found)))
+    return [one for one in plan.warnings if "swapped" in one]
+
+
+def test_models_in_their_places(roles: dict[str, Path]) -> None:
+    """Nothing is said, whatever the models' names."""
+    assert warnings_of(**roles) == []
+
+
+def test_the_base_and_the_sft_model_swapped(roles: dict[str, Path]) -> None:
+    """The sign is named: the chat template."""
+    base, ct, sft = (roles[role] for role in ("base", "ct", "sft"))
+
+    assert warnings_of(base=sft, ct=ct, sft=base) == [
+        f"are the base and the SFT model swapped? {sft} has a chat template, and {base} has none"
+    ]
+
+
+def test_the_ct_and_the_sft_model_swapped(roles: dict[str, Path]) -> None:
+    """The languages of the cards are a sign too."""
+    base, ct, sft = (roles[role] for role in ("base", "ct", "sft"))
+    (sft / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n")
+    (ct / "README.md").write_text("---\nlanguage: [bo]\nlicense: mit\n---\n")
+
+    assert warnings_of(base=base, ct=sft, sft=ct) == [
+        f"are the CT and the SFT model swapped? {sft} has a chat template, and {ct} has none; "
+        f"the card of {ct} names the language bo, and that of {sft} does not"
+    ]
+
+
+def test_signs_in_names_and_cards(api: HfApi, triple: Folders) -> None:
+    """On the Hub: names, data, and the model that a card says it was made from."""
+    names = {"base": "me/small-chat-hf", "ct": "me/small-bo", "sft": "me/small-hf"}
+    cards = {
+        "base": "base_model: ME/small-hf\ndatasets: [tatsu-lab/alpaca]\n",
+        "ct": "base_model: me/small-hf\n",
+        "sft": "license: mit\n",
+    }
+    for role, name in names.items():
+        api.create_repo(name, private=False)
+        api.upload_folder(repo_id=name, folder_path=getattr(triple, role))
+        card = f"---\n{cards[role]}---\n".encode()
+        api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=name)
+
+    plan = plan_merge(make_config("bo", Choices(**names)), api=api)
+
+    (said,) = [one for one in plan.warnings if "swapped" in one]
+    assert said.startswith("are the base and the SFT model swapped? ")
+    for sign in (
+        "only the name of me/small-chat-hf is that of an instruction-tuned model",
+        "the card of me/small-chat-hf names tatsu-lab/alpaca, data for instruction tuning",
+        "by its card, me/small-chat-hf was made from me/small-hf",
+        "by its card, me/small-bo was made from me/small-hf",
+    ):
+        assert sign in said
 
 
 def test_the_parameters_are_shown(triple: Folders) -> None:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.licenses.known import JOINED, NOT_READ
 from slack_ties.licenses.words import in_words, license_of, license_of_link
 from slack_ties.models.front_matter import front_matter
@@ -39,6 +40,7 @@ class ParentCard:
     license: str = ""
     made_from: tuple[str, ...] = ()  # base_model: Hub ids
     datasets: tuple[str, ...] = ()  # Hub ids
+    languages: tuple[str, ...] = ()  # codes or tags
     problem: str = ""  # why it cannot be read
 
 
@@ -58,6 +60,7 @@ def read_parent_card(folder: Path) -> ParentCard:
         license=_license(data),
         made_from=_ids(data.get("base_model")),
         datasets=_ids(data.get("datasets")),
+        languages=tuple(one for one in _ids(data.get("language")) if LANGUAGE_TAG.fullmatch(one)),
     )
 
 

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from slack_ties.plan.parameters import odd_settings
+from slack_ties.plan.swapped import seem_swapped
 from slack_ties.recipe.pin import used_versions
 from slack_ties.recipe.recipe import reference
 from slack_ties.wording import join_names
@@ -74,6 +75,7 @@ def say_what_is_odd(draft: Draft) -> None:
                 )
     recipe, facts = draft.recipe, draft.recipe.facts
     draft.warnings += _given_twice(recipe)
+    draft.warnings += seem_swapped(draft)
     weights = [
         {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
         for part in recipe.data.get("models") or ()
