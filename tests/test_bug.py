@@ -7,11 +7,16 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+import slack_ties
+from command import Invoke
 from slack_ties.cli.bug import describe_bug
+from slack_ties.cli.main import cli
 from triple import Folders
 
 RECIPE = """\
@@ -148,3 +153,170 @@ def test_a_merge_without_assertions(triple: Folders, tmp_path: Path) -> None:
     )
     assert one == two
     assert one
+
+
+def leaves(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, *above, name)
+        else:
+            yield (*above, name)
+
+
+def test_all_commands_are_tested() -> None:
+    """The list of this file has every command."""
+    known = [tuple(words) for words in COMMANDS]
+
+    assert all(any(words[: len(leaf)] == leaf for words in known) for leaf in leaves(cli))
+
+
+WRONG = [
+    *(["demo", "--keep", "x.yml"], ["config", "nowhere"], ["plan", "x.yml"]),
+    *(["merge", "x.yml", "out"], ["report", "x.yml"], ["compare", "x.yml", "x.yml"]),
+    *(
+        ["tune", "x.yml"],
+        ["card", "out"],
+        ["publish", "out", "me/x"],
+        ["run", "x.yml", "--out", "out"],
+    ),
+    *(["recipes", "search"], ["recipes", "pull", "me/x"], ["verify", "me/x"]),
+    ["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"],
+]
+
+
+@pytest.mark.parametrize("option", ["--debug", "-v"])
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_where_a_users_error_was_raised(words: list[str], option: str, invoke: Invoke) -> None:
+    """Every command shows it with --debug and with -v, and without them never."""
+    Path("x.yml").write_text("a: [", "utf-8")
+
+    plain, shown = invoke(*words), invoke(*words, option)
+
+    assert (plain.exit_code, shown.exit_code) == (1, 1)
+    assert "Traceback" not in plain.output
+    assert "Traceback (most recent call last)" in shown.stderr
+    assert plain.stderr.splitlines()[0] in shown.stderr.splitlines()
+    assert shown.stderr.count("\nNext: ") == plain.stderr.count("\nNext: ")
+    if "x.yml" in words[1]:
+        assert "yaml.parser.ParserError: while parsing" in shown.stderr
+
+
+INJECTED = [
+    ("languages", "slack_ties.cli.configure.list_languages"),
+    ("config bo", "slack_ties.config.write.make_config"),
+    ("plan bo.yml", "slack_ties.plan.make.resolve_license"),
+    ("merge bo.yml out", "slack_ties.merge.merge.find_all"),
+    ("merge bo.yml out", "slack_ties.merge.reader.Reader.get_tensor"),
+    ("merge bo.yml out", "slack_ties.merge.engine.architecture_of"),
+    ("merge bo.yml out", "slack_ties.rule.definition.can_merge"),
+    ("merge bo.yml out", "slack_ties.merge.merge.parent_of"),
+    ("report bo.yml", "slack_ties.merge.in_memory.describe"),
+    ("compare bo.yml bo.yml", "slack_ties.explore.compare.compare_merges"),
+    ("tune bo.yml", "slack_ties.explore.tune._check"),
+    ("card out", "slack_ties.card.write.read_record"),
+    ("publish out me/x", "slack_ties.publish.publish.publish_model"),
+    ("run bo.yml --out out", "slack_ties.run.run_all"),
+    ("recipes search", "slack_ties.sharing.search.search_recipes"),
+    ("recipes pull me/x", "slack_ties.sharing.pull.pull_recipe"),
+    ("recipes adapt bo.yml --language ug --ct me/x", "slack_ties.sharing.adapt.adapt_recipe"),
+    ("verify me/x", "slack_ties.sharing.verify.pull_recipe"),
+    ("demo", "slack_ties.demo.demo.run_demo"),
+]
+
+
+@pytest.mark.parametrize(("words", "broken"), INJECTED, ids=[broken for _, broken in INJECTED])
+def test_a_bug_of_any_command(
+    words: str, broken: str, triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called a bug, also inside of mergekit's run, and its file has nothing private."""
+    private = tmp_path / "anna maria" / "acme"
+    private.mkdir(parents=True)
+    (private / "bo.yml").write_text(RECIPE.format(**vars(triple)), "utf-8")
+    monkeypatch.chdir(private)
+    place, _, name = broken.rpartition(".")
+    secret = f"{private}/model.bin of hf_{'a' * 30}"
+    line = f"def fail(*_, **__): return {{}}[{secret!r}]"
+    file = str(Path(slack_ties.__file__).with_name("broken.py"))  # it is to be a line of ours
+    code = (
+        "from pkgutil import resolve_name\n"
+        f"exec(compile({line!r}, {file!r}, 'exec'))\n"
+        f"setattr(resolve_name({place!r}), {name!r}, fail)\n"
+    )
+
+    done = run(code + OURS, *words.split(), "--debug")
+
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    problem, hint = (line for line in lines if line.startswith(("Error: ", "Next: ")))
+    assert problem.startswith("Error: this is a bug in slack-ties: KeyError: ")
+    (report,) = private.glob("slack-ties-bug-*.txt")
+    assert hint == f"Next: report it, with the file {report}"
+    assert "Traceback (most recent call last):" in lines
+    text = report.read_text("utf-8")
+    assert "KeyError: " in text
+    assert not any(word in text for word in ("anna", "maria", "acme", "a" * 30, "me/x"))
+    assert list(private.glob("out*")) == [] or broken.endswith("parent_of")
+
+
+def test_a_bug_after_the_weights(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are kept, and it is said where."""
+    monkeypatch.chdir(tmp_path)
+    Path("bo.yml").write_text(RECIPE.format(**vars(triple)), "utf-8")
+    file = str(Path(slack_ties.__file__).with_name("broken.py"))
+    code = "import slack_ties.merge.merge as m\n"
+    code += f"m.parent_of = eval(compile('lambda *_: {{}}[1]', {file!r}, 'eval'))\n"
+
+    done = run(code + OURS, "merge", "bo.yml", "out")
+
+    assert f"the weights are merged and kept in {tmp_path / 'out'}, the rest" in done.stderr
+    assert "Error: this is a bug in slack-ties: KeyError: 1" in done.stderr
+    assert list(Path("out").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ("t: [0, 1]", ""),
+        (
+            "t: 0.5\ntokenizer: {source: base, tokens: {'<s>': {source: {kind: zero}, force: 7}}}",
+            "force",
+        ),
+    ],
+)
+def test_what_mergekit_refuses_is_no_bug(
+    parameters: str, said: str, triple: Folders, invoke: Invoke
+) -> None:
+    """It is an error of the input, with mergekit's reason."""
+    models = f"models: [{{model: {triple.base}}}, {{model: {triple.sft}}}]"
+    Path("x.yml").write_text(
+        f"merge_method: slerp\nbase_model: {triple.base}\n{models}\nparameters:\n  {parameters}\n"
+    )
+
+    result = invoke("merge", "x.yml", "out")
+
+    assert result.exit_code == (1 if said else 0), result.output
+    assert said in result.stderr
+    assert "bug" not in result.stderr
+
+
+def test_what_mergekit_raises_is_named(triple: Folders, tmp_path: Path) -> None:
+    """Its type and its text, and the option that shows where it was raised."""
+    (tmp_path / "bo.yml").write_text(RECIPE.format(**vars(triple)), "utf-8")
+    code = (
+        "import mergekit.graph, mergekit.plan\n"
+        "mergekit.plan.MergePlanner._plan = eval('lambda self: mergekit.graph.Executor(1, 2, 3)')\n"
+    )
+
+    config, out = str(tmp_path / "bo.yml"), str(tmp_path / "out")
+    plain, shown = (run(code + OURS, "merge", config, out, *more) for more in ([], ["--debug"]))
+
+    problem, hint = plain.stderr.splitlines()[-2:]
+    assert problem.startswith(f"Error: mergekit cannot merge {config}: TypeError: ")
+    assert hint == (
+        "Next: run the same command with --debug: it shows where in mergekit this was raised"
+    )
+    assert "Traceback" not in plain.stderr
+    assert "mergekit/graph.py" in shown.stderr

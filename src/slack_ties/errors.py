@@ -13,6 +13,9 @@ SlackTiesError
 from __future__ import annotations
 
 import re
+import sysconfig
+import traceback
+from pathlib import Path
 
 __all__ = [
     "CatalogueError",
@@ -23,6 +26,7 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "SlackTiesError",
+    "is_bug",
     "masked",
     "nearest",
     "visible",
@@ -84,6 +88,21 @@ class NotOnHubError(HubError):
 
 class LostOnHubError(HubError):
     """The Hub lost the content of files that were sent to it and deleted here."""
+
+
+def is_bug(error: BaseException) -> bool:
+    """Say whether a line of slack-ties raised an error that is none of ours, as only a bug does.
+
+    Lack of disk or memory is no bug, and torch raises RuntimeError for whatever it cannot do.
+    """
+    if isinstance(error, (SlackTiesError, OSError, MemoryError, RuntimeError)):
+        return False
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    library = sysconfig.get_path("stdlib")
+    asked = [
+        name for name in frames if "site-packages" in name or not name.startswith((library, "<"))
+    ]
+    return bool(asked) and Path(asked[-1]).is_relative_to(Path(__file__).parent)
 
 
 def masked(text: str) -> str:

@@ -6,6 +6,7 @@ only what belongs to installed packages: folders may be named after people and c
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_bug", "report_bug"]
 
-# An absolute path up to its last part, on any system.
-FOLDERS = re.compile(r"(?:\b[A-Za-z]:)?[/\\](?:[^\s/\\'\"<>|*?:]+[/\\])+")
+SHORTEST_NAME = 4  # shorter words are codes of languages, and occur in the code
+
+# An absolute path up to its last part, on any system: in quotes with spaces, else without.
+QUOTED = r"(?<=['\"])(?:[A-Za-z]:)?[/\\][^'\"\n]*[/\\]"
+PLAIN = r"(?:\b[A-Za-z]:)?[/\\](?:[^\s/\\'\"<>|*?:]+[/\\])+"
+FOLDERS = re.compile(f"{QUOTED}|{PLAIN}")
 
 
 def report_bug(error: BaseException, arguments: Sequence[str]) -> None:
@@ -68,7 +73,21 @@ def describe_bug(error: BaseException, arguments: Sequence[str]) -> str:
         "",
         *traceback.format_exception(type(error), error, error.__traceback__),
     ]
-    return masked(FOLDERS.sub(_public_part, "\n".join(line.rstrip("\n") for line in lines))) + "\n"
+    text = "\n".join(line.rstrip("\n") for line in lines)
+    for private in (Path.cwd(), Path.home()):  # also with spaces outside of quotes
+        text = text.replace(f"{private}{os.sep}", os.sep)
+    text = FOLDERS.sub(_public_part, text)
+    return f"{masked(_without(text, arguments))}\n"
+
+
+def _without(text: str, arguments: Sequence[str]) -> str:
+    """Return a text without what the user typed: names of models, people, languages."""
+    first = 2 if arguments[:1] == ["recipes"] else 1  # the words of the command stay
+    values = {word.partition("=")[2] if word[:1] == "-" else word for word in arguments[first:]}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= SHORTEST_NAME:
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "...", text)
+    return text
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,6 +17,13 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slack_ties.cli.debug import (
+    debug_option,
+    debug_wanted,
+    show_traceback,
+    traceback_wanted,
+    want_traceback,
+)
 from slack_ties.cli.docstrings import check_docstrings, restore_help
 from slack_ties.errors import SlackTiesError, masked
 
@@ -59,6 +66,8 @@ ORDER = (
 )
 
 
+CLICKS_OWN = (click.ClickException, click.exceptions.Exit, click.Abort)
+
 TOKEN_OPTIONS = {"--token", "--hf-token", "--auth-token"}
 
 
@@ -100,6 +109,12 @@ class Group(click.Group):
         with _with_next():
             return super().make_context(*given, **named)
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, and the option --debug to it."""
+        if not isinstance(cmd, click.Group):
+            cmd.params.append(debug_option(short=type(cmd) is click.Command))
+        super().add_command(cmd, name)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of use."""
         return sorted(self.commands, key=ORDER.index)
@@ -119,11 +134,14 @@ class Group(click.Group):
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Turn our errors into one line, a next step and exit code 1."""
+    """Turn our errors into one line, a next step and exit code 1; with --debug, say where."""
     try:
         yield
-    except SlackTiesError as error:
-        LOG.debug("Where it was raised:", exc_info=True)
+    except Exception as error:
+        if traceback_wanted() and not isinstance(error, CLICKS_OWN):
+            show_traceback(error)
+        if not isinstance(error, SlackTiesError):
+            raise
         click.echo(f"Error: {error}", err=True)
         if error.hint:
             click.echo(f"Next: {error.hint}", err=True)
@@ -178,6 +196,7 @@ class _Masked(logging.Formatter):
 
 def say(*, quiet: bool, debug: bool = False) -> None:
     """Send progress to stderr; only results go to stdout."""
+    debug = debug or debug_wanted()
     handler = logging.StreamHandler()
     handler.setFormatter(_Masked("%(message)s"))
     LOG.handlers[:] = [handler]
@@ -200,6 +219,8 @@ def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
     field of that name.
     """
     quiet = options.quiet if options else quiet
+    if options and options.verbosity:
+        want_traceback()
     say(quiet=quiet, debug=bool(options and options.verbosity > 1))
     if not options:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # transformers reads it on import

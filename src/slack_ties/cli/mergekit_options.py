@@ -31,7 +31,7 @@ All options of mergekit-yaml work here too. The most used:
   -j, --num-threads N      CPU threads
   --lora-merge-cache DIR   keep the models made from MODEL+LORA pairs here
   --trust-remote-code      run code that comes with a model (dangerous)
-  -v, -vv                  print more
+  -v, -vv                  print more, and where an error was raised
 To see all of them: slack-ties merge --help-mergekit
 """
 

@@ -204,7 +204,6 @@ def how_to_publish(out: Path, found: Resolution) -> str:
     "--include", multiple=True, metavar="GLOB", help="Upload these files too; may be repeated."
 )
 @timeout_option
-@click.option("--debug", is_flag=True, help="Show every request, and where an error was raised.")
 @with_output
 def publish(  # noqa: PLR0913 - one per option
     *,
@@ -221,7 +220,6 @@ def publish(  # noqa: PLR0913 - one per option
     collection: str,
     include: tuple[str, ...],
     timeout: float,
-    debug: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -246,7 +244,7 @@ def publish(  # noqa: PLR0913 - one per option
       slack-ties publish tibetan SOMEBODY/Llama-2-7b-Tibetan --pr
       slack-ties publish basque ME/Llama-3.1-8B-Basque --license llama3.1
     """
-    say(quiet=quiet, debug=debug)
+    say(quiet=quiet)
 
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, is_bug
 from slack_ties.files import nearest_folder
 from slack_ties.merge.options import stream_folder
 from slack_ties.record import RECORD_FILE
@@ -154,6 +154,9 @@ def _work_folder(out: Path) -> Iterator[Path]:
         with suppress(OSError):
             (work / UNFINISHED_FILE).write_text(UNFINISHED.format(error.reason), encoding="utf-8")
         _put_in_place(work, out)
+        if isinstance(error.__cause__, Exception) and is_bug(error.__cause__):
+            LOG.warning("  the weights are merged and kept in %s, the rest is missing", out)
+            raise error.__cause__ from None
         raise
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)

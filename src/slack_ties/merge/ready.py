@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import re
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from safetensors import SafetensorError
 
-from slack_ties.errors import CheckpointError, RecipeError, SlackTiesError
+from slack_ties.errors import CheckpointError, RecipeError, SlackTiesError, is_bug
 from slack_ties.merge.output import is_of_writing, unwritable
 from slack_ties.models.model_config import model_config
 from slack_ties.plan.method import refused_value
@@ -33,11 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ready", "ready_to_merge"]
 
-LOG = logging.getLogger("slack_ties")
-
 PERCENT = re.compile(r"(\d+)%")  # in a bar of tqdm
 
-MORE = "to see the whole error: slack-ties merge CONFIG OUT -vv"
+MORE = "run the same command with --debug: it shows where in mergekit this was raised"
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,11 @@ def ready_to_merge(
         refused = refused_value(recipe, error)
         raise RecipeError(_renamed(str(refused), snapshots), hint=refused.hint) from None
     except Exception as error:  # mergekit, transformers and pickle raise errors of many types
+        if is_bug(error):
+            raise
         if isinstance(error, (SafetensorError, OSError)) and is_of_writing(error, work):
             raise unwritable(out, error) from None
-        LOG.debug("mergekit's error", exc_info=True)
-        reason = _renamed(str(error) or type(error).__name__, snapshots)
+        reason = _renamed(": ".join(filter(None, [type(error).__name__, str(error)])), snapshots)
         msg = f"mergekit cannot merge {recipe.where}: {reason}"
         raise CheckpointError(msg, hint=MORE) from None
 
