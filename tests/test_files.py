@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slack_ties.files import mode_of_new_files, write_whole
+from slack_ties.files import mode_of_new_files, write_all, write_whole
 
 
 def test_several_writers_and_a_reader(tmp_path: Path) -> None:
@@ -70,3 +70,23 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_several_files_or_none(tmp_path: Path) -> None:
+    """If one cannot be written or removed, all are as they were, and nothing is left over."""
+    old, new, folder = (tmp_path / name for name in ("old.json", "new.json", "folder"))
+    old.write_text("old")
+    folder.mkdir()
+
+    for texts, removed in (
+        ({old: "x", new: "x", folder: "x"}, []),
+        ({old: "x", new: "x"}, [folder]),
+        ({old: "x", new: "\ud800"}, []),
+    ):
+        with pytest.raises((OSError, UnicodeEncodeError)):
+            write_all(texts, removed=removed)
+        assert old.read_text() == "old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "old.json"]
+
+    write_all({new: "x"}, removed=[old])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "new.json"]

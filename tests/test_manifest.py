@@ -195,6 +195,21 @@ def test_a_config_of_another_size(model: Path, key: str) -> None:
         manifest(model, read_record(model))
 
 
+def test_layers_that_predict_further_tokens(model: Path) -> None:
+    """They are stored after the others, and num_hidden_layers does not count them."""
+    config = model / "config.json"
+    data = json.loads(config.read_text())
+    layers = data["num_hidden_layers"]
+    changes = {"num_hidden_layers": layers - 1, "num_nextn_predict_layers": 1}
+
+    config.write_text(json.dumps({**data, **changes}))
+    assert read_manifest(model, read_record(model))
+
+    config.write_text(json.dumps({**data, **changes, "num_hidden_layers": layers - 2}))
+    with pytest.raises(OutputError, match=f"says num_hidden_layers {layers - 2}, the weights"):
+        read_manifest(model, read_record(model))
+
+
 def test_a_model_without_weights(model: Path) -> None:
     """As a stream leaves it: what can be done then is said."""
     for path in model.glob("*.safetensors"):

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from safetensors.torch import save_file
@@ -26,8 +27,10 @@ from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, LostOnHubError, OutputError, SlackTiesError
+from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
+from slack_ties.publish.ahead import Ahead
 from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.public_files import public_files
 from slack_ties.publish.stream import Stream
@@ -486,6 +489,69 @@ def test_sent_ahead(triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hu
     assert dict(hub.hub.received.items()) == {
         path.name: path.stat().st_size for path in (tmp_path / "hub" / "objects").glob("?" * 64)
     }
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_file_that_comes_when_the_sender_ends(tmp_path: Path, api: HfApi, hub: Server) -> None:
+    """It is sent at once: the thread has found no other file, and is still alive."""
+    target = check_publish(Destination(REPO), api=api)
+    out = tmp_path / "out"
+    out.mkdir()
+    files = [out / f"model-{number}.safetensors" for number in (1, 2)]
+    for number, file in enumerate(files):
+        save_file({"x": torch.full((200_000,), float(number))}, file)
+
+    class Late:
+        """A lock; when the sender gives it back and ends, the second file comes."""
+
+        def __init__(self) -> None:
+            self.lock, self.came = threading.Lock(), False
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            ends = not ahead.waiting and threading.current_thread() is ahead.sender.thread
+            self.lock.release()
+            if ends and ahead.sender.branch and not self.came:
+                self.came = True
+                late = threading.Thread(target=ahead.take, args=(files[1],))
+                late.start()
+                late.join()
+
+    with Ahead(out, target, retries=QUICK, api=api) as ahead:
+        ahead.lock = Late()  # type: ignore[assignment]  # all that it is used for
+        ahead.take(files[0])
+        while ahead.sender.thread and ahead.sender.thread.is_alive():
+            ahead.sender.thread.join(0.1)
+        ahead.sender.wait()
+
+        sums = {sha256(file) for file in files}
+        assert sums <= {path.name for path in hub.hub.root.rglob("*") if path.is_file()}
+
+
+def test_the_folder_of_a_stream_is_deleted_before_it_is_given_back(
+    triple: Folders, tmp_path: Path, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run that took it in between would lose its files."""
+    taken: list[bool] = []
+
+    def rmtree(folder: str | Path, **how: Any) -> None:
+        lock = Path(folder) / "lock"
+        if lock.exists():
+            try:
+                FileLock(lock, timeout=0).acquire()
+                taken.append(True)
+            except Timeout:
+                taken.append(False)
+        delete(folder, **how)
+
+    delete = shutil.rmtree
+    monkeypatch.setattr("slack_ties.publish.stream.shutil.rmtree", rmtree)
+
+    stream_it(triple, tmp_path / "out", api)
+
+    assert taken == [False]
     assert not list(tmp_path.glob(".out*"))
 
 

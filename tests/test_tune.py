@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hub_server import Server
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
 from slack_ties.explore.study import key_of
-from slack_ties.explore.trials import config_values
+from slack_ties.explore.trials import AT_ONCE, config_values
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
@@ -85,6 +87,26 @@ def test_kept_is_what_reports_say(config: Path, tmp_path: Path) -> None:
         assert dict(result.parts) == {"ct": ct, "sft": sft}
         assert result.score == pytest.approx(2 / (1 / ct + 1 / sft))
     assert found.best.score == max(result.score for result in found.results)
+
+
+def test_a_search_looks_at_its_models_once(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """Two passes over the models ask the Hub no more than one."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}")
+        api.upload_folder(folder_path=getattr(triple, role), repo_id=f"me/{role}")
+    names = Folders(*(Path(f"me/{role}") for role in ("base", "ct", "sft")))
+    config = make_config(names, tmp_path / "hub.yml")
+    asked = []
+    for count in (1, 1, AT_ONCE + 1):  # the first one downloads the models
+        hub.hub.requests.clear()
+        search = Search(slack=tuple(0.01 * step for step in range(count)))
+        study = tmp_path / f"study-{count}-{len(asked)}.json"
+        tune_config(config, search=search, study=study, overwrite=True, quiet=True, api=api)
+        asked.append(sorted(hub.hub.requests))
+
+    assert asked[2] == asked[1]
 
 
 def test_perplexity_is_that_of_the_model_on_disk(config: Path, text: Path, tmp_path: Path) -> None:

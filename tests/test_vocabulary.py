@@ -20,6 +20,7 @@ from slack_ties.plan.make import plan_merge
 from slack_ties.rule.definition import slack_ties_merge
 from slack_ties.tokenizer.chat import adopt_chat
 from slack_ties.tokenizer.section import choose_section
+from slack_ties.tokenizer.templates import read_template, set_template
 from slack_ties.tokenizer.vocabulary import Vocabulary, read_vocabulary
 from triple import CHAT, Folders, extend, names
 
@@ -245,6 +246,38 @@ def test_takes_the_chat_template(merged: Path, triple: Folders) -> None:
 
     assert AutoTokenizer.from_pretrained(merged).chat_template == "{{ messages }}"
     assert adopt_chat(merged, old) == []
+
+
+@pytest.mark.parametrize("blocked", ["tokenizer_config.json", "generation_config.json"])
+def test_a_chat_template_is_taken_wholly_or_not_at_all(
+    blocked: str, merged: Path, triple: Folders
+) -> None:
+    """If a file cannot be written, all others of the merged model are as they were."""
+    sft = Path(shutil.copytree(triple.sft, merged.parent / "sft"))
+    (sft / "generation_config.json").write_text(json.dumps({"top_k": 7}))
+    (merged / blocked).unlink(missing_ok=True)
+    (merged / blocked).mkdir()
+    (merged / "chat_template.json").write_text('{"chat_template": "old"}')
+    before = {path.name: path.read_bytes() for path in merged.iterdir() if path.is_file()}
+
+    with pytest.raises(OSError, match="directory"):
+        adopt_chat(merged, sft)
+
+    after = {path.name: path.read_bytes() for path in merged.iterdir() if path.is_file()}
+    assert after == before
+
+
+def test_a_chat_template_stays_if_the_new_one_cannot_be_written(merged: Path) -> None:
+    """Wherever the old one is."""
+    (merged / "tokenizer_config.json").write_text('{"chat_template": "old"}')
+    (merged / "chat_template.json").write_text('{"chat_template": "older"}')
+    (merged / "chat_template.jinja").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        set_template(merged, "new")
+
+    assert read_template(merged) == "old"
+    assert (merged / "chat_template.json").is_file()
 
 
 def test_takes_special_tokens_that_it_has(merged: Path, triple: Folders) -> None:

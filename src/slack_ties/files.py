@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "any_matches",
@@ -24,6 +24,7 @@ __all__ = [
     "read_json",
     "sha256",
     "sha256_of",
+    "write_all",
     "write_whole",
 ]
 
@@ -41,6 +42,48 @@ def write_whole(path: Path, text: str) -> None:
 
     """
     path = path.resolve()  # follow a link
+    new = _staged(path, text)
+    try:
+        os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
+    finally:
+        new.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_all(texts: Mapping[Path, str], *, removed: Iterable[Path] = ()) -> None:
+    """Write several files as `write_whole` does, and remove others: all of it, or nothing.
+
+    Raises:
+        OSError: As for `write_whole`; then the files are as they were.
+
+    """
+    texts = {path.resolve(): text for path, text in texts.items()}  # follow links
+    removed = list(removed)
+    before = {path: path.read_bytes() if path.is_file() else None for path in (*texts, *removed)}
+    staged: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            staged[path] = _staged(path, text)
+        for path, new in staged.items():
+            os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
+        for path in removed:
+            path.unlink(missing_ok=True)
+    except BaseException:
+        for path, content in before.items():
+            if content is not None and (not path.is_file() or path.read_bytes() != content):
+                path.write_bytes(content)
+            elif content is None and path.is_file():
+                path.unlink()
+        raise
+    finally:
+        for new in staged.values():
+            new.unlink(missing_ok=True)
+    for folder in {path.parent for path in texts}:
+        _sync_folder(folder)
+
+
+def _staged(path: Path, text: str) -> Path:
+    """Write a text to a new file beside `path`; return its path."""
     # In the same folder: only there can one step move the file to `path`.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     new = Path(name)
@@ -50,10 +93,10 @@ def write_whole(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.chmod(path.stat().st_mode & 0o7777 if path.exists() else mode_of_new_files())
-        os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
-    finally:
+    except BaseException:
         new.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        raise
+    return new
 
 
 def mode_of_new_files() -> int:

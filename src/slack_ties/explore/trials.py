@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from slack_ties.explore.metrics import Metric
     from slack_ties.explore.search import Search
+    from slack_ties.merge.inputs import Found
     from slack_ties.settings import Settings
 
 __all__ = ["Trials", "config_values", "is_unedited", "with_values"]
@@ -50,6 +51,7 @@ class Trials:
         """Prepare a search; nothing is merged yet."""
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
         self.as_it_is = config_values(recipe)
+        self.found: Found | None = None
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
@@ -127,9 +129,12 @@ class Trials:
     def _try(self, batch: Sequence[dict[str, float]], done: int, total: int) -> None:
         """Merge a batch in one pass over the models, and score each candidate."""
         from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
+        from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - as above
 
         if not batch:
             return
+        if self.found is None:  # once for all trials: candidates have the same models
+            self.found = find_all(self.recipe, None, self.settings)
         keep = self.metric.runs_models
         trials = [Trial(values, keep=keep) for values in batch]
         names = [key_of(values) for values in batch]
@@ -142,6 +147,7 @@ class Trials:
             take=lambda name, tensor: _cast(trials, name, tensor) if keep else None,
             trials=trials,
             settings=self.settings,
+            found=self.found,
         )
         for trial in trials:
             parts = self.metric.parts(report, trial)

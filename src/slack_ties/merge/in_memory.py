@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slack_ties.files import nearest_folder
-from slack_ties.merge.inputs import find_all
+from slack_ties.merge.inputs import Found, find_all
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.merge.ready import ready_to_merge
 from slack_ties.recipe.read import read_recipe
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["make_collector", "merge_in_memory"]
 
 
-def merge_in_memory(
+def merge_in_memory(  # noqa: PLR0913 - all by name
     config: str | Path | Recipe,
     near: Path,
     *,
     take: Callable[[str, torch.Tensor], None] | None = None,
     trials: Sequence[Trial] = (),
     settings: Settings | None = None,
+    found: Found | None = None,
 ) -> ShownReport:
     """Merge in memory, one tensor at a time, write no model, and return the report.
 
@@ -42,6 +43,8 @@ def merge_in_memory(
         take: Called with the name and the value of each merged tensor.
         trials: Further merges to make of the same tensors.
         settings: How to work; the defaults if not given.
+        found: What `find_all` returned for this config and these settings, if the caller has
+            called it: it plans, asks the Hub and reads headers.
 
     Raises:
         SlackTiesError: As for `merge_models`; or the config has another method.
@@ -50,7 +53,7 @@ def merge_in_memory(
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     check_reportable(recipe)
     settings = settings or Settings()
-    recipe, snapshots, _ = find_all(recipe, None, settings)
+    recipe, snapshots, _ = found or find_all(recipe, None, settings)
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 

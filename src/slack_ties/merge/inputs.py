@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from slack_ties.errors import SlackTiesError
 from slack_ties.merge.options import traced_options
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["find_all"]
+__all__ = ["Found", "find_all"]
+
+# The pinned recipe, and its models and their headers on this disk.
+Found: TypeAlias = "tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]"
 
 LOG = logging.getLogger("slack_ties")
 
@@ -31,7 +34,7 @@ ON_CPU = "leave the device options out: the CPU can merge too"
 
 def find_all(
     recipe: Recipe, out: Path | None, settings: Settings, *, streamed: bool = False
-) -> tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]:
+) -> Found:
     """Check all inputs; return the pinned recipe, and its models and their headers on this disk.
 
     Without `out` only the models are written, to the Hub cache: only their room is checked.

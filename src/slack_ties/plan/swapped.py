@@ -64,9 +64,10 @@ def _from_sft(draft: Draft, base: str, sft: str) -> list[str]:
 def _other_language(draft: Draft, ct: str, sft: str) -> list[str]:
     """Return whether the SFT model is the one that states the language of the merge."""
     codes = {
-        one.get(key)
+        code
         for one in draft.recipe.facts.languages
         for key in ("tag", "iso_639_1", "iso_639_3")
+        if (code := one.get(key))
     }
     of_ct, of_sft = (set(draft.looks[one][0].card.languages) for one in (ct, sft))
     if of_ct and codes & of_sft and not codes & of_ct:

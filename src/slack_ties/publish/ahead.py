@@ -44,6 +44,7 @@ class Ahead:
         self.waiting: list[Path] = []
         self.stopped = target.to.pull_request  # its title contains a checksum that is not known yet
         self.lock = threading.Lock()
+        self.sending = False  # a thread will look at `waiting` again before it ends
 
     def __enter__(self) -> Ahead:  # noqa: PYI034 - Self is Python 3.11's
         """Start the receiver."""
@@ -73,7 +74,8 @@ class Ahead:
             return
         with self.lock:
             self.waiting.append(link)
-        if not (self.sender.thread and self.sender.thread.is_alive()):
+            start, self.sending = not self.sending, True
+        if start:
             self.sender.start(self._send_waiting)
 
     def settle(self) -> None:
@@ -85,6 +87,7 @@ class Ahead:
         while True:
             with self.lock:
                 if not self.waiting:
+                    self.sending = False
                     return
                 link = self.waiting.pop(0)
             try:

@@ -260,6 +260,10 @@ def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> No
         "hidden_size": rows[0][1] if rows and len(rows[0]) > 1 else None,
         "num_hidden_layers": len(layers) or None,
     }
+    # Layers that predict further tokens (MTP) come after the others, and do not count as such.
+    beyond = config.get("num_nextn_predict_layers")
+    if isinstance(beyond, int) and len(layers) - beyond == config.get("num_hidden_layers"):
+        found["num_hidden_layers"] = None
     for key, size in found.items():
         if size and isinstance(config.get(key), int) and config[key] != size:
             msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"

@@ -188,8 +188,11 @@ class Stream:
             msg = f"the model is published, but its folder cannot be renamed to {str(self.out)!r}"
             msg += f": {error}"
             raise OutputError(msg, hint=f"the result is in {str(self.work)!r}: rename it") from None
-        self.close()
+        if os.name == "nt":  # an open file cannot be deleted there
+            self.close()
+        # Another run that took the folder before it is deleted would lose its files.
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
     def close(self) -> None:
         """Release the lock: another run may use the folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,13 +231,17 @@ def _differences(
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
-        with safe_open(published.file(name), framework="pt") as theirs:
+        with ExitStack() as files:
+            theirs = files.enter_context(safe_open(published.file(name), framework="pt"))
+            ours: dict[str, Any] = {}  # each file is opened once
             for tensor in sorted(theirs.keys()):
                 if tensor not in here:
                     yield tensor, {"what": f"is only in {published.name!r}"}
                     continue
-                with safe_open(made / here[tensor].file, framework="pt") as ours:
-                    a, b = theirs.get_tensor(tensor), ours.get_tensor(tensor)
+                file = here[tensor].file
+                if file not in ours:
+                    ours[file] = files.enter_context(safe_open(made / file, framework="pt"))
+                a, b = theirs.get_tensor(tensor), ours[file].get_tensor(tensor)
                 if a.shape != b.shape or a.dtype != b.dtype:
                     kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (a, b)]
                     yield tensor, {"what": f"is {kinds[0]}, expected {kinds[1]}"}

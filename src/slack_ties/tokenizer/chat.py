@@ -1,15 +1,15 @@
 """Give the merged model the SFT model's chat template and special tokens.
 
 The merged model then uses what the SFT model was tuned with: its template, the token that ends an
-answer, and its generation settings. All changes are computed before the first file is written: a
-damaged file of the SFT model leaves the merged model unchanged.
+answer, and its generation settings. All changes are computed before the first file is written, and
+are written together: an error leaves the merged model unchanged.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.files import json_text, read_json, write_whole
+from slack_ties.files import json_text, read_json, write_all
 from slack_ties.tokenizer.templates import read_template
 from slack_ties.tokenizer.vocabulary import Vocabulary, read_vocabulary
 
@@ -21,7 +21,7 @@ __all__ = ["adopt_chat", "translate_ids"]
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
-TEMPLATES = ("chat_template.jinja", "chat_template.json")
+OLD_TEMPLATE = "chat_template.json"
 
 
 def adopt_chat(
@@ -73,10 +73,9 @@ def adopt_chat(
     numbers = _files_with_ids(merged, sft, adapter, ours, theirs)
     if "generation_config.json" in numbers:
         taken.append("generation settings")
-    for name, text in {**files, **numbers}.items():
-        write_whole(merged / name, text)
-    if "chat_template.jinja" in files:  # delete the old one only after the new one is written
-        (merged / TEMPLATES[1]).unlink(missing_ok=True)
+    old_template = [merged / OLD_TEMPLATE] if "chat_template.jinja" in files else []
+    texts = {merged / name: text for name, text in {**files, **numbers}.items()}
+    write_all(texts, removed=old_template)
     return taken
 
 
@@ -111,10 +110,12 @@ def translate_ids(merged: Path, base: Path) -> None:
             for key, value in data.items()
         }
 
+    texts = {}
     for name in ("config.json", "generation_config.json"):
         old = read_json(merged / name)
         if old and (changed := translated(old)) != old:
-            write_whole(merged / name, json_text(changed))
+            texts[merged / name] = json_text(changed)
+    write_all(texts)
 
 
 def _files_with_ids(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slack_ties.files import json_text, read_json, write_whole
+from slack_ties.files import json_text, read_json, write_all
 from slack_ties.private.mergekit import data_folder
 
 __all__ = ["named_template", "read_template", "set_template", "template_names"]
@@ -12,12 +12,11 @@ __all__ = ["named_template", "read_template", "set_template", "template_names"]
 
 def set_template(out: Path, template: str) -> None:
     """Set the chat template of the merged model's tokenizer; replace the old one if any."""
-    for name in ("chat_template.jinja", "chat_template.json"):
-        (out / name).unlink(missing_ok=True)
+    files = {out / "chat_template.jinja": template}
     settings = read_json(out / "tokenizer_config.json")
     if settings.pop("chat_template", None) is not None:
-        write_whole(out / "tokenizer_config.json", json_text(settings))
-    write_whole(out / "chat_template.jinja", template)
+        files[out / "tokenizer_config.json"] = json_text(settings)
+    write_all(files, removed=[out / "chat_template.json"])
 
 
 def named_template(name: str) -> str | None:
