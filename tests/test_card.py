@@ -126,13 +126,13 @@ def test_the_language_no_is_no_truth_value() -> None:
     ("licenses", "stated", "data", "text"),
     [
         ("mit mit mit", None, {"license": "mit"}, "**mit**, the licence of every parent."),
-        ("mit - mit", None, {}, "**Not known**, and to be stated by whoever publishes"),
+        ("mit - mit", None, {}, "**Not known.** The person who publishes the model must state it."),
         ("mit - mit", None, {}, "- me/ct states no licence."),
         (
             "mit - mit",
             Stated("llama2"),
             {"license": "llama2"},
-            "**llama2**, as stated by whoever made this model. me/ct states no licence.",
+            "**llama2**, as stated by the person who made this model. me/ct states no licence.",
         ),
         (
             "llama2 apache-2.0 llama2",
@@ -150,7 +150,8 @@ def test_the_language_no_is_no_truth_value() -> None:
             "llama3.1 llama3.1 llama3.1",
             None,
             {"license": "llama3.1"},
-            "- To pass this model on needs a copy of it (`LICENSE`), the sentence in `Notice` and "
+            "- If you share this model, include a copy of this licence (`LICENSE`), the sentence "
+            "in `Notice` and "
             'the words "Built with Llama" (sections 1.b.i and 1.b.iii).',
         ),
         (
@@ -212,19 +213,19 @@ def test_text() -> None:
     )
     assert "| SFT: instruction tuning | ./sft | local folder | mit |" in text
     assert (
-        "`me/ct` was continually pre-trained on Mongolian (traditional script), ./sft was "
-        "instruction-tuned in English; the merge is to join what both learnt." in text
+        "`me/ct` was continually pre-trained on Mongolian (traditional script). ./sft was "
+        "instruction-tuned in English. The merge is meant to combine what they learned." in text
     )
     assert "**No evaluation of this model is known" in text
     assert f"```yaml\n{RECIPE.text}```" in text
     assert "pip install slack-ties==1.2.3 torch==2.13.0\n" in text
     assert "slack-ties run mergekit_config.yml --out OUT --out-shard-size 7\n" in text
-    assert "whoever repeats this needs the same folders" in text  # ./sft
+    assert "to repeat the merge, you need the same folders" in text  # ./sft
     assert f"| `model.safetensors` | `{'ab' * 32}` |" in text
     assert 'name = "me/merged"' in text
     assert "12 parameters, stored as bfloat16" in text
     assert f"Their cards name: [`me/data`]({hub}/datasets/me/data), [`me/more`]" in text
-    assert "may differ from the paper's TIES-SV" in text
+    assert "may differ from its TIES-SV" in text
     assert text.count("@inproceedings") == 3
     assert "{%" not in text
     assert "\n\n\n\n" not in text
@@ -249,7 +250,7 @@ def test_tokens_of_the_ct_model() -> None:
     """A vocabulary that was extended is a limit that a user has to know."""
     recipe = read_recipe(ROOT / "merge_configs" / "hu.yml")
 
-    assert "- Tokens that only the CT model has were never seen in instruction" in str(
+    assert "- The instruction tuning did not use the tokens that only the CT model has" in str(
         make_card(recipe)
     )
 
@@ -264,7 +265,7 @@ def test_the_example_cards_are_what_is_written(key: str) -> None:
     card = str(make_card(recipe))
 
     assert card == (ROOT / "model_cards" / f"{key}.md").read_text("utf-8")
-    assert "was not run" in card
+    assert "has not been run" in card
     assert check_card(card) == metadata_problems(make_card(recipe).data.to_dict()) == []
 
 
@@ -454,7 +455,7 @@ def test_a_license_that_was_stated_stays(merged: Path, tmp_path: Path) -> None:
     assert "license: cc-by-4.0" in card.read_text("utf-8")
     card.write_text(card.read_text("utf-8").replace("license: cc-by-4.0", "license: apache-2.0"))
     write_card(out)
-    assert "**apache-2.0**, as stated by whoever made this model." in card.read_text("utf-8")
+    assert "**apache-2.0**, as stated by the person who made this model." in card.read_text("utf-8")
 
     write_card(out, license="mit")
 

@@ -236,7 +236,7 @@ def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: P
 
     assert said.exit_code == 0, said.output
     assert said.stdout == f"{Path('out') / 'README.md'}\n"
-    assert "Licence: cc-by-4.0, as stated by whoever made this model." in said.stderr
+    assert "Licence: cc-by-4.0, as stated by the person who made this model." in said.stderr
     card = Path("out/README.md").read_text("utf-8")
     for text in ("My description.", "My in-language.", "My intended-use.", "My contact.", "| 3 |"):
         assert text in card

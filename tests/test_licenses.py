@@ -232,7 +232,7 @@ def test_what_is_stated_is_followed_and_said() -> None:
     assert found.license == Stated("llama2")
     assert found.chosen
     assert found.reason == (
-        "llama2, as stated by whoever made this model. "
+        "llama2, as stated by the person who made this model. "
         "a/ct states no licence; the terms of a/base (llama2) stay with it in any case."
     )
     laxer = resolve_license(triple("llama2", "llama2", "llama2", names=NAMES), Stated("mit"))

@@ -110,6 +110,8 @@ def test_pictures_and_code_that_belong_to_it(model: Path) -> None:
     "secret",
     [
         "hf_" + "aB3" * 12,
+        "api_org_" + "aB3" * 12,
+        "git clone https://me:passw0rd@git.example/x",
         "-----BEGIN OPENSSH PRIVATE KEY-----",
         "AKIA" + "A1" * 8,
         "ghp_" + "a1" * 18,

@@ -99,6 +99,17 @@ def test_what_a_person_added_to_the_metadata() -> None:
     assert own.license == Stated("other", "mine", "LICENSE")
 
 
+def test_what_yaml_does_not_read_as_text() -> None:
+    """Numbers, dates and datasets with keys are texts all the same; the rest is named."""
+    card = CARD.replace("- merge", "- 2024\n- 2024-05-01\n- no\n- [a]\ndatasets:\n- name: a/b")
+
+    own = read_own_text(card)
+
+    assert own.tags[:2] == ("2024", "2024-05-01")
+    assert own.datasets == ("a/b",)
+    assert own.lost == ("'False' in tags", "\"['a']\" in tags")
+
+
 @pytest.mark.parametrize(
     "card", ["", "mine", "---\n{\n---\nx", "---\n- a\n---\n", "---\ntags: 3\n---\n"]
 )

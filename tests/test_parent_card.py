@@ -147,6 +147,13 @@ def test_nothing_else_comes_through(tmp_path: Path, data: dict[str, object]) -> 
     assert len(found.license) <= 120
 
 
+def test_datasets_with_keys(tmp_path: Path) -> None:
+    """Some cards give a dataset's id as its name."""
+    card = "---\ndatasets:\n- name: me/data\n  type: text\n- {type: text}\n---\n"
+
+    assert card_of(tmp_path, card).datasets == ("me/data",)
+
+
 def test_texts_of_licenses(tmp_path: Path) -> None:
     """By the names that repositories use; nothing of a folder that is not there."""
     for name in ("LICENSE.txt", "Notice", "USE_POLICY.md", "LICENSE.exe", "README.md"):

@@ -474,7 +474,7 @@ def test_a_license_that_is_not_settled(
     publish_model(out, "me/tibetan", license="llama2", api=api)
 
     card = Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8")
-    assert "**llama2**, as stated by whoever made this model." in card
+    assert "**llama2**, as stated by the person who made this model." in card
     assert api.model_info("me/tibetan").card_data.license == "llama2"
 
 

@@ -32,7 +32,7 @@ __all__ = [
     "visible",
 ]
 
-TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\bhf_[A-Za-z0-9]{20,}")
+TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 
 
 class SlackTiesError(Exception):

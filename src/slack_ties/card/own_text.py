@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import OutputError
 from slack_ties.licenses.known import Stated
 from slack_ties.licenses.words import license_of
-from slack_ties.models.front_matter import FRONT, front_matter
+from slack_ties.models.front_matter import FRONT, front_matter, texts_of
 from slack_ties.models.names import HUB_ID
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class OwnText:
     metadata: Mapping[str, Any] = field(default_factory=dict)  # keys that are not in OURS
     tags: tuple[str, ...] = ()  # all tags of the card
     datasets: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # what is no text there, and so cannot be kept
     license: Stated | None = None  # as the card states it
     edited: bool = False  # whether anything outside of the places was changed
 
@@ -103,8 +104,13 @@ def read_own_text(card: str) -> OwnText:
             match["name"]: match["text"].strip() for match in _blocks(card) if match["text"].strip()
         },
         metadata={key: value for key, value in data.items() if key not in OURS},
-        tags=_texts(data.get("tags")),
-        datasets=_texts(data.get("datasets")),
+        tags=texts_of(data.get("tags"))[0],
+        datasets=texts_of(data.get("datasets"))[0],
+        lost=tuple(
+            f"{one!r} in {key}"
+            for key in ("tags", "datasets")
+            for one in texts_of(data.get(key))[1]
+        ),
         license=stated,
         edited=not seal
         or seal["sum"] != _checksum(card)
@@ -220,8 +226,3 @@ def _blocks(card: str) -> list[re.Match[str]]:
         if match["name"] in PLACES and "<!-- your text:" not in match["text"]:
             found.setdefault(match["name"], match)
     return list(found.values())
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    several = value if isinstance(value, list) else [value]
-    return tuple(one for one in several if isinstance(one, str))

@@ -30,9 +30,9 @@ def what_each_brings(recipe: Recipe, parents: Sequence[Parent], language: str) -
     of = f" on {language}" if language else " on it"
     tuned = "were" if len(roles["sft"]) > 1 else "was"
     return (
-        f"{join_names(roles['ct'])} {was} continually pre-trained{of}, "
-        f"{join_names(roles['sft'])} {tuned} "
-        f"instruction-tuned{english}; the merge is to join what both learnt."
+        f"{join_names(roles['ct'])} {was} continually pre-trained{of}. "
+        f"{join_names(roles['sft'])} {tuned} instruction-tuned{english}. "
+        "The merge is meant to combine what they learned."
     )
 
 
@@ -40,25 +40,25 @@ def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool
     """Return the limits that follow from the method and the parents."""
     limits = [
         (
-            "Where the models' changes to a parameter disagree, the merge follows one side. "
-            "Anything that one of the models can do may be lost in part, in any language."
+            "If the models change a parameter in opposite directions, the merge keeps one of them. "
+            "So the merged model can lose abilities of each model, in every language."
         ),
-        "Whatever keeps the SFT model from harmful answers may be weakened in the same way.",
+        "The SFT model's protection against harmful answers can become weaker in the same way.",
     ]
     if not evaluated:
-        limits.append("Neither was measured: no evaluation of this model is known.")
+        limits.append("Nobody has measured this: no evaluation of this model is known.")
     source = str((recipe.data.get("tokenizer") or {}).get("source") or "")
     if source in recipe.models_of("ct"):
         limits.append(
-            "Tokens that only the CT model has were never seen in instruction tuning: their "
-            "embeddings are the CT model's own."
+            "The instruction tuning did not use the tokens that only the CT model has: their "
+            "embeddings are those of the CT model."
         )
     datasets = list(dict.fromkeys(name for parent in parents for name in parent.datasets))
     if datasets:
         links = [f"[`{name}`]({HUB}/datasets/{name})" for name in datasets[:20]]
         more = f" and {len(datasets) - 20} more" if len(datasets) > 20 else ""  # noqa: PLR2004
         limits.append(
-            "What is wrong, biased or private in the data of the parents can come out again. "
+            "The model can repeat errors, bias and private facts from the data of its parents. "
             f"Their cards name: {', '.join(links)}{more}."
         )
     return limits
@@ -74,7 +74,7 @@ def license_section(resolution: Resolution) -> dict[str, Any]:
         if resolution.license.link and not find_license(resolution.license.key):
             lines.append(f"Its text: {plain_text(resolution.license.link, 400)}")
     else:
-        reason = "**Not known**, and to be stated by whoever publishes the model."
+        reason = "**Not known.** The person who publishes the model must state it."
         lines = [plain_text(problem, 1000) for problem in resolution.problems] + lines
     if any(one.noncommercial for one in resolution.duties):
         reason += " **This model may not be used commercially.**"
@@ -97,7 +97,9 @@ def _asked(one: License, resolution: Resolution) -> list[str]:
     """Return a sentence about what a licence requires if the model is passed on."""
     asked = []
     if one.copy:
-        asked.append(f"a copy of it (`{license_file(one, resolution)}`)")
+        asked.append(f"a copy of this licence (`{license_file(one, resolution)}`)")
     asked += ["the sentence in `Notice`"] if one.notice else []
     asked += [f'the words "{one.display}"'] if one.display else []
-    return [f"To pass this model on needs {join_names(asked)} ({one.source})."] if asked else []
+    return (
+        [f"If you share this model, include {join_names(asked)} ({one.source})."] if asked else []
+    )

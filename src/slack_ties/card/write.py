@@ -8,6 +8,7 @@ person's own text stays.
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from slack_ties.card.shown import Shown
 
 __all__ = ["CARD_FILE", "address_card", "plan_card", "resolve_for", "write_card"]
+
+LOG = logging.getLogger("slack_ties")
 
 CARD_FILE = "README.md"
 
@@ -168,6 +171,8 @@ def _card(  # noqa: PLR0913, PLR0917 - as write_card
 ) -> str:
     """Return the text of the new card."""
     own, public = read_own_text(old) if old is not None else OwnText(), as_published(record)
+    for one in own.lost:
+        LOG.warning("  %s: left out %s: it is not a text, write it in quotes", out / CARD_FILE, one)
     loaded = find_load_line(old or "")
     if not repo_id and loaded and HUB_ID.fullmatch(name := json.loads(loaded[1])) and "/" in name:
         repo_id = name

@@ -95,7 +95,11 @@ def resolve_license(parents: Iterable[Parent], stated: Stated | None = None) -> 
     chosen = bool(stated and (license_ is None or stated.key != license_.key))
     if stated and chosen:
         by_parents = f"By the parents' licences it would be {license_id}." if license_id else ""
-        steps = [f"{stated.key}, as stated by whoever made this model.", by_parents, *problems]
+        steps = [
+            f"{stated.key}, as stated by the person who made this model.",
+            by_parents,
+            *problems,
+        ]
         license_ = stated
         terms += [one for one in parts_of(stated.key) if one not in terms]
     return Resolution(

@@ -7,11 +7,12 @@ them can fill any memory.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any
 
 import yaml
 
-__all__ = ["FRONT", "front_matter"]
+__all__ = ["FRONT", "front_matter", "texts_of"]
 
 # As the Hub's client reads it: empty lines may come first.
 FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -30,6 +31,23 @@ class _Loader(yaml.SafeLoader):
             msg = "they have aliases of more than one value"
             raise yaml.YAMLError(msg)
         return node
+
+
+def texts_of(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the texts of a key such as tags, and what in it is not a text.
+
+    YAML reads 2024 as a number, and people write datasets as {name: ID}: these are texts here.
+    """
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    texts: list[str] = []
+    others: list[str] = []
+    for one in several:
+        named = [one.get(key) for key in ("id", "name", "path")] if isinstance(one, dict) else [one]
+        text = next((name for name in named if isinstance(name, str)), None)
+        if text is None and isinstance(one, (int, float, date)) and not isinstance(one, bool):
+            text = str(one)
+        (others if text is None else texts).append(str(one) if text is None else text)
+    return tuple(texts), tuple(others)
 
 
 def front_matter(card: str) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.licenses.known import JOINED, NOT_READ
 from slack_ties.licenses.words import in_words, license_of, license_of_link
-from slack_ties.models.front_matter import front_matter
+from slack_ties.models.front_matter import front_matter, texts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = ["MOST_CARD", "ParentCard", "read_parent_card", "stated_license"]
@@ -85,7 +84,8 @@ def _license(data: dict[str, Any]) -> str:
 
 
 def _ids(declared: object) -> tuple[str, ...]:
-    several: Iterable[object] = declared if isinstance(declared, list) else [declared]
-    names = (one.removeprefix(HUB_URL).strip("/") for one in several if isinstance(one, str))
+    several = declared if isinstance(declared, list) else [declared]
+    texts, _ = texts_of([one for one in several if isinstance(one, (str, dict))])
+    names = (one.removeprefix(HUB_URL).strip("/") for one in texts)
     ids = (one for one in names if STATED_ID.fullmatch(one))
     return tuple(dict.fromkeys(ids))[:MOST_NAMES]
