@@ -22,6 +22,7 @@ from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
 from slack_ties.hub.retries import Retries
 from slack_ties.licenses.known import Stated
+from slack_ties.licenses.texts import standard_text
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.check import check_license, look_at_parents
 from slack_ties.publish.destination import Destination, check_publish
@@ -551,8 +552,12 @@ def test_a_license_of_ones_own_needs_its_text(model: Path, api: HfApi, hub: Serv
 
     assert caught.value.hint == f"put the text of your licence into {model / 'LICENSE'}"
     assert hub.hub.requests == []
-    (model / "LICENSE").write_text("mine")
-    assert "LICENSE" in publish_model(model, "me/tibetan", api=api).files
+    text = standard_text("gpl-3.0", [])  # also if we know the text
+    (model / "LICENSE").write_text(text)
+    write_card(model)
+    mine = Stated("other", "mine", "LICENSE")
+    assert "LICENSE" in publish_model(model, "me/tibetan", license=mine, api=api).files
+    assert (model / "LICENSE").read_text() == text
 
 
 def test_what_a_license_asks_for_has_to_be_there(

@@ -52,7 +52,12 @@ MOST_OWN = 20_000_000  # bytes of a text in the merged model's folder
 
 
 def write_notices(
-    folder: Path, record: MergeRecord, resolution: Resolution, *, api: HfApi | None = None
+    folder: Path,
+    record: MergeRecord,
+    resolution: Resolution,
+    *,
+    before: Resolution | None = None,
+    api: HfApi | None = None,
 ) -> list[Path]:
     """Write LICENSE, Notice and a use policy into the folder of a merged model.
 
@@ -60,6 +65,7 @@ def write_notices(
         folder: The folder that `merge_models` made.
         record: The record of that merge.
         resolution: The merged model's licence.
+        before: Its licence when the files were written.
         api: The Hub client; the default one if not given.
 
     Returns:
@@ -72,7 +78,7 @@ def write_notices(
         OutputError: A file cannot be written.
 
     """
-    planned = plan_notices(folder, record, resolution, api=api)
+    planned = plan_notices(folder, record, resolution, before=before, api=api)
     try:
         for name, text in planned.items():
             if text is not None:
@@ -87,7 +93,12 @@ def write_notices(
 
 
 def plan_notices(
-    folder: Path, record: MergeRecord, resolution: Resolution, *, api: HfApi | None = None
+    folder: Path,
+    record: MergeRecord,
+    resolution: Resolution,
+    *,
+    before: Resolution | None = None,
+    api: HfApi | None = None,
 ) -> dict[str, str | None]:
     """Return the text of each file that `write_notices` would write; None for one to delete."""
     texts = ParentTexts(list_parties(record.parents), api)
@@ -95,6 +106,8 @@ def plan_notices(
     made_here = _Made(record, texts)
     old = _license_files(folder)
     own = {name: text for name, text in old.items() if not made_here.has(text)}
+    if before and before.license == resolution.license and LICENSE_FILE not in wanted:
+        own |= {name: old[name] for name in old if name == LICENSE_FILE}  # a person put it there
     planned: dict[str, str | None] = {name: None for name in old if name not in own}
     planned |= _moved(own, resolution)
     own = {name: text for name, text in own.items() if planned.get(name, text) == text}
@@ -120,7 +133,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def is_generated(path: Path) -> bool:
-    """Say whether a LICENSE contains a link to the text, or the standard text: nothing of ours."""
+    """Say whether a LICENSE contains a link to the text, or the standard text: no person's."""
     return is_pointer(path) or is_standard_text(_read(path) or "")
 
 

@@ -93,7 +93,8 @@ def write_card(  # noqa: PLR0913 - all by name
     _check_edited(out, old, stated, overwrite=overwrite or of_mergekit)
     if results:
         add_results(Path(results), out)
-    write_notices(out, as_known(record), _resolution(record, old, stated), api=api)
+    before, now = (_resolution(record, old, one) for one in (None, stated))
+    write_notices(out, as_known(record), now, before=before if old else None, api=api)
     text = _card(out, record, old, stated, texts or {}, repo_id, shown=show_report(out))
     try:
         if old is not None and read_own_text(old).edited:
@@ -136,7 +137,8 @@ def plan_card(
     _check_edited(out, old, stated)
     record = record or read_record(out)
     text = _card(out, record, old, stated, {}, None, shown=show_report(out, draw=False))
-    planned = plan_notices(out, as_known(record), _resolution(record, old, stated), api=api)
+    before, now = (_resolution(record, old, one) for one in (None, stated))
+    planned = plan_notices(out, as_known(record), now, before=before if old else None, api=api)
     return {**planned, CARD_FILE: addressed(text, repo_id)}
 
 
