@@ -30,6 +30,7 @@ from slack_ties.report.file import read_report, write_report
 from slack_ties.report.page import make_page
 from slack_ties.report.report import Report, ReportedModel
 from slack_ties.report.rows import NO_SHARE, ROWS
+from slack_ties.report.sentences import read_figures
 from slack_ties.report.terminal import summarise
 from slack_ties.rule.tally import CONFIG, FIRST_OF_GRID, GRID, NONZERO, RESCUED, TIES, TOPS, Tally
 from slack_ties.run import run_all
@@ -338,6 +339,32 @@ def test_a_ct_model_that_is_the_base_is_described_in_words(triple: Folders, tmp_
     assert NO_SHARE in (folder / "report.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("role", ["ct", "sft"])
+def test_a_model_of_density_0_is_described_in_words(
+    role: str, triple: Folders, tmp_path: Path
+) -> None:
+    """Nothing of it is kept, so no share of it is said."""
+    models = [
+        {"model": str(model), "parameters": {"weight": 1.0, "density": density, "slack": slack}}
+        for model, density, slack in (
+            (triple.ct, 0.0 if role == "ct" else 0.5, 0.0),
+            (triple.sft, 0.0 if role == "sft" else 0.5, 0.2),
+        )
+    ]
+
+    report, folder = make_report(
+        make_config(triple, tmp_path / "a.yml", models=models), tmp_path / "o", quiet=True
+    )
+
+    data = json.loads((folder / "report.json").read_text())
+    reading = data["reading"]
+    assert reading[0] == f"{role.upper()} ({role}) has density 0: nothing of it is merged."
+    assert reading[-1] == "No slack is suggested."
+    assert data["suggested_slack"] is None
+    assert " - " not in " ".join(reading)
+    assert NO_SHARE in summarise(report)
+
+
 def test_every_figure_has_a_legend(triple: Folders, tmp_path: Path) -> None:
     """Beside it in the terminal and on the page, and in docs/report.md under the same name."""
     report, folder = make_report(
@@ -387,7 +414,22 @@ def test_a_single_model_loses_nothing(triple: Folders, tmp_path: Path) -> None:
     assert Figures(report.total, 0).losses(TIES) == 0
     reading = json.loads((folder / "report.json").read_text())["reading"]
     assert "only model" in reading[0]
+    assert "Its delta has norm" in reading[1]
     assert 3 <= len(reading) <= 6
+
+
+def test_a_single_model_that_is_the_base_has_no_share(triple: Folders, tmp_path: Path) -> None:
+    """The reading says so, without a dash for a number."""
+    same = shutil.copytree(triple.base, tmp_path / "same")
+    models = [{"model": str(same), "parameters": {"weight": 1.0, "slack": 0.2}}]
+
+    report, _ = make_report(
+        make_config(triple, tmp_path / "a.yml", models=models), tmp_path / "o", quiet=True
+    )
+
+    reading = read_figures(report).sentences
+    assert "does not differ from the base" in reading[1]
+    assert " - " not in " ".join(reading)
 
 
 def test_without_an_sft_model_no_slack_is_suggested(triple: Folders, tmp_path: Path) -> None:

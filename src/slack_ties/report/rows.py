@@ -19,7 +19,7 @@ __all__ = ["IMPORTANT", "NO_SHARE", "ROWS", "FigureRow", "percent"]
 
 IMPORTANT = TOPS.index(0.1)  # the top for sentences, tables and pictures
 
-NO_SHARE = "- means: there is nothing to take a share of, because the model equals the base"
+NO_SHARE = "- means: no share, because the model equals the base or none of it is kept"
 
 
 def percent(share: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from slack_ties.report.figures import Figures, cosine
 from slack_ties.report.rows import IMPORTANT, percent
 from slack_ties.report.slacks import COST, LITTLE, Slacks, Step, chosen, slacks_of
-from slack_ties.rule.tally import CONFIG, GRID, NONZERO, RESCUED, TIES
+from slack_ties.rule.tally import CONFIG, GRID, KEPT, NONZERO, RESCUED, TIES
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
@@ -47,23 +47,18 @@ def times(number: float) -> str:
 
 def read_figures(report: Report) -> Reading:
     """Return three to six sentences about a report, and the slack that they suggest."""
-    unchanged = [
-        f"{model.label} does not differ from the base: there is nothing of it to merge."
-        for position, model in enumerate(report.models)
-        if Figures(report.total, position).count(NONZERO) == 0
-    ]
+    unchanged = _nothing_to_merge(report)
     if len(report.models) == 1:
         figures = Figures(report.total, 0)
+        size = (
+            f"Its delta has norm {figures.norm:.3g}; trimming keeps {percent(figures.density)} of "
+            f"the entries with {percent(figures.energy_kept)} of its energy."
+        )
         return Reading(
             (
                 f"{report.models[0].label} is the only model: nothing can be lost to the election.",
-                (
-                    f"Its delta has norm {figures.norm:.3g}; trimming keeps "
-                    f"{percent(figures.density)} of the entries with "
-                    f"{percent(figures.energy_kept)} of its energy."
-                ),
+                *(unchanged or [size]),
                 "A slack changes nothing here.",
-                *unchanged,
             )
         )
     sft, ct = (chosen(report, report.of_role(role)) for role in ("sft", "ct"))
@@ -83,6 +78,20 @@ def read_figures(report: Report) -> Reading:
         of_slack=losses[1] if len(losses) > 1 else why if step and step.slack == 0 else "",
         of_losses=f"{sizes} {losses[0]}",
     )
+
+
+def _nothing_to_merge(report: Report) -> list[str]:
+    """Name the models of which nothing is merged: no share of them can be said."""
+    texts = []
+    for position, model in enumerate(report.models):
+        figures = Figures(report.total, position)
+        if figures.count(NONZERO) == 0:
+            texts.append(
+                f"{model.label} does not differ from the base: there is nothing of it to merge."
+            )
+        elif figures.count(KEPT) == 0:
+            texts.append(f"{model.label} has density 0: nothing of it is merged.")
+    return texts
 
 
 def _without_roles(report: Report) -> list[str]:
