@@ -90,3 +90,31 @@ def test_several_files_or_none(tmp_path: Path) -> None:
 
     write_all({new: "x"}, removed=[old])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "new.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_link_of_the_user_is_followed(tmp_path: Path) -> None:
+    """The file that it leads to is written, and the link stays."""
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+
+    write_whole(tmp_path / "link", "new")
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a").read_text() == "new"
+
+
+@pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 1)() != 0, reason="only root can make links of other users"
+)
+def test_a_link_of_somebody_else_is_replaced(tmp_path: Path) -> None:
+    """In a shared folder nobody can make us write into another file."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "list.json").symlink_to(tmp_path / "mine")
+    os.chown(tmp_path / "list.json", 12345, 12345, follow_symlinks=False)
+
+    write_whole(tmp_path / "list.json", "new")
+
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "list.json").is_symlink()
+    assert (tmp_path / "list.json").read_text() == "new"

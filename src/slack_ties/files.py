@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
@@ -41,7 +42,7 @@ def write_whole(path: Path, text: str) -> None:
         OSError: The disk is full, or the folder cannot be written to.
 
     """
-    path = path.resolve()  # follow a link
+    path = _followed(path)
     new = _staged(path, text)
     try:
         os.replace(new, path)  # noqa: PTH105 - replaces on Windows too
@@ -57,7 +58,7 @@ def write_all(texts: Mapping[Path, str], *, removed: Iterable[Path] = ()) -> Non
         OSError: As for `write_whole`; then the files are as they were.
 
     """
-    texts = {path.resolve(): text for path, text in texts.items()}  # follow links
+    texts = {_followed(path): text for path, text in texts.items()}
     removed = list(removed)
     before = {path: path.read_bytes() if path.is_file() else None for path in (*texts, *removed)}
     staged: dict[Path, Path] = {}
@@ -92,11 +93,28 @@ def _staged(path: Path, text: str) -> Path:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        new.chmod(path.stat().st_mode & 0o7777 if path.exists() else mode_of_new_files())
+        new.chmod(_mode_for(path))
     except BaseException:
         new.unlink(missing_ok=True)
         raise
     return new
+
+
+def _followed(path: Path) -> Path:
+    """Follow a link of this user; in a shared folder, a link of somebody else is replaced."""
+    whose = getattr(os, "getuid", None)  # not on Windows
+    if whose and path.is_symlink() and path.lstat().st_uid != whose():
+        return path.parent.resolve() / path.name
+    return path.resolve()
+
+
+def _mode_for(path: Path) -> int:
+    """Return the mode of the file that is there, or of a new file."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            return stat.S_IMODE(status.st_mode)
+    return mode_of_new_files()
 
 
 def mode_of_new_files() -> int:

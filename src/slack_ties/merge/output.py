@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 import os
 import re
@@ -136,19 +137,14 @@ def work_place(
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """Yield a folder beside `out`; rename it to `out` at the end, or delete it on an error."""
-    import psutil  # noqa: PLC0415 - not for --help
-
-    for folder in sorted(out.absolute().parent.glob(f".{out.name}.*.partial")):
-        worker = WORKER.search(folder.name)
-        if worker and psutil.pid_exists(int(worker[1])):
-            msg = f"another merge into {str(out)!r} is running (process {worker[1]})"
-            hint = f"wait for it, or choose another folder; if no merge is running, delete {folder}"
-            raise OutputError(msg, hint=hint)
-        LOG.warning("a merge that was killed left this folder, delete it yourself: %s", folder)
     name = f".{out.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
     work = out.absolute().parent / name
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(work.parent):
+        check_output(out)  # another merge may have ended since the first check
+        _check_not_running(out)
+        work.mkdir()
     try:
-        work.mkdir(parents=True)
         yield work
     except _UnfinishedError as error:
         with suppress(OSError):
@@ -162,6 +158,36 @@ def _work_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _put_in_place(work, out)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one merge at a time look for others in `folder` and add its own, if the system can."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks cannot lock
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)  # releases the lock, as the end of the process would
+
+
+def _check_not_running(out: Path) -> None:
+    """Refuse a merge into `out` while another merge into it is running."""
+    import psutil  # noqa: PLC0415 - not for --help
+
+    for folder in sorted(out.absolute().parent.glob(f".{glob.escape(out.name)}.*.partial")):
+        worker = WORKER.search(folder.name)
+        if worker and psutil.pid_exists(int(worker[1])):
+            msg = f"another merge into {str(out)!r} is running (process {worker[1]})"
+            hint = f"wait for it, or choose another folder; if no merge is running, delete {folder}"
+            raise OutputError(msg, hint=hint)
+        LOG.warning("a merge that was killed left this folder, delete it yourself: %s", folder)
 
 
 def _put_in_place(work: Path, out: Path) -> None:
