@@ -71,6 +71,27 @@ def test_weights_of_something_else(model: Path, name: str) -> None:
     assert name in manifest(model, read_record(model), include=(name,))
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "vocab.json", "added_tokens.json"])
+def test_a_vocabulary_of_something_else(model: Path, name: str) -> None:
+    """A file of a parent's tokenizer, beside the merged tokenizer, is refused unless asked for."""
+    (model / name).write_text("{}")
+
+    with pytest.raises(OutputError, match=f"{name} holds tokens that this merge did not") as caught:
+        manifest(model, read_record(model))
+
+    assert caught.value.hint == f"move it elsewhere, or upload it too: --include {name}"
+    assert name in manifest(model, read_record(model), include=(name,))
+
+
+def test_a_tokenizer_for_a_model_without_one(model: Path) -> None:
+    """The merge says that one may be copied into the folder."""
+    (model / "tokenizer.json").rename(model / "vocab.json")
+    record = read_record(model)
+    beside = {name: known for name, known in record.beside.items() if name != "tokenizer.json"}
+
+    assert "vocab.json" in manifest(model, replace(record, beside=beside))
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_settings_that_cannot_be_read(model: Path, content: str) -> None:
     """A published tokenizer loads."""

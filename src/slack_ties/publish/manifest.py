@@ -20,7 +20,7 @@ from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import any_matches, git_hash, read_json, sha256, write_whole
 from slack_ties.models.header import PER_TOKEN, Header
 from slack_ties.models.headers import read_headers
-from slack_ties.models.text_files import ALWAYS, BESIDE
+from slack_ties.models.text_files import ALWAYS, BESIDE, is_vocabulary
 from slack_ties.publish.scan import find_private, find_secret, private_texts
 from slack_ties.recipe.public import local_parts
 from slack_ties.record import CONFIG_FILE, MergeRecord
@@ -51,6 +51,8 @@ SETTINGS_FILES = (
     *ALWAYS,
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
+
+MORE_TOKENS = ("added_tokens.json", "merges.txt")  # files of a vocabulary, beside the main one
 
 CODE = "*.py"  # only for a model whose config says that it needs code
 
@@ -127,7 +129,7 @@ def read_manifest(
     _check_beside(folder, record, again)
     names = sorted(_names(folder))
     if record.files:
-        _check_weight_files(folder, names, {*record.files, *record.beside, *sent}, include)
+        _check_foreign(folder, names, {*record.files, *record.beside, *sent}, include)
     strays = [
         name
         for name in names
@@ -174,14 +176,17 @@ def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
             raise OutputError(msg, hint="merge again into another folder, and publish that")
 
 
-def _check_weight_files(
+def _check_foreign(
     folder: Path, names: Iterable[str], merged: set[str], include: Iterable[str]
 ) -> None:
-    """Refuse weights that this merge did not make: who loads the model might get those."""
+    """Refuse weights and vocabularies that this merge did not make: a loader might take those."""
+    has_tokenizer = any(map(is_vocabulary, merged))
     for name in names:
-        foreign = any_matches([name], WEIGHT_FILES) and name not in merged
-        if foreign and not any_matches([name], tuple(include)):
-            msg = f"{folder / name} holds weights that this merge did not make: a loader could "
+        what = "weights" if any_matches([name], WEIGHT_FILES) else ""
+        if has_tokenizer and (is_vocabulary(name) or name in MORE_TOKENS):
+            what = "tokens"
+        if what and name not in merged and not any_matches([name], tuple(include)):
+            msg = f"{folder / name} holds {what} that this merge did not make: a loader could "
             msg += "take them for the model's"
             hint = f"move it elsewhere, or upload it too: --include {shlex.quote(name)}"
             raise OutputError(msg, hint=hint)
