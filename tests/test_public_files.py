@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from command import environment, files_on_main
 from hub_server import Server
 from processes import run
 from slack_ties.card.own_text import SEAL, sealed
+from slack_ties.card.text import make_card
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -119,6 +122,53 @@ def test_folders_with_the_same_name(triple: Folders, tmp_path: Path, api: HfApi)
     assert "base_model: ./checkpoint-9\n" in text
     assert "- model: ./checkpoint-9-2\n" in text
     assert "- model: ./checkpoint-9-3\n" in text
+
+
+def test_settings_lose_the_paths_of_the_parents(home: Path, api: HfApi, hub: Server) -> None:
+    """Trainers write where they loaded a model from: that is not carried into the merged model."""
+    for file, settings in (
+        ("config.json", {"_name_or_path": str(home), "text_config": {"_name_or_path": "~/x"}}),
+        ("tokenizer_config.json", {"name_or_path": str(home), "special_tokens_map_file": "/x/y"}),
+        ("generation_config.json", {"_name_or_path": str(home)}),
+    ):
+        path = home / "customer" / "base" / file
+        data = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps({**data, **settings}), "utf-8")
+
+    run_all("bo", "out", choices=choices(), publish="me/bo", options=QUIET, api=api)
+
+    sent = files_on_main(hub.hub, "me/bo", "me")
+    settings = {name: text for name, text in sent.items() if name.endswith("config.json")}
+    assert len(settings) == 3
+    assert not any(key in text for text in settings.values() for key in (b"_path", b"_file"))
+    assert json.loads(settings["config.json"])["text_config"] == {}
+
+
+def test_a_text_of_a_parent_with_a_path(home: Path, api: HfApi, hub: Server) -> None:
+    """A notice that must be passed on is not changed: the model stays, and the file is named."""
+    notice = f"Kept in {home}."
+    (home / "customer" / "base" / "NOTICE").write_text(notice, "utf-8")
+
+    with pytest.raises(
+        OutputError, match=r"is complete in 'out', but was not published: "
+    ) as caught:
+        run_all("bo", "out", choices=choices(), publish="me/bo", options=QUIET, api=api)
+
+    assert re.search(r"out/Notice, line \d+, contains your home folder", str(caught.value))
+    assert caught.value.hint == (
+        "delete it there, or send it as it is: --include Notice; then: slack-ties publish out me/bo"
+    )
+    publish_model("out", "me/bo", include=["Notice"], api=api)
+    assert notice.encode() in files_on_main(hub.hub, "me/bo", "me")["Notice"]
+
+
+@pytest.mark.usefixtures("home")
+def test_the_card_of_a_config_has_no_paths() -> None:
+    """It is the card that the merge would get."""
+    card = str(make_card(make_config("bo", choices())))
+
+    assert "base_model: ./base\n" in card
+    assert "customer" not in card
 
 
 # A copy of a model on the Hub

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import look_at_choices, make_config
-from slack_ties.errors import CatalogueError, HubError, LostOnHubError, RecipeError
+from slack_ties.errors import (
+    CatalogueError,
+    HubError,
+    LostOnHubError,
+    OutputError,
+    RecipeError,
+)
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
@@ -208,11 +214,11 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         LOG.info("[4/4] publish %s", to.repo_id)
         try:
             published = publish_model(out, to, retries=retries, api=api)
-        except HubError as error:
+        except (HubError, OutputError) as error:
             msg = f"the merged model is complete in {str(out)!r}, but was not published: {error}"
             again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
             hint = f"{error.hint}; then: {again}" if error.hint else again
-            raise HubError(msg, hint=hint) from None
+            raise type(error)(msg, hint=hint) from None
     return Result(out, record, card, published)
 
 

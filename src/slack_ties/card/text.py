@@ -20,6 +20,8 @@ from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.errors import OutputError
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.private.huggingface_hub import as_it_is
+from slack_ties.recipe.pin import rename_models
+from slack_ties.recipe.public import published_names
 from slack_ties.record import MergeRecord, Parent
 from slack_ties.wording import join_names
 
@@ -56,6 +58,8 @@ def make_card(  # noqa: PLR0913 - all by name
         OutputError: The Hub does not accept the metadata that a person added.
 
     """
+    if not record:
+        recipe = rename_models(recipe, published_names(_planned(recipe)))
     facts, own = recipe.facts, own or OwnText()
     parents = record.parents if record else planned or planned_parents(recipe)
     resolution = resolution or resolve_license(parents)

@@ -20,6 +20,7 @@ from slack_ties.merge.inputs import find_all
 from slack_ties.merge.made import checksums, parent_of
 from slack_ties.merge.options import DEFAULTS, how_it_runs, traced_options
 from slack_ties.merge.output import check_output, keep_weights, work_place
+from slack_ties.merge.paths import drop_paths
 from slack_ties.merge.ready import ready_to_merge
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_weight_headers
@@ -127,6 +128,7 @@ def merge_models(
                 snapshots=snapshots,
                 options=options,
             )
+            drop_paths(work)
             (work / CONFIG_FILE).write_bytes(recipe.text.encode())
             weights = {header.file for header in found.values()}
             for name in weights - sent.keys():

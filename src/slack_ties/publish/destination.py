@@ -153,8 +153,7 @@ def check_publish(
         user = retries.ask(api.whoami)
         if "/" not in to.repo_id:
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
-        check_role(to, user)
-        check_owner(to, user)
+        _check_place(to, user)
         info = look_at_repo(to.repo_id, None, retries, api)
         if info is None:
             if to.pull_request or to.branch:
@@ -165,10 +164,15 @@ def check_publish(
         if info.id != to.repo_id:
             LOG.warning("  %s has the name %s now: publishing there", to.repo_id, info.id)
             to = replace(to, repo_id=info.id)
-            check_role(to, user)
-            check_owner(to, user)
+            _check_place(to, user)
         target = Target(to, user["name"], private=bool(info.private))
         return _existing(target, info, retries, api)
+
+
+def _check_place(to: Destination, user: Mapping[str, Any]) -> None:
+    check_role(to.repo_id, user, proposes=to.pull_request)
+    if not to.pull_request:
+        check_owner(to.repo_id, user)
 
 
 def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> Target:

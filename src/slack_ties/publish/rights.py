@@ -6,16 +6,13 @@ So a user does not merge for hours and then cannot publish. The Hub checks again
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import HfApi, get_token
 
 from slack_ties.errors import HubError
 from slack_ties.hub.client import LOGIN
 from slack_ties.private.huggingface_hub import sends_no_stored_token
-
-if TYPE_CHECKING:
-    from slack_ties.publish.destination import Destination
 
 __all__ = ["check_owner", "check_role", "with_token"]
 
@@ -33,47 +30,45 @@ def with_token(api: HfApi | None) -> HfApi:
     return api
 
 
-def check_role(to: Destination, user: Mapping[str, Any]) -> None:
+def check_role(repo_id: str, user: Mapping[str, Any], *, proposes: bool = False) -> None:
     """Refuse a token that can only read, and a fine-grained one without rights to this place.
 
     Args:
-        to: Where to publish, with the full id.
+        repo_id: Where to publish: OWNER/NAME.
         user: The Hub's answer to "who am I".
+        proposes: Only a pull request will be opened.
 
     Raises:
         HubError: The token may not write there.
 
     """
-    what = f"publishing to {to.repo_id!r}"
+    what, owner = f"publishing to {repo_id!r}", repo_id.partition("/")[0]
     access = _access(user)
     if access.get("role") == "read":
         msg = f"{what}: your token can only read"
         raise HubError(msg, hint=LOGIN)
-    if access.get("role") != "fineGrained" or to.pull_request:
+    if access.get("role") != "fineGrained" or proposes:
         return
     places = [*_writable(access)]
-    if {to.repo_id, to.repo_id.partition("/")[0]}.isdisjoint(places) and None not in places:
+    if {repo_id, owner}.isdisjoint(places) and None not in places:
         may = f"only to {' and '.join(map(str, places))}" if places else "to no repository"
         msg = f"{what}: your fine-grained token may write {may}"
         hint = "in your token settings on the Hub, give it write access to the repositories of "
-        raise HubError(msg, hint=f"{hint}{to.repo_id.partition('/')[0]}, or: {LOGIN}")
+        raise HubError(msg, hint=f"{hint}{owner}, or: {LOGIN}")
 
 
-def check_owner(to: Destination, user: Mapping[str, Any]) -> None:
+def check_owner(repo_id: str, user: Mapping[str, Any]) -> None:
     """Refuse a place of somebody else, or of an organization in which the user can only read.
 
     Raises:
         HubError: The token's user may not publish there.
 
     """
-    if to.pull_request:
-        return
-    what, owner = f"publishing to {to.repo_id!r}", to.repo_id.partition("/")[0]
+    what, (owner, _, name) = f"publishing to {repo_id!r}", repo_id.partition("/")
     roles = {org["name"]: org.get("roleInOrg") for org in user.get("orgs") or ()}
     owners = [user["name"], *roles]
     if owner not in owners:
         msg = f"{what}: your token belongs to {' and '.join(owners)}"
-        name = to.repo_id.partition("/")[2]
         hint = f"publish to {owners[0]}/{name}, or open a pull request there: --pr"
         raise HubError(msg, hint=hint)
     if owner != user["name"] and roles[owner] == "read":
