@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slack_ties.files import mode_of_new_files, write_all, write_whole
+from slack_ties.files import expanded, mode_of_new_files, write_all, write_whole
 
 
 def test_several_writers_and_a_reader(tmp_path: Path) -> None:
@@ -118,3 +118,11 @@ def test_a_link_of_somebody_else_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (tmp_path / "list.json").is_symlink()
     assert (tmp_path / "list.json").read_text() == "new"
+
+
+def test_the_home_folder_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`~` is the home folder; a user who does not exist is no reason to stop."""
+    monkeypatch.setenv("USERPROFILE" if os.name == "nt" else "HOME", str(tmp_path))
+
+    assert expanded("~/merged") == tmp_path / "merged"
+    assert expanded("~no-such-user/merged") == Path("~no-such-user/merged")

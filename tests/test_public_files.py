@@ -202,7 +202,7 @@ def test_a_copy_is_published_as_what_it_is(
     data = api.model_info("me/bo").card_data
     assert data.base_model == ["me/base", "me/ct", "me/sft"]
     card = Path(api.hf_hub_download("me/bo", "README.md")).read_text("utf-8")
-    assert "`slack-ties verify` with the id of this model does that" in card
+    assert "`slack-ties verify` with the Hub id of this model repeats the merge" in card
     assert "customer" not in card
     told = environment(hub, home / "hf", "hf_writer")
     result = run(["verify", "me/bo"], env=told, cwd=home, merged=True)

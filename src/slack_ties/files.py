@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "any_matches",
     "checksum",
+    "expanded",
     "git_hash",
     "json_text",
     "mode_of_new_files",
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 READ_BYTES = 1 << 20  # read at a time
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder in place of `~`; a user who does not exist stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises an error there
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from slack_ties.errors import (
     OutputError,
     RecipeError,
 )
+from slack_ties.files import expanded
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
@@ -106,7 +107,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         raise ValueError(msg)
     shared = Settings(**settings)
     api = shared.api
-    out = Path(out).expanduser()
+    out = expanded(out)
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
     recipe = _recipe(what, out, choices, api)

@@ -58,10 +58,12 @@ def make_card(  # noqa: PLR0913 - all by name
         OutputError: The Hub does not accept the metadata that a person added.
 
     """
-    if not record:
-        recipe = rename_models(recipe, published_names(_planned(recipe)))
-    facts, own = recipe.facts, own or OwnText()
     parents = record.parents if record else planned or planned_parents(recipe)
+    if not record:
+        public = published_names(parents)
+        recipe = rename_models(recipe, public)
+        parents = [replace(one, model=public[one.model]) for one in parents]
+    facts, own = recipe.facts, own or OwnText()
     resolution = resolution or resolve_license(parents)
     names = [plain_text(one.get("name") or one.get("tag", "")) for one in facts.languages]
     language = join_names(names)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from slack_ties.config.defaults import default_for
 from slack_ties.errors import RecipeError, nearest
+from slack_ties.files import expanded
 
 __all__ = [
     "Choices",
@@ -55,7 +55,7 @@ def list_models(value: str | Sequence[str] | None) -> list[str]:
 def with_home(model: str) -> str:
     """Return a model with ~ expanded: mergekit does not do it."""
     try:
-        return str(Path(model).expanduser()) if model.startswith("~") else model
+        return str(expanded(model)) if model.startswith("~") else model
     except RuntimeError:  # no such user: the search for the model reports it
         return model
 

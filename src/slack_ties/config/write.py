@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
-from slack_ties.files import write_whole
+from slack_ties.files import expanded, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ def write_configs(
         OutputError: The folder cannot be written to, or a config there was edited.
 
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     languages = [languages] if isinstance(languages, str) else list(languages)
     groups = [languages] if joint else [[language] for language in languages]
     recipes = {folder / r.where: r for r in (make_config(group, choices) for group in groups)}

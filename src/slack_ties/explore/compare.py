@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
+from slack_ties.files import expanded
 from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -130,7 +131,7 @@ def compare_merges(
 
     """
     shared = Settings(**settings)
-    paths = [Path(path).expanduser() for path in (one, other)]
+    paths = [expanded(path) for path in (one, other)]
     for path in paths:  # check both before we read the first for minutes
         if not _report_at(path):
             check_reportable(read_recipe(_config_at(path)))

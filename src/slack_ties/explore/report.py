@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.errors import OutputError
+from slack_ties.files import expanded
 from slack_ties.notebook import Shown, html_lines
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -81,7 +82,7 @@ def make_report(
 
     """
     shared = Settings(**settings)
-    what = Path(what).expanduser()
+    what = expanded(what)
     config = what
     if what.is_dir():
         config = what / CONFIG_FILE
@@ -90,7 +91,7 @@ def make_report(
             raise OutputError(msg, hint="slack-ties report CONFIG")
     recipe = read_recipe(config)
     check_reportable(recipe)
-    folder = Path(folder).expanduser() if folder else None
+    folder = expanded(folder) if folder else None
     folder = folder or (what if what.is_dir() else Path(f"{what.stem}-report"))
     _check_folder(folder)
     if pictures:

@@ -18,7 +18,7 @@ from slack_ties.explore.study import key_of, open_study
 from slack_ties.explore.trials import Trials, config_values, is_unedited, with_values
 from slack_ties.explore.tune_page import is_tune_page, write_tune_page
 from slack_ties.explore.tuned import Tuned
-from slack_ties.files import sha256_of
+from slack_ties.files import expanded, sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.report.describe import check_reportable
@@ -68,10 +68,10 @@ def tune_config(  # noqa: PLR0913 - all by name
     """
     shared = Settings(**settings)
     search = search or Search()
-    path = Path(config).expanduser()
+    path = expanded(config)
     recipe = read_recipe(path)
     kind = _check(recipe, metric, (text, text_sft))
-    texts = [read_text(Path(one).expanduser()) for one in (text, text_sft) if one]
+    texts = [read_text(expanded(one)) for one in (text, text_sft) if one]
     if search.trials:
         check_optuna()
     about = {
@@ -83,7 +83,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         Path(study) if study else path.with_name(f"{path.stem}-tune-{metric}.json"), about
     )
     name = f"{path.stem}-tuned-{metric}.yml"
-    out = Path(output).expanduser() if output else path.with_name(name)
+    out = expanded(output) if output else path.with_name(name)
     page = path.with_name(f"{path.stem}-tune-{metric}.html")
     if out.resolve() in {kept.path.resolve(), page.resolve()}:
         msg = f"{str(out)!r} is also the file for the results or for the page of this search"

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.files import mode_of_new_files
+from slack_ties.files import expanded, mode_of_new_files
 from slack_ties.merge.finish import complete_model
 from slack_ties.merge.in_memory import make_collector
 from slack_ties.merge.inputs import find_all
@@ -91,7 +91,7 @@ def merge_models(
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     if report:
         check_reportable(recipe, merged=True, streamed=bool(stream))
-    out = Path(out).expanduser()
+    out = expanded(out)
     check_output(out)
     out = out.resolve()  # if `out` is a link, its target takes the result
     recipe, snapshots, headers = find_all(recipe, out, how, streamed=bool(stream))

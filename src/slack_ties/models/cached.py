@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from slack_ties.errors import CheckpointError
-from slack_ties.files import any_matches
+from slack_ties.files import any_matches, expanded
 from slack_ties.models.names import HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
@@ -48,7 +48,7 @@ def local_folder(path: str, revision: str | None = None) -> Path | None:
     if revision and HUB_ID.fullmatch(path) and not path.startswith("."):
         return None  # a folder has no revisions
     try:
-        folder = Path(path).expanduser()
+        folder = expanded(path)
         exists = folder.exists()
     except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a NUL
         msg = f"model folder {path[:100]!r}: {error}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.errors import OutputError
-from slack_ties.files import nearest_folder
+from slack_ties.files import expanded, nearest_folder
 from slack_ties.models.names import split_reference
 from slack_ties.plan.expected import expect
 from slack_ties.wording import join_names, size
@@ -39,7 +39,7 @@ def cache_folder(cache: str | None) -> Path:
     """Return the nearest folder to the Hub cache that exists."""
     from huggingface_hub import constants  # noqa: PLC0415 - imports the client
 
-    return nearest_folder(Path(cache or constants.HF_HUB_CACHE).expanduser() / "any")
+    return nearest_folder(expanded(cache or constants.HF_HUB_CACHE) / "any")
 
 
 def on_one_disk(one: Path, other: Path) -> bool:

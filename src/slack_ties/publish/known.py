@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import HubError, OutputError
-from slack_ties.files import sha256
+from slack_ties.files import expanded, sha256
 from slack_ties.models.checksums import stated_sums
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.names import COMMIT
@@ -95,7 +95,7 @@ def warn_of_folders(parents: Iterable[Parent]) -> None:
 
 
 def _full(folder: str) -> str:
-    return str(Path(folder).expanduser().resolve())
+    return str(expanded(folder).resolve())
 
 
 def _checked(folder: str, name: str, retries: Retries, api: HfApi) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slack_ties.errors import CheckpointError
-from slack_ties.files import any_matches
+from slack_ties.files import any_matches, expanded
 from slack_ties.models.safetensors_file import safetensors_header
 
 __all__ = ["Found", "Private", "find_in_text", "find_private", "find_secret", "private_texts"]
@@ -98,7 +98,7 @@ def _texts(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield "the path of the current folder", here
     for folder in folders:
         what = "the path of a merged model"
-        full = Path(folder).expanduser().absolute()
+        full = expanded(folder).absolute()
         if len(Path(folder).parts) >= SHORTEST:
             yield what, folder
         if len(full.parts) > SHORTEST:

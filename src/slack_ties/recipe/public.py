@@ -12,10 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.files import expanded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from slack_ties.record import MergeRecord, Parent
+
 
 __all__ = ["as_known", "as_published", "local_parts", "published_names"]
 
@@ -47,7 +50,7 @@ def published_names(parents: Iterable[Parent]) -> dict[str, str]:
     parents = [*parents]
     names: dict[str, str] = {}
     for path in dict.fromkeys(local_parts(map(_known, parents))):
-        full = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - follows no link
+        full = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - follows no link
         first = name = f"./{SEPARATORS.sub('-', full.name) or 'model'}"
         number = 1
         while name in names.values():  # two folders with the same last name

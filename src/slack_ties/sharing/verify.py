@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
-from slack_ties.files import checksum
+from slack_ties.files import checksum, expanded
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING
 from slack_ties.merge.merge import merge_models
@@ -93,7 +93,7 @@ def verify_model(
         published = _on_hub(pulled.repo_id, pulled.commit, api)
         recipe = pulled.recipe
     if against:
-        return compare_published(published, Path(against).expanduser(), kept=True)
+        return compare_published(published, expanded(against), kept=True)
     if recipe is None:
         msg = f"there is no recipe in {str(what)!r}"
         raise OutputError(msg)
@@ -109,7 +109,7 @@ def verify_model(
 def _output_folder(out: str | Path | None) -> Iterator[Path]:
     """Yield the folder for the model: `out`, or a temporary one."""
     if out is not None:
-        yield Path(out).expanduser()
+        yield expanded(out)
         return
     # In the current folder, because temporary folders are often too small for a model.
     with tempfile.TemporaryDirectory(prefix=".verify-", dir=".") as folder:
