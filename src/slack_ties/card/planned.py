@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from slack_ties.errors import SlackTiesError
-from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.models.cached import local_folder
+from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.names import split_reference
 from slack_ties.models.parent_card import ParentCard, read_parent_card, stated_license
 from slack_ties.record import Parent
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["read_parents"]
 
 PATIENCE = 10.0  # seconds for one card
+
+CARD = "README.md"
 
 
 def read_parents(
@@ -41,7 +43,7 @@ def read_parents(
     """
     cards = _Cards(api or HfApi(), patience)
     parents = []
-    with timeouts(Retries(timeout=patience, tries=1, if_silent=False)):
+    with timeouts(cards.retries):
         for name in recipe.models:
             parts = [cards.read(path, revision) for path, revision in split_reference(name)]
             license_ = stated_license(parts[0], recipe.facts.licenses.get(name, ""))
@@ -62,15 +64,17 @@ class _Cards:
     """Cards from folders, the Hub or its cache."""
 
     def __init__(self, api: HfApi, patience: float) -> None:
-        self.api, self.patience = api, patience
+        self.api = api
+        self.retries = Retries(timeout=patience, tries=1, if_silent=False)
         self.problems: dict[str, str] = {}
-        self._silent = False  # then the Hub is not asked again
+        self._away = ""  # why the Hub is not asked again
 
     def read(self, path: str, revision: str | None) -> ParentCard:
         """Return the card of a model; its `problem` says why it could not be read."""
         try:
             folder = local_folder(path, revision)
-            card = read_parent_card(folder) if folder else self._of_hub(path, revision)
+            with model_errors(path, revision, self.api):
+                card = read_parent_card(folder) if folder else self._of_hub(path, revision)
         except SlackTiesError as error:
             card = ParentCard(problem=str(error))
         if card.problem:
@@ -78,21 +82,26 @@ class _Cards:
         return card
 
     def _of_hub(self, path: str, revision: str | None) -> ParentCard:
+        if not self._away:
+            try:
+                info = ask_hub(path, revision, self.retries, self.api)
+            except AWAY as error:
+                if not is_away(error):
+                    raise
+                self._away = _why(path, self.api, error)
+            else:
+                if CARD not in {file.rfilename for file in info.siblings or ()}:
+                    return ParentCard()
         try:
             found = self.api.hf_hub_download(
-                path,
-                "README.md",
-                revision=revision,
-                etag_timeout=self.patience,
-                local_files_only=self._silent,
+                path, CARD, revision=revision, local_files_only=bool(self._away)
             )
-        except LocalEntryNotFoundError as error:
-            if self._silent:
-                return ParentCard(problem="the Hub does not answer, and the cache has no such card")
-            self._silent = True
-            raise hub_error(repr(path), self.api, error, reading=True) from None
-        except EntryNotFoundError:
-            return ParentCard()  # the model has no card
-        except CLIENT_ERRORS as error:
-            raise hub_error(repr(path), self.api, error, reading=True) from None
+        except LocalEntryNotFoundError:
+            return ParentCard(problem=f"{self._away}, and the cache has no such card")
         return read_parent_card(Path(found).parent)
+
+
+def _why(path: str, api: HfApi, error: Exception) -> str:
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set"
+    return str(hub_error(path, api, error, reading=True)).removeprefix(f"{path}: ")
