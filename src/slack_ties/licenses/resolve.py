@@ -135,7 +135,7 @@ def _take(
     elif above and not any(one.binding for one in own):
         warnings.extend(
             f"{party.name} calls itself {party.license}, but was made from {name}, "
-            f"whose licence {one.id} stays with everything made from it ({one.name}, "
+            f"whose licence {one.id} stays with every model made from it ({one.name}, "
             f"{one.source}): its terms are followed"
             for name, one in above.values()
         )
@@ -220,11 +220,13 @@ def _bound_by(
     others = _and([other.id for other in (free if one else free[1:])])
     allow = f"{others} {'allow' if ' and ' in others else 'allows'} other terms for it."
     if one is None:
-        return free[0].id, f"{free[0].id}, which asks for most among the parents' licences; {allow}"
+        return free[
+            0
+        ].id, f"{free[0].id}, the licence with the most conditions among the parents; {allow}"
     if bad := [other.id for other in free if other.id in one.not_with]:
         return "", f"{one.id} and {bad[0]} cannot both be met in one work."
-    stays = "which whatever is made from it has to have" if one.derivatives == "same" else ""
-    stays = stays or "whose terms stay with whatever is made from it"
+    stays = "which every model made from it must have" if one.derivatives == "same" else ""
+    stays = stays or "whose terms stay with every model made from it"
     whose = _and(found[one.id])
     return one.id, f"{one.id}, the licence of {whose}, {stays} ({one.source}); {allow}"
 
