@@ -236,7 +236,8 @@ def check_card(text: str) -> list[str]:
         return ["metadata must be keys and values"]
     errors = []
     license_id = data.get("license")
-    if license_id is not None and license_id not in LICENSES:
+    several = license_id if isinstance(license_id, list) else [license_id]
+    if license_id is not None and not set(several) <= LICENSES:
         errors.append(f'"license" must be one of {sorted(LICENSES)}')
     if license_id == "other" and not data.get("license_name"):
         errors.append('"license_name" is required with license: other')

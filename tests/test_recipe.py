@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
-from slack_ties.errors import RecipeError
+from command import Invoke
+from slack_ties.errors import AS_UTF_8, RecipeError
 from slack_ties.recipe.check import DTYPES
 from slack_ties.recipe.keys import KEYS
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY
+from triple import Folders
 
 GOOD = """
 merge_method: slack_ties
@@ -171,14 +178,111 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert caught.value.hint.startswith("slack-ties config")
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None], ids=["not text", "a folder"])
-def test_what_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
-    """Binary files and folders."""
-    path = tmp_path / "x.yml"
-    path.mkdir() if content is None else path.write_bytes(content)
+LAUGHS = "\n".join(
+    ["a0: &a0 [x]"] + [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+)
 
-    with pytest.raises(RecipeError, match="expected a YAML text file"):
-        read_recipe(path)
+ODD_FILES = {
+    "empty": (b"", "expected a mergekit config (keys and values), got nothing"),
+    "binary": (
+        b"\x7fELF\xff\x00",
+        "expected a YAML text file in UTF-8, got other bytes (at byte 4)",
+    ),
+    "UTF-16": (GOOD.encode("utf-16"), "expected a YAML text file in UTF-8, got UTF-16"),
+    "NUL": (b"a: \x00", "not valid YAML: unacceptable character #x0000"),
+    "a tab": (b"models:\n\t- a", "line 2, column 1: not valid YAML: found character"),
+    "100 MB": (None, "expected a YAML text file of at most 4 MB, got more"),
+    "laughs": (
+        f"{LAUGHS}\nmerge_method: linear\nmodels: *a9".encode(),
+        "not valid YAML: aliases make more than 1,000,000 values of it",
+    ),
+    "a key twice": (
+        GOOD.replace("merge_method", "dtype: float16\ndtype: float32\nmerge_method", 1).encode(),
+        "'dtype' is given twice in the same place",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_FILES)
+@pytest.mark.parametrize("command", ["plan", "merge"])
+def test_what_is_no_config(command: str, kind: str, invoke: Invoke) -> None:
+    """One line that names the file, what was expected and what was found."""
+    content, said = ODD_FILES[kind]
+    with Path("x.yml").open("wb") as file:
+        file.write(content) if content is not None else file.truncate(100_000_000)
+
+    result = invoke(command, "x.yml", *(["out"] if command == "merge" else []))
+
+    assert result.exit_code == 1
+    problem = result.stderr.splitlines()[0]
+    assert problem.startswith("Error: x.yml:")
+    assert said in problem
+    assert len(problem) < 200
+
+
+def test_a_folder_is_no_config(invoke: Invoke) -> None:
+    """The next step names a config that is in it, and is a path that exists."""
+    Path("my model").mkdir()
+    assert invoke("plan", "my model").stderr.splitlines() == [
+        "Error: my model: expected a YAML text file, got a folder",
+        "Next: give the path of a config: a file that ends in .yml",
+    ]
+    Path("my model", "mergekit_config.yml").write_text(GOOD)
+    assert "Next: use 'my model/mergekit_config.yml', which is in it" in (
+        invoke("plan", "my model").stderr
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read if somebody writes to it; if nobody does, it is called empty."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr("slack_ties.recipe.yaml_text.PATIENCE", 0.1)
+    with pytest.raises(RecipeError, match="got nothing"):
+        read_recipe(pipe)
+
+    monkeypatch.setattr("slack_ties.recipe.yaml_text.PATIENCE", 20)
+    long = GOOD + "#" * 200_000  # more than a pipe holds
+    writer = threading.Thread(target=pipe.write_text, args=(long,))
+    writer.start()
+    assert read_recipe(pipe).text == long
+    writer.join()
+
+
+@pytest.mark.parametrize("text", ["\ufeff" + GOOD, GOOD.replace("\n", "\r\n")])
+def test_a_text_of_windows(text: str, tmp_path: Path) -> None:
+    """A byte-order mark and CRLF are read."""
+    (tmp_path / "x.yml").write_bytes(text.encode())
+
+    assert read_recipe(tmp_path / "x.yml").data == yaml.safe_load(GOOD)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locale")
+def test_letters_that_this_python_cannot_use(triple: Folders, tmp_path: Path) -> None:
+    """A folder named in a config, or a word of the command: one line; the next step works."""
+    folder = Path(shutil.copytree(triple.base, tmp_path / "བོད"))
+    config = {"merge_method": "linear", "models": [{"model": str(folder)}]}
+    config["parameters"] = {"weight": 1}
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+
+    for words in (["plan", str(tmp_path / "x.yml")], ["merge", "x.yml", str(folder / "out")]):
+        done = subprocess.run(
+            [sys.executable, "-m", "slack_ties", *words],
+            env=plain,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "here Python takes file names for ascii, which lacks" in done.stdout + done.stderr
+        assert done.stderr.splitlines()[-1] == f"Next: {AS_UTF_8}"
+
+    words = ["plan", str(tmp_path / "x.yml")]
+    subprocess.run(
+        [sys.executable, "-m", "slack_ties", *words], env={**plain, "PYTHONUTF8": "1"}, check=True
+    )
 
 
 def test_known_keys_are_mergekits() -> None:

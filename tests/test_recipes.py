@@ -76,6 +76,10 @@ def test_search_finds_what_was_published(api: HfApi) -> None:
     assert ids(language="mn-Mong") == {"me/mongolian"}
     assert ids(base="you/base@main") == {"me/elsewhere"}
     assert ids(author="nobody") == set()
+    assert {one.license for one in search_recipes(author="me", api=api)} == {"llama2", "mit"}
+    publish(api, "two", license="[apache-2.0, cc-by-4.0]", language="ckb")
+    (two,) = search_recipes(language="ckb", api=api)
+    assert two.license == "apache-2.0, cc-by-4.0"
     (tibetan,) = (one for one in search_recipes(api=api) if one.repo_id == "me/tibetan")
     assert (tibetan.languages, tibetan.bases, tibetan.license) == (("bo",), ("me/base",), "llama2")
     with pytest.raises(CatalogueError, match="not a language tag"):

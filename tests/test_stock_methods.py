@@ -146,7 +146,8 @@ def test_what_has_no_effect_is_said(invoke: Invoke, triple: Folders) -> None:
     data |= {"random_seed": 7, "postprocessing": [], "dtpye": "float32"}
     data["parameters"] |= {"random_seed": 7, "densty": 0.5}
     data["models"][0]["parameters"] = {"weight": 1, "normalize": True}
-    Path("x.yml").write_text(yaml.safe_dump(data), "utf-8")
+    twice = "dtype: float32\ndtype: bfloat16\n"
+    Path("x.yml").write_text(twice + yaml.safe_dump(data), "utf-8")
 
     planned = invoke("plan", "x.yml", "--json")
     merged = invoke("merge", "x.yml", "out", "--random-seed", "7")
@@ -158,10 +159,11 @@ def test_what_has_no_effect_is_said(invoke: Invoke, triple: Folders) -> None:
         "x.yml: parameters: mergekit ignores 'random_seed': dare_ties has no such parameter.",
         "x.yml: parameters: mergekit ignores 'densty': dare_ties has no such parameter. Did you "
         "mean 'density'?",
+        "x.yml: line 2: 'dtype' is given twice in the same place: only the last one has an effect",
         f"x.yml: models[0] ({triple.ct}): mergekit ignores 'normalize' here: it is for the whole "
         "merge, in the top-level parameters",
     ]
-    said = [line for line in json.loads(planned.stdout)["warnings"] if "mergekit ignores" in line]
+    said = [line for line in json.loads(planned.stdout)["warnings"] if "x.yml: " in line]
     assert sorted(said) == sorted(expected)
     assert merged.exit_code == 0
     assert all(line in merged.stderr for line in expected)

@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 
 __all__ = [
+    "AS_UTF_8",
     "CatalogueError",
     "CheckpointError",
     "HubError",
@@ -31,6 +32,9 @@ __all__ = [
     "nearest",
     "visible",
 ]
+
+# What to do if file names have letters that Python cannot use here.
+AS_UTF_8 = "set PYTHONUTF8=1 in the environment, then run the same command again"
 
 TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 

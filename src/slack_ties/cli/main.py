@@ -26,6 +26,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     run,
 )
 from slack_ties.cli.group import cli
+from slack_ties.errors import AS_UTF_8
 
 __all__ = ["cli", "main"]
 
@@ -44,6 +45,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
+        _check_letters()
         cli(prog_name="slack-ties")
     except SystemExit as stop:
         _flush()
@@ -55,6 +57,16 @@ def main() -> None:
         from slack_ties.cli.bug import report_bug  # noqa: PLC0415 - seldom needed
 
         report_bug(error, sys.argv[1:])
+        sys.exit(1)
+
+
+def _check_letters() -> None:
+    """Refuse words with letters that this Python cannot read, as under LC_ALL=C PYTHONUTF8=0."""
+    names = sys.getfilesystemencoding()
+    if names != "utf-8" and any("\udc80" <= c <= "\udcff" for word in sys.argv for c in word):
+        msg = f"here Python takes file names for {names}, which lacks letters of this command"
+        click.echo(f"Error: {msg}", err=True)
+        click.echo(f"Next: {AS_UTF_8}", err=True)
         sys.exit(1)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import AS_UTF_8, CheckpointError
 from slack_ties.files import any_matches, expanded
 from slack_ties.models.names import HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
@@ -47,6 +49,13 @@ def local_folder(path: str, revision: str | None = None) -> Path | None:
     """Return the folder that `path` names; None if it can only be a Hub id."""
     if revision and HUB_ID.fullmatch(path) and not path.startswith("."):
         return None  # a folder has no revisions
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        names = sys.getfilesystemencoding()
+        msg = f"model folder {path[:100]!r}: here Python takes file names for {names}, which lacks "
+        msg += "some of these letters"
+        raise CheckpointError(msg, hint=AS_UTF_8) from None
     try:
         folder = expanded(path)
         exists = folder.exists()

@@ -13,6 +13,7 @@ from slack_ties.plan.again import plan_command
 from slack_ties.recipe.check import settings_of
 from slack_ties.recipe.keys import KEYS, unknown_keys
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe
+from slack_ties.recipe.yaml_text import keys_given_twice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,6 +63,11 @@ def what_is_ignored(recipe: Recipe) -> list[str]:
                     f"{place}: mergekit ignores {name!r} here: it is for the whole merge, in the "
                     "top-level parameters"
                 )
+    found += [
+        f"{recipe.where}: line {line}: {key!r} is given twice in the same place: only the last one "
+        "has an effect"
+        for line, key in keys_given_twice(recipe.text)
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -12,6 +12,7 @@ from slack_ties.errors import RecipeError
 from slack_ties.recipe.check import FACTS_KEYS, check_keys, check_recipe
 from slack_ties.recipe.missing import instead_of
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Facts, Recipe, reference
+from slack_ties.recipe.yaml_text import keys_given_twice, read_text, values_of
 
 __all__ = ["parse_recipe", "read_recipe"]
 
@@ -25,14 +26,10 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode()  # keeps its line ends
+        text = read_text(path)
     except FileNotFoundError:
         msg = f"no config file {str(path)!r}"
         raise RecipeError(msg, hint=instead_of(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        found = "a folder" if path.is_dir() else error
-        msg = f"{path}: expected a YAML text file, got: {found}"
-        raise RecipeError(msg) from None
     return parse_recipe(text, where=str(path))
 
 
@@ -44,7 +41,7 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
 
     """
     try:
-        data = yaml.safe_load(text)
+        data = values_of(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
@@ -62,6 +59,10 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
         raise RecipeError(msg) from None
     try:
         check_recipe(data, where)
+        if data["merge_method"] == "slack_ties":
+            for number, key in keys_given_twice(text):
+                msg = f"{where}: line {number}: {key!r} is given twice in the same place"
+                raise RecipeError(msg, hint="remove one of the two: YAML would use the last one")
         return Recipe(where, text, data, _facts(data, where))
     except RecursionError:  # an anchor that contains itself
         msg = f"{where}: expected a mergekit config, got YAML that contains itself"

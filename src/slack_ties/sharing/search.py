@@ -29,7 +29,7 @@ class Listed:
     repo_id: str
     languages: tuple[str, ...]
     bases: tuple[str, ...]  # base_model in its card
-    license: str
+    license: str  # several, if its card states several
     modified: str  # year-month-day
     downloads: int
     likes: int
@@ -100,7 +100,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
             repo_id=model.id,
             languages=tuple(_texts(card.get("language"))),
             bases=tuple(_texts(card.get("base_model"))),
-            license=next(iter(_texts(card.get("license"))), ""),
+            license=", ".join(_texts(card.get("license"))),
             modified=f"{model.last_modified:%Y-%m-%d}" if model.last_modified else "",
             downloads=model.downloads or 0,
             likes=model.likes or 0,
