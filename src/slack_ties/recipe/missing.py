@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slack_ties.catalogue.languages import find_triple
 from slack_ties.errors import CatalogueError
+from slack_ties.record import CONFIG_FILE
 
 __all__ = ["instead_of"]
 
@@ -25,6 +26,8 @@ def instead_of(path: Path) -> str:
     It is an existing config with a similar name, a command that writes the config of this
     language, or a command that fetches the recipe of this Hub id.
     """
+    if path.name == CONFIG_FILE and path.parent.is_dir():
+        return "slack-ties merge CONFIG OUT  (makes a model's folder)"
     alone = path.parent == Path()
     near = _configs(path.parent)
     written = near + (_configs(Path(FOLDER)) if alone else [])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from slack_ties.errors import RecipeError
+from slack_ties.record import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def read_text(path: Path) -> str:
 
     """
     if path.is_dir():
-        inside = path / "mergekit_config.yml"
+        inside = path / CONFIG_FILE
         hint = f"use {str(inside)!r}, which is in it" if inside.is_file() else ""
         msg = f"{path}: expected a YAML text file, got a folder"
         raise RecipeError(msg, hint=hint or "give the path of a config: a file that ends in .yml")
