@@ -87,7 +87,7 @@ class Fault:
 
     `how` is a status (500, 429, 401, ...) that is answered instead of doing the work, or
     dropped_before, dropped_after (the work is done), stalled, busy, limited (429 with a
-    RateLimit header and no Retry-After).
+    RateLimit header and no Retry-After), later (503 with a Retry-After of 100 seconds).
     """
 
     kind: str  # see KINDS
@@ -323,6 +323,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Lost
         if fault == "busy":
             raise Refused(409, "Cannot create repo: another conflicting operation is in progress")
+        if fault == "later":
+            raise Refused(503, "Maintenance", headers={"Retry-After": "100"})
         if fault == "limited":
             raise Refused(429, "Too many requests", headers={"RateLimit": '"api";r=0;t=1'})
         if fault.isdigit():

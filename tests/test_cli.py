@@ -559,7 +559,7 @@ def test_a_stopped_merge_leaves_nothing(triple: Folders, tmp_path: Path, how: st
         process.kill()
 
     assert {path.suffix for path in seen} == {".partial"}, errors
-    assert process.returncode == {"SIGINT": 1, "SIGTERM": 143, "SIGHUP": 129}[how]
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[how]
     assert list(out.parent.iterdir()) == []
     assert "Traceback" not in errors
 

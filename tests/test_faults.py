@@ -255,5 +255,5 @@ def test_a_stop_is_heard_while_the_hub_is_silent(
         finally:
             process.kill()
 
-    assert process.returncode != 0
-    assert "stopped: the same command resumes" in output
+    assert process.returncode == 128 + number
+    assert "Stopped: the same command goes on" in output

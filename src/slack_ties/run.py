@@ -248,9 +248,6 @@ def _stream(
         again = "run the same command again: it continues from the files that the Hub has"
         hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
         raise type(error)(str(error), hint=hint) from None
-    except (KeyboardInterrupt, SystemExit):
-        LOG.warning("  stopped: the same command continues from the files that the Hub has")
-        raise
     else:
         stream.finish()
     finally:

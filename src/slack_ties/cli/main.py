@@ -11,7 +11,6 @@ import errno
 import os
 import signal
 import sys
-import threading
 from typing import NoReturn
 
 import click
@@ -30,16 +29,19 @@ from slack_ties.errors import AS_UTF_8
 
 __all__ = ["cli", "main"]
 
+GO_ON = "the same command goes on; what was downloaded or uploaded is kept"
+
 # The output is on a full disk, beyond a limit of its size, or its device is broken.
 UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
+class Stop(SystemExit):
+    """A signal ends the command; the code is that of a shell."""
+
+
 def main() -> None:
     """Run the command line; the entry point of the `slack-ties` command."""
-    # If a job scheduler stops us or the terminal closes, clean up as after Ctrl-C.
-    for name in ("SIGTERM", "SIGHUP"):  # SIGHUP: the terminal closed; not on Windows
-        if number := getattr(signal, name, None):
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    _stop_on_signals()
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show an endonym must not cause an error.
         if hasattr(stream, "reconfigure"):
@@ -49,7 +51,8 @@ def main() -> None:
         cli(prog_name="slack-ties")
     except SystemExit as stop:
         _flush()
-        _leave(stop)
+        if isinstance(stop, Stop):
+            click.echo(f"Stopped: {GO_ON}", err=True)
         raise
     except Exception as error:  # noqa: BLE001 - a bug of ours
         if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:
@@ -70,6 +73,19 @@ def _check_letters() -> None:
         sys.exit(1)
 
 
+def _stop_on_signals() -> None:
+    """Clean up after Ctrl-C, and if a job scheduler stops us or the terminal closes."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGHUP: the terminal closed; not on Windows
+        number = getattr(signal, name, None)
+        # A shell lets a command in the background ignore Ctrl-C.
+        if number and not (name == "SIGINT" and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    raise Stop(128 + number)
+
+
 def _flush() -> None:
     """Write out what was printed."""
     try:
@@ -85,12 +101,3 @@ def _give_up_output(error: OSError) -> NoReturn:
     if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
         click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
     sys.exit(1)
-
-
-def _leave(stop: SystemExit) -> None:
-    """Exit at once after an error or a stop: Python would wait for threads that use the Hub."""
-    # Python waits for the threads of a pool even if they are daemons.
-    if stop.code and threading.active_count() > 1:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(stop.code if isinstance(stop.code, int) else 1)

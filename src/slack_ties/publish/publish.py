@@ -128,11 +128,7 @@ def publish_model(  # noqa: PLR0913 - all by name
             plan, files = compare(target, files, record, retries=retries, api=api)
             with hub_errors(f"publishing to {target.to.repo_id!r}", api):
                 retries.ask(lambda: validate_card(folder / CARD_FILE, target.to.repo_id, api))
-            try:
-                return _send(plan, files, target, retries=retries, api=api)
-            except (KeyboardInterrupt, SystemExit):
-                LOG.warning("  stopped: the same command resumes and uploads only what is missing")
-                raise
+            return _send(plan, files, target, retries=retries, api=api)
 
 
 def plan_publish(  # noqa: PLR0913 - all by name
