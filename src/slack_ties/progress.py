@@ -90,7 +90,7 @@ class Progress:
             if terminal:
                 _draw(sys.stderr)
             elif LOG.isEnabledFor(logging.INFO):
-                LOG.info("  %s", self)
+                LOG.info("  %s", str(self))
             else:  # in a notebook nobody may have told Python what to do with log lines
                 sys.stderr.write(f"  {self}\n")
 

@@ -26,6 +26,7 @@ from slack_ties.cli.debug import (
 )
 from slack_ties.cli.docstrings import check_docstrings, restore_help
 from slack_ties.errors import SlackTiesError, masked
+from slack_ties.progress import without_progress
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
@@ -186,6 +187,15 @@ def cli() -> None:
     """
 
 
+class _Lines(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
+    """Prints log lines to stderr, above the line that shows progress."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        with without_progress():
+            super().emit(record)
+
+
 class _Masked(logging.Formatter):
     """A formatter that hides tokens in messages and tracebacks."""
 
@@ -197,7 +207,7 @@ class _Masked(logging.Formatter):
 def say(*, quiet: bool, debug: bool = False) -> None:
     """Send progress to stderr; only results go to stdout."""
     debug = debug or debug_wanted()
-    handler = logging.StreamHandler()
+    handler = _Lines()
     handler.setFormatter(_Masked("%(message)s"))
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)

@@ -18,6 +18,7 @@ from pydantic import PrivateAttr
 from slack_ties.errors import SlackTiesError
 from slack_ties.merge.architecture import architecture_of
 from slack_ties.merge.shard_writer import handed_over
+from slack_ties.models.header import ENTRY_BYTES
 from slack_ties.private.mergekit import (
     Executor,
     FinalizeModel,
@@ -31,6 +32,7 @@ from slack_ties.private.mergekit import (
     dtype_from_name,
 )
 from slack_ties.private.transformers import set_seed
+from slack_ties.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -180,10 +182,17 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
         executor = MultiGPUExecutor(targets=tasks, storage_device=storage)
     else:
         executor = Executor(targets=tasks, math_device=options.device, storage_device=storage)
-    with _loaders(options):
-        found = [v for _, v in executor.run(quiet=options.quiet) if isinstance(v, TokenizerInfo)]
-    names = frozenset(task.tensor_name for task in work.saved)
-    return Merged(names, found[0].tokenizer if found else None)
+    sizes = _sizes(work.saved, layout)
+    done = sum(sum(one.tensors.values()) for one in receiver.done) if receiver else 0
+    tokenizer = None
+    with _loaders(options), _progress(sizes, options, done) as progress:
+        for task, value in executor.run(quiet=True):
+            if isinstance(task, SaveTensor):
+                done += sizes[task.tensor_name]
+                progress.at(done)
+            elif isinstance(value, TokenizerInfo):
+                tokenizer = value.tokenizer
+    return Merged(frozenset(sizes), tokenizer)
 
 
 def merge_tensors(
@@ -205,11 +214,29 @@ def merge_tensors(
         math_device=options.device,
         storage_device=options.device if options.low_cpu_memory else "cpu",
     )
-    with _loaders(options):
-        for task, tensor in executor.run(quiet=options.quiet):
+    sizes, done = _sizes(work.saved, layout), 0
+    with _loaders(options), _progress(sizes, options, done) as progress:
+        for task, tensor in executor.run(quiet=True):
             for to in by_task[task] if tensor is not None else ():
                 dtype = dtype_from_name(to.dtype)
                 yield to.tensor_name, tensor.to(dtype) if dtype else tensor
+                done += sizes[to.tensor_name]
+                progress.at(done)
+
+
+def _sizes(saved: Sequence[SaveTensor], layout: Layout) -> dict[str, int]:
+    """Return the bytes of each tensor of the result."""
+    found = {}
+    for task in saved:
+        header = layout.tensors.get(layout.copies.get(task.tensor_name, task.tensor_name))
+        dtype = str(task.dtype or (header.dtype if header else "")).removeprefix("torch.")
+        found[task.tensor_name] = header.size * ENTRY_BYTES.get(dtype, 2) if header else 0
+    return found
+
+
+def _progress(sizes: Mapping[str, int], options: MergeOptions, done: int) -> Progress:
+    """Return what shows the bytes that are merged; mergekit would show its tasks."""
+    return Progress("merged", sum(sizes.values()), done=done, quiet=options.quiet)
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""How much is done, and about how long the rest takes: on a terminal, in a log, and never."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from slack_ties import progress
+from slack_ties.progress import Progress, without_progress
+
+
+class Terminal(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that a test sets."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal as standard error, wide enough."""
+    stream = Terminal()
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=stream))
+    monkeypatch.setenv("COLUMNS", "200")
+    return stream
+
+
+def screen(stream: io.StringIO) -> str:
+    """Return what a terminal shows on its last line."""
+    shown = ""
+    for part in stream.getvalue().rpartition("\n")[2].split("\r"):
+        shown = part + shown[len(part) :]
+    return shown.rstrip()
+
+
+def test_the_time_that_is_left(clock: list[float]) -> None:
+    """It is known once the speed is; what an earlier run did is not part of the speed."""
+    with Progress("merged", 13_500_000_000, done=1_500_000_000, quiet=True) as shown:
+        assert str(shown) == "merged 1.5 of 13.5 GB"
+        clock[0] += 60
+        shown.at(3_500_000_000)
+        assert str(shown) == "merged 3.5 of 13.5 GB, about 5 min left"
+        clock[0] += 1000  # it rests: the speed is that of the last minutes
+        shown.at(3_600_000_000)
+        clock[0] += 60
+        shown.at(5_600_000_000)
+        assert str(shown).endswith("about 4 min left")
+
+
+def test_two_jobs_on_a_terminal(clock: list[float], terminal: Terminal) -> None:
+    """They share one line, and a log line is printed above it whole."""
+    with Progress("merged", 4_000_000) as one, Progress("uploaded", 2_000_000) as two:
+        clock[0] += 1
+        one.at(2_000_000)
+        two.at(1_000_000)
+        assert screen(terminal) == "  merged 2.0 of 4.0 MB; uploaded 1.0 of 2.0 MB"
+        with without_progress():
+            terminal.write("  uploading model-2\n")
+        assert "\r  uploading model-2\n" in terminal.getvalue()
+        clock[0] += 1
+        one.at(3_000_000)
+        assert screen(terminal).startswith("  merged 3.0 of 4.0 MB")
+    assert screen(terminal) == ""
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+def test_a_narrow_terminal(
+    clock: list[float], terminal: Terminal, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    """The line never becomes two; with --quiet there is none."""
+    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setattr(progress.LOG, "level", level)
+    with Progress("merged", 4_000_000) as shown:
+        clock[0] += 1
+        shown.at(2_000_000)
+        assert screen(terminal) == ("  merged 2." if level == logging.INFO else "")
+
+
+def test_in_a_file_or_a_notebook(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    """A line every half minute, and none for a short job."""
+    caplog.set_level("INFO", logger="slack_ties")
+    with Progress("downloaded", 4_000_000) as shown:
+        for _ in range(95):
+            clock[0] += 1
+            shown.at(shown.done + 10_000)
+
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "  downloaded 0.3 of 4.0 MB, about 6 min left",
+        "  downloaded 0.6 of 4.0 MB, about 6 min left",
+        "  downloaded 0.9 of 4.0 MB, about 5 min left",
+    ]
+
+
+def test_without_any_logging(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook that has not set it up, the line is printed; with `quiet` it is not."""
+    monkeypatch.setattr(progress.LOG, "level", logging.NOTSET)
+    monkeypatch.setattr(progress.LOG, "isEnabledFor", lambda _: False)
+    for quiet in (False, True):
+        with Progress("merged", 4_000_000, quiet=quiet) as shown:
+            clock[0] += 60
+            shown.at(2_000_000)
+
+    assert capsys.readouterr().err == "  merged 2.0 of 4.0 MB, about 1 min left\n"
