@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
+from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
 from slack_ties.licenses.known import Stated
 from slack_ties.licenses.texts import standard_text
@@ -28,6 +30,7 @@ from slack_ties.publish.check import check_license, look_at_parents
 from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.publish import plan_publish, publish_model
 from slack_ties.recipe.read import read_recipe
+from slack_ties.record import read_record, write_record
 
 if TYPE_CHECKING:
     from hub_server import Server
@@ -102,6 +105,27 @@ def test_publishing_again_replaces_and_removes(model: Path, tmp_path: Path, api:
     assert len([name for name in first.files if name.startswith("model-0000")]) > 1
     titles = [one.title for one in api.list_repo_commits("me/tibetan")]
     assert titles[:2] == ["Merge with slack-ties", "Upload notes.txt with huggingface_hub"]
+
+
+def test_a_vocabulary_of_an_earlier_merge_is_removed(
+    model: Path, tmp_path: Path, api: HfApi
+) -> None:
+    """A loader would add its tokens to the new tokenizer; one that somebody changed stays."""
+    earlier = Path(shutil.copytree(model, tmp_path / "earlier"))
+    record = read_record(earlier)
+    names = ("added_tokens.json", "tokenizer.model", "merges.txt")
+    for name in names:
+        (earlier / name).write_text("{}")
+    sums = {name: sha256(earlier / name) for name in names}
+    write_record(replace(record, beside={**record.beside, **sums}), earlier)
+    publish_model(earlier, "me/bo", api=api)
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="merges.txt", repo_id="me/bo")
+
+    plan = plan_publish(model, "me/bo", update=True, api=api)
+    publish_model(model, "me/bo", update=True, api=api)
+
+    assert plan.remove == ("added_tokens.json", "tokenizer.model")
+    assert on_hub(api, "me/bo") & set(names) == {"merges.txt"}
 
 
 def test_another_recipe_is_not_replaced_by_accident(

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 
     from slack_ties.publish.scan import Private
 
-__all__ = ["WEIGHT_FILES", "SentFile", "check_weights", "read_manifest", "with_planned"]
+__all__ = [
+    "WEIGHT_FILES",
+    "SentFile",
+    "check_weights",
+    "holds_tokens",
+    "read_manifest",
+    "with_planned",
+]
 
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin", "*.index.json")
 
@@ -176,6 +183,11 @@ def check_weights(files: Mapping[str, SentFile], record: MergeRecord) -> None:
             raise OutputError(msg, hint="merge again into another folder, and publish that")
 
 
+def holds_tokens(name: str) -> bool:
+    """Say whether a tokenizer reads its tokens from a file of this name."""
+    return is_vocabulary(name) or name in MORE_TOKENS
+
+
 def _check_foreign(
     folder: Path, names: Iterable[str], merged: set[str], include: Iterable[str]
 ) -> None:
@@ -183,7 +195,7 @@ def _check_foreign(
     has_tokenizer = any(map(is_vocabulary, merged))
     for name in names:
         what = "weights" if any_matches([name], WEIGHT_FILES) else ""
-        if has_tokenizer and (is_vocabulary(name) or name in MORE_TOKENS):
+        if has_tokenizer and holds_tokens(name):
             what = "tokens"
         if what and name not in merged and not any_matches([name], tuple(include)):
             msg = f"{folder / name} holds {what} that this merge did not make: a loader could "

@@ -14,9 +14,9 @@ from slack_ties.card.license_files import is_generated
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import HubError, visible
-from slack_ties.files import any_matches
+from slack_ties.files import any_matches, sha256
 from slack_ties.publish.destination import another_recipe
-from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights
+from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights, holds_tokens
 from slack_ties.record import CONFIG_FILE, MergeRecord
 from slack_ties.wording import size
 
@@ -46,7 +46,7 @@ class Planned:
     head: str  # the branch's last commit; empty if there is none
     send: Mapping[str, int] = field(default_factory=dict)  # file to upload -> bytes
     same: tuple[str, ...] = ()  # files that the Hub already has, with the same checksum
-    remove: tuple[str, ...] = ()  # files to delete: weights of an earlier merge
+    remove: tuple[str, ...] = ()  # files to delete: weights and vocabularies of an earlier merge
     keep: tuple[str, ...] = ()  # other files on the Hub, which stay
 
     def as_text(self) -> str:
@@ -105,7 +105,12 @@ def compare(
                 raise HubError(msg, hint=f"{get}  (to keep its changes), or: --update")
     others = sorted(set(there) - set(files))
     ours = {*(target.earlier.files if target.earlier else ()), "model.safetensors.index.json"}
-    stale = [one for one in others if any_matches([one], WEIGHT_FILES) and one in ours]
+    stale = [
+        one
+        for one in others
+        if (any_matches([one], WEIGHT_FILES) and one in ours)
+        or (target.earlier and _is_left_over(one, target.earlier, branch, retries, api))
+    ]
     foreign = [one for one in others if any_matches([one], WEIGHT_FILES) and one not in ours]
     if foreign:
         msg = f"{to.repo_id!r} contains weights that slack-ties did not upload, such as "
@@ -134,6 +139,19 @@ def compare(
         keep,
     )
     return plan, files
+
+
+def _is_left_over(
+    name: str, earlier: MergeRecord, branch: Branch, retries: Retries, api: HfApi
+) -> bool:
+    """Say whether a file holds tokens of an earlier merge: nobody has changed it since."""
+    known, there = earlier.beside.get(name), branch.files[name]
+    if not known or not holds_tokens(name):
+        return False
+    if there.lfs:
+        return bool(there.lfs.sha256 == known)
+    path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))
+    return sha256(Path(path)) == known
 
 
 def _is_somebodys(name: str, file: SentFile, branch: Branch, retries: Retries, api: HfApi) -> bool:
