@@ -42,6 +42,7 @@ class ParentTexts:
     """The files of all merged models that contain licences and notices."""
 
     def __init__(self, parties: Iterable[Party], api: HfApi | None = None) -> None:
+        """Read them; a text of the Hub that cannot be had is left out with a warning."""
         self.parties = list(parties)
         self._reachable = True
         self._texts = {

@@ -24,6 +24,8 @@ PRIVATE = re.compile(r"q[a-t][a-z]")  # codes of ISO 639 that everybody may use 
 
 SCRIPT, REGION = 4, 2  # letters of a code
 
+SPECIAL = {"mis", "mul", "und", "zxx"}  # codes of no language, which nobody means
+
 KINDS = {"l": "language", "s": "script", "r": "region"}
 
 
@@ -83,7 +85,7 @@ def _in_case(text: str) -> str:
 
 def _no_code(kind: str, *, code: str, text: str) -> CatalogueError:
     table = _table()[kind]
-    near = nearest(code, list(table))
+    near = nearest(code, [one for one in table if one not in SPECIAL])
     near = near and f"{near[:-1]} ({table[near.split(chr(39))[1]][0]})?"
     what = f"{code!r} in {text!r}" if code != text else repr(code)
     msg = f"{what} is no {KINDS[kind]} code.{near}"

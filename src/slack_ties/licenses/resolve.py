@@ -220,9 +220,8 @@ def _bound_by(
     others = _and([other.id for other in (free if one else free[1:])])
     allow = f"{others} {'allow' if ' and ' in others else 'allows'} other terms for it."
     if one is None:
-        return free[
-            0
-        ].id, f"{free[0].id}, the licence with the most conditions among the parents; {allow}"
+        first = free[0].id
+        return first, f"{first}, the licence with the most conditions among the parents; {allow}"
     if bad := [other.id for other in free if other.id in one.not_with]:
         return "", f"{one.id} and {bad[0]} cannot both be met in one work."
     stays = "which every model made from it must have" if one.derivatives == "same" else ""

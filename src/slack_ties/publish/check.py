@@ -95,8 +95,9 @@ def check_license(
     if license_ and license_.link.startswith(LICENSE_FILE) and not parts_of(license_.key):
         msg = f"the text of {license_.key!r} has to be in {license_.link} before anything is "
         msg += "published, and the merge makes the folder"
-        hint = "give its address: --license-link URL; or merge without publishing, put the text "
-        raise OutputError(msg, hint=f"{hint}into the folder, then: slack-ties publish")
+        raise OutputError(
+            msg, hint="put the text on the web and give its address: --license-link URL"
+        )
     check_repo_name(repo_id, resolution)
 
 
