@@ -12,6 +12,8 @@ from click.testing import Result
 
 from hub_server import Hub, Server, Token
 from processes import start
+from slack_ties.publish.public_files import public_files
+from slack_ties.record import read_record
 
 PROGRAM = Path(sys.executable).with_name("slack-ties")
 
@@ -63,3 +65,10 @@ def files_on_main(hub: Hub, repo_id: str, user: str) -> dict[str, bytes]:
         for name, file in files.items()
         if name != ".gitattributes"
     }
+
+
+def public_bytes(model: Path) -> dict[str, bytes]:
+    """Return the files of a merged model as they are published: folders without their paths."""
+    with public_files(model, read_record(model)) as instead:
+        paths = {**{path.name: path for path in model.iterdir()}, **instead}
+        return {name: path.read_bytes() for name, path in paths.items()}

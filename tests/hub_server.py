@@ -139,6 +139,7 @@ class Hub:
     rate: int = 0  # bytes of a file that it sends in a second; 0: as fast as it can
     ranges: list[str] = field(default_factory=list)  # "file bytes=1-2", of downloads in pieces
     refuses: str = ""  # what it says of every card
+    heard: list[bytes] | None = None  # all that it is sent, if a test wants to see it
     moved: dict[str, str] = field(default_factory=dict)  # the old id of a repository -> its new id
     regular: bool = False  # whether it takes every file as a small one
 
@@ -275,6 +276,8 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.query, self.link = parse_qs(url.query), ""
         self._read_body(url.path)
+        if self.hub.heard is not None:
+            self.hub.heard += [self.path.encode(), bytes(self.headers), self.body]
         request = f"{self.command} {url.path}"
         with self.hub.lock:
             self.hub.requests.append(request)

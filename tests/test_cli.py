@@ -477,8 +477,11 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
         "model folder './gone' does not exist, expected a folder with config.json and weights",
         "output folder 'full' is not empty",
         f"{Path(config)} is a config: --slack would change it",
-        "'full' contains no slack_ties.json: slack-ties did not merge this model",
-        "'full' contains no slack_ties.json: slack-ties did not merge this model",
+        *[
+            "'full' contains no slack_ties.json: slack-ties did not merge this model, and mergekit "
+            "wrote no mergekit_config.yml, which says what was merged"
+        ]
+        * 2,
         "publishing to 'me/x' needs a token, but no token is stored",
         f"no language '{'x' * 300}' in the catalogue.",
         "model folder '~nobody-here/x': Could not determine home directory.",

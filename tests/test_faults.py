@@ -26,7 +26,7 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
 import processes
-from command import environment, files_on_main, kill_at
+from command import environment, files_on_main, kill_at, public_bytes
 from hub_server import Fault, Hub, Token, serving
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
@@ -149,7 +149,7 @@ def on_main(outcome: Outcome, prepared: Path) -> tuple[str, int]:
     files, state = files_on_main(hub, REPO, "me"), hub.repo(REPO, Token("me"))
     merges = [one for one in hub.history(state, "main") if one["title"].startswith("Merge")]
     for name, folder in {"old": prepared / "old", "new": outcome.model}.items():
-        if files == {path.name: path.read_bytes() for path in folder.iterdir()}:
+        if files == public_bytes(folder):
             return name, len(merges)
     return (f"a mixture: {sorted(files)}" if files else "nothing"), len(merges)
 

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
-from command import environment, files_on_main
+from command import Invoke, environment, files_on_main
 from hub_server import Server
 from processes import run
 from slack_ties.card.own_text import SEAL, sealed
@@ -60,6 +60,7 @@ def test_nothing_private_arrives(home: Path, hub: Server, stream: bool) -> None:
     words += ["--stream"] if stream else ["--report"]
     told = {**environment(hub, home / "hf", "hf_writer"), "HOME": str(home)}
     command = ["run", "bo", "--out", "my-model", "--publish", "me/bo", *words]
+    hub.hub.heard = []
     result = run(command, env=told, cwd=home, merged=True)
 
     assert result.returncode == 0, result.stdout
@@ -67,13 +68,9 @@ def test_nothing_private_arrives(home: Path, hub: Server, stream: bool) -> None:
     sent = files_on_main(hub.hub, "me/bo", "me")
     assert {"README.md", "mergekit_config.yml", "slack_ties.json", "config.json"} <= set(sent)
     objects = [path for path in (hub.hub.root / "objects").rglob("*") if path.is_file()]
-    found = [
-        (name, word)
-        for name, content in [*sent.items(), *((str(p), p.read_bytes()) for p in objects)]
-        for word in PRIVATE
-        if word in content
-    ]
-    assert found == []
+    received = [*hub.hub.heard, *sent.values(), *(path.read_bytes() for path in objects)]
+    assert len(received) > 50
+    assert [one for one in received for word in PRIVATE if word in one] == []
     assert b"model: ./ct\n" in sent["mergekit_config.yml"]
     if not stream:
         assert b'"model": "./ct"' in sent["report.json"]
@@ -226,6 +223,37 @@ def test_it_can_be_said_after_the_merge(home: Path, on_hub: dict[str, str], api:
     assert "[`me/ct`](https://huggingface.co/me/ct)" in Path("out/README.md").read_text("utf-8")
     publish_model("out", "me/bo", api=api)
     assert len(api.list_repo_commits("me/bo")) == 2
+
+
+def test_what_the_warning_proposes(home: Path, on_hub: dict[str, str], hub: Server) -> None:
+    """Typed for each folder, it makes a merge that others can repeat, and says so."""
+    told = environment(hub, home / "hf", "hf_writer")
+    (home / "bo.yml").write_text(make_config("bo", choices()).text, "utf-8")
+    command = ["run", "bo.yml", "--out", "out", "--publish", "me/bo"]
+    first = run([*command[:4]], env=told, cwd=home, merged=True)
+    assert first.returncode == 0, first.stdout
+    words = ["publish", "out", "me/bo"]
+
+    for role, name in on_hub.items():
+        done = run(words, env=told, cwd=home, merged=True)
+        (typed,) = re.findall(r"add: (--is \S+)=OWNER/NAME", done.stdout)
+        assert typed == f"--is {home / 'customer' / role}"
+        words = [*words[:3], "--update", *words[4:], *f"{typed}={name}".split()]
+    done = run(words, env=told, cwd=home, merged=True)
+
+    assert "Check it:  slack-ties verify me/bo\n" in done.stdout
+    again = run([*command, *words[4:]], env=told, cwd=home, merged=True)
+    assert "output folder 'out' holds a finished merge" in again.stdout
+
+
+def test_what_is_typed_wrong(invoke: Invoke) -> None:
+    """A folder without an id is refused, as is --is where nothing is published."""
+    one = invoke("publish", "out", "me/bo", "--is", "ct")
+    other = invoke("run", "bo", "--out", "out", "--is", "ct=me/ct")
+
+    assert (one.exit_code, other.exit_code) == (2, 2)
+    assert "'ct': expected FOLDER=OWNER/NAME or FOLDER=OWNER/NAME@COMMIT" in one.stderr
+    assert "--collection and --is need --publish" in other.stderr
 
 
 def test_another_model_under_that_name(

@@ -16,7 +16,7 @@ RECORD = MergeRecord(
     parameters=12,
     parents=(
         Parent("me/base@main", role="base", commits=("a" * 40,), license="mit"),
-        Parent("./ct", role="ct", commits=("",)),
+        Parent("./ct", role="ct", commits=("",), hub=(f"me/ct@{'d' * 40}",)),
         Parent("me/sft+me/lora@v1", role="sft", commits=("b" * 40, "c" * 40)),
     ),
     versions={"torch": "2.13.0"},
@@ -61,6 +61,8 @@ def test_gives_the_options_as_typed() -> None:
         {"dtype": "<img src=x>"},
         {"parents": [{"model": None, "commits": []}]},
         {"parents": [{"model": "x", "commits": ["`rm`"]}]},
+        {"parents": [{"model": "x", "commits": [""], "hub": ["`rm`"]}]},
+        {"adopted": "yes"},
         {"parents": [{"model": "x", "commits": [], "license": 5}]},
         {"parents": [{"model": "x", "commits": [], "role": []}]},
     ],

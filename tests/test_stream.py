@@ -22,7 +22,7 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from safetensors.torch import save_file
 
-from command import Killed, environment, files_on_main, kill_at
+from command import Killed, environment, files_on_main, kill_at, public_bytes
 from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -32,9 +32,7 @@ from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.ahead import Ahead
 from slack_ties.publish.destination import Destination, check_publish
-from slack_ties.publish.public_files import public_files
 from slack_ties.publish.stream import Stream
-from slack_ties.record import read_record
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -76,13 +74,6 @@ def on_main(root: Path) -> dict[str, bytes]:
     return files_on_main(Hub(root), REPO, "me")
 
 
-def public(out: Path) -> dict[str, bytes]:
-    """Return the files of a merged model as they are published: folders without their paths."""
-    with public_files(out, read_record(out)) as instead:
-        paths = {**{path.name: path for path in out.iterdir()}, **instead}
-        return {name: path.read_bytes() for name, path in paths.items()}
-
-
 def weights(folder: Path) -> dict[str, bytes]:
     """Return the weight files of a folder and their index."""
     return {path.name: path.read_bytes() for path in folder.glob("model*")}
@@ -110,14 +101,14 @@ def test_the_same_model_and_no_weights_here(
     published = on_main(tmp_path / "hub")
     assert {name: published[name] for name in weights(whole)} == weights(whole)
     assert len(weights(whole)) == 5
-    assert public(out) == {
+    assert public_bytes(out) == {
         name: content for name, content in published.items() if ".safetensors" not in name[-12:]
     }
     assert result.folder == out
     assert result.published.commit == api.model_info(REPO).sha
     assert not list(tmp_path.glob(".out*"))
     largest = sorted(len(content) for content in weights(whole).values())[-2:]
-    beside = sum(map(len, public(out).values())) + 50_000  # and headers, the state
+    beside = sum(map(len, public_bytes(out).values())) + 50_000  # and headers, the state
     assert max(largest) < peak < sum(largest) + beside
 
 
@@ -485,7 +476,7 @@ def test_sent_ahead(triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hu
     assert kinds.count("PUT ") == 4
     assert weights(out) == weights(whole)
     published = on_main(tmp_path / "hub")
-    assert published == public(out)
+    assert published == public_bytes(out)
     assert dict(hub.hub.received.items()) == {
         path.name: path.stat().st_size for path in (tmp_path / "hub" / "objects").glob("?" * 64)
     }
