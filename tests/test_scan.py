@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,28 @@ def test_what_describes_weights(tmp_path: Path) -> None:
 
     assert find_private(path, private_texts()) == Found("your home folder", 1)
     assert find_private(tmp_path / "tokenizer.json", private_texts()) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of users by number, in Linux containers")
+def test_a_user_without_a_home_and_a_name(tmp_path: Path) -> None:
+    """A container may run as any number: nothing fails, and paths of models are still found."""
+    (tmp_path / "README.md").write_text("from /data/customer/ct", "utf-8")
+    code = (
+        "import os, pwd; from slack_ties.publish.scan import private_texts\n"
+        "os.setuid(54321)\n"
+        "print([what for what, _ in private_texts(['/data/customer/ct'])])"
+    )
+    told = {name: value for name, value in os.environ.items() if name != "HOME"}
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        told.pop(variable)
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=told, cwd="/", capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == f"{['the path of a merged model'] * 3}\n"
 
 
 @pytest.mark.parametrize("name", ["root", "ubuntu"])

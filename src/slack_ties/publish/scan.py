@@ -91,7 +91,7 @@ def private_texts(folders: Iterable[str] = ()) -> Private:
 
 
 def _texts(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
-    home, here = str(Path.home()), os.getcwd()  # noqa: PTH109 - as text
+    home, here = _home(), os.getcwd()  # noqa: PTH109 - as text
     if len(Path(home).parts) > 1:
         yield "your home folder", home
     if len(Path(here).parts) > SHORTEST:
@@ -107,8 +107,14 @@ def _texts(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield what, str(full.parent)
 
 
+def _home() -> str:
+    """Return the user's home folder, or "/" if this user has none, as in some containers."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home raises then
+    return "/" if home == "~" else home
+
+
 def _user_names() -> set[str]:
-    names = {Path.home().name}
+    names = {Path(_home()).name}
     with suppress(OSError, KeyError, ImportError):  # in a container a user may have no name
         names.add(getpass.getuser())
     return {name for name in names if name and name.lower() not in SHARED_NAMES}
