@@ -19,8 +19,9 @@ from huggingface_hub import HfApi
 
 from hub_server import Fault, Server
 from slack_ties.errors import HubError
+from slack_ties.hub.process import ChildError
 from slack_ties.hub.retries import Retries
-from slack_ties.hub.transfer import ChildError, upload
+from slack_ties.hub.transfer import upload
 from slack_ties.models.download import fetch_files, files_of
 
 REPO, WEIGHTS = "me/big", "model.safetensors"
@@ -259,3 +260,14 @@ def test_a_bug_in_the_process_is_no_error_of_the_hub(api: HfApi) -> None:
             retries=QUICK,
             api=api,
         )
+
+
+def test_the_process_imports_nothing_heavy() -> None:
+    """It starts in a fraction of a second, and leaves the memory to the merge."""
+    code = "import slack_ties.hub.child, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
+
+    heavy = {"torch", "transformers", "mergekit", "numpy", "safetensors", "click", "hf_xet"}
+    assert heavy.isdisjoint(done.stdout.split())

@@ -16,8 +16,9 @@ from huggingface_hub import HfApi
 from hub_server import Fault, Server
 from slack_ties.errors import HubError
 from slack_ties.hub.child import Watch
+from slack_ties.hub.process import child_environment
 from slack_ties.hub.retries import Retries
-from slack_ties.hub.transfer import StoppedError, child_environment, upload
+from slack_ties.hub.transfer import StoppedError, upload
 from slack_ties.progress import Progress
 
 QUICK = Retries(timeout=1, commit=1, tries=1, first_wait=0.01)

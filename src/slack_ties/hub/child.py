@@ -105,7 +105,10 @@ def main() -> NoReturn:
     """Do the job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends us
     output = Output()
-    job = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:  # the command was killed meanwhile
+        os._exit(1)
+    job = json.loads(line)
     threading.Thread(target=_end_with_command, daemon=True).start()
     for name, level in job["levels"].items():
         logger = logging.getLogger(name)

@@ -2,8 +2,8 @@
 
 Each download of the Hub client writes a file of a new name, and begins at zero. So a half file
 would lie in the cache for ever. Here it is completed instead: the client sees a complete file, and
-downloads nothing. The rest comes by HTTP also if the part before it came by hf_xet, which writes a
-file from its beginning to its end.
+downloads nothing. The rest comes by HTTP also if the part before it came by hf_xet. Its checksum is
+compared with the Hub's; if it differs, the client downloads the whole file.
 """
 
 from __future__ import annotations
