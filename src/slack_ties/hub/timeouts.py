@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.hub.client import BusyError
-from slack_ties.hub.xet import xet_settings
 from slack_ties.private.huggingface_hub import wrap_client
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def timeouts(retries: Retries) -> Iterator[None]:
         }
         return client
 
-    with wrap_client(with_timeouts), xet_settings(retries):
+    with wrap_client(with_timeouts):
         yield
 
 
