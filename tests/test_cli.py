@@ -484,7 +484,8 @@ def test_bad_input(invoke: Invoke, triple: Folders) -> None:
         * 2,
         "publishing to 'me/x' needs a token, but no token is stored",
         f"no language '{'x' * 300}' in the catalogue.",
-        "model folder '~nobody-here/x': Could not determine home directory.",
+        "model folder '~nobody-here/x' does not exist, "
+        "expected a folder with config.json and weights",
         "model 'meta-llama/Llama-2-7b-hf' (no folder of that name here): "
         "cannot reach http://127.0.0.1:9",
     ]
