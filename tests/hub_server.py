@@ -117,6 +117,7 @@ KINDS = {
     "shard": r"POST /cas/v1/shards",
     "request": r"POST /api/models/[^/]+/[^/]+/discussions",
     "file": r"GET /[^/]+/[^/]+/resolve/.*",
+    "any": r".*",
 }
 
 
@@ -136,8 +137,9 @@ class Hub:
     part_size: int = 0  # bytes from which an upload comes in parts of this size; 0: never
     page_size: int = 0  # the most models in one page of a list; 0: no pages
     wake: threading.Event = field(default_factory=threading.Event)  # ends all stalls
-    rate: int = 0  # bytes of a file that it sends in a second; 0: as fast as it can
+    rate: int = 0  # bytes of an answer that it sends in a second; 0: as fast as it can
     ranges: list[str] = field(default_factory=list)  # "file bytes=1-2", of downloads in pieces
+    reset: int = 1  # seconds after which it answers again, as it says when limited
     refuses: str = ""  # what it says of every card
     heard: list[bytes] | None = None  # all that it is sent, if a test wants to see it
     moved: dict[str, str] = field(default_factory=dict)  # the old id of a repository -> its new id
@@ -329,7 +331,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "later":
             raise Refused(503, "Maintenance", headers={"Retry-After": "100"})
         if fault == "limited":
-            raise Refused(429, "Too many requests", headers={"RateLimit": '"api";r=0;t=1'})
+            limit = {"RateLimit": f'"api";r=0;t={self.hub.reset}'}
+            raise Refused(429, "Too many requests", headers=limit)
         if fault.isdigit():
             wait = {"Retry-After": "1"} if fault == "429" else {}
             raise Refused(int(fault), f"fault {fault}", headers=wait)

@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_server import Server
+from slack_ties.private.http import LIBRARY
 
 CASES = [
     (
@@ -22,6 +23,21 @@ CASES = [
         {"https_proxy": "http://me:secret@127.0.0.1:9", "HF_ENDPOINT": "https://hub.example"},
         "cannot reach https://hub.example through the proxy 127.0.0.1:9 of https_proxy: ",
         "check whether the proxy runs, or: unset https_proxy",
+    ),
+    (
+        {"ALL_PROXY": "socks5://127.0.0.1:9", "HF_ENDPOINT": "https://hub.example"},
+        "ALL_PROXY names a SOCKS proxy, which needs a further package",
+        f'pip install "{LIBRARY}[socks]", or: unset ALL_PROXY',
+    ),
+    (
+        {"all_proxy": "socks4://me:secret@127.0.0.1:9", "HF_ENDPOINT": "https://hub.example"},
+        "all_proxy is '127.0.0.1:9', which cannot be used as a proxy",
+        "set all_proxy to http://HOST:PORT, or: unset all_proxy",
+    ),
+    (
+        {"https_proxy": "http://127.0.0.1:port", "HF_ENDPOINT": "https://hub.example"},
+        "https_proxy is 'http://127.0.0.1:port', which cannot be used as a proxy",
+        "set https_proxy to http://HOST:PORT, or: unset https_proxy",
     ),
     (
         {"HF_TOKEN": "hf_sec\u200bret"},

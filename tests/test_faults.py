@@ -43,10 +43,8 @@ TOKENS = {TOKEN: Token("me")}
 REPO = "me/tibetan"
 # Seconds of silence that the command bears. Only where the Hub is silent do they pass, and then
 # other requests may time out too; elsewhere they are enough for a busy machine.
-TIMEOUTS = {"stalled": 1.0}
+TIMEOUTS = {"stalled": 2.0}
 TIMEOUT = 5.0
-# Downloads have limits of the Hub client's own.
-DOWNLOADS = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
 
 # Less than other commands need: the smaller a process, the quicker it forks.
 PUBLISHING = ("slack_ties.cli.main", "slack_ties.publish.publish", "huggingface_hub.hf_api")
@@ -122,7 +120,7 @@ def run(case: tuple[str, str, float], prepared: Path, folder: Path) -> Outcome:
                 "--timeout",
                 TIMEOUTS.get(how, TIMEOUT),
             ],
-            env={**env, **(DOWNLOADS if how == "stalled" else {}), "HF_DEBUG": "1"},
+            env={**env, "HF_DEBUG": "1"},
             merged=True,
             imported=PUBLISHING,
         )
@@ -171,6 +169,9 @@ def test_whatever_goes_wrong(
     assert TOKEN not in said
     if times == 1:
         assert (outcome.code, after) == (0, done), said
+    elif kind == "verify" and how in {"500", "dropped_before"}:
+        # The second try finds the file on the Hub, and so does not ask to verify it.
+        assert (outcome.code, after) == (0, done), said
     elif kind == "tree after the commit":
         assert (outcome.code, after) == (1, done), said
         assert f"'{REPO}' is published at commit" in said
@@ -182,7 +183,7 @@ def test_whatever_goes_wrong(
         assert re.search(f"^Error: .*{SAYS[how]}", said, re.MULTILINE), said
         assert re.search(r"^Next: ", said, re.MULTILINE)
     sending = {"put", "part", "complete", "verify", "commit", "batch", "preupload", *XET}
-    if kind in sending and times > 1:
+    if kind in sending and outcome.code:
         assert re.search(f"main of {REPO} is unchanged, at [0-9a-f]{{7}}$", said, re.MULTILINE)
 
     with serving(outcome.root, TOKENS) as server:

@@ -22,7 +22,7 @@ from slack_ties.models.names import split_reference
 from slack_ties.models.parent_card import ParentCard
 from slack_ties.sharing.pull import pull_recipe
 
-QUICK = replace(READING, timeout=0.5, first_wait=0.01)
+QUICK = replace(READING, timeout=3, first_wait=0.01)
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,12 @@ def test_a_gated_model(model: str, hub: Server) -> None:
         (
             "You have reached your storage limit",
             "does not allow this: You have .* limit$",
-            "do what",
+            "do what the Hub's message says",
         ),
         (
             "You must use a write token",
             "does not allow this: You must use .* token$",
+            "do what the Hub's message says, then run the same command again; for another token: "
             "hf auth login",
         ),
         ("", "does not allow this with your token$", "hf auth login"),
@@ -169,7 +170,7 @@ def test_a_gated_model(model: str, hub: Server) -> None:
     ],
 )
 def test_a_403(api: HfApi, hub: Server, said: str, message: str, hint: str) -> None:
-    """The Hub's own sentence is shown; logging in is advised only if the token is the cause."""
+    """The Hub's own sentence is shown; without one, logging in is advised."""
 
     def refuse(*_: object) -> None:
         raise Refused(403, said)
@@ -242,16 +243,16 @@ def test_one_fault_ends_no_reading_of_weights(model: str, api: HfApi, hub: Serve
 def test_a_silent_hub(
     read: Callable[..., object], api: HfApi, hub: Server, own_cache: Path
 ) -> None:
-    """It is asked once; the hint proposes no option that the command does not have."""
+    """The call ends soon after the limit."""
     hub.hub.faults.append(Fault("info", "stalled", math.inf))
     began = time.monotonic()
 
     with pytest.raises(HubError, match="did not answer in time") as caught:
         read("me/model", api=api, retries=QUICK)
 
-    assert (caught.value.hint, list(own_cache.glob("*"))) == ("try again later", [])
-    assert len(hub.hub.requests) == 1
-    assert time.monotonic() - began < 10 * QUICK.timeout
+    assert caught.value.hint == "try again later, or set a longer --timeout SECONDS"
+    assert list(own_cache.glob("*")) == []
+    assert time.monotonic() - began < 2 * QUICK.timeout
 
 
 def test_the_cache_serves_without_network(model: str, api: HfApi, hub: Server) -> None:

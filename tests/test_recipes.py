@@ -29,7 +29,7 @@ from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import check_untrusted, lint_recipe
 from triple import Folders, extend
 
-QUICK = replace(READING, timeout=0.5, first_wait=0.01)
+QUICK = replace(READING, timeout=3, first_wait=0.01)
 ROOT = Path(__file__).parent.parent
 GOOD = make_config("bo")
 CARD = """---
@@ -122,15 +122,14 @@ def test_one_fault_ends_no_search(how: str, api: HfApi, hub: Server) -> None:
 
 
 def test_a_search_of_a_silent_hub_ends(api: HfApi, hub: Server) -> None:
-    """After about the timeout."""
+    """It gives up after the limit."""
     hub.hub.faults.append(Fault("list", "stalled", math.inf))
     began = time.monotonic()
 
     with pytest.raises(HubError, match=r"searching for recipes: .* did not answer in time"):
         search_recipes(retries=QUICK, api=api)
 
-    assert time.monotonic() - began < 10 * QUICK.timeout
-    assert len(hub.hub.requests) == 1
+    assert time.monotonic() - began < 2 * QUICK.timeout
 
 
 def test_a_search_without_network() -> None:

@@ -40,7 +40,7 @@ TOKEN = "hf_" + "Abc123" * 6
 TOKENS = {TOKEN: Token("me")}
 REPO = "me/tibetan"
 SHARD = 100_000  # bytes; the merged model has four files of at most that
-QUICK = Retries(timeout=1, commit=1, tries=2, first_wait=0.01)
+QUICK = Retries(timeout=1, tries=2, first_wait=0.01)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import StoppedError, upload
 from slack_ties.progress import Progress
 
-QUICK = Retries(timeout=1, commit=1, tries=1, first_wait=0.01)
+QUICK = Retries(timeout=1, tries=1, first_wait=0.01)
 SIZE = 3_000_000
 
 

@@ -20,7 +20,7 @@ from slack_ties.errors import (
     RecipeError,
 )
 from slack_ties.files import expanded
-from slack_ties.hub.timeouts import timeouts
+from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
@@ -187,7 +187,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
     reading, api = settings.api or HfApi(), with_token(settings.api)
-    retries = retries or Retries()
+    retries = retries or in_force(Retries())
     merge = partial(merge, **vars(replace(settings, api=reading)))
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)

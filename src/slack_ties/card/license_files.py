@@ -7,6 +7,7 @@ a person added stay, and are used.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.parent_texts import ParentTexts, begins_with, name_of

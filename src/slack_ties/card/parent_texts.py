@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,11 +146,14 @@ def _fetched(repo_id: str, name: str, commit: str, api: HfApi | None) -> tuple[P
     from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
+    from slack_ties.hub.retries import READING  # noqa: PLC0415
+
     api = api or HfApi()
     try:
-        return Path(api.hf_hub_download(repo_id, name, revision=commit)), True
+        get = partial(api.hf_hub_download, repo_id, name, revision=commit)
+        return Path(READING.ask(get)), True
     except CLIENT_ERRORS as error:
-        why = hub_error(f"{name} of {repo_id!r}", api, error, reading=True)
+        why = hub_error(f"{name} of {repo_id!r}", api, error)
         LOG.warning("  %s: the file is not copied", str(why)[:200])
         return None, isinstance(error, HfHubHTTPError)
 

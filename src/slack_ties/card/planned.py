@@ -65,7 +65,7 @@ class _Cards:
 
     def __init__(self, api: HfApi, patience: float) -> None:
         self.api = api
-        self.retries = Retries(timeout=patience, tries=1, if_silent=False)
+        self.retries = Retries(timeout=patience, tries=1, connect=False)
         self.problems: dict[str, str] = {}
         self._away = ""  # why the Hub is not asked again
 
@@ -104,4 +104,4 @@ class _Cards:
 def _why(path: str, api: HfApi, error: Exception) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set"
-    return str(hub_error(path, api, error, reading=True)).removeprefix(f"{path}: ")
+    return str(hub_error(path, api, error)).removeprefix(f"{path}: ")

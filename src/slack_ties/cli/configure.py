@@ -12,7 +12,12 @@ import click
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import allow_unrelated, with_output, with_settings
+from slack_ties.cli.options import (
+    allow_unrelated,
+    timeout_option,
+    with_output,
+    with_settings,
+)
 from slack_ties.cli.options import choices as choice_options
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
@@ -48,6 +53,7 @@ __all__ = ["models_may_be_away"]
 @choice_options
 @click.option("--overwrite", is_flag=True, help="Replace configs that were edited.")
 @with_output
+@timeout_option
 def config(  # noqa: PLR0913 - one per option
     *,
     lang: tuple[str, ...],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -55,8 +56,8 @@ def with_output(function: F) -> F:
 def with_settings(function: F) -> F:
     """Add the options of every command that reads models; they arrive as `settings`, `as_json`.
 
-    The options are --quiet and --json; `MergeCommand` adds mergekit's own. If a command has
-    --allow-unrelated, its value is in the settings too.
+    The options are --timeout, --quiet and --json; `MergeCommand` adds mergekit's own. If a command
+    has --allow-unrelated, its value is in the settings too.
     """
 
     @functools.wraps(function)
@@ -71,7 +72,7 @@ def with_settings(function: F) -> F:
         settings = Settings(merge_options, quiet=quiet, allow_unrelated=allow_unrelated)
         return function(settings=settings, **others)
 
-    return with_output(wrapper)  # type: ignore[return-value]
+    return with_output(timeout_option(wrapper))  # type: ignore[return-value]
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
@@ -266,11 +267,25 @@ collection_option = click.option(
     "--collection", default="", metavar="TITLE|SLUG", help="Add the model to this collection."
 )
 
-timeout_option = click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Longest wait for an answer from the Hub; ten times that for a commit.",
-)
+
+def timeout_option(function: F) -> F:
+    """Add --timeout: how long the command may wait for the Hub without any progress."""
+    publishes = function.__name__ == "publish"
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, timeout: float | None, **others: Any) -> Any:
+        from slack_ties.hub.retries import READING, Retries  # noqa: PLC0415 - the Hub client
+        from slack_ties.hub.timeouts import timeouts  # noqa: PLC0415 - as above
+
+        default = Retries() if publishes or others.get("publish") else READING
+        with timeouts(replace(default, timeout=timeout) if timeout else default):
+            return function(*args, **others)
+
+    option = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Give up when the Hub has sent and received nothing for so long; this includes all "
+        "retries.  [60, or 300 to publish]",
+    )
+    return option(wrapper)  # type: ignore[return-value]

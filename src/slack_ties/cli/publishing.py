@@ -80,6 +80,7 @@ LOG = logging.getLogger("slack_ties")
 )
 @click.option("--offline", is_flag=True, help="Of a config: read no model's card.")
 @with_output
+@timeout_option
 def card(  # noqa: PLR0913 - one per option
     *,
     source: Path,
@@ -203,8 +204,8 @@ def how_to_publish(out: Path, found: Resolution) -> str:
 @click.option(
     "--include", multiple=True, metavar="GLOB", help="Upload these files too; may be repeated."
 )
-@timeout_option
 @with_output
+@timeout_option
 def publish(  # noqa: PLR0913 - one per option
     *,
     out: Path,
@@ -219,7 +220,6 @@ def publish(  # noqa: PLR0913 - one per option
     tag: str,
     collection: str,
     include: tuple[str, ...],
-    timeout: float,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -246,24 +246,18 @@ def publish(  # noqa: PLR0913 - one per option
     """
     say(quiet=quiet)
 
-    from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
     from slack_ties.publish.publish import plan_publish, publish_model  # noqa: PLC0415
 
     to = Destination(repo_id, public, update, revision, pr, tag, collection)
-    retries = Retries.of(timeout)
     if dry_run:
-        planned = plan_publish(
-            out, to, license=license, include=include, known_as=known_as, retries=retries
-        )
+        planned = plan_publish(out, to, license=license, include=include, known_as=known_as)
         if as_json:
             print_json(asdict(planned))
         else:
             click.echo(planned.as_text())
         return
-    published = publish_model(
-        out, to, license=license, include=include, known_as=known_as, retries=retries
-    )
+    published = publish_model(out, to, license=license, include=include, known_as=known_as)
     if as_json:
         print_json(asdict(published))
         return

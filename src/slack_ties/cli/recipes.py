@@ -13,7 +13,7 @@ import click
 from slack_ties.cli.configure import models_may_be_away
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import as_json, with_output, with_settings
+from slack_ties.cli.options import as_json, timeout_option, with_output, with_settings
 from slack_ties.config.write import write_recipes
 from slack_ties.recipe.read import read_recipe
 
@@ -41,6 +41,7 @@ def recipes() -> None:
 @click.option("--author", metavar="OWNER", help="Only of this user or organization.")
 @as_json
 @command
+@timeout_option
 def search(*, language: str | None, base: str | None, author: str | None, as_json: bool) -> None:
     """List the models on the Hub that have a slack-ties recipe, the newest first.
 
@@ -79,6 +80,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
 @click.option("-o", "--output", type=PATH, help="The file to write.  [NAME.yml]")
 @click.option("--overwrite", is_flag=True, help="Replace a file with other content.")
 @with_output
+@timeout_option
 def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_json: bool) -> None:
     """Fetch the recipe of a published model, with its commit, and check it.
 

@@ -16,7 +16,6 @@ from slack_ties.cli.options import (
     license_options,
     public_option,
     report_option,
-    timeout_option,
     update_option,
     with_settings,
 )
@@ -46,7 +45,6 @@ __all__: list[str] = []
 @public_option
 @update_option
 @collection_option
-@timeout_option
 @license_options
 @known_as_option
 @choice_options
@@ -62,7 +60,6 @@ def run(  # noqa: PLR0913 - one per option
     public: bool | None,
     update: bool,
     collection: str,
-    timeout: float,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
     known_as: dict[str, str],
     choices: Choices,
@@ -87,7 +84,6 @@ def run(  # noqa: PLR0913 - one per option
     if (public is not None or update or collection or stream or known_as) and not publish:
         msg = "--stream, --public, --update, --collection and --is need --publish"
         raise click.UsageError(msg)
-    from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
     from slack_ties.run import run_all  # noqa: PLC0415 - heavy
 
@@ -101,7 +97,6 @@ def run(  # noqa: PLR0913 - one per option
         stream=stream,
         license=license,
         known_as=known_as,
-        retries=Retries.of(timeout),
         report=report,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]

@@ -52,8 +52,6 @@ XET_BLOCK, XET_BLOCK_TIME = 64_000_000, 3600.0  # bytes that hf_xet sends at onc
 
 ALMOST_ALL = 0.99
 
-HUB_WORK = 10  # times the time-out: the Hub checks what it got, and reports nothing meanwhile
-
 
 class Output:
     """Writes lines of JSON to the command that started us."""
@@ -124,7 +122,7 @@ def main() -> NoReturn:
         _send_error(error, output)
     except CLIENT_ERRORS as error:
         LOG.debug("the Hub client's error", exc_info=True)
-        _send_error(hub_error(job["what"], api, error, reading=job["do"] == "download"), output)
+        _send_error(hub_error(job["what"], api, error), output)
     except BaseException:  # noqa: BLE001 - a bug; the command reports it
         output.send(bug=traceback.format_exc())
     os._exit(0)  # without waiting for other files
@@ -221,7 +219,7 @@ class Watch:
         """
         total, read, to_send, sent = self.seen
         if read >= ALMOST_ALL * total and sent >= ALMOST_ALL * to_send:
-            return (HUB_WORK - 1) * self.retries.timeout
+            return 0.0
         speed = sent / max(time.monotonic() - self.start, REPORT_INTERVAL)
         return min(min(XET_BLOCK, to_send) / speed if speed else 0.0, XET_BLOCK_TIME)
 

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
 
-from slack_ties.private.huggingface_hub import TransportError
+from huggingface_hub.errors import HFValidationError
 
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
+from slack_ties.private.http import WRONG_ADDRESS, TransportError
 
-__all__ = [
-    "API_TIMEOUT",
-    "CLIENT_ERRORS",
-    "LOGIN",
-    "AskAgainError",
-    "BusyError",
-    "TransportError",
-    "is_server_fault",
-]
-
-API_TIMEOUT = 30.0  # seconds; the client has no timeout for API calls
+__all__ = ["CLIENT_ERRORS", "LOGIN", "UPLOAD_ERRORS", "AskAgainError", "TransportError"]
 
 LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
-
-
-class BusyError(TransportError):  # type: ignore[misc, valid-type]
-    """The Hub is busy with a repository; the client would retry forever."""
 
 
 class AskAgainError(ConnectionError):
     """A call failed and may succeed if we retry at once; the message says why it failed."""
 
 
-CLIENT_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
+# What the Hub client raises: errors of the connection and of the disk, a wrong id or address, an
+# answer that is no JSON, and a token that cannot be sent. Other errors are bugs, ours or its own.
+CLIENT_ERRORS: tuple[type[Exception], ...] = (
+    TransportError,
+    OSError,
+    HFValidationError,
+    *WRONG_ADDRESS,
+    json.JSONDecodeError,
+    UnicodeEncodeError,
+)
 
-
-def is_server_fault(error: HfHubHTTPError) -> bool:
-    """Return whether the Hub failed or is busy: then a retry may help."""
-    return error.response.status_code >= 500 or error.response.status_code == 429  # noqa: PLR2004 - HTTP
+# The client documents these too for calls that upload files: for a transfer that failed, and for
+# an answer that it does not understand. Catch them around one call of the client only.
+UPLOAD_ERRORS: tuple[type[Exception], ...] = (*CLIENT_ERRORS, RuntimeError, ValueError)

@@ -11,11 +11,16 @@ from urllib.request import proxy_bypass
 from huggingface_hub import constants
 
 from slack_ties.errors import HubError
+from slack_ties.hub.faults import ClientError, UnconnectedError, as_fault
+from slack_ties.private.http import LIBRARY
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 __all__ = ["environment_error"]
+
+PROXIES = {"http_proxy", "https_proxy", "all_proxy"}  # in any case
+SCHEMES = {"http", "https", "socks5", "socks5h"}
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -24,8 +29,9 @@ def environment_error(what: str, api: HfApi, error: Exception) -> HubError | Non
     """Return the error of a wrong environment variable; None if the cause is something else."""
     if isinstance(error, UnicodeEncodeError):
         return _token_error(what, error)
-    kind = type(error).__name__
-    if kind in {"ConnectError", "ProxyError"}:
+    if isinstance(error, ClientError):
+        return _wrong_proxy(what, error)
+    if isinstance(as_fault(error), UnconnectedError):
         return _proxy_error(what, api, error)
     if not isinstance(error, OSError):
         return None
@@ -45,6 +51,30 @@ def _token_error(what: str, error: UnicodeEncodeError) -> HubError | None:
     msg = f"{what}: the token {f'in {where} ' if where else ''}has a character that no token has"
     hint = "copy the token again from your settings on the Hub, then: "
     return HubError(msg, hint=hint + (f"export {where}=TOKEN" if where else "hf auth login"))
+
+
+def _wrong_proxy(what: str, error: ClientError) -> HubError:
+    """Return the error for a proxy that the HTTP library cannot use."""
+    given = {name: value for name, value in os.environ.items() if name.lower() in PROXIES and value}
+    socks = [name for name in given if given[name].lower().startswith("socks")]
+    if isinstance(error.__cause__, ImportError) and socks:
+        msg = f"{what}: {socks[0]} names a SOCKS proxy, which needs a further package"
+        return HubError(msg, hint=f'pip install "{LIBRARY}[socks]", or: unset {socks[0]}')
+    names = [name for name in given if not _is_usable(given[name])] or list(given)
+    if not names:
+        return HubError(f"{what}: {error}", hint="check your network settings")
+    proxy = given[names[0]].rpartition("@")[2]  # without a password
+    msg = f"{what}: {names[0]} is {proxy!r}, which cannot be used as a proxy"
+    return HubError(msg, hint=f"set {names[0]} to http://HOST:PORT, or: unset {names[0]}")
+
+
+def _is_usable(proxy: str) -> bool:
+    """Say whether a text is the address of a proxy."""
+    try:
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        return url.scheme in SCHEMES and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _proxy_error(what: str, api: HfApi, error: Exception) -> HubError | None:

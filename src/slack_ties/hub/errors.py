@@ -20,8 +20,16 @@ from huggingface_hub.errors import (
 )
 
 from slack_ties.errors import HubError, NotOnHubError
-from slack_ties.hub.client import CLIENT_ERRORS, LOGIN, BusyError, TransportError
+from slack_ties.hub.client import CLIENT_ERRORS, LOGIN, AskAgainError, TransportError
 from slack_ties.hub.environment import environment_error
+from slack_ties.hub.faults import (
+    AnswerError,
+    BusyError,
+    FaultError,
+    SilentError,
+    as_fault,
+    stated_wait,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,28 +41,22 @@ __all__ = ["first_line", "hub_error", "hub_errors"]
 # How hf_xet reports a status, in errors of Python's own types.
 XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3}) ([\w -]+)\)")
 
-# Words in the Hub's reason for a 403 if another token could help.
-ABOUT_TOKEN = re.compile(
-    r"token|credential|rights|permission|authori[sz]|authenticat", re.IGNORECASE
-)
-
 
 @contextmanager
-def hub_errors(what: str, api: HfApi, *, reading: bool = False) -> Iterator[None]:
-    """Turn every error of the Hub client into a HubError about `what`.
-
-    `reading`: nothing is published, so the command may have no option --timeout.
-    """
+def hub_errors(what: str, api: HfApi) -> Iterator[None]:
+    """Turn every error of the Hub client into a HubError about `what`."""
     try:
         yield
     except CLIENT_ERRORS as error:
-        raise hub_error(what, api, error, reading=reading) from None
+        raise hub_error(what, api, error) from None
 
 
 def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
-    what: str, api: HfApi, error: Exception, *, reading: bool = False
+    what: str, api: HfApi, error: Exception
 ) -> HubError:
     """Return an error of the Hub client as a HubError about `what`, with what to do next."""
+    if isinstance(error, AnswerError):
+        error = error.error
     if environment := environment_error(what, api, error):
         return environment
     login = "hf auth login  (or set HF_TOKEN)"
@@ -65,7 +67,7 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         msg = f"{what}: not found on {api.endpoint}, or private and your token may not see it"
         return NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}")
     if isinstance(error, LocalEntryNotFoundError):
-        return _unreachable(what, api, error, reading=reading)
+        return _unreachable(what, api, error.__cause__ or error)
     if isinstance(error, (RevisionNotFoundError, EntryNotFoundError)):
         missing = "revision" if isinstance(error, RevisionNotFoundError) else "file"
         msg = f"{what}: {api.endpoint} has no such {missing}"
@@ -89,13 +91,13 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         msg = f"{what}: {api.endpoint} is busy with another operation on it"
         return HubError(msg, hint="try again in a minute")
     if isinstance(error, (TransportError, ConnectionError)):
-        return _unreachable(what, api, error, reading=reading)
+        return _unreachable(what, api, error)
     if isinstance(error, json.JSONDecodeError):
         msg = f"{what}: the answer of {api.endpoint} is not the answer of a Hub"
         return HubError(msg, hint="check HF_ENDPOINT, and whether a proxy or a login page answers")
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, CLIENT_ERRORS):
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         # from an upload; the message names the file first
-        return hub_error(what, api, error.__cause__, reading=reading)
+        return hub_error(what, api, error.__cause__)
     # an error of the cache's disk, or a transfer that failed
     msg = f"{what}: {first_line(error)}"
     return HubError(msg, hint="run the same command again: complete files are kept")
@@ -105,7 +107,15 @@ def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
     status, said = error.response.status_code, error.server_message or ""
     if status == 403:  # noqa: PLR2004 - HTTP
         return _not_allowed(what, api, said)
+    if wait := stated_wait(error):
+        msg = f"{what}: {api.endpoint} answered {status} and asks to wait {wait:.0f} s"
+        return HubError(msg, hint=f"run the same command later, or with --timeout {_longer(wait)}")
     return _refused_with(what, api, status, said or first_line(error))
+
+
+def _longer(wait: float) -> int:
+    """Return a time limit with which a wait of so many seconds is possible."""
+    return 10 * (int(wait * 1.5) // 10 + 1)
 
 
 def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
@@ -118,27 +128,25 @@ def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
 
 
 def _not_allowed(what: str, api: HfApi, said: str) -> HubError:
-    """Return the error for status 403; advise to log in only if another token could help."""
+    """Return the error for status 403, with the Hub's own reason if it gives one."""
     msg = f"{what}: {api.endpoint} does not allow this"
     if not said:
         return HubError(f"{msg} with your token", hint=LOGIN)
-    about_token = ABOUT_TOKEN.search(said)
-    hint = (
-        LOGIN if about_token else "do what the Hub's message says, then run the same command again"
-    )
-    return HubError(f"{msg}: {said[:300]}", hint=hint)
+    hint = "do what the Hub's message says, then run the same command again; for another token: "
+    return HubError(f"{msg}: {said[:300]}", hint=hint + "hf auth login")
 
 
-def _unreachable(what: str, api: HfApi, error: Exception, *, reading: bool) -> HubError:
-    if "Timeout" in type(error).__name__:
+def _unreachable(what: str, api: HfApi, error: BaseException) -> HubError:
+    fault = as_fault(error) if isinstance(error, Exception) else None
+    if isinstance(fault, SilentError) or isinstance(error, AskAgainError):  # or of an upload
         msg = f"{what}: {api.endpoint} did not answer in time"
-        longer = "" if reading else ", or set a longer --timeout SECONDS"
-        return HubError(msg, hint=f"try again later{longer}")
-    msg = f"{what}: cannot reach {api.endpoint}: {first_line(error)}"
+        return HubError(msg, hint="try again later, or set a longer --timeout SECONDS")
+    cause = fault.error if isinstance(fault, FaultError) and fault.error else error
+    msg = f"{what}: cannot reach {api.endpoint}: {first_line(cause)}"
     return HubError(msg, hint="check the network (a merge of local folders needs no network)")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of a message; the client adds lines with request ids and links."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

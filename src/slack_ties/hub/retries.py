@@ -1,46 +1,39 @@
-"""The retry policy: how long to wait for the Hub, and how often to retry.
+"""The retry policy: how long to wait for the Hub.
 
-The Hub client has no timeout for an API call or a commit, and retries only uploads and listings.
-Every call that we retry is safe to repeat.
+One limit covers everything that a command waits for: requests, retries, and the waits between
+them. Every call that we retry is safe to repeat.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-from slack_ties.hub.client import (
-    API_TIMEOUT,
-    AskAgainError,
-    BusyError,
-    TransportError,
-    is_server_fault,
-)
-from slack_ties.private.huggingface_hub import is_broken_connection
+from slack_ties.hub.client import AskAgainError, TransportError
+from slack_ties.hub.faults import AnswerError, FaultError, UnconnectedError, as_fault, stated_wait
+from slack_ties.hub.timeouts import timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from slack_ties.hub.limit import Limit
 
 __all__ = ["READING", "Retries"]
 
 LOG = logging.getLogger("slack_ties")
 
 T = TypeVar("T")
-# The Hub's header for a rate limit, "api";r=0;t=15: no request is left, more in 15 seconds.
-# https://huggingface.co/docs/hub/rate-limits
-RESET = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
 
-RETRIED = (TransportError, HfHubHTTPError, AskAgainError)
+LONG_ENOUGH = 4  # times the first wait, for a connection that never came about
+
+# Of a call in which each time something moves and then something fails.
+MOST_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How long to wait for the Hub, and how often to retry.
+    """How long to wait for the Hub.
 
     Example:
         >>> retries = Retries(timeout=30)
@@ -49,89 +42,74 @@ class Retries:
 
     """
 
-    timeout: float = 60.0  # seconds without a byte, in either direction
-    commit: float = 600.0  # seconds for the answer to a commit: the Hub checks files first
-    tries: int = 4
+    timeout: float = 300.0  # seconds after the last progress, with all retries
+    tries: int = 4  # of a call that may succeed if it is repeated at once
     first_wait: float = 1.0  # seconds; each wait is twice as long as the last
-    longest_wait: float = 300.0  # seconds; we give up if the Hub asks for more
-    if_silent: bool = True  # also retry if the Hub is silent or cannot be reached
+    connect: bool = True  # also retry if no connection can be made
 
-    @classmethod
-    def of(cls, timeout: float) -> Retries:
-        """Return the policy for `--timeout SECONDS`."""
-        return cls(timeout, commit=10 * timeout, first_wait=min(cls.first_wait, timeout / 20))
+    @property
+    def commit(self) -> float:
+        """Seconds for the answer to a commit: the Hub checks the files first."""
+        return self.timeout
 
     @property
     def longest_pause(self) -> float:
-        """Seconds before the last retry, if the Hub does not say how long to wait."""
-        return float(self.first_wait * 2 ** (self.tries - 1))
+        """The longest wait before a retry, if the Hub does not say how long to wait."""
+        return min(30.0, self.timeout / 4)
 
-    def ask(self, call: Callable[[], T], errors: tuple[type[Exception], ...] = RETRIED) -> T:
-        """Call, and retry if the Hub is busy or cannot be reached.
+    def ask(self, call: Callable[[], T], errors: tuple[type[Exception], ...] = ()) -> T:
+        """Call, and retry while there is time if the Hub is busy or cannot be reached.
+
+        Within a block of `timeouts` its limit applies, and not that of this policy.
 
         Args:
             call: The call. It must be safe to repeat.
-            errors: The errors to retry. Other errors are raised at once.
+            errors: Further errors to retry at once.
 
         Raises:
             Exception: The error of the last call, or the first error that a retry cannot fix.
 
         """
-        wait = self.first_wait
-        for left in range(self.tries - 1, 0, -1):
-            try:
-                return call()
-            except errors as error:
-                pause = self.pause(error, wait)
-                if pause is None:
-                    raise
-                when = f" in {pause:.0f} s" if pause else ""
-                LOG.warning("  %s; retrying%s (%d retries left)", _reason(error), when, left)
-                time.sleep(pause)
-                wait *= 2 if pause else 1
-        return call()
+        with timeouts(self) as limit:
+            at_once: tuple[type[Exception], ...] = (AskAgainError, *errors)
+            wait, left = min(self.first_wait, limit.seconds / 20), self.tries - 1
+            for _ in range(MOST_TRIES):
+                try:
+                    value = call()
+                except (FaultError, TransportError, RuntimeError) as error:
+                    fault = as_fault(error)
+                    pause = self._pause(fault, wait, limit)
+                    if fault is None or pause is None:
+                        raise _of_the_client(error) from error.__cause__
+                    when = f" in {pause:.0f} s" if pause >= 1 else ""
+                    LOG.warning("  %s; retrying%s", fault.short, when)
+                    limit.sleep(pause)
+                    wait = min(2 * wait, self.longest_pause)
+                except at_once as error:
+                    if not left:
+                        raise
+                    LOG.warning("  %s; retrying (%d retries left)", error, left)
+                    left -= 1
+                else:
+                    limit.succeed()
+                    return value
+            return call()
 
-    def pause(self, error: Exception, wait: float) -> float | None:
-        """Return the seconds to wait before a retry, or None if a retry cannot help."""
-        if isinstance(error, OfflineModeIsEnabled):
+    def _pause(self, fault: FaultError | None, wait: float, limit: Limit) -> float | None:
+        """Return the seconds to wait before a retry; None if there is no time for it."""
+        # Without network a command ends soon; if the connection is lost later, it may come back.
+        soon = not self.connect or (not limit.reached and wait > LONG_ENOUGH * self.first_wait)
+        if isinstance(fault, UnconnectedError) and soon:
             return None
-        if isinstance(error, AskAgainError):
-            return 0.0
-        if not isinstance(error, HfHubHTTPError):
-            return wait if self.if_silent or is_broken_connection(error) else None
-        if not is_server_fault(error):
-            return None
-        said = _stated_wait(error)
-        if said is None:
-            return wait
-        return None if said > self.longest_wait else max(wait, said)
+        if isinstance(fault, AnswerError):
+            wait = max(wait, stated_wait(fault.error) or 0.0)
+        return wait if wait < limit.left else None
 
 
-# For requests that only read: nothing is lost if they fail. So we wait for a silent Hub only once,
-# and without network a plan goes on at once with the models in the cache.
-READING = Retries(timeout=API_TIMEOUT, tries=3, if_silent=False)
+# For requests that only read. Without network a plan goes on at once with the models in the cache.
+READING = Retries(timeout=60.0, connect=False)
 
 
-def _stated_wait(error: HfHubHTTPError) -> float | None:
-    """Return the seconds that the Hub asks us to wait; None if it does not say."""
-    headers = error.response.headers
-    said = headers.get("Retry-After", "").strip()
-    if said.isdigit():
-        return float(said)
-    if error.response.status_code != 429:  # noqa: PLR2004 - HTTP
-        return None
-    reset = RESET.search(headers.get("RateLimit", ""))
-    return float(reset[1]) if reset else None
-
-
-def _reason(error: Exception) -> str:
-    """Return in a few words why a call failed."""
-    if isinstance(error, AskAgainError):
-        return str(error)
-    if isinstance(error, BusyError):
-        return "the Hub is busy with that repository"
-    if isinstance(error, HfHubHTTPError):
-        return f"the Hub answered {error.response.status_code}"
-    kinds = {"Timeout": "the Hub did not answer in time", "Protocol": "the connection broke"}
-    name = type(error).__name__
-    return next((text for kind, text in kinds.items() if kind in name), "the Hub cannot be reached")
+def _of_the_client(error: Exception) -> Exception:
+    """Return the Hub client's own error for an answer."""
+    return error.error if isinstance(error, AnswerError) else error

@@ -28,6 +28,7 @@ from slack_ties.hub.process import (
     tell,
     xet_delay,
 )
+from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.progress import Progress
 from slack_ties.threads import CHECK_INTERVAL
 
@@ -145,6 +146,7 @@ def _do(  # noqa: PLR0913, PLR0917 - for the two above
     progress: Progress,
     stop: threading.Event | None = None,
 ) -> Any:
+    retries = in_force(retries)
     job |= {
         "what": what,
         "endpoint": api.endpoint,
@@ -160,7 +162,7 @@ def _do(  # noqa: PLR0913, PLR0917 - for the two above
             lambda: _once(job, retries, progress, stop), errors=(SilenceTimeoutError,)
         )
     except CLIENT_ERRORS as error:
-        raise hub_error(what, api, error, reading=job["do"] == "download") from None
+        raise hub_error(what, api, error) from None
 
 
 def _once(
@@ -168,11 +170,12 @@ def _once(
 ) -> Any:
     """Start the process and return its result; end it if nothing moves, or we are to end."""
     printed: deque[str] = deque(maxlen=LAST_LINES)
-    with started(retries, printed) as process:
+    with timeouts(retries) as allowed, allowed.wait(), started(retries, printed) as process:
         messages = messages_of(process)
         tell(process.stdin, job)
         # An upload tells first when hf_xet begins; before that the client has its own time-outs.
-        longest = retries.timeout + xet_delay(retries) * 2**XET_TRIES / 2
+        longest = min(allowed.left_for_request, allowed.part)
+        longest += xet_delay(retries) * 2**XET_TRIES / 2
         limit, at = (longest if job["do"] == "download" else None), time.monotonic()
         while True:
             if stop and stop.is_set():
@@ -189,6 +192,7 @@ def _once(
                 raise died(process, printed, job["what"])
             if "moved" in message:
                 limit, at = longest + message["grace"], time.monotonic()
+                allowed.moved(("moved", job["what"]), message["moved"])
                 progress.at(message["moved"])
             elif "log" in message:
                 name, level, text = message["log"]

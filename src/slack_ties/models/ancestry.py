@@ -124,7 +124,7 @@ def _sample(
         from huggingface_hub import HfApi  # noqa: PLC0415
 
         with (
-            hub_errors(f"model {look.path!r}", api or HfApi(), reading=True),
+            hub_errors(f"model {look.path!r}", api or HfApi()),
             open_weights(look, file, api) as opened,
         ):
             found |= first_entries(opened, file, here, ENTRIES)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from slack_ties.hub.client import TransportError, is_server_fault
+from slack_ties.hub.client import TransportError
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.faults import is_server_fault
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,11 +25,7 @@ AWAY = (OfflineModeIsEnabled, TransportError, OSError)
 
 def ask_hub(path: str, revision: str | None, retries: Retries, api: HfApi) -> ModelInfo:
     """Return what the Hub says about a model at a revision."""
-    return retries.ask(
-        lambda: api.model_info(
-            path, revision=revision, files_metadata=True, timeout=retries.timeout
-        )
-    )
+    return retries.ask(lambda: api.model_info(path, revision=revision, files_metadata=True))
 
 
 def is_away(error: Exception) -> bool:
@@ -38,7 +35,7 @@ def is_away(error: Exception) -> bool:
 
 def model_errors(path: str, revision: str | None, api: HfApi) -> AbstractContextManager[None]:
     """Turn errors of the Hub client into ours, about a model that is not a folder here."""
-    return hub_errors(named(path, revision), api, reading=True)
+    return hub_errors(named(path, revision), api)
 
 
 def named(path: str, revision: str | None) -> str:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import any_matches
-from slack_ties.hub.client import TransportError
+from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import find_in_cache, local_folder
 from slack_ties.models.download import fetch_files, files_of
@@ -100,7 +100,7 @@ def look_at_model(
             info = ask_hub(path, revision, retries, api)
             main = info.sha
             if COMMIT.fullmatch(revision or ""):
-                main = retries.ask(lambda: api.model_info(path, timeout=retries.timeout)).sha
+                main = retries.ask(lambda: api.model_info(path)).sha
         except AWAY as error:
             if not is_away(error):
                 raise
@@ -224,8 +224,8 @@ def descends(look: Look, base: Look, api: HfApi | None = None) -> bool:
         asked |= named
         for name in new:
             try:
-                info = READING.ask(partial(api.model_info, name, timeout=READING.timeout))
-            except (TransportError, OSError, ValueError, RuntimeError):
+                info = READING.ask(partial(api.model_info, name))
+            except CLIENT_ERRORS:
                 continue
             named.add(info.id)
             stated = getattr(info.card_data, "base_model", None) or []
@@ -249,7 +249,9 @@ def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
             "rb",
             block_size=READ_AHEAD,
             cache_type="readahead",
-            size=look.weights[name],  # else the client asks for it, without a timeout
+            size=look.weights[name],  # else the client asks for it
         )
     )
+    read = opened.read
+    vars(opened)["read"] = lambda *count: READING.ask(partial(read, *count))
     return opened

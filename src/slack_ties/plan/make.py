@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import SlackTiesError, visible
+from slack_ties.errors import visible
+from slack_ties.hub.retries import READING
+from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
 from slack_ties.plan.cost import check_room, free_here, merge_cost, result_dtype, result_size
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["plan_merge", "plan_pinned"]
 
 
+@timeouts(READING)
 def plan_merge(
     config: str | Path | Recipe,
     *,
@@ -65,11 +68,7 @@ def plan_merge(
     draft = Draft(recipe, how)
     if recipe.method != "slack_ties":
         draft.warnings += check_method(recipe)
-    for name in recipe.models:
-        try:
-            look_at(draft, name)
-        except SlackTiesError as error:
-            draft.errors.append(error)
+    look_at(draft)
     say_what_is_odd(draft)
     check_same(draft)
     if set(recipe.models) <= set(draft.headers):

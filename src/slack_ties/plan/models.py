@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.adapter.read import read_adapter
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.models.entries import zeros_of
 from slack_ties.models.header import Header, main_type
 from slack_ties.models.headers import (
@@ -34,12 +36,22 @@ if TYPE_CHECKING:
 __all__ = ["known_of", "look_at", "planned_model"]
 
 
-def look_at(draft: Draft, name: str) -> None:
+def look_at(draft: Draft) -> None:
+    """Collect the facts about all models, and about their adapters."""
+    # Ask the Hub about all models at once: if it does not answer, we wait only once.
+    parts = [(name, part) for name in draft.recipe.models for part in split_reference(name)]
+    look = partial(look_at_model, api=draft.settings.api, cache=draft.settings.cache)
+    answers = side_by_side([partial(look, *part) for _, part in parts])
+    for name in draft.recipe.models:
+        try:
+            looks = [one.get() for (of, _), one in zip(parts, answers, strict=True) if of == name]
+            _collect(draft, name, looks)
+        except SlackTiesError as error:
+            draft.errors.append(error)
+
+
+def _collect(draft: Draft, name: str, looks: list[Look]) -> None:
     """Collect the facts about one model, and about its adapter if it has one."""
-    looks = [
-        look_at_model(path, revision, api=draft.settings.api, cache=draft.settings.cache)
-        for path, revision in split_reference(name)
-    ]
     draft.looks[name] = looks
     draft.configs[name] = model_config(looks[0].folder, name)
     if not looks[0].weights:
@@ -86,7 +98,7 @@ def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
 
     for file in look.weights:
         with (
-            hub_errors(f"model {name!r}", draft.settings.api or HfApi(), reading=True),
+            hub_errors(f"model {name!r}", draft.settings.api or HfApi()),
             open_weights(look, file, draft.settings.api) as opened,
         ):
             try:

@@ -6,27 +6,25 @@ Each function says what happens if a future version of huggingface_hub lacks its
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, ModelCardData, constants, utils
 from huggingface_hub import set_client_factory as set_factory
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 
 from slack_ties.private.lazy import gone
 
 __all__ = [
     "HF_XET",
-    "TransportError",
     "add_sent_file",
     "as_it_is",
     "cached_commit",
     "cached_sums",
+    "change_client",
     "counting_bar",
     "hide_progress_bars",
-    "is_broken_connection",
     "is_in_cache",
     "is_offline",
     "is_repo_id",
@@ -35,7 +33,6 @@ __all__ = [
     "sends_no_stored_token",
     "set_checksum",
     "was_sent",
-    "wrap_client",
 ]
 
 LOG = logging.getLogger("slack_ties")
@@ -45,41 +42,33 @@ LIBRARY, BOUNDS = "huggingface-hub", ">=1.12,<3"
 HF_XET = "HF_XET_CLIENT_"
 
 
-def _transport_error() -> type[Exception]:
-    """Return httpx.HTTPError (huggingface_hub 1) or httpx2.HTTPError (2).
-
-    The client raises it if a connection is refused or breaks. If a future client uses another
-    library, only Python's own connection errors are retried.
-    """
-    bases = [base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"]
-    return bases[0] if bases else ConnectionError
-
-
-TransportError: type[Exception] = _transport_error()
-
-
-def is_broken_connection(error: Exception) -> bool:
-    """Say whether a connection was made and then broke; False if the client renames its errors."""
-    return type(error).__name__ in {"ReadError", "WriteError", "RemoteProtocolError"}
-
-
-@contextmanager
-def wrap_client(wrap: Callable[[Any], Any]) -> Iterator[None]:
-    """Let the Hub client use an HTTP client that `wrap` has changed, while the block runs.
+def change_client(change: Callable[[Callable[[], Any]], Any]) -> None:
+    """Let the Hub client use the HTTP client that `change` returns, from now on.
 
     If the client's factory cannot be found, nothing is changed and a warning is logged: the Hub
     client then waits without a timeout.
+
+    Args:
+        change: It gets the function that makes the HTTP client.
+
     """
     inner = getattr(getattr(utils, "_http", None), "_GLOBAL_CLIENT_FACTORY", None)
     if inner is None:
         LOG.warning("  %s: no timeout is set", gone(LIBRARY, BOUNDS, "_GLOBAL_CLIENT_FACTORY"))
-        yield
-        return
-    set_factory(lambda: wrap(inner()))
-    try:
-        yield
-    finally:
-        set_factory(inner)
+    elif not isinstance(inner, _Factory):
+        set_factory(_Factory(inner, change))
+
+
+class _Factory:
+    """A factory of ours for the HTTP client."""
+
+    def __init__(self, inner: Callable[[], Any], change: Callable[[Any], Any]) -> None:
+        """Take the factory so far."""
+        self.inner, self.change = inner, change
+
+    def __call__(self) -> Any:
+        """Return the HTTP client."""
+        return self.change(self.inner)
 
 
 # Uploads by hf_xet

@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from slack_ties.hub.retries import Retries
+from slack_ties.hub.timeouts import in_force
 from slack_ties.publish.manifest import SentFile
 from slack_ties.publish.sender import Sender, SentShard
 
@@ -38,7 +39,7 @@ class Ahead:
         self, out: Path, target: Target, *, retries: Retries | None = None, api: HfApi
     ) -> None:
         """Prepare for a merge into `out` that will be published to `target`."""
-        self.sender = Sender(target, retries=retries or Retries(), api=api)
+        self.sender = Sender(target, retries=retries or in_force(Retries()), api=api)
         # The merge renames its files during the upload: so upload hard links with other names.
         self.links = out.absolute().parent / f".{out.name}.{uuid.uuid4().hex[:8]}.sent.partial"
         self.waiting: list[Path] = []

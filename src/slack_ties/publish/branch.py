@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, RepoFile
 
+from slack_ties.hub.retries import Retries
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,9 +31,8 @@ class Branch:
 
 
 def list_files(repo_id: str, revision: str, *, api: HfApi) -> dict[str, RepoFile]:
-    """Return all files of a repository at one commit, by name; the client retries by itself."""
-    return {
-        entry.path: entry
-        for entry in api.list_repo_tree(repo_id, recursive=True, revision=revision)
-        if isinstance(entry, RepoFile)
-    }
+    """Return all files of a repository at one commit, by name."""
+    entries = Retries().ask(
+        lambda: list(api.list_repo_tree(repo_id, recursive=True, revision=revision))
+    )
+    return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import results_of
@@ -15,6 +16,7 @@ from slack_ties.card.license_files import LICENSE_FILE, is_pointer, license_file
 from slack_ties.card.metadata import check_metadata
 from slack_ties.card.write import CARD_FILE, resolve_for
 from slack_ties.errors import HubError, OutputError, RecipeError
+from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.licenses.known import parts_of
 from slack_ties.licenses.names import check_repo_name
 from slack_ties.licenses.resolve import Resolution, resolve_license
@@ -56,8 +58,10 @@ def look_at_parents(recipe: Recipe, *, api: HfApi | None = None) -> list[Parent]
 
     """
     parents = []
+    references = [(name, part) for name in recipe.models for part in split_reference(name)]
+    answers = side_by_side([partial(look_at_model, *part, api=api) for _, part in references])
     for name in recipe.models:
-        looks = [look_at_model(*part, api=api) for part in split_reference(name)]
+        looks = [one.get() for (of, _), one in zip(references, answers, strict=True) if of == name]
         parents.append(
             Parent(
                 name,

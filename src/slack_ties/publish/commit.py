@@ -15,17 +15,18 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
 from slack_ties.errors import HubError, LostOnHubError
-from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS, AskAgainError
+from slack_ties.hub.client import CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.errors import hub_error
+from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import upload
-from slack_ties.private.huggingface_hub import add_sent_file
+from slack_ties.private.hub_requests import missing_objects
+from slack_ties.private.huggingface_hub import add_sent_file, was_sent
 from slack_ties.publish.branch import Branch, list_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from threading import Event
 
-    from slack_ties.hub.retries import Retries
     from slack_ties.publish.manifest import SentFile
 
 __all__ = ["BranchStateError", "commit_files", "upload_files", "wrong_files"]
@@ -138,9 +139,10 @@ def commit_files(
             if landed:
                 LOG.info("  the Hub's answer was lost, but the commit arrived")
                 return landed
-            if not (isinstance(error, BadRequestError) and "pointed to a file" in str(error)):
+            lost = _lost(operations, branch, error, api)
+            if not lost:
                 raise
-            if gone := [file.name for file in files if not file.path]:
+            if gone := [file.name for file in files if not file.path and file.name in lost]:
                 msg = f"{what}: {api.endpoint} has lost these uploaded files: {', '.join(gone)}"
                 raise LostOnHubError(msg, hint=MERGE_AGAIN) from None
             operations.clear()
@@ -171,13 +173,12 @@ def _landed(  # noqa: PLR0913 - all by name
 
     """
     try:
-        info = retries.ask(
-            lambda: api.model_info(branch.repo_id, revision=branch.name, timeout=API_TIMEOUT)
-        )
+        info = retries.ask(lambda: api.model_info(branch.repo_id, revision=branch.name))
         if info.sha == branch.head:
             return ""
         newer = []
-        for commit in api.list_repo_commits(branch.repo_id, revision=branch.name):
+        commits = retries.ask(lambda: api.list_repo_commits(branch.repo_id, revision=branch.name))
+        for commit in commits:
             if commit.commit_id == branch.head:
                 break
             newer.append(commit)
@@ -200,6 +201,22 @@ def _landed(  # noqa: PLR0913 - all by name
     )
     msg += ". Nothing of this merge is in it"
     raise BranchStateError(msg, hint="check that change, then run the same command again")
+
+
+def _lost(
+    operations: Sequence[CommitOperationAdd], branch: Branch, error: Exception, api: HfApi
+) -> set[str]:
+    """Return the uploaded files that the Hub does not have, after it has refused a commit."""
+    if not isinstance(error, BadRequestError):
+        return set()
+    sent = [one for one in operations if was_sent(one)]
+    names = {one.upload_info.sha256.hex(): one.path_in_repo for one in sent}
+    sizes = {one.upload_info.sha256.hex(): one.upload_info.size for one in sent}
+    try:
+        lost = Retries().ask(lambda: missing_objects(api, branch.repo_id, sizes))
+    except CLIENT_ERRORS:
+        return set()  # the Hub's reason for the refusal is the one to tell
+    return {names[one] for one in lost if one in names}
 
 
 def wrong_files(

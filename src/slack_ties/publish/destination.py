@@ -17,9 +17,10 @@ from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from slack_ties.errors import HubError, OutputError, RecipeError
-from slack_ties.hub.client import API_TIMEOUT, LOGIN
+from slack_ties.hub.client import LOGIN
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
+from slack_ties.hub.timeouts import in_force
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.rights import check_owner, check_role
 from slack_ties.recipe.read import parse_recipe
@@ -140,7 +141,7 @@ def check_publish(
             else, holds files that would be lost, or has another visibility than `to` says.
 
     """
-    retries, api = retries or Retries(), api or HfApi()
+    retries, api = retries or in_force(Retries()), api or HfApi()
     what = f"publishing to {to.repo_id!r}"
     if not (api.token or get_token()):
         msg = f"{what} needs a token, but no token is stored"
@@ -226,7 +227,7 @@ def look_at_repo(
 ) -> ModelInfo | None:
     """Return the Hub's information on a repository or branch; None if it does not exist."""
     try:
-        return retries.ask(lambda: api.model_info(repo_id, revision=revision, timeout=API_TIMEOUT))
+        return retries.ask(lambda: api.model_info(repo_id, revision=revision))
     except (RepositoryNotFoundError, RevisionNotFoundError):
         return None
 

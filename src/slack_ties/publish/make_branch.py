@@ -9,11 +9,12 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from slack_ties.errors import HubError
-from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
+from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error, hub_errors
+from slack_ties.hub.faults import BusyError
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.destination import HUB_OWN_FILES, Destination, Target, look_at_repo
 from slack_ties.record import CONFIG_FILE
@@ -21,7 +22,7 @@ from slack_ties.record import CONFIG_FILE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.manifest import SentFile
@@ -45,7 +46,7 @@ def find_pull_request(
         if number is None:
             return target
         name = f"refs/pr/{number}"
-        info = retries.ask(lambda: api.model_info(repo_id, revision=name, timeout=API_TIMEOUT))
+        info = retries.ask(lambda: api.model_info(repo_id, revision=name))
         head = info.sha or ""
         there = list_files(repo_id, head, api=api)
     return replace(target, branch=Branch(repo_id, name, head, there))
@@ -109,18 +110,27 @@ def _make(target: Target, files: Mapping[str, SentFile], *, retries: Retries, ap
 def _make_repo(to: Destination, retries: Retries, api: HfApi) -> Branch:
     """Create the repository; if it exists now, it must be empty and have the right visibility."""
     LOG.info("  creating the %s repository %s", "public" if to.public else "private", to.repo_id)
-    try:
-        retries.ask(lambda: api.create_repo(to.repo_id, private=not to.public))
-    except HfHubHTTPError as error:
-        if error.response.status_code != 409:  # noqa: PLR2004 - HTTP: it exists
-            raise
-    info = retries.ask(lambda: api.model_info(to.repo_id, timeout=API_TIMEOUT))
+    info = retries.ask(lambda: _created(to, api))
     head = info.sha or ""
     files = list_files(to.repo_id, head, api=api)
     if set(files) - HUB_OWN_FILES or bool(info.private) == bool(to.public):
         msg = f"somebody else has created {to.repo_id!r} meanwhile"
         raise HubError(msg, hint="run the same command again: it checks the repository")
     return Branch(to.repo_id, "main", head, files)
+
+
+def _created(to: Destination, api: HfApi) -> ModelInfo:
+    """Create a repository unless it exists, and return what the Hub says about it."""
+    try:
+        api.create_repo(to.repo_id, private=not to.public)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:  # noqa: PLR2004 - HTTP
+            raise
+        try:
+            return api.model_info(to.repo_id)  # it exists
+        except RepositoryNotFoundError:
+            raise BusyError(error) from None  # the Hub is busy with another repository of ours
+    return api.model_info(to.repo_id)
 
 
 def _open(repo_id: str, title: str, user: str, retries: Retries, api: HfApi) -> int:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from slack_ties.card.write import CARD_FILE, address_card, plan_card, write_card
 from slack_ties.errors import HubError, LostOnHubError
-from slack_ties.hub.client import API_TIMEOUT, CLIENT_ERRORS
+from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error, hub_errors
 from slack_ties.hub.retries import Retries
-from slack_ties.hub.timeouts import timeouts
+from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.notebook import Shown
 from slack_ties.publish.branch import Branch, list_files
@@ -104,7 +104,7 @@ def publish_model(  # noqa: PLR0913 - all by name
         HubError: The Hub cannot be reached or refuses, or a file on the Hub differs from ours.
 
     """
-    folder, api, retries = Path(folder), with_token(api), retries or Retries()
+    folder, api, retries = Path(folder), with_token(api), retries or in_force(Retries())
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     with public_files(folder, record) as instead:
@@ -146,7 +146,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
 
     Nothing is written, here or on the Hub. See `publish_model` for arguments and errors.
     """
-    folder, api, retries = Path(folder), with_token(api), retries or Retries()
+    folder, api, retries = Path(folder), with_token(api), retries or in_force(Retries())
     to = replace(Destination(to) if isinstance(to, str) else to, **where)
     record = read_record(folder)
     with public_files(folder, record) as instead:
@@ -220,7 +220,7 @@ def _with_state(error: HubError, target: Target, branch: Branch, api: HfApi) -> 
     if isinstance(error, BranchStateError):
         return error
     try:
-        info = api.model_info(branch.repo_id, revision=branch.name, timeout=API_TIMEOUT)
+        info = api.model_info(branch.repo_id, revision=branch.name)
         unchanged = info.sha == branch.head
     except CLIENT_ERRORS:
         state = f"Nothing was committed; {branch.repo_id} cannot be reached now"

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from slack_ties.errors import CheckpointError, HubError, OutputError
 from slack_ties.files import write_whole
 from slack_ties.hub.retries import Retries
+from slack_ties.hub.timeouts import in_force
 from slack_ties.models.safetensors_file import safetensors_header
 from slack_ties.publish.manifest import SentFile
 from slack_ties.publish.sender import Sender, SentShard
@@ -75,7 +76,7 @@ class Stream:
             msg = f"publishing to {target.to.repo_id!r}: --stream and --pr cannot be used together"
             raise HubError(msg, hint="merge first, then: slack-ties publish OUT REPO_ID --pr")
         self.out, self.target, self.api = out, target, api
-        self.retries = retries or Retries()
+        self.retries = retries or in_force(Retries())
         self.folder = _folder_for(out)
         self.work = self.folder / MODEL_FOLDER
         self.sender = Sender(target, retries=self.retries, api=api)

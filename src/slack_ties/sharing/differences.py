@@ -7,6 +7,7 @@ import logging
 import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ class PublishedModel:
             return self.folder / name
         if self.api is None:
             raise FileNotFoundError(name)
-        with hub_errors(f"{name} of {self.name!r}", self.api, reading=True):
+        with hub_errors(f"{name} of {self.name!r}", self.api):
             fetch_files(
                 self.name,
                 {name: (self.sizes.get(name, 0), self.sums.get(name, ""))},
@@ -121,7 +122,8 @@ class PublishedModel:
                 retries=READING,
                 api=self.api,
             )
-            path = Path(self.api.hf_hub_download(self.name, name, revision=self.commit))
+            get = partial(self.api.hf_hub_download, self.name, name, revision=self.commit)
+            path = Path(READING.ask(get))
         if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
             msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"
             again = f"hf download {self.name} {name} --force-download"

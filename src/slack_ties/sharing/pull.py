@@ -75,7 +75,7 @@ def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None =
         msg = f"{repo_id!r} is not a model of the Hub, expected OWNER/NAME"
         raise HubError(msg, hint="slack-ties recipes search")
     what = f"recipe of {repo_id!r}"
-    with hub_errors(what, api, reading=True):
+    with hub_errors(what, api):
         if is_offline():
             file = api.hf_hub_download(
                 path, CONFIG_FILE, revision=revision or None, local_files_only=True

@@ -93,7 +93,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
         wanted.append(found.tag if "-" in found.tag else found.iso_639_1 or found.iso_639_3)
     if base:
         wanted.append(f"base_model:{base.partition('@')[0]}")
-    with hub_errors("searching for recipes", api, reading=True):
+    with hub_errors("searching for recipes", api):
         models = _list_models(wanted, author, limit, retries, api)
     return Recipes(
         Listed(
@@ -115,11 +115,11 @@ def _list_models(
 ) -> list[ModelInfo]:
     """Return the models that have all tags, the last modified first.
 
-    As `api.list_models` does it, but that has no timeout, and retries by itself for half a minute.
+    As `api.list_models` does it, but that asks for the next page only when it is read.
     """
 
     def page(url: str, params: dict[str, Any] | None) -> Any:
-        response = get(api, url, params, retries.timeout)
+        response = get(api, url, params)
         raise_for_status(response)
         return response
 

@@ -132,7 +132,7 @@ def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
 
 
 def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
-    with hub_errors(f"model {repo_id!r}", api, reading=True):
+    with hub_errors(f"model {repo_id!r}", api):
         if is_offline():
             allowed = [*WEIGHT_FILES, "*.json", "*.jinja", "*.yml"]
             folder = api.snapshot_download(
