@@ -255,3 +255,16 @@ def test_the_client_is_left_as_it_was(api: HfApi) -> None:
     with pytest.raises(Exception, match="refused") as caught:
         HfApi(endpoint="http://127.0.0.1:9").model_info("a/b")
     assert not isinstance(caught.value, FaultError)
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("x"), ValueError("x"), KeyError("x"), TypeError("x")])
+def test_a_bug_is_no_error_of_the_hub(api: HfApi, bug: Exception) -> None:
+    """It leaves the calls as it is, so that the command line reports it as a bug."""
+
+    def call() -> None:
+        raise bug
+
+    with pytest.raises(type(bug)) as caught, hub_errors("it", api):
+        QUICK.ask(call)
+
+    assert caught.value is bug

@@ -48,6 +48,8 @@ def hub_errors(what: str, api: HfApi) -> Iterator[None]:
     try:
         yield
     except CLIENT_ERRORS as error:
+        if isinstance(error, UnicodeEncodeError) and not environment_error(what, api, error):
+            raise  # not a token: a bug
         raise hub_error(what, api, error) from None
 
 
