@@ -766,7 +766,7 @@ class Handler(BaseHTTPRequestHandler):
                 case "lfsFile":
                     blob = self.hub.blob(value["oid"])
                     if not blob.is_file():
-                        raise Refused(400, "LFS pointer pointed to a file that does not exist")
+                        raise Refused(400, "a large file of this commit is missing")
                     pointer = git_oid(value["oid"].encode())
                     entry = {"oid": pointer, "size": blob.stat().st_size, "lfs": value["oid"]}
                     files[value["path"]] = entry
