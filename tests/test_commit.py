@@ -51,6 +51,16 @@ def test_one_commit_that_adds_and_removes(tmp_path: Path, api: HfApi, branch: Br
     ]
 
 
+def test_texts_need_no_upload(tmp_path: Path, api: HfApi, branch: Branch, hub: Server) -> None:
+    """They are part of the commit: the Hub is asked once how it takes them, by the commit."""
+    files = files_of(tmp_path, {"README.md": 20, "config.json": 20})
+    hub.hub.requests.clear()
+
+    commit_files(files, [], branch, retries=Retries(), api=api)
+
+    assert sum("/preupload/" in request for request in hub.hub.requests) == 1
+
+
 def test_how_long_it_takes(
     tmp_path: Path, api: HfApi, branch: Branch, hub: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -58,6 +58,8 @@ def test_the_time_that_is_left(clock: list[float]) -> None:
         clock[0] += 60
         shown.at(5_600_000_000)
         assert str(shown).endswith("about 4 min left")
+        shown.at(13_500_000_000)
+        assert str(shown) == "merged 13.5 of 13.5 GB"
 
 
 def test_two_jobs_on_a_terminal(clock: list[float], terminal: Terminal) -> None:

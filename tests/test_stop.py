@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -134,6 +135,31 @@ def test_ctrl_c(place: Place, tmp_path: Path, case: str) -> None:
     assert took < LIMIT * BUSY
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_while_mergekit_runs(place: Place, tmp_path: Path) -> None:
+    """In a process that has imported torch and mergekit, which Python would take apart for long."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "slack_ties", "merge", place.words["LOCAL"], str(tmp_path / "out")],
+        # Whoever runs the tests in the background ignores Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "merging on" in line:
+                break
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, code = process.stderr.read(), process.wait(60)
+        took = time.monotonic() - began
+
+    assert (code, output.splitlines()[-1][:40]) == (130, "Stopped: the same command goes on; what ")
+    assert list(tmp_path.iterdir()) == []
+    assert took < LIMIT * BUSY
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_while_a_large_file_comes(place: Place, tmp_path: Path) -> None:
     """The process that downloads ends too; the same command asks for the rest of the file only."""
     hub, url = place.server.hub, place.server.url

@@ -22,7 +22,9 @@ from slack_ties.errors import HubError
 from slack_ties.hub.process import ChildError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import upload
+from slack_ties.models.checksums import stated_sums
 from slack_ties.models.download import fetch_files, files_of
+from slack_ties.sharing.differences import PublishedModel
 
 REPO, WEIGHTS = "me/big", "model.safetensors"
 SIZE = 16_000_000
@@ -145,6 +147,20 @@ def test_a_killed_download_is_taken_up(big: Server, api: HfApi, tmp_path: Path) 
     assert not [name for name in blobs(tmp_path) if name.endswith(".incomplete")]
     (link,) = tmp_path.glob(f"models--*/snapshots/*/{WEIGHTS}")
     assert link.read_bytes() == CONTENT
+
+
+def test_verify_takes_it_up_too(
+    big: Server, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of a published model come in the same way as those of parents."""
+    half = killed(big, tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    info = api.model_info(REPO, files_metadata=True)
+    sizes = {name: length for name, (length, _) in files_of(info).items()}
+    published = PublishedModel(REPO, info.sha or "", stated_sums(info), api=api, sizes=sizes)
+
+    assert published.file(WEIGHTS).read_bytes() == CONTENT
+    assert big.hub.ranges == [f"{WEIGHTS} bytes={half}-"]
 
 
 def test_a_damaged_half_file(big: Server, api: HfApi, tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ class Progress:
         """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""
         (first, before), (last, now) = self.seen[0], self.seen[-1]
         text = f"{self.verb} {part_of(self.done, self.total)}"
-        if last - first < SHORTEST or now <= before:
+        if last - first < SHORTEST or now <= before or now >= self.total:
             return text
         left = (self.total - now) * (last - first) / (now - before)
-        return f"{text}, about {duration(max(left, 0))} left"
+        return f"{text}, about {duration(left)} left"
 
 
 @contextmanager

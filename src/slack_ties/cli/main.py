@@ -36,7 +36,12 @@ UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", err
 
 
 class Stop(SystemExit):
-    """A signal ends the command; the code is that of a shell."""
+    """A signal ends the command; the exit code is that of a shell."""
+
+    def __init__(self, number: int) -> None:
+        """Take the exit code."""
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> None:
@@ -53,6 +58,9 @@ def main() -> None:
         _flush()
         if isinstance(stop, Stop):
             click.echo(f"Stopped: {GO_ON}", err=True)
+            sys.stderr.flush()
+            # All is cleaned up. Python would take torch and mergekit apart, which takes seconds.
+            os._exit(stop.number)
         raise
     except Exception as error:  # noqa: BLE001 - a bug of ours
         if isinstance(error, OSError) and error.errno in UNWRITABLE and not error.filename:

@@ -36,7 +36,7 @@ from slack_ties.private.huggingface_hub import (
 from slack_ties.threads import in_threads
 from slack_ties.wording import duration, size
 
-__all__ = ["Watch", "main"]
+__all__ = ["Output", "Watch", "main"]
 
 LOG = logging.getLogger("slack_ties")
 
