@@ -109,7 +109,7 @@ def test_a_slow_answer_is_no_silent_one(api: HfApi, hub: Server, tmp_path: Path)
     """A download that takes longer than the limit succeeds while bytes come."""
     api.create_repo("me/x", private=True)
     api.upload_file(path_or_fileobj=b"x" * 400_000, path_in_repo="x.json", repo_id="me/x")
-    hub.hub.speed = 200_000
+    hub.hub.rate = 200_000
 
     began = time.monotonic()
     with timeouts(replace(SHORT, timeout=1.5)):

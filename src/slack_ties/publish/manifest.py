@@ -6,7 +6,6 @@ This is fast: checksums of the weights are computed only when they are needed.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,9 +17,9 @@ from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import any_matches, git_hash, read_json, sha256, write_whole
-from slack_ties.models.header import PER_TOKEN, Header
 from slack_ties.models.headers import read_headers
 from slack_ties.models.text_files import ALWAYS, BESIDE, is_vocabulary
+from slack_ties.publish.loads import check_config, check_loads
 from slack_ties.publish.scan import find_private, find_secret, private_texts
 from slack_ties.recipe.public import local_parts
 from slack_ties.record import CONFIG_FILE, MergeRecord
@@ -53,17 +52,9 @@ PARTS = (
     *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
 )
 
-# Settings beside a model that transformers reads when it loads the model or its tokenizer.
-SETTINGS_FILES = (
-    *ALWAYS,
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-)
-
-MORE_TOKENS = ("added_tokens.json", "merges.txt")  # files of a vocabulary, beside the main one
-
 CODE = "*.py"  # only for a model whose config says that it needs code
 
-LAYER_NUMBER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
+MORE_TOKENS = ("added_tokens.json", "merges.txt")  # files of a vocabulary, beside the main one
 
 
 @dataclass(frozen=True)
@@ -130,9 +121,9 @@ def read_manifest(
         msg = f"{str(folder)!r} contains {parameters:,} parameters, expected the "
         msg += f"{record.parameters:,} that were merged"
         raise OutputError(msg, hint=again)
-    _check_loads(folder, again)
+    check_loads(folder, again)
     if sha256(folder / "config.json") != record.beside.get("config.json"):  # a person changed it
-        _check_config(folder, headers, again)
+        check_config(folder, headers, again)
     _check_beside(folder, record, again)
     names = sorted(_names(folder))
     if record.files:
@@ -204,13 +195,6 @@ def _check_foreign(
             raise OutputError(msg, hint=hint)
 
 
-def _is_json_object(path: Path) -> bool:
-    try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError, RecursionError):
-        return False
-
-
 def _names(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         inside = path.relative_to(folder)
@@ -230,28 +214,6 @@ def _is_part(folder: Path, name: str) -> bool:
     )
 
 
-def _check_loads(folder: Path, again: str) -> None:
-    """Refuse a config or a tokenizer that cannot be loaded."""
-    config = read_json(folder / "config.json")
-    if not isinstance(config.get("model_type"), str):
-        msg = f"{folder / 'config.json'} is missing or damaged: it names no model_type"
-        raise OutputError(msg, hint=again)
-    for path in sorted(folder.glob("*.json")):
-        if path.name in SETTINGS_FILES and not _is_json_object(path):
-            msg = f"{path} is empty or damaged, expected settings as JSON: nothing could load it"
-            raise OutputError(msg, hint=again)
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return
-    from tokenizers import Tokenizer  # noqa: PLC0415 - not for --help
-
-    try:
-        Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises no other type
-        msg = f"{path} cannot be read: {error}"
-        raise OutputError(msg, hint=again) from None
-
-
 def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
     """Refuse a model if a file of the merge is missing, or if its config of the merge changed.
 
@@ -264,26 +226,6 @@ def _check_beside(folder: Path, record: MergeRecord, again: str) -> None:
             raise OutputError(msg, hint=again)
         if name == CONFIG_FILE and sha256(path) != merged:
             msg = f"{path} changed after the merge: these weights were made with another config"
-            raise OutputError(msg, hint=f"restore it, or {again}")
-
-
-def _check_config(folder: Path, headers: Mapping[str, Header], again: str) -> None:
-    """Refuse a config whose sizes differ from the weights."""
-    config = read_json(folder / "config.json")
-    rows = [one.shape for name, one in headers.items() if name.endswith(PER_TOKEN)]
-    layers = {int(match[1]) for name in headers if (match := LAYER_NUMBER.search(name))}
-    found = {
-        "vocab_size": rows[0][0] if rows else None,
-        "hidden_size": rows[0][1] if rows and len(rows[0]) > 1 else None,
-        "num_hidden_layers": len(layers) or None,
-    }
-    # Layers that predict further tokens (MTP) come after the others, and do not count as such.
-    beyond = config.get("num_nextn_predict_layers")
-    if isinstance(beyond, int) and len(layers) - beyond == config.get("num_hidden_layers"):
-        found["num_hidden_layers"] = None
-    for key, size in found.items():
-        if size and isinstance(config.get(key), int) and config[key] != size:
-            msg = f"{folder / 'config.json'} says {key} {config[key]}, the weights have {size}"
             raise OutputError(msg, hint=f"restore it, or {again}")
 
 
