@@ -100,13 +100,13 @@ def config(  # noqa: PLR0913 - one per option
 
 
 @contextmanager
-def models_may_be_away(*, quiet: bool) -> Iterator[None]:
-    """Only say it if the Hub cannot be asked about models now; a missing model is an error."""
+def models_may_be_away(*, quiet: bool, missing: bool = False) -> Iterator[None]:
+    """Only say it if the Hub cannot be asked about models now, or with `missing` lacks one."""
     try:
         yield
-    except NotOnHubError:
-        raise
     except HubError as error:
+        if isinstance(error, NotOnHubError) and not missing:
+            raise
         if not quiet:
             click.echo(
                 f"Could not check the models now: {error}. "

@@ -177,7 +177,7 @@ def adapt(  # noqa: PLR0913 - one per option
         language_name=language_name,
     )
     why = ""
-    with models_may_be_away(quiet=quiet):
+    with models_may_be_away(quiet=quiet, missing=True):  # it may be published later
         recipe, why = with_tokens(recipe)
     path = output or Path("merge_configs", recipe.where)
     write_recipes({path: recipe}, overwrite=overwrite)
