@@ -226,11 +226,11 @@ def test_layers_that_predict_further_tokens(model: Path) -> None:
     changes = {"num_hidden_layers": layers - 1, "num_nextn_predict_layers": 1}
 
     config.write_text(json.dumps({**data, **changes}))
-    assert read_manifest(model, read_record(model))
+    assert manifest(model, read_record(model))
 
     config.write_text(json.dumps({**data, **changes, "num_hidden_layers": layers - 2}))
     with pytest.raises(OutputError, match=f"says num_hidden_layers {layers - 2}, the weights"):
-        read_manifest(model, read_record(model))
+        manifest(model, read_record(model))
 
 
 def test_a_model_without_weights(model: Path) -> None:

@@ -29,7 +29,7 @@ from slack_ties.sharing.differences import PublishedModel
 REPO, WEIGHTS = "me/big", "model.safetensors"
 SIZE = 16_000_000
 CONTENT = random.Random(0).randbytes(SIZE)
-QUICK = Retries(timeout=2, commit=2, tries=1, first_wait=0.01)
+QUICK = Retries(timeout=2, tries=1, first_wait=0.01)
 # As a command does: its parent is this process, its child the one that downloads.
 CODE = """
 import sys
