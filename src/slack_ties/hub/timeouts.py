@@ -24,7 +24,7 @@ from slack_ties.private.huggingface_hub import change_client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["in_force", "timeouts"]
+__all__ = ["Policy", "in_force", "timeouts"]
 
 # What the HTTP library raises for a proxy that it cannot use.
 WRONG_SETTINGS: tuple[type[Exception], ...] = (ImportError, ValueError, *WRONG_ADDRESS)
