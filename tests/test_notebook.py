@@ -216,5 +216,6 @@ def test_a_merge_in_a_notebook_writes_few_lines(triple: Folders, tmp_path: Path)
     finally:
         sys.stderr = before
 
-    assert "Executing graph" in written
-    assert len(re.split(r"[\r\n]", written)) < 70
+    # Our own lines go to the log; mergekit's bars are not shown beside them.
+    assert "Executing graph" not in written
+    assert len(re.split(r"[\r\n]", written)) < 21

@@ -40,7 +40,7 @@ CASES = {
     "plan, small files": ("plan CONFIG", "file", "stalled"),
     "config": (f"config bo --base {PARENT} --ct CT --sft SFT -o x.yml", "file", "stalled"),
     "merge": ("merge CONFIG OUT", "file", "stalled"),
-    "merge, between two tries": ("merge CONFIG OUT", "info", "later"),
+    "merge, between two tries": ("merge CONFIG OUT --timeout 300", "info", "later"),
     "report": ("report CONFIG", "file", "stalled"),
     "compare": ("compare CONFIG MODEL", "file", "stalled"),
     "tune": ("tune CONFIG --slack 0,0.1", "file", "stalled"),
