@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-__all__ = ["Limit"]
+__all__ = ["SHORT", "Limit"]
 
 # When the time is over, the command may have other questions, for example about the next model of
 # a plan. The Hub may answer those. So each gets a short time: this share of the limit, but at
@@ -70,7 +70,7 @@ class Limit:
     @property
     def left_for_request(self) -> float:
         """The seconds that a new request may wait: a short time when the time is over."""
-        if self.closed or self.left > 0:
+        if self.closed or self.left > self.seconds * SHORT:
             return self.left
         short = max(self.seconds * SHORT, LEAST)
         return min(short, self.seconds * (1 + SPARE) + LEAST - self.used)

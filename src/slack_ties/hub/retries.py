@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from slack_ties.hub.client import AskAgainError, TransportError
 from slack_ties.hub.faults import AnswerError, FaultError, UnconnectedError, as_fault, stated_wait
+from slack_ties.hub.limit import SHORT
 from slack_ties.hub.timeouts import timeouts
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class Retries:
             return None
         if isinstance(fault, AnswerError):
             wait = max(wait, stated_wait(fault.error) or 0.0)
-        return wait if wait < limit.left else None
+        # A request needs some time too.
+        return wait if wait + limit.seconds * SHORT < limit.left else None
 
 
 # For requests that only read. Without network a plan goes on at once with the models in the cache.
