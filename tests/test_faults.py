@@ -165,7 +165,7 @@ def test_whatever_goes_wrong(
     done = ("new", before[1] + 1)
     said = outcome.output
 
-    assert "Traceback" not in said.partition("Where it was raised:")[0]
+    assert "bug in slack-ties" not in said
     assert TOKEN not in said
     if times == 1:
         assert (outcome.code, after) == (0, done), said

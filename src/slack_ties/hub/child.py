@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from slack_ties.errors import SlackTiesError
-from slack_ties.hub.client import CLIENT_ERRORS
+from slack_ties.hub.client import CLIENT_ERRORS, UPLOAD_ERRORS
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.half_files import complete_half_file, in_use, remove_half_files
+from slack_ties.hub.limit import PART
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.private.huggingface_hub import (
@@ -219,7 +220,7 @@ class Watch:
         """
         total, read, to_send, sent = self.seen
         if read >= ALMOST_ALL * total and sent >= ALMOST_ALL * to_send:
-            return 0.0
+            return self.retries.timeout * (1 - PART)  # the Hub checks what it got
         speed = sent / max(time.monotonic() - self.start, REPORT_INTERVAL)
         return min(min(XET_BLOCK, to_send) / speed if speed else 0.0, XET_BLOCK_TIME)
 
@@ -243,13 +244,13 @@ def _upload(
                 "  %s, %s (%d of %d%s)", file["name"], size(file["size"]), i, len(large), about
             )
         began = time.monotonic()
-        uploaded += _upload_together([file], job, api)
+        uploaded += _upload_together([file], job, api, retries)
         watch.before += file["size"]
         left -= file["size"]
         if (seconds := time.monotonic() - began) > SHORT_UPLOAD:
             sent, took = sent + file["size"], took + seconds
     if rest := [file for file in files if not file["large"]]:
-        uploaded += _upload_together(rest, job, api)
+        uploaded += _upload_together(rest, job, api, retries)
     return [
         {"name": one.path_in_repo, "size": one.upload_info.size, "sha256": _sum(one)}
         for one in uploaded
@@ -257,7 +258,7 @@ def _upload(
 
 
 def _upload_together(
-    files: list[dict[str, Any]], job: dict[str, Any], api: HfApi
+    files: list[dict[str, Any]], job: dict[str, Any], api: HfApi, retries: Retries
 ) -> list[CommitOperationAdd]:
     operations = []
     for file in files:
@@ -265,7 +266,12 @@ def _upload_together(
         if file["sha256"]:
             set_checksum(operation, file["sha256"])
         operations.append(operation)
-    api.preupload_lfs_files(job["repo_id"], operations, revision=job["revision"], free_memory=False)
+    send = partial(api.preupload_lfs_files, job["repo_id"], operations, free_memory=False)
+    try:
+        retries.ask(partial(send, revision=job["revision"]))
+    except UPLOAD_ERRORS as error:
+        LOG.debug("the Hub client's error", exc_info=True)
+        raise hub_error(job["what"], api, error) from None
     return operations
 
 

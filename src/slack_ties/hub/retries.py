@@ -87,7 +87,7 @@ class Retries:
                     limit.sleep(pause)
                     wait = min(2 * wait, self.longest_pause)
                 except at_once as error:
-                    if not left:
+                    if not left or limit.left <= 0:
                         raise
                     LOG.warning("  %s; retrying (%d retries left)", error, left)
                     left -= 1

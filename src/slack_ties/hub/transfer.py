@@ -174,8 +174,8 @@ def _once(
         messages = messages_of(process)
         tell(process.stdin, job)
         # An upload tells first when hf_xet begins; before that the client has its own time-outs.
-        longest = min(allowed.left_for_request, allowed.part)
-        longest += xet_delay(retries) * 2**XET_TRIES / 2
+        waits = xet_delay(retries) * 2**XET_TRIES / 2  # of hf_xet, before its own retries
+        longest = min(allowed.left_for_request, allowed.part + waits)
         limit, at = (longest if job["do"] == "download" else None), time.monotonic()
         while True:
             if stop and stop.is_set():
