@@ -49,11 +49,6 @@ class Retries:
     connect: bool = True  # also retry if no connection can be made
 
     @property
-    def commit(self) -> float:
-        """Seconds for the answer to a commit: the Hub checks the files first."""
-        return self.timeout
-
-    @property
     def longest_pause(self) -> float:
         """The longest wait before a retry, if the Hub does not say how long to wait."""
         return min(30.0, self.timeout / 4)
