@@ -7,6 +7,7 @@ tokenizer, and the card, which states the licence.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
 from slack_ties.models.look import needs_code, weights_on_hub
 from slack_ties.models.parent_card import read_parent_card
 from slack_ties.models.text_files import CODE_FILES
+from slack_ties.private.huggingface_hub import no_progress
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -102,9 +104,9 @@ def find_model(  # noqa: PLR0913 - all but two by name
             retries=retries,
             api=api,
         )
-        snapshot = retries.ask(
-            lambda: api.snapshot_download(path, revision=revision, cache_dir=cache, **wanted)
-        )
+        get = partial(api.snapshot_download, path, revision=revision, cache_dir=cache, **wanted)
+        # Without a progress bar: the files are here now.
+        snapshot = retries.ask(partial(get, tqdm_class=no_progress()))
         found = Path(str(snapshot))
         # The commit of a branch may have changed since `model_info`.
         sums = stated_sums(info) if found.name == info.sha else None
