@@ -19,7 +19,7 @@ from huggingface_hub import HfApi
 
 from hub_server import Fault, Server
 from slack_ties.errors import HubError
-from slack_ties.hub.process import ChildError
+from slack_ties.hub.process import PROGRAM, ChildError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import upload
 from slack_ties.models.checksums import stated_sums
@@ -83,7 +83,7 @@ def children() -> list[psutil.Process]:
     found = []
     for one in psutil.Process().children(recursive=True):
         try:
-            if "slack_ties.hub.child" in one.cmdline():
+            if PROGRAM in one.cmdline():
                 found.append(one)
         except psutil.Error:  # it has ended meanwhile
             continue

@@ -36,6 +36,9 @@ __all__ = [
 # What to do if file names have letters that Python cannot use here.
 AS_UTF_8 = "set PYTHONUTF8=1 in the environment, then run the same command again"
 
+# The secret part of an address that a storage server has signed: whoever has it may read or write.
+SIGNED = re.compile(r"(?<=\?)[^\s'\"<>]*(?:[Ss]ignature|[Cc]redential|[Tt]oken)=[^\s'\"<>]*")
+
 TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 
 
@@ -110,11 +113,11 @@ def is_bug(error: BaseException) -> bool:
 
 
 def masked(text: str) -> str:
-    """Return a text in which every Hub token is replaced by `[token]`.
+    """Return a text without Hub tokens, and without the signatures of addresses.
 
     The HTTP library quotes an invalid token in its error, for example one with a space in it.
     """
-    return TOKEN.sub("[token]", text)
+    return SIGNED.sub("[signature]", TOKEN.sub("[token]", text))
 
 
 def visible(text: str) -> str:

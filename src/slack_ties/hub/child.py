@@ -17,11 +17,12 @@ import threading
 import time
 import traceback
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from slack_ties.errors import SlackTiesError
+from slack_ties.files import sha256
 from slack_ties.hub.client import CLIENT_ERRORS, UPLOAD_ERRORS
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.half_files import complete_half_file, in_use, remove_half_files
@@ -36,6 +37,9 @@ from slack_ties.private.huggingface_hub import (
 )
 from slack_ties.threads import in_threads
 from slack_ties.wording import duration, size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Output", "Watch", "main"]
 
@@ -116,6 +120,7 @@ def main() -> NoReturn:
     retries = Retries(**job["retries"])
     api = HfApi(endpoint=job["endpoint"], token=job["token"])
     work = partial({"download": _download, "upload": _upload}[job["do"]], job, api, retries, output)
+    output.send(waits=True)
     try:
         with timeouts(retries):
             output.send(result=work())
@@ -152,6 +157,19 @@ def _download(job: dict[str, Any], api: HfApi, retries: Retries, output: Output)
         counts[key] = max(done, counts.get(key, 0))  # the client has two bars for a file
         output.moved(sum(counts.values()))
 
+    def hashed(path: Path) -> str:
+        done = threading.Event()
+
+        def report() -> None:
+            while not done.wait(WAIT):
+                output.moved(sum(counts.values()), seldom=False)
+
+        threading.Thread(target=report, daemon=True).start()
+        try:
+            return sha256(path)
+        finally:
+            done.set()
+
     def complete(name: str) -> None:
         blob = files[name]["blob"]
         if blob and in_use(cache, repo_id, blob):
@@ -161,7 +179,7 @@ def _download(job: dict[str, Any], api: HfApi, retries: Retries, output: Output)
             time.sleep(WAIT)
         bar = counting_bar(partial(count_as, name))
         complete_half_file(
-            api, repo_id, name, commit=job["commit"], blob=blob, cache=cache, bar=bar
+            api, repo_id, name, commit=job["commit"], blob=blob, cache=cache, bar=bar, hashed=hashed
         )
 
     retries.ask(lambda: in_threads(complete, files, most=FILES_AT_ONCE))
@@ -245,6 +263,7 @@ def _upload(
             )
         began = time.monotonic()
         uploaded += _upload_together([file], job, api, retries)
+        output.send(waits=True)
         watch.before += file["size"]
         left -= file["size"]
         if (seconds := time.monotonic() - began) > SHORT_UPLOAD:
@@ -278,7 +297,3 @@ def _upload_together(
 def _sum(operation: CommitOperationAdd) -> str:
     """Return the SHA-256 of a file that was uploaded as a large file; "" for another."""
     return operation.upload_info.sha256.hex() if was_sent(operation) else ""
-
-
-if __name__ == "__main__":
-    main()

@@ -29,7 +29,7 @@ from slack_ties.private.hub_cache import (
 from slack_ties.wording import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["complete_half_file", "in_use", "remove_half_files"]
@@ -40,7 +40,15 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def complete_half_file(  # noqa: PLR0913 - all by name
-    api: HfApi, repo_id: str, name: str, *, commit: str, blob: str, cache: str, bar: Any
+    api: HfApi,
+    repo_id: str,
+    name: str,
+    *,
+    commit: str,
+    blob: str,
+    cache: str,
+    bar: Any,
+    hashed: Callable[[Path], str] = sha256,
 ) -> None:
     """Complete a half file of `name` in the cache, if there is one that nobody writes.
 
@@ -52,6 +60,7 @@ def complete_half_file(  # noqa: PLR0913 - all by name
         blob: The checksum that the Hub states; only a SHA-256 is a large file's.
         cache: The folder of the cache.
         bar: The class of the client's progress bar.
+        hashed: Returns the SHA-256 of the complete file, which can take minutes.
 
     """
     whole, download = blobs_folder(cache, repo_id) / blob, http_get()
@@ -81,7 +90,7 @@ def complete_half_file(  # noqa: PLR0913 - all by name
                 expected_size=found.size,
                 tqdm_class=bar,
             )
-        if sha256(half) == blob:
+        if hashed(half) == blob:
             half.chmod(mode_of_new_files())
             os.replace(half, whole)  # noqa: PTH105 - replaces on Windows too
         else:
@@ -102,7 +111,7 @@ def remove_half_files(cache: str, repo_id: str) -> None:
 
 def in_use(cache: str, repo_id: str, blob: str) -> bool:
     """Say whether another process downloads this file now."""
-    if not lock_file(cache, repo_id, blob).exists():
+    if not SHA256.fullmatch(blob) or not lock_file(cache, repo_id, blob).exists():
         return False
     lock = FileLock(lock_file(cache, repo_id, blob), timeout=0, mode=0o664)
     try:

@@ -37,7 +37,7 @@ class Limit:
         self.waiting = 0  # requests and pauses that run now
         self.since = 0.0  # when the clock was started
         self.before = 0.0  # seconds that were waited before that
-        self.closed = False  # after Ctrl-C
+        self.ended = threading.Event()  # after Ctrl-C
         self.reached = False  # whether there was any progress
         self.most: dict[Hashable, int] = {}
 
@@ -80,6 +80,11 @@ class Limit:
         """The seconds that a request may wait if it can be repeated."""
         return max(self.seconds * PART, LEAST_PART)
 
+    def add(self, seconds: float) -> None:
+        """Count a time of waiting that was measured elsewhere."""
+        with self.lock:
+            self.before += seconds
+
     def progress(self) -> None:
         """Start again with all the time."""
         with self.lock:
@@ -99,11 +104,16 @@ class Limit:
         """Note that a call has succeeded."""
         self.most.clear()
 
+    @property
+    def closed(self) -> bool:
+        """Whether no request may wait any longer."""
+        return self.ended.is_set()
+
     def close(self) -> None:
         """Let no request wait any longer."""
-        self.closed = True
+        self.ended.set()
 
     def sleep(self, seconds: float) -> None:
         """Wait before a retry."""
         with self.wait():
-            time.sleep(seconds)
+            self.ended.wait(seconds)

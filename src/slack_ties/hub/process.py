@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slack_ties.hub.retries import Retries
 
 __all__ = [
+    "PROGRAM",
     "XET_TRIES",
     "ChildError",
     "child_environment",
@@ -34,7 +35,9 @@ __all__ = [
 
 LOG = logging.getLogger("slack_ties")
 
-PROGRAM = "slack_ties.hub.child"
+# Without the current folder, whose modules are not ours; before Python 3.11 no option says so.
+PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from slack_ties.hub import child; "
+PROGRAM += "child.main()"
 
 END_TIME = 10.0  # seconds in which a process ends that was killed
 
@@ -50,7 +53,7 @@ class ChildError(Exception):
 def started(retries: Retries, printed: deque[str]) -> Iterator[Any]:
     """Start the process, and end it at the end of the block."""
     process: Any = subprocess.Popen(
-        [sys.executable, "-m", PROGRAM],
+        [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

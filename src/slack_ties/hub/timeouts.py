@@ -62,9 +62,9 @@ def timeouts(policy: Policy) -> Iterator[Limit]:
     Within another block the limit of that block applies: a command has one limit.
     """
     with _Open.lock:
-        if _Open.limit is None:
+        if _Open.limit is None or _Open.limit.closed:  # closed: threads of it may still end
             change_client(_make_client)
-            _Open.limit, _Open.policy = Limit(policy.timeout), policy
+            _Open.limit, _Open.policy, _Open.users = Limit(policy.timeout), policy, 0
         limit = _Open.limit
         _Open.users += 1
     try:
@@ -74,8 +74,8 @@ def timeouts(policy: Policy) -> Iterator[Limit]:
         raise
     finally:
         with _Open.lock:
-            _Open.users -= 1
-            if not _Open.users:
+            _Open.users -= _Open.limit is limit
+            if not _Open.users and _Open.limit is limit:
                 _Open.limit = _Open.policy = None
 
 

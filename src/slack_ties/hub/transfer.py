@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
 
+    from slack_ties.hub.limit import Limit
     from slack_ties.hub.retries import Retries
 
 __all__ = [
@@ -170,13 +171,12 @@ def _once(
 ) -> Any:
     """Start the process and return its result; end it if nothing moves, or we are to end."""
     printed: deque[str] = deque(maxlen=LAST_LINES)
-    with timeouts(retries) as allowed, allowed.wait(), started(retries, printed) as process:
+    with timeouts(retries) as allowed, started(retries, printed) as process:
         messages = messages_of(process)
         tell(process.stdin, job)
-        # An upload tells first when hf_xet begins; before that the client has its own time-outs.
         waits = xet_delay(retries) * 2**XET_TRIES / 2  # of hf_xet, before its own retries
         longest = min(allowed.left_for_request, allowed.part + waits)
-        limit, at = (longest if job["do"] == "download" else None), time.monotonic()
+        limit, at = None, time.monotonic()  # no limit: the process starts
         while True:
             if stop and stop.is_set():
                 raise StoppedError
@@ -185,22 +185,33 @@ def _once(
             except Empty:
                 silence = time.monotonic() - at
                 if limit is not None and silence > limit:
+                    allowed.add(silence)
                     msg = f"no progress for {silence:.0f} s"
                     raise SilenceTimeoutError(msg) from None
                 continue
             if message is None:
                 raise died(process, printed, job["what"])
-            if "moved" in message:
-                limit, at = longest + message["grace"], time.monotonic()
+            at = time.monotonic()
+            if "waits" in message:
+                # The next report is hf_xet's first. Before it, the limit of the process applies.
+                limit = None if job["do"] == "upload" else longest
+            elif "moved" in message:
+                limit = longest + message["grace"]
                 allowed.moved(("moved", job["what"]), message["moved"])
                 progress.at(message["moved"])
             elif "log" in message:
                 name, level, text = message["log"]
                 logging.getLogger(name).log(level, "%s", text)
-            elif "error" in message:
-                kind, text, hint = message["error"]
-                raise getattr(errors, kind, HubError)(text, hint=hint)
-            elif "bug" in message:
-                raise ChildError(message["bug"])
             else:
-                return message["result"]
+                return _result(message, allowed)
+
+
+def _result(message: Mapping[str, Any], allowed: Limit) -> Any:
+    """Return what the process has made, or raise its error."""
+    if "error" in message:
+        kind, text, hint = message["error"]
+        raise getattr(errors, kind, HubError)(text, hint=hint)
+    if "bug" in message:
+        raise ChildError(message["bug"])
+    allowed.progress()
+    return message["result"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import constants, try_to_load_from_cache
 
 from slack_ties.hub.transfer import download
-from slack_ties.private.huggingface_hub import no_progress
+from slack_ties.private.huggingface_hub import no_progress, uses_xet
 from slack_ties.threads import in_threads
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["fetch_files", "files_of"]
 
 LARGE = 10_000_000  # bytes; from this size a file is worth a process
+
+SHA256_DIGITS = 64  # a small file has git's SHA-1
 
 FILES_AT_ONCE = 8  # as the Hub client
 
@@ -38,6 +40,11 @@ def files_of(info: ModelInfo) -> dict[str, tuple[int, str]]:
         for one in info.siblings or ()
         if "/" not in one.rfilename
     }
+
+
+def _is_large(size: int, checksum: str) -> bool:
+    """Say whether a file needs a process: hf_xet, which brings it, knows no time limit of ours."""
+    return size >= LARGE or (len(checksum) == SHA256_DIGITS and uses_xet())
 
 
 def fetch_files(  # noqa: PLR0913 - all by name
@@ -74,7 +81,7 @@ def fetch_files(  # noqa: PLR0913 - all by name
         for name, stated in files.items()
         if again or not isinstance(try_to_load_from_cache(repo_id, name, folder, commit), str)
     }
-    if large := {name: stated for name, stated in missing.items() if stated[0] >= LARGE}:
+    if large := {name: stated for name, stated in missing.items() if _is_large(*stated)}:
         download(
             repo_id,
             large,

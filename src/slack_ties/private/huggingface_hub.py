@@ -32,6 +32,7 @@ __all__ = [
     "report_uploads_to",
     "sends_no_stored_token",
     "set_checksum",
+    "uses_xet",
     "was_sent",
 ]
 
@@ -137,6 +138,12 @@ def counting_bar(count: Callable[[int], None]) -> Any:
                 count(self.bytes)
 
     return Counting
+
+
+def uses_xet() -> bool:
+    """Say whether hf_xet transfers files; True if the client does not tell."""
+    runtime = getattr(utils, "_runtime", None)
+    return bool(getattr(runtime, "is_xet_available", lambda: True)())
 
 
 # Operations of a commit

@@ -17,6 +17,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from slack_ties.errors import HubError, LostOnHubError
 from slack_ties.hub.client import CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.errors import hub_error
+from slack_ties.hub.faults import SilentError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import upload
 from slack_ties.private.hub_requests import missing_objects
@@ -69,7 +70,7 @@ def upload_files(  # noqa: PLR0913 - all by name
         stop: Ends the upload when it is set.
 
     Raises:
-        HubError: The Hub refuses, or cannot be reached after several tries of the client.
+        HubError: The Hub refuses, or cannot be reached within the limit.
 
     """
     here = [file for file in files if file.path]
@@ -139,6 +140,8 @@ def commit_files(
             if landed:
                 LOG.info("  the Hub's answer was lost, but the commit arrived")
                 return landed
+            if isinstance(error, SilentError):  # it had the whole limit
+                raise hub_error(what, api, error) from None
             lost = _lost(operations, branch, error, api)
             if not lost:
                 raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import HubError, OutputError
-from slack_ties.files import expanded, sha256
+from slack_ties.files import checksum, expanded
 from slack_ties.models.checksums import stated_sums
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.names import COMMIT
@@ -124,7 +124,7 @@ def _compare(folder: str, pinned: str, sums: Mapping[str, str]) -> None:
     weights = find_weights(Path(folder), folder)
     repo_id, _, commit = pinned.partition("@")
     for file in weights.files if weights else ():
-        if file in sums and sha256(Path(folder) / file) == sums[file]:
+        if file in sums and checksum(Path(folder) / file, sums[file]) == sums[file]:
             continue
         what = "differs from" if file in sums else "is no file of"
         msg = f"{Path(folder) / file} {what} {repo_id!r} at commit {commit[:7]}"

@@ -38,7 +38,7 @@ SECRETS: Private = tuple(
         "a private key": rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY",
         "an AWS key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
         "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})",
-        "an API key": rb"\bsk-(?:proj-|ant-)?[A-Za-z0-9_-]{40,}",
+        "an API key": rb"(?<![\w/.-])sk-(?=[\w-]*[0-9])(?=[\w-]*[A-Z])[\w-]{40,}",
         "an address with a password": rb"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>]{1,80}"
         rb":[^\s/:@\"'<>]{1,80}@[\w.-]",
     }.items()
