@@ -87,6 +87,42 @@ def test_an_output_that_is_full(words: list[str]) -> None:
     assert done.stderr == "Error: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no >&- there")
+@pytest.mark.parametrize(
+    "words",
+    [["languages", "bo"], ["languages", "--json"], ["card", "bo.yml"], ["publish", "x", "y"]],
+)
+@pytest.mark.parametrize("closed", [[1], [1, 2]])
+def test_an_output_that_is_closed(closed: list[int], words: list[str], tmp_path: Path) -> None:
+    """The command is refused before it does anything, in one line; it is not called a bug."""
+    close = "".join(f" {number}>&-" for number in closed)
+    typed = [sys.executable, "-m", "slack_ties", *words]
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$@"{close}', "sh", *typed],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+
+    assert done.returncode == 1
+    said = "Error: the standard output is closed: the result has no place\n"
+    said += "Next: end the command with > FILE instead of >&-\n"
+    assert done.stderr == ("" if 2 in closed else said)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_standard_error_a_command_works(tmp_path: Path) -> None:
+    """Only what it would say there is lost."""
+    code = "import os, sys; os.close(2); sys.stderr = None; sys.__stderr__ = None; " + OURS
+
+    done = run(code, "config", "bo", "-o", str(tmp_path))
+
+    assert done.returncode == 0, done
+    assert (tmp_path / "bo.yml").is_file()
+
+
 def test_json_is_the_same_data_on_any_console() -> None:
     """Letters that the console lacks are escaped, not lost."""
     plain = run(OURS, "languages", "--json", PYTHONIOENCODING="utf-8").stdout
@@ -203,7 +239,7 @@ def test_where_a_users_error_was_raised(words: list[str], option: str, invoke: I
 
 
 INJECTED = [
-    ("languages", "slack_ties.cli.configure.list_languages"),
+    ("languages", "slack_ties.cli.languages.expect"),
     ("config bo", "slack_ties.config.write.make_config"),
     ("plan bo.yml", "slack_ties.plan.make.resolve_license"),
     ("merge bo.yml out", "slack_ties.merge.merge.find_all"),
@@ -214,7 +250,7 @@ INJECTED = [
     ("report bo.yml", "slack_ties.merge.in_memory.describe"),
     ("compare bo.yml bo.yml", "slack_ties.explore.compare.compare_merges"),
     ("tune bo.yml", "slack_ties.explore.tune._check"),
-    ("card out", "slack_ties.card.write.read_record"),
+    ("card out", "slack_ties.card.write.write_card"),
     ("publish out me/x", "slack_ties.publish.publish.publish_model"),
     ("run bo.yml --out out", "slack_ties.run.run_all"),
     ("recipes search", "slack_ties.sharing.search.search_recipes"),

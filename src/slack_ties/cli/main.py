@@ -47,6 +47,7 @@ class Stop(SystemExit):
 def main() -> None:
     """Run the command line; the entry point of the `slack-ties` command."""
     _stop_on_signals()
+    _check_streams()
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show an endonym must not cause an error.
         if hasattr(stream, "reconfigure"):
@@ -68,6 +69,16 @@ def main() -> None:
         from slack_ties.cli.bug import report_bug  # noqa: PLC0415 - seldom needed
 
         report_bug(error, sys.argv[1:])
+        sys.exit(1)
+
+
+def _check_streams() -> None:
+    """Refuse a closed standard output, as after `>&-`; without standard error, say nothing."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
+    if sys.stdout is None:
+        click.echo("Error: the standard output is closed: the result has no place", err=True)
+        click.echo("Next: end the command with > FILE instead of >&-", err=True)
         sys.exit(1)
 
 
