@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,15 @@ def test_a_gate_that_is_not_known_is_not_open() -> None:
     assert {gate: expect(one).gated for gate, one in changed.items()} == {
         gate: gate for gate in changed
     }
+
+
+CARDS = Path(__file__).parents[1] / "model_cards"
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids=lambda triple: triple.key)
+def test_table_and_card_agree_on_commercial_use(triple: Triple) -> None:
+    """What is not for commercial use in its card is marked `n`, and nothing else is."""
+    card = (CARDS / f"{triple.key}.md").read_text("utf-8")
+
+    forbidden = "This model may not be used commercially" in card
+    assert expect(triple).noncommercial is forbidden

@@ -156,7 +156,7 @@ def _legend(rows: Sequence[tuple[Triple, Expected]]) -> list[str]:
     if any(cost.gated is None for cost in costs):
         lines.append("?         not known whether a model has a gate. `slack-ties plan` finds out.")
     if any(cost.noncommercial for cost in costs):
-        lines.append("n         the licence forbids commercial use.")
+        lines.append("n         a licence of its models forbids commercial use.")
     doubts = [triple for triple, _ in rows if triple.unverified]
     if doubts and len(rows) <= FEW:
         lines.append("*         not verified on the Hub:")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slack_ties.licenses.known import parts_of
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.models.header import ENTRY_BYTES
 from slack_ties.record import Parent
 
 if TYPE_CHECKING:
     from slack_ties.catalogue.languages import Triple
+    from slack_ties.licenses.resolve import Resolution
 
 __all__ = ["Expected", "expect"]
 
@@ -30,7 +30,7 @@ class Expected:
     result: int  # bytes of the merged model
     result_is_least: bool  # the number of tokens of the CT model is not known
     license: str  # of the merged model; empty: not known
-    noncommercial: bool  # that licence forbids commercial use
+    noncommercial: bool  # that licence, or one that stays with a model, forbids commercial use
     gated: bool | None  # whether access to a model must be asked for; None: not known
 
     @property
@@ -41,7 +41,7 @@ class Expected:
 
 def expect(triple: Triple) -> Expected:
     """Return what the merge of a triple of the catalogue needs, and under which terms it is."""
-    license_id = _license(triple)
+    terms = _terms(triple)
     gates = {model.gated for model in triple.models}
     merged = triple.merged_parameters or triple.parameters
     return Expected(
@@ -49,17 +49,16 @@ def expect(triple: Triple) -> Expected:
         download_is_least=not all(model.size for model in triple.models),
         result=merged * ENTRY_BYTES[triple.dtype],
         result_is_least=triple.extended and not triple.merged_parameters,
-        license=license_id,
-        noncommercial=any(one.noncommercial for one in parts_of(license_id)),
+        license=terms.license.key if terms.license else "",
+        noncommercial=any(one.noncommercial for one in terms.duties),
         gated=True if True in gates else None if None in gates else False,
     )
 
 
-def _license(triple: Triple) -> str:
-    """Return the licence that follows from those of the three models; "" if one is not known."""
+def _terms(triple: Triple) -> Resolution:
+    """Return the licence that follows from those of the three models, and their conditions."""
     made_from = (triple.base.id,)
-    resolution = resolve_license(
+    return resolve_license(
         Parent(model.id, role, license=model.license, made_from=() if role == "base" else made_from)
         for role, model in zip(("base", "ct", "sft"), triple.models, strict=True)
     )
-    return resolution.license.key if resolution.license else ""
