@@ -15,7 +15,8 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from command import Invoke
+import processes
+from command import Invoke, environment
 from hub_server import Fault, Refused, Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -27,6 +28,7 @@ from slack_ties.sharing.adapt import adapt_recipe, to_slack_ties
 from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import check_untrusted, lint_recipe
+from test_next_steps import commands
 from triple import Folders, extend
 
 QUICK = replace(READING, timeout=3, first_wait=0.01)
@@ -147,6 +149,25 @@ def test_a_search_without_network() -> None:
     assert problem.startswith("Error: searching for recipes: cannot reach http://127.0.0.1:9: ")
     assert hint == "Next: check the network (a merge of local folders needs no network)"
     assert (ended.stdout, ended.returncode) == ("", 1)
+
+
+@pytest.mark.parametrize("only_folders", [False, True])
+def test_search_proposes_a_recipe_that_can_be_pulled(
+    only_folders: bool, api: HfApi, hub: Server, tmp_path: Path
+) -> None:
+    """The newest whose models are on the Hub; nothing if there is none."""
+    if not only_folders:
+        publish(api, "tibetan")
+    publish(api, "of-folders", good(base_model="./base"), base="")
+    variables = environment(hub, tmp_path, "hf_writer")
+
+    found = processes.run(["recipes", "search"], env=variables, cwd=tmp_path)
+
+    assert found.stdout.splitlines()[1].startswith("me/of-folders ")
+    proposed = commands(found.stderr)
+    assert proposed == ([] if only_folders else [["recipes", "pull", "me/tibetan"]])
+    for words in proposed:
+        assert processes.run(words, env=variables, cwd=tmp_path).returncode == 0
 
 
 # Pull

@@ -72,7 +72,9 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
         for one in found
     ]
     print_table(rows)
-    click.echo(f"\nNext: slack-ties recipes pull {found[0].repo_id}", err=True)
+    # `pull` refuses a recipe of folders.
+    if best := next((one.repo_id for one in found if one.bases), ""):
+        click.echo(f"\nNext: slack-ties recipes pull {shlex.quote(best)}", err=True)
 
 
 @recipes.command(short_help="Fetch a recipe from the Hub.")
