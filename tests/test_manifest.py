@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +116,19 @@ def test_what_is_no_part_of_a_model(model: Path, name: str) -> None:
 
     assert caught.value.hint.endswith(f"--include {name}")
     assert name in manifest(model, read_record(model), include=(name,))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a\nb.txt", "a  b.txt", "a\tb's.txt", "a[1].txt", "a\u00a0b.txt"])
+def test_the_proposed_pattern_includes_the_file(model: Path, name: str) -> None:
+    """Also a file whose name cannot be shown as it is."""
+    (model / name).write_text("x")
+
+    with pytest.raises(OutputError, match="files that do not belong to a model") as caught:
+        manifest(model, read_record(model))
+
+    pattern = shlex.split(caught.value.hint.partition("--include ")[2])
+    assert name in manifest(model, read_record(model), include=pattern)
 
 
 def test_pictures_and_code_that_belong_to_it(model: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from fnmatch import fnmatch
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "any_matches",
+    "as_pattern",
     "checksum",
     "expanded",
     "git_hash",
@@ -187,6 +189,16 @@ def git_hash(content: bytes) -> str:
 def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:
     """Return whether one of the file names matches one of the patterns."""
     return any(fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def as_pattern(name: str) -> str:
+    """Return a pattern that matches a file name and that a message can show.
+
+    A message is one line: it shows no line break, and two spaces as one.
+    """
+    escaped = re.sub(r"[*?[]", r"[\g<0>]", name)
+    plain = re.sub(r" {2,}", lambda spaces: "?" * len(spaces[0]), escaped)
+    return "".join(c if c.isprintable() else "?" for c in plain)
 
 
 def nearest_folder(out: Path) -> Path:

@@ -16,7 +16,7 @@ from slack_ties.card.evaluation import RESULTS_FOLDER
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import CheckpointError, OutputError
-from slack_ties.files import any_matches, git_hash, read_json, sha256, write_whole
+from slack_ties.files import any_matches, as_pattern, git_hash, read_json, sha256, write_whole
 from slack_ties.models.headers import read_headers
 from slack_ties.models.text_files import ALWAYS, BESIDE, is_vocabulary
 from slack_ties.publish.loads import check_config, check_loads
@@ -136,7 +136,9 @@ def read_manifest(
     if strays:
         more = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
         msg = f"{str(folder)!r} contains files that do not belong to a model: {strays[0]!r}{more}"
-        hint = f"move it elsewhere, or upload it too: --include {shlex.quote(strays[0])}"
+        hint = (
+            f"move it elsewhere, or upload it too: --include {shlex.quote(as_pattern(strays[0]))}"
+        )
         raise OutputError(msg, hint=hint)
     paths = {name: (instead or {}).get(name, folder / name) for name in names}
     files = {name: SentFile(name, path.stat().st_size, path) for name, path in paths.items()}
@@ -191,7 +193,8 @@ def _check_foreign(
         if what and name not in merged and not any_matches([name], tuple(include)):
             msg = f"{folder / name} holds {what} that this merge did not make: a loader could "
             msg += "take them for the model's"
-            hint = f"move it elsewhere, or upload it too: --include {shlex.quote(name)}"
+            pattern = shlex.quote(as_pattern(name))
+            hint = f"move it elsewhere, or upload it too: --include {pattern}"
             raise OutputError(msg, hint=hint)
 
 
@@ -243,7 +246,8 @@ def _check_texts(
             continue
         if found := find_private(file.path, private):
             msg = f"{found.where(folder / name)} contains {found.what}, and would be published"
-            hint = f"{_way_out(file, private)}, or send it as it is: --include {shlex.quote(name)}"
+            pattern = shlex.quote(as_pattern(name))
+            hint = f"{_way_out(file, private)}, or send it as it is: --include {pattern}"
             raise OutputError(msg, hint=hint)
 
 
