@@ -21,6 +21,7 @@ from slack_ties.hub.client import LOGIN
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
+from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.rights import check_owner, check_role
 from slack_ties.recipe.read import parse_recipe
@@ -68,12 +69,12 @@ class Destination:
         """Refuse an address or a path instead of an id, and a tag or branch that git refuses.
 
         Raises:
-            HubError: The id has more parts than OWNER/NAME, or an empty one; or a name is wrong.
+            HubError: The Hub has no such ids, or git no such names.
 
         """
-        parts = self.repo_id.split("/")
-        if len(parts) > 2 or not all(parts):  # noqa: PLR2004 - OWNER/NAME
-            msg = f"{self.repo_id!r} is no id of a model on the Hub, expected OWNER/NAME or NAME"
+        if not is_repo_id(self.repo_id):
+            msg = f"{self.repo_id!r} is no id of a model on the Hub, expected OWNER/NAME or NAME "
+            msg += "of letters, digits, '-', '_' and '.'"
             better = _id_in(self.repo_id)
             raise HubError(msg, hint=f"publish it as {better}" if better else "give OWNER/NAME")
         for flag, name in (("--tag", self.tag), ("--revision", self.branch)):
@@ -105,7 +106,10 @@ class DestinationByName(TypedDict, total=False):
 
 
 def _id_in(text: str) -> str:
-    """Return the id in the address of a model, or in a path such as models/OWNER/NAME."""
+    """Return the id in an address, or in a path such as models/OWNER/NAME; "" if there is none.
+
+    What the Hub does not allow in an id becomes a hyphen.
+    """
     path = re.sub(r"^https?://[^/]*|^(www\.)?(huggingface|hf)\.co(?=/)", "", text).strip("/")
     parts = [part for part in path.split("/") if part]
     if parts and parts[0] == "models":
@@ -113,7 +117,11 @@ def _id_in(text: str) -> str:
     if not parts or parts[0] in {"datasets", "spaces"}:
         return ""
     is_page = parts[2:] and parts[2] in {"tree", "blob", "resolve", "discussions"}
-    return "/".join(parts[:2]) if len(parts) < 3 or is_page else ""  # noqa: PLR2004 - as above
+    if text == f"{parts[0]}/" or (len(parts) > 2 and not is_page):  # noqa: PLR2004 - OWNER/NAME
+        return ""  # a name is missing, or there are too many
+    names = [re.sub(r"[^A-Za-z0-9._]+|[.]{2,}", "-", part) for part in parts[:2]]
+    better = "/".join(name.strip("-.").removesuffix(".git") for name in names)
+    return better if is_repo_id(better) else ""
 
 
 @dataclass(frozen=True)

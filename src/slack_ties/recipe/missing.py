@@ -42,8 +42,8 @@ def instead_of(path: Path) -> str:
         folder = str(path.parent)
         to = "" if folder in {".", FOLDER} else f" -o {shlex.quote(folder)}"
         return f"slack-ties config {key}{to}"
-    names = {one.name: one for one in near}
-    if alike := get_close_matches(path.name, names, n=1):
+    names = {one.stem: one for one in near}  # equal suffixes do not make names alike
+    if alike := get_close_matches(path.stem, names, n=1):
         return _use(names[alike[0]])
     if not path.suffix and HUB_ID.fullmatch(str(path)) and not path.parent.is_dir():
         return f"slack-ties recipes pull {path}"
