@@ -16,6 +16,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 # Whoever asks the real Hub is refused at once instead of reaching it.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+# Tables fit that width if it is set, as it can be in workers of pytest-xdist.
+os.environ.pop("COLUMNS", None)
 for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
     os.environ.pop(name, None)
 
