@@ -151,13 +151,13 @@ def test_a_search_without_network() -> None:
     assert (ended.stdout, ended.returncode) == ("", 1)
 
 
-@pytest.mark.parametrize("only_folders", [False, True])
+@pytest.mark.parametrize("also", ["tibetan", ""])
 def test_search_proposes_a_recipe_that_can_be_pulled(
-    only_folders: bool, api: HfApi, hub: Server, tmp_path: Path
+    also: str, api: HfApi, hub: Server, tmp_path: Path
 ) -> None:
     """The newest whose models are on the Hub; nothing if there is none."""
-    if not only_folders:
-        publish(api, "tibetan")
+    if also:
+        publish(api, also)
     publish(api, "of-folders", good(base_model="./base"), base="")
     variables = environment(hub, tmp_path, "hf_writer")
 
@@ -165,7 +165,7 @@ def test_search_proposes_a_recipe_that_can_be_pulled(
 
     assert found.stdout.splitlines()[1].startswith("me/of-folders ")
     proposed = commands(found.stderr)
-    assert proposed == ([] if only_folders else [["recipes", "pull", "me/tibetan"]])
+    assert proposed == ([["recipes", "pull", f"me/{also}"]] if also else [])
     for words in proposed:
         assert processes.run(words, env=variables, cwd=tmp_path).returncode == 0
 

@@ -136,9 +136,8 @@ def read_manifest(
     if strays:
         more = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
         msg = f"{str(folder)!r} contains files that do not belong to a model: {strays[0]!r}{more}"
-        hint = (
-            f"move it elsewhere, or upload it too: --include {shlex.quote(as_pattern(strays[0]))}"
-        )
+        pattern = shlex.quote(as_pattern(strays[0]))
+        hint = f"move it elsewhere, or upload it too: --include {pattern}"
         raise OutputError(msg, hint=hint)
     paths = {name: (instead or {}).get(name, folder / name) for name in names}
     files = {name: SentFile(name, path.stat().st_size, path) for name, path in paths.items()}
