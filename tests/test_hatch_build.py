@@ -43,6 +43,9 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
         assert "slack_ties/licenses/standard/mit.txt" in wheel.namelist()
         assert "slack_ties/catalogue/tags.tsv" in wheel.namelist()
         assert "slack_ties/catalogue/LICENSE.unicode" in wheel.namelist()
+        (notice,) = (name for name in wheel.namelist() if name.endswith("licenses/NOTICE"))
+        text = wheel.read(notice).decode()
+        assert all(one in text for one in ("tags.tsv", "languages.toml", "licenses/standard"))
     assert "merging takes longer" in said
 
 
