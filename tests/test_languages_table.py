@@ -14,6 +14,7 @@ from itertools import groupby
 
 import pytest
 
+import slack_ties
 from command import PROGRAM, Invoke
 from slack_ties.catalogue.languages import find_triple, list_languages
 from slack_ties.plan.expected import expect
@@ -56,6 +57,20 @@ def on_terminal(width: int, *words: str) -> list[str]:
     os.close(ours)
     assert process.wait(timeout=60) == 0
     return output.decode("utf-8").splitlines()
+
+
+def test_python_shows_the_facts_of_the_command(invoke: Invoke) -> None:
+    """print() and a notebook have the words of each line, the language, and the explanations."""
+    table, _, explained = str(slack_ties.list_languages()).partition("\n\n")
+    printed = {line.split()[0]: line.split() for line in table.splitlines()}
+    lines = invoke("languages").stdout.split("\n\n")
+
+    for line in lines[0].splitlines():
+        if key := next(iter(shown_keys(line)), ""):
+            assert [word for word in printed[key] if word in line.split()] == line.split()
+            assert find_triple(key).language.name.split()[0] in printed[key]
+    assert explained == lines[1]
+    assert "forbids commercial use" in slack_ties.list_languages()._repr_html_()
 
 
 def test_it_fits_a_terminal_of_80_columns() -> None:

@@ -7,7 +7,6 @@ in an environment with slack-ties (see `_mergekit_hook.py`).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from slack_ties.card.write import write_card
-    from slack_ties.catalogue.languages import list_languages
     from slack_ties.config.choices import Choices
     from slack_ties.config.write import write_configs
     from slack_ties.errors import SlackTiesError
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from slack_ties.hub.retries import Retries
     from slack_ties.licenses.known import Stated
     from slack_ties.merge.merge import merge_models
+    from slack_ties.plan.languages import list_languages
     from slack_ties.plan.make import plan_merge
     from slack_ties.publish.destination import Destination
     from slack_ties.publish.publish import publish_model
@@ -63,7 +63,7 @@ _HOME = {
     "Destination": "publish.destination",
     "adapt_recipe": "sharing.adapt",
     "compare_merges": "explore.compare",
-    "list_languages": "catalogue.languages",
+    "list_languages": "plan.languages",
     "make_report": "explore.report",
     "merge_models": "merge.merge",
     "plan_merge": "plan.make",

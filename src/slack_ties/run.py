@@ -18,6 +18,7 @@ from slack_ties.errors import (
     LostOnHubError,
     OutputError,
     RecipeError,
+    visible,
 )
 from slack_ties.files import expanded
 from slack_ties.hub.timeouts import in_force, timeouts
@@ -64,6 +65,12 @@ class Result(Shown):
         """Return the folder, what was merged, and the address if it was published."""
         where = f"; {self.published.summary()}" if self.published else ""
         return f"{self.folder}: {self.record.summary()}{where}"
+
+    def as_text(self) -> str:
+        """Return what the command prints: what was merged, the card, and the address."""
+        done = f"{self.folder}: {self.record.parameters:,} parameters, {self.record.dtype}"
+        lines = [visible(done), visible(f"Card:      {self.card}")]
+        return "\n".join(lines + [f"Published: {one.as_text()}" for one in [self.published] if one])
 
 
 def run_all(  # noqa: PLR0913 - all by name, each a stage's own

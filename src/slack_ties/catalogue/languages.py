@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.catalogue.names import ask_for, folded
 from slack_ties.catalogue.tags import read_tag
 from slack_ties.errors import CatalogueError
-from slack_ties.notebook import ShownList
 
 __all__ = [
     "Language",
-    "Languages",
     "Source",
     "Triple",
     "find_triple",
@@ -83,25 +81,7 @@ class Triple:
         return self.base, self.ct, self.sft
 
 
-class Languages(ShownList[Triple]):
-    """The triples of the catalogue."""
-
-    __slots__ = ()
-
-    HEAD = ("LANG", "LANGUAGE", "SCRIPT", "BASE", "CT MODEL")
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return a row for each triple."""
-        return [
-            (one.key, one.language.name, one.language.script, one.family, one.ct.id) for one in self
-        ]
-
-    def summary(self) -> str:
-        """Return how many there are."""
-        return f"{len(self)} triples of models"
-
-
-def list_languages() -> Languages:
+def list_languages() -> tuple[Triple, ...]:
     """Return the catalogue's triples, in its order; the first triple of a language is its default.
 
     Source: `languages.toml` beside this file; it names a source for every fact.
@@ -192,14 +172,14 @@ def _names(language: Language) -> list[str]:
 
 
 @cache
-def _catalogue() -> Languages:
+def _catalogue() -> tuple[Triple, ...]:
     text = files(__package__).joinpath("languages.toml").read_text(encoding="utf-8")
     data = tomllib.loads(text)
     languages = {
         tag: Language(tag, **{**row, "aliases": tuple(row.get("aliases", ()))})
         for tag, row in data["language"].items()
     }
-    return Languages(
+    return tuple(
         Triple(
             key=row["key"],
             language=languages[row["language"]],

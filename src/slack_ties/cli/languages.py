@@ -16,6 +16,7 @@ from slack_ties.cli.group import cli, command, print_json
 from slack_ties.cli.options import as_json
 from slack_ties.errors import CatalogueError
 from slack_ties.plan.expected import Expected, expect
+from slack_ties.plan.languages import HEAD, cells_of, legend
 from slack_ties.wording import size
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from slack_ties.catalogue.languages import Triple
 
 __all__: list[str] = []
-
-FEW = 8  # triples: if there are no more, all that is not verified is listed
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -77,7 +76,7 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     if as_json:
         print_json([{**asdict(t), "expected": {**asdict(e), "open": e.open}} for t, e in shown])
         return
-    for line in [*_table(shown, _width()), "", *_legend(shown)]:
+    for line in [*_table(shown, _width()), "", *legend(shown)]:
         click.echo(line)
     key = shown[0][0].key if lang else "KEY"
     click.echo(f"\nNext: slack-ties config {key}, or slack-ties run {key} --out DIR")
@@ -98,13 +97,12 @@ def _width() -> int:
 
 def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> list[str]:
     """Return the lines of the table. On a narrow terminal, the last columns are cut off."""
-    head = ("KEY", "", "BASE", "DOWNLOAD", "RESULT", "GATE", "LICENCE", "CT MODEL")
-    cells = [head, *(_cells(triple, cost) for triple, cost in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    cells = [HEAD, *(cells_of(triple, cost) for triple, cost in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
     used = 2 + sum(widths[:6]) + 2 * 6 - 1  # the marks follow the key after one space
     if width and used + widths[6] + 2 + widths[7] > width:
         widths[7] = 0
-        widths[6] = min(widths[6], max(width - used, len(head[6])))
+        widths[6] = min(widths[6], max(width - used, len(HEAD[6])))
     lines = [_line(cells[0], widths)]
     named = ""
     for (triple, _), row in zip(rows, cells[1:], strict=True):
@@ -116,20 +114,6 @@ def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> list[str]:
     return lines
 
 
-def _cells(triple: Triple, cost: Expected) -> tuple[str, ...]:
-    marks = ("*" if triple.unverified else "") + ("n" if cost.noncommercial else "")
-    return (
-        triple.key,
-        marks,
-        triple.family,
-        size(cost.download) + ("+" if cost.download_is_least else " "),
-        size(cost.result) + ("+" if cost.result_is_least else " "),
-        {True: "gate", False: "", None: "?"}[cost.gated],
-        cost.license or "not known",
-        triple.ct.id,
-    )
-
-
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     key, marks, base, download, result, gate, license_, ct = (
         cell if len(cell) <= width else cell[: width - 1] + "…" if width else ""
@@ -138,34 +122,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     numbers = f"{download:>{widths[3]}}  {result:>{widths[4]}}"
     left = f"  {key:{widths[0]}} {marks:{widths[1]}}  {base:{widths[2]}}  {numbers}"
     return f"{left}  {gate:{widths[5]}}  {license_:{widths[6]}}  {ct}".rstrip()
-
-
-def _legend(rows: Sequence[tuple[Triple, Expected]]) -> list[str]:
-    """Explain the columns, and the marks that occur."""
-    costs = [cost for _, cost in rows]
-    lines = [
-        "KEY       what you type. A language's name means the key without a model's name.",
-        "DOWNLOAD  the weights of base, CT and SFT model. RESULT: the merged model.",
-    ]
-    if any(cost.download_is_least or cost.result_is_least for cost in costs):
-        lines.append(
-            "+         or more: files were not seen; each parameter is counted as 2 bytes."
-        )
-    if any(cost.gated for cost in costs):
-        lines.append("gate      ask for access on a model's page, then log in: hf auth login")
-    if any(cost.gated is None for cost in costs):
-        lines.append("?         not known whether a model has a gate. `slack-ties plan` finds out.")
-    if any(cost.noncommercial for cost in costs):
-        lines.append("n         a licence of its models forbids commercial use.")
-    doubts = [triple for triple, _ in rows if triple.unverified]
-    if doubts and len(rows) <= FEW:
-        lines.append("*         not verified on the Hub:")
-        lines += [f"            {triple.key}: {triple.unverified}" for triple in doubts]
-    elif doubts:
-        lines.append(
-            "*         not all is verified on the Hub: slack-ties languages KEY says what."
-        )
-    return lines
 
 
 def _nothing_fits(

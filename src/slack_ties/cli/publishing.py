@@ -261,9 +261,7 @@ def publish(  # noqa: PLR0913 - one per option
     if as_json:
         print_json(asdict(published))
         return
-    click.echo(f"{published.url} at commit {published.commit}")
-    if published.collection:
-        click.echo(f"Collection: {published.collection}")
+    click.echo(published.as_text())
     if not quiet:
         parents = as_known(read_record(out)).parents
         click.echo(_what_now(published, parents), err=True)

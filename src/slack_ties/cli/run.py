@@ -110,10 +110,7 @@ def run(  # noqa: PLR0913 - one per option
         return
     if not settings.quiet:
         click.echo(err=True)
-    click.echo(f"{out}: {result.record.parameters:,} parameters, {result.record.dtype}")
-    click.echo(f"Card:      {result.card}")
-    if result.published:
-        click.echo(f"Published: {result.published.url} at commit {result.published.commit}")
+    click.echo(result.as_text())
     if result.published and stream:
         download = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
         download_here = shlex.join([*download, "--local-dir", str(out)])

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from slack_ties.card.write import CARD_FILE, address_card, plan_card, write_card
-from slack_ties.errors import HubError, LostOnHubError
+from slack_ties.errors import HubError, LostOnHubError, visible
 from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error, hub_errors
 from slack_ties.hub.retries import Retries
@@ -65,6 +65,12 @@ class Published(Shown):
         of = "" if self.branch == "main" else f", branch {self.branch}"
         also = f"; in the collection {self.collection}" if self.collection else ""
         return f"{self.url}: {len(self.files)} files at commit {self.commit[:7]}{of}{also}"
+
+    def as_text(self) -> str:
+        """Return what the command prints: address, commit and collection."""
+        lines = [f"{self.url} at commit {self.commit}"]
+        lines += [f"Collection: {self.collection}"] if self.collection else []
+        return "\n".join(map(visible, lines))
 
 
 def publish_model(  # noqa: PLR0913 - all by name
