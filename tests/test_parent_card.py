@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from slack_ties.models.license_texts import license_files
 from slack_ties.models.parent_card import MOST_CARD, ParentCard, read_parent_card
 
+SEVERAL = [*[f"cc-by-nc-{i}.0" for i in (2, 3, 4)], *[f"llama{i}" for i in (2, 3, 4)], "gemma",
+           "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0"]  # fmt: skip
+
 
 def card_of(folder: Path, text: str | None) -> ParentCard:
     """Return what is taken of a card with this text."""
@@ -37,6 +40,27 @@ def card_of(folder: Path, text: str | None) -> ParentCard:
         ("license: other\nlicense_name: Llama 2 Community License", "llama2"),
         ("license: other\nlicense_link: https://ai.google.dev/gemma/terms", "gemma"),
         ("license_name: Gemma Terms of Use", "gemma"),
+        # A link is a whole address, or it says nothing about the licence.
+        ("license: other\nlicense_link: LICENSE", "other, LICENSE"),
+        ("license_link: LICENSE", "other, LICENSE"),
+        ("license: other\nlicense_link: main/LICENSE", "other, main/LICENSE"),
+        ("license: other\nlicense_link: legalcode", "other, legalcode"),
+        ("license: other\nlicense_link: mit", "other, mit"),
+        ("license: other\nlicense_link: https://mit", "other, https://mit"),
+        ("license: other\nlicense_link: http://www.opensource.org/license/MIT/", "mit"),
+        # Of several licences, the name belongs to `other`, and none is left out.
+        ("license: [mit, other]\nlicense_name: llama2", "mit-and-llama2"),
+        ("license: [mit, other]\nlicense_name: mine", "mit, mine"),
+        ("license: [mit, other]", "mit-and-other"),
+        (
+            "license: [mit, isc, bsd, gpl-2.0, gpl-3.0, cc0-1.0, gemma, qwen, zlib, llama2]",
+            "mit-and-isc-and-bsd-and-gpl-2.0-and-gpl-3.0-and-cc0-1.0-and-gemma-and-qwen-and-zlib"
+            "-and-llama2",
+        ),
+        (
+            f"license: [{', '.join(f'cc-by-{i}.0' for i in (2, 3, 4))}, {', '.join(SEVERAL)}]",
+            ", ".join(["cc-by-2.0", "cc-by-3.0", "cc-by-4.0", *SEVERAL])[:120].strip(),
+        ),
         ("license: [mit, 'My own terms']", "mit, My own terms"),
         ("license: Creative Commons Attribution-NonCommercial 4.0 International", "cc-by-nc-4.0"),
         ("license: GPLv3", "gpl-3.0"),
@@ -76,11 +100,43 @@ def test_empty_lines_may_come_first(tmp_path: Path) -> None:
     assert card_of(tmp_path, "\n\n---\nlicense: llama3\n---\n").license == "llama3"
 
 
-def test_a_base_model_by_its_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "https://huggingface.co/ID/",
+        "http://huggingface.co/ID",
+        "https://www.huggingface.co/ID",
+        "https://hf.co/ID",
+        "https://hf-mirror.com/ID",
+        "huggingface.co/ID",
+        "HTTPS://HuggingFace.co/ID",
+        "https://huggingface.co/ID/tree/main",
+        "https://huggingface.co/ID/blob/main/README.md#use",
+        "https://huggingface.co/ID?x=1",
+        "https://huggingface.co/ID@main",
+        "ID@main",
+        "ID#x",
+        "ID?x=1",
+        "ID/",
+        "/ID",
+        "' ID '",
+    ],
+)
+def test_a_base_model_by_its_address(tmp_path: Path, stated: str) -> None:
     """It is the same model as by its id."""
-    card = "---\nbase_model: https://huggingface.co/meta-llama/Llama-2-7b-hf/\n---\n"
+    name = "meta-llama/Llama-2-7b-hf"
 
-    assert card_of(tmp_path, card).made_from == ("meta-llama/Llama-2-7b-hf",)
+    assert card_of(tmp_path, f"---\nbase_model: {stated.replace('ID', name)}\n---\n").made_from == (
+        name,
+    )
+
+
+def test_other_addresses(tmp_path: Path) -> None:
+    """A data set by its page, and a model whose id has one part; no other page is an id."""
+    names = "https://huggingface.co/gpt2/tree/main, https://huggingface.co/datasets/me/data/viewer"
+    card = f"---\ndatasets: [{names}, https://x.example/me/data, https://hf.co, a/b/c]\n---\n"
+
+    assert card_of(tmp_path, card).datasets == ("gpt2", "me/data")
 
 
 @pytest.mark.parametrize(

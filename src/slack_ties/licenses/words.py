@@ -12,7 +12,7 @@ from functools import cache
 
 from slack_ties.licenses.known import JOINED, UNNAMED, find_license, hub_licenses, list_licenses
 
-__all__ = ["in_words", "license_of", "license_of_link", "nearest_license"]
+__all__ = ["MOST_WORDS", "in_words", "license_of", "license_of_link", "nearest_license"]
 
 MOST_WORDS = 120  # characters of a card's own words that we keep
 
@@ -81,10 +81,8 @@ def nearest_license(words: str) -> str:
 
 def license_of_link(link: str) -> str:
     """Return the id of the licence whose text we know at an address; "" if it is not known."""
-    place = link.rsplit("//", maxsplit=1)[-1].rstrip("/").lower()
-    return next(
-        (one.id for one in list_licenses() if place and one.link.lower().endswith(place)), ""
-    )
+    place = _address(link)
+    return next((one.id for one in list_licenses() if place and _address(one.link) == place), "")
 
 
 def in_words(declared: object) -> str:
@@ -93,6 +91,12 @@ def in_words(declared: object) -> str:
         return ""
     line = "".join(c if c.isprintable() else " " for c in str(declared)[: MOST_WORDS * 9])
     return " ".join(line.split())[:MOST_WORDS].strip()
+
+
+def _address(link: str) -> str:
+    """Return a web address without what may differ in the same one; "" for other links."""
+    match = re.fullmatch(r"https?://(?:www\.)?(.+?)/*", link.strip().lower())
+    return match[1] if match else ""
 
 
 def _letters(words: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.licenses.known import JOINED, NOT_READ
-from slack_ties.licenses.words import in_words, license_of, license_of_link
+from slack_ties.licenses.words import MOST_WORDS, in_words, license_of, license_of_link
 from slack_ties.models.front_matter import front_matter, texts_of
 
 if TYPE_CHECKING:
@@ -21,13 +21,17 @@ __all__ = ["MOST_CARD", "ParentCard", "read_parent_card", "stated_license"]
 
 MOST_CARD = 1_000_000  # bytes that are read of a card; its metadata are at the beginning
 
-HUB_URL = "https://huggingface.co/"  # some cards name models by it
-
-MOST_LICENSES = 9  # of one card
-
 MOST_NAMES = 50  # of datasets, or of the models that a model was made from
 
-STATED_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+PART = r"\w[\w.-]{0,95}"
+
+# An id, or the address of a page of the model or the data set: what comes after the id is left out.
+STATED_ID = re.compile(
+    r"(?:(?:https?://|hf://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/(?:datasets/)?"
+    rf"(?P<there>{PART}(?:/(?!(?:tree|blob|resolve|raw)/){PART})?)(?:[/?#@].*)?"
+    rf"|/?(?P<id>{PART}(?:/{PART})?)/*(?:[?#@].*)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,23 @@ def _license(data: dict[str, Any]) -> str:
     declared = data.get("license")
     name = in_words(data.get("license_name"))
     several = declared if isinstance(declared, list) else [declared]
-    words = list(dict.fromkeys(filter(None, map(in_words, several[:MOST_LICENSES]))))
-    if words == ["other"] or not words:
+    words = list(dict.fromkeys(filter(None, map(in_words, several)))) or [""]
+    if {"other", ""} & {*words}:
+        # The Hub's `other` says nothing; the name and the link beside it do.
         link = in_words(data.get("license_link"))
         known = license_of(name) if name else license_of_link(link)
-        # The Hub's `other` says nothing; the name and the link beside it do.
-        return known or ", ".join(filter(None, [name, link])) or "".join(words)
-    ids = [license_of(one) for one in words]
-    return in_words(JOINED.join(ids) if all(ids) else ", ".join(words))
+        named = known or ", ".join([name or "other", link] if link else filter(None, [name]))
+        words = [(named or one) if one in {"other", ""} else one for one in words]
+    ids = list(dict.fromkeys(map(license_of, words)))
+    joined = JOINED.join(ids) if all(ids) else ""
+    # A name that is cut would leave licences out.
+    return joined if 0 < len(joined) <= MOST_WORDS else in_words(", ".join(words))
 
 
 def _ids(declared: object) -> tuple[str, ...]:
     several = declared if isinstance(declared, list) else [declared]
     texts, _ = texts_of([one for one in several if isinstance(one, (str, dict))])
-    names = (one.removeprefix(HUB_URL).strip("/") for one in texts)
-    ids = (one for one in names if STATED_ID.fullmatch(one))
+    ids = (
+        one["there"] or one["id"] for text in texts if (one := STATED_ID.fullmatch(text.strip()))
+    )
     return tuple(dict.fromkeys(ids))[:MOST_NAMES]
