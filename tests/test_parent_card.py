@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slack_ties.models.license_texts import license_files
-from slack_ties.models.parent_card import MOST_CARD, ParentCard, read_parent_card
+from slack_ties.models.parent_card import MOST_CARD, ParentCard, read_parent_card, stated_license
 
 SEVERAL = [*[f"cc-by-nc-{i}.0" for i in (2, 3, 4)], *[f"llama{i}" for i in (2, 3, 4)], "gemma",
            "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0"]  # fmt: skip
@@ -153,6 +153,15 @@ def test_a_card_that_says_nothing(tmp_path: Path, card: str | None) -> None:
 def test_a_card_of_great_length(tmp_path: Path) -> None:
     """Its metadata are read: they are at the beginning."""
     assert card_of(tmp_path, f"---\nlicense: mit\n---\n{'é' * MOST_CARD}").license == "mit"
+
+
+@pytest.mark.parametrize("before", ["---\nx: ", "\n" * MOST_CARD + "---\nx: "])
+def test_metadata_of_great_length(tmp_path: Path, before: str) -> None:
+    """Metadata that are not read to their end could state a licence: the card has a problem."""
+    found = card_of(tmp_path, f"{before}{'y' * MOST_CARD}\nlicense: llama2\n---\n")
+
+    assert found == ParentCard(problem="its metadata have more than 1,000,000 bytes")
+    assert stated_license(found) == "not read"
 
 
 def test_ids(tmp_path: Path) -> None:

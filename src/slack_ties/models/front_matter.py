@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
-__all__ = ["FRONT", "front_matter", "texts_of"]
+__all__ = ["FRONT", "front_matter", "is_cut", "texts_of"]
 
 # As the Hub's client reads it: empty lines may come first.
 FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+
+BEGINNING = re.compile(r"\s*---[ \t]*\r?\n|\s*\Z")
 
 MOST_FRONT = 300_000  # characters; real cards have up to 150,000
 
@@ -48,6 +50,11 @@ def texts_of(value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
             text = str(one)
         (others if text is None else texts).append(str(one) if text is None else text)
     return tuple(texts), tuple(others)
+
+
+def is_cut(card: str) -> bool:
+    """Say whether metadata begin in the beginning of a card, and do not end in it."""
+    return bool(BEGINNING.match(card)) and not FRONT.match(card)
 
 
 def front_matter(card: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.licenses.known import JOINED, NOT_READ
 from slack_ties.licenses.words import MOST_WORDS, in_words, license_of, license_of_link
-from slack_ties.models.front_matter import front_matter, texts_of
+from slack_ties.models.front_matter import front_matter, is_cut, texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,10 @@ def read_parent_card(folder: Path) -> ParentCard:
         if not card.is_file():
             return ParentCard()
         with card.open("rb") as file:
-            data = front_matter(file.read(MOST_CARD).decode("utf-8-sig", errors="replace"))
+            text = file.read(MOST_CARD).decode("utf-8-sig", errors="replace")
+            if file.read(1) and is_cut(text):
+                return ParentCard(problem=f"its metadata have more than {MOST_CARD:,} bytes")
+        data = front_matter(text)
     except OSError as error:
         return ParentCard(problem=str(error.strerror))
     except ValueError as error:
