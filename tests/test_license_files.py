@@ -10,8 +10,9 @@ from huggingface_hub import HfApi
 
 from slack_ties.card.license_files import is_pointer, missing_duties, write_notices
 from slack_ties.errors import OutputError
-from slack_ties.licenses.known import Stated, find_license
+from slack_ties.licenses.known import Stated, find_license, list_licenses
 from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.licenses.texts import licenses_of, standard_text
 from slack_ties.models.license_texts import license_files
 from slack_ties.record import MergeRecord, Parent
 
@@ -375,6 +376,35 @@ def test_the_base_license_in_the_folder_of_a_ct_model(base: Path, out: Path) -> 
 
     assert texts(out)["LICENSE"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT\n"
     assert "Apache License" in texts(out)["LICENSE-apache-2.0"]
+
+
+SHIPPED = [one.id for one in list_licenses() if standard_text(one.id, ["me"])]
+
+
+@pytest.mark.parametrize("license_id", SHIPPED)
+def test_each_standard_text_is_recognized(base: Path, out: Path, license_id: str) -> None:
+    """Of a model that calls itself llama2, a text of another licence does not become LICENSE."""
+    text = standard_text(license_id, ["me"])
+    (base / "LICENSE.txt").write_text(text)
+    record, found = merge_of("llama2", model=str(base), commits=("",), texts=("LICENSE.txt",))
+
+    write_notices(out, record, found)
+
+    assert is_pointer(out / "LICENSE")
+    assert licenses_of(text) == [license_id]
+
+
+@pytest.mark.parametrize(
+    ("license_id", "also"),
+    [("mit", []), ("isc", []), ("bsd-2-clause", ["bsd-3-clause"])],
+)
+def test_a_text_that_begins_with_its_owner_is_recognized(license_id: str, also: list[str]) -> None:
+    """Without the title, what follows the owner tells the licence."""
+    text = "Copyright 2024 Carol\n\n" + "\n".join(
+        standard_text(license_id, ["me"]).splitlines()[3:]
+    )
+
+    assert licenses_of(text) == [license_id, *also]
 
 
 @pytest.mark.parametrize("content", [b"", b" \r\n\n", b"\xef\xbb\xbf"])

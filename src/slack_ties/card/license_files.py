@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.card.parent_texts import ParentTexts, begins_with, name_of
+from slack_ties.card.parent_texts import ParentTexts, name_of
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 from slack_ties.licenses.known import find_license, list_licenses, parts_of
 from slack_ties.licenses.parties import list_parties
 from slack_ties.licenses.resolve import resolve_license
-from slack_ties.licenses.texts import is_standard_text, standard_text
+from slack_ties.licenses.texts import is_standard_text, licenses_of, standard_text
 from slack_ties.models.license_texts import MOST_LICENSE, kind_of_text
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _moved(own: dict[str, str | None], resolution: Resolution) -> dict[str, str 
         if name == LICENSE_FILE and text and LICENSE_FILE not in own:
             moved |= {LICENSE_FILE: text, other: None}
         text = own.get(LICENSE_FILE)
-        is_its = bool(text and name == other and begins_with(text, one))
+        is_its = bool(text and name == other and one.id in licenses_of(text))
         if is_its and one in resolution.duties and other not in own:
             moved |= {other: text, LICENSE_FILE: None}
     return moved

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slack_ties.card.parents import HUB
 from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error
-from slack_ties.licenses.known import list_licenses
+from slack_ties.licenses.texts import licenses_of
 from slack_ties.models.license_texts import MOST_LICENSE, decode_text, kind_of_text
 from slack_ties.private.huggingface_hub import is_in_cache
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from slack_ties.licenses.known import License
     from slack_ties.licenses.parties import Party
 
-__all__ = ["ParentTexts", "begins_with", "name_of"]
+__all__ = ["ParentTexts", "name_of"]
 
 LOG = logging.getLogger("slack_ties")
-
-TITLE = 300  # characters at the beginning of a licence that contain its name
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,12 @@ class ParentTexts:
     def license(self, wanted: License) -> str:
         """Return the text of a licence from a model under it; "" if there is none."""
         found = [
-            (not begins_with(one.text, wanted), "code" in one.name.lower(), one)
+            (wanted.id not in licenses_of(one.text), "code" in one.name.lower(), one)
             for party in self.parties
             for one in self._texts[party.name]
             if one.text and kind_of_text(one.name) == "license"
-            if begins_with(one.text, wanted)
-            or (party.license == wanted.id and not _names_a_license(one.text))
+            if (ids := licenses_of(one.text)) == [wanted.id]
+            or (party.license == wanted.id and (not ids or wanted.id in ids))
         ]
         return min(found, key=lambda one: one[:2])[2].text if found else ""
 
@@ -108,20 +106,6 @@ class ParentTexts:
 def name_of(party: Party) -> str:
     """Return a model's name for other people: its Hub id, or the last part of its path."""
     return party.name if party.commit else Path(party.name).name
-
-
-def begins_with(text: str, license_: License) -> bool:
-    """Say whether a text begins with the name of a licence."""
-    return _letters(license_.name) in _letters(text[:TITLE])
-
-
-def _names_a_license(text: str) -> bool:
-    """Say whether a text begins with the name of a licence: many CT models have their base's."""
-    return any(begins_with(text, one) for one in list_licenses())
-
-
-def _letters(text: str) -> str:
-    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def _read(path: Path, name: str, what: str) -> _Text:

@@ -27,13 +27,21 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from slack_ties.licenses.known import list_licenses
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["is_standard_text", "standard_text"]
+__all__ = ["is_standard_text", "licenses_of", "standard_text"]
 
 # The line with the owner, which the text leaves to whoever uses it.
 OWNER = re.compile(r"(Copyright \(c\)) \[year\],? \[fullname\]")
+
+TITLE = 300  # characters at the beginning of a licence that contain its name
+
+MOST_OWNERS = 2000  # characters with the owners' names, if these come first
+
+ENOUGH = 80  # letters that tell what follows the owner's name from other texts
 
 FILLED = re.compile(r"Copyright \(c\) the authors of [^\n]*")
 
@@ -51,6 +59,18 @@ def standard_text(license_id: str, owners: Sequence[str]) -> str:
     return OWNER.sub(lambda match: f"{match[1]} the authors of {', '.join(owners)}", text)
 
 
+def licenses_of(text: str) -> list[str]:
+    """Return the licences that a text may be, by its title or else by the words below its owner."""
+    title, start = _letters(text[:TITLE]), _letters(text[:MOST_OWNERS])
+    named = [
+        one.id
+        for one in list_licenses()
+        if any(name and name in title for name in (_letters(one.name), _beginning(one.id)[0]))
+    ]
+    bodies = {one.id: _beginning(one.id)[1] for one in list_licenses()}
+    return named or [license_id for license_id, body in bodies.items() if body and body in start]
+
+
 def is_standard_text(text: str) -> bool:
     """Say whether `standard_text` wrote a text, for whatever models."""
     return FILLED.sub("Copyright (c)", text) in _without_owners()
@@ -64,6 +84,20 @@ def _shipped() -> dict[str, str]:
         for one in texts.iterdir()
         if one.name.endswith(".txt")
     }
+
+
+@cache
+def _beginning(license_id: str) -> tuple[str, str]:
+    """Return the letters of a standard text's title, or else of what follows its owner."""
+    text = _shipped().get(license_id, "")
+    if OWNER.search(text):  # many copies begin with the owner, without a title
+        return "", _letters(OWNER.split(text)[-1])[:ENOUGH]
+    lines = [line for line in text.splitlines() if _letters(line)]
+    return _letters("".join(lines[:2])), ""
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 @cache
