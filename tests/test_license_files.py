@@ -318,6 +318,69 @@ def test_one_file_for_one_license(out: Path) -> None:
     assert texts(out)["LICENSE-llama2"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted"
 
 
+MINE = Stated("other", "my-terms", "LICENSE")
+
+
+@pytest.mark.parametrize("end", ["", ".md"])
+@pytest.mark.parametrize(
+    "new", [Stated("llama2"), Stated("mit"), Stated("other", "theirs", "https://x.example/terms")]
+)
+def test_the_text_of_the_license_before_is_kept_by_its_name(
+    out: Path, new: Stated, end: str
+) -> None:
+    """LICENSE is never the text of a licence that the model had before; it comes back with it."""
+    record, _ = merge_of("llama2", "")
+    mine, other = (resolve_license(record.parents, one) for one in (MINE, new))
+    (out / f"LICENSE{end}").write_text("My Custom Terms")
+    write_notices(out, record, mine)
+    before = texts(out)
+    assert before[f"LICENSE{end}"] == "My Custom Terms"
+
+    write_notices(out, record, other, before=mine)
+
+    assert texts(out)[f"LICENSE-my-terms{end}"] == "My Custom Terms"
+    assert texts(out).get("LICENSE") != "My Custom Terms"
+    assert ("LICENSE" in texts(out)) == (new.id != "other")
+    assert f"LICENSE{end}" not in texts(out) or not end
+    write_notices(out, record, other, before=other)
+    write_notices(out, record, mine, before=other)
+    assert {name: text for name, text in texts(out).items() if "mit" not in name} == before
+
+
+def test_the_text_of_the_new_license_stays(out: Path) -> None:
+    """A person puts the text into LICENSE first, and then states the licence."""
+    record, found = merge_of("llama2", "")
+    mine, llama = (resolve_license(record.parents, one) for one in (MINE, Stated("llama2")))
+    write_notices(out, record, llama, before=found)
+    (out / "LICENSE").write_text("My Custom Terms")
+
+    write_notices(out, record, mine, before=llama)
+
+    assert texts(out)["LICENSE"] == "My Custom Terms"
+    (out / "LICENSE").write_text("LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted")
+    (out / "LICENSE-llama2").unlink()
+    write_notices(out, record, llama, before=mine)
+    assert texts(out)["LICENSE"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted"
+    write_notices(out, record, mine, before=llama)
+    assert texts(out)["LICENSE-llama2"] == "LLAMA 2 COMMUNITY LICENSE AGREEMENT, pasted"
+    assert "LICENSE" not in texts(out)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"others"])
+def test_a_text_that_cannot_move_stops_the_command(out: Path, content: bytes) -> None:
+    """Nothing is written: the message says which file to move elsewhere."""
+    record, _ = merge_of("llama2", "")
+    mine, llama = (resolve_license(record.parents, one) for one in (MINE, Stated("llama2")))
+    (out / "LICENSE").write_bytes(content)
+    (out / "LICENSE-my-terms").write_text("My Custom Terms")
+
+    with pytest.raises(OutputError, match="is for the licence my-terms, not for llama2") as caught:
+        write_notices(out, record, llama, before=mine)
+
+    assert caught.value.hint == f"move {out / 'LICENSE'} elsewhere, then the same command"
+    assert sorted(path.name for path in out.iterdir()) == ["LICENSE", "LICENSE-my-terms"]
+
+
 def test_a_file_of_a_license_that_is_not_needed_goes(out: Path) -> None:
     """Written here for an earlier statement; one with a person's text stays."""
     record, found = merge_of("apache-2.0", "mit")

@@ -10,13 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.card.own_licenses import (
+    LICENSE_FILE,
+    SAME_NAMES,
+    license_file,
+    move_own,
+    name_for,
+)
 from slack_ties.card.parent_texts import ParentTexts, name_of
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 from slack_ties.licenses.known import find_license, list_licenses, parts_of
 from slack_ties.licenses.parties import list_parties
 from slack_ties.licenses.resolve import resolve_license
-from slack_ties.licenses.texts import is_standard_text, licenses_of, standard_text
+from slack_ties.licenses.texts import is_standard_text, standard_text
 from slack_ties.models.license_texts import MOST_LICENSE, kind_of_text
 
 if TYPE_CHECKING:
@@ -40,9 +47,7 @@ __all__ = [
     "write_notices",
 ]
 
-LICENSE_FILE, NOTICE_FILE, POLICY_FILE = "LICENSE", "Notice", "USE_POLICY.md"
-
-SAME_NAMES = ("", ".md", ".txt")  # a person may have added one of these to the name
+NOTICE_FILE, POLICY_FILE = "Notice", "USE_POLICY.md"
 
 POINTER = (
     "This file only says where the text of the licence is. "
@@ -73,7 +78,7 @@ def write_notices(
         The files that were written. An existing file stays, with two exceptions: a LICENSE that
         this function wrote earlier is replaced or deleted, and Notice gets the sentences that it
         lacks. A text that a person put into LICENSE-ID moves to LICENSE, if that is the licence
-        of the model now, and back.
+        of the model now; and back, if the model has another licence now.
 
     Raises:
         OutputError: A file cannot be written.
@@ -105,12 +110,13 @@ def plan_notices(
     texts = ParentTexts(list_parties(record.parents), api)
     wanted = dict(_texts(resolution, texts))
     made_here = _Made(record, texts)
-    old = _license_files(folder)
+    stated = [one.license.key for one in (before, resolution) if one and one.license]
+    old = _license_files(folder, stated)
     own = {name: text for name, text in old.items() if not made_here.has(text)}
     if before and before.license == resolution.license and LICENSE_FILE not in wanted:
         own |= {name: old[name] for name in old if name == LICENSE_FILE}  # a person put it there
     planned: dict[str, str | None] = {name: None for name in old if name not in own}
-    planned |= _moved(own, resolution)
+    planned |= move_own(folder, own, before, resolution)
     own = {name: text for name, text in own.items() if planned.get(name, text) == text}
     for name, text in wanted.items():
         kept = any(f"{name}{end}" in own or planned.get(f"{name}{end}") for end in SAME_NAMES)
@@ -120,12 +126,6 @@ def plan_notices(
     if missing := [text for text in _notices(resolution, texts) if text not in notice]:
         planned[NOTICE_FILE] = "\n\n".join(filter(None, [notice.rstrip("\n"), *missing])) + "\n"
     return {name: text for name, text in planned.items() if text is None or old.get(name) != text}
-
-
-def license_file(license_: License, resolution: Resolution) -> str:
-    """Return the name of the file for a licence's text."""
-    own = resolution.license and resolution.license.key == license_.id
-    return LICENSE_FILE if own else f"{LICENSE_FILE}-{license_.id}"
 
 
 def is_pointer(path: Path) -> bool:
@@ -185,21 +185,6 @@ def _texts(resolution: Resolution, texts: ParentTexts) -> Iterator[tuple[str, st
         yield POLICY_FILE, policy
 
 
-def _moved(own: dict[str, str | None], resolution: Resolution) -> dict[str, str | None]:
-    """Return the files to write and to delete where a person's text has another name now."""
-    moved: dict[str, str | None] = {}
-    for one in list_licenses():
-        name, other = license_file(one, resolution), f"{LICENSE_FILE}-{one.id}"
-        text = own.get(other)
-        if name == LICENSE_FILE and text and LICENSE_FILE not in own:
-            moved |= {LICENSE_FILE: text, other: None}
-        text = own.get(LICENSE_FILE)
-        is_its = bool(text and name == other and one.id in licenses_of(text))
-        if is_its and one in resolution.duties and other not in own:
-            moved |= {other: text, LICENSE_FILE: None}
-    return moved
-
-
 def _several(key: str) -> str:
     lines = [f"{one.name}: {one.link}" for one in parts_of(key)]
     return "\n".join(["This model is under the terms of all of these at once:\n", *lines, ""])
@@ -218,9 +203,10 @@ class _Made:
         return text is not None and (text in self._texts or is_standard_text(text))
 
 
-def _license_files(folder: Path) -> dict[str, str | None]:
+def _license_files(folder: Path, stated: list[str]) -> dict[str, str | None]:
     """Return the texts of the files LICENSE and LICENSE-ID; None for one that is not UTF-8."""
-    names = {f"{LICENSE_FILE}-{one.id}" for one in list_licenses()} | {LICENSE_FILE}
+    keys = [*stated, *(one.id for one in list_licenses())]
+    names = {*map(name_for, keys), LICENSE_FILE}
     names |= {f"{name}{end}" for name in names for end in SAME_NAMES}
     return {
         path.name: _read(path, MOST_OWN)
