@@ -302,6 +302,22 @@ def test_what_is_suggested_is_accepted() -> None:
         ("unlicensed", "", ""),
         ("llama", "", ""),
         ("my own terms", "", ""),
+        # Any of several licences.
+        *((words, "", "") for words in ("GNU", "Meta Llama", "llama license")),
+        ("Creative Commons", "cc", ""),
+        *((words, "", "") for words in ("Llama Community License", "Llama 5", "RAIL")),
+        *((words, words, "") for words in ("cc", "gpl", "lgpl")),
+        # A word that the name of the licence does not have may be a limit.
+        *((words, "", "") for words in ("Apache-2.0 + RAIL", "Apache 2.0 + AUP", "not apache-2.0")),
+        *((words, "", "") for words in ("apache-2.0-edu", "Apache 2.0 (no mil)", "bsd-4-clause")),
+        *((words, "", "") for words in ("CC BY 4.0 (no AI)", "MIT, all rights reserved", "mit-0")),
+        *(
+            (words, "", "")
+            for words in ("mit-and-other", "Apache 2.0 (仅限研究)", "MIT не для всех")
+        ),
+        # Errors of the keyboard.
+        ("appache 2.0", "", "apache-2.0"),
+        ("Gema Terms of Use", "", "gemma"),
     ],
 )
 def test_a_license_in_other_words(words: str, meant: str, near: str | None) -> None:

@@ -40,15 +40,13 @@ EMPTY = re.compile(
 
 VERSION = re.compile(r"\d+(\.\d+)*")
 
-# Words of somebody who gives no licence; Llama without a version could be any of six.
-NO_GUESS = re.compile(r"unlicen[cs]ed|proprietary|rights reserved|^\W*llama\W*$")
+# Words of somebody who gives no licence.
+NO_LICENSE = re.compile(r"unlicen[cs]ed")
 
-# Words for limits, and the part of an id that has the same limit.
-LIMITS = {
-    re.compile(r"\bnc\b|non.?commercial|no commercial|research|academic|evaluation|personal"): "nc",
-    re.compile(r"\bnd\b|no.?derivatives"): "nd",
-    re.compile(r"\bsa\b|share.?alike"): "sa",
-}
+# Families: any of several licences, with different terms.
+FAMILIES = {"cc", "gpl", "lgpl", "llama", "openrail"}
+
+SHORTEST = 4  # letters of a word in which an error is only an error
 
 
 def license_of(words: str) -> str:
@@ -64,19 +62,24 @@ def license_of(words: str) -> str:
 
 def nearest_license(words: str) -> str:
     """Return the licence that words may mean; "" if none is near, or the nearest allows more."""
-    if NO_GUESS.search(words.lower()):
+    if NO_LICENSE.search(words.lower()) or _letters(words) in FAMILIES:
         return ""
     found = _by_letters()
     # Without a version, people mean the newest one.
     same = [key for key in found if VERSION.sub("", key) == _letters(words)]
-    near = same[-1:] or get_close_matches(_letters(words), found, n=1, cutoff=0.75)
-    guess = found[near[0]] if near else ""
-    one = find_license(guess)
-    for pattern, limit in LIMITS.items():
-        has = limit in guess.split("-") or bool(limit == "nc" and one and one.noncommercial)
-        if guess and pattern.search(words.lower()) and not has:
-            return ""
-    return guess
+    near = same[-1:] or get_close_matches(_letters(words), found, n=9, cutoff=0.7)
+    return next((found[key] for key in near if _is_part_of(words, found[key])), "")
+
+
+def _is_part_of(words: str, license_id: str) -> bool:
+    """Say whether the name of a licence has all these words: another word may be a limit."""
+    one = find_license(license_id)
+    names = {*_parts(license_id), *(_parts(one.name) if one else ())}
+    return all(
+        part in names
+        or (part.isalpha() and len(part) >= SHORTEST and get_close_matches(part, names, cutoff=0.8))
+        for part in _parts(words)
+    )
 
 
 def license_of_link(link: str) -> str:
@@ -101,6 +104,11 @@ def _address(link: str) -> str:
 
 def _letters(words: str) -> str:
     """Return the letters and digits of a licence's name that tell it from others."""
+    return "".join(_parts(words))
+
+
+def _parts(words: str) -> tuple[str, ...]:
+    """Return the words and versions of a licence's name that tell it from others."""
     text = re.sub(r"[-_,()/]+", " ", words.lower())
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"v(er|\b)?\.? ?(?=\d)", " ", text)  # v2
@@ -109,7 +117,9 @@ def _letters(words: str) -> str:
     text = re.sub(r"(?<=[a-z])(?=\d)", " ", text)
     text = EMPTY.sub(" ", text)
     text = re.sub(r"(?<![\d.])(\d)(?![\d.])", r"\1.0", text)  # 2 is 2.0
-    return re.sub(r"[^a-z0-9.+]", "", "".join(dict.fromkeys(text.split())))
+    # Letters of other scripts stay: they may be limits.
+    parts = (re.sub(r"[^\w.+]", "", one) for one in text.split())
+    return tuple(dict.fromkeys(filter(None, parts)))
 
 
 @cache
