@@ -359,9 +359,22 @@ def test_what_is_proposed_allows_no_more_than_a_parent(
     ("licenses", "expected", "reason"),
     [
         (("gpl-3.0", "agpl-3.0", "mit"), "agpl-3.0-and-gpl-3.0", "section 13 of both"),
-        (("cc-by-sa-3.0", "cc-by-sa-4.0", "mit"), "cc-by-sa-4.0", "cc-by-sa-3.0 allows it"),
-        (("cc-by-sa-4.0", "gpl-3.0", "mit"), "gpl-3.0", "cc-by-sa-4.0 allows it"),
-        (("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "mit"), "cc-by-nc-sa-4.0", "allows it"),
+        (
+            ("cc-by-sa-3.0", "cc-by-sa-4.0", "mit"),
+            "cc-by-sa-4.0",
+            "cc-by-sa-3.0 allows cc-by-sa-4.0 for it",
+        ),
+        (("cc-by-sa-4.0", "gpl-3.0", "mit"), "gpl-3.0", "cc-by-sa-4.0 allows gpl-3.0 for it"),
+        # An earlier share-alike licence does not allow it, also not in the company of a later one.
+        (("cc-by-sa-3.0", "gpl-3.0", "mit"), "", "no one licence meets them"),
+        (("cc-by-sa-3.0", "cc-by-sa-4.0", "gpl-3.0"), "", "no one licence meets them"),
+        (
+            ("cc-by-sa-4.0", "gpl-3.0", "agpl-3.0"),
+            "agpl-3.0-and-gpl-3.0",
+            "gpl-3.0 and agpl-3.0, each for its own part (section 13 of both); cc-by-sa-4.0 allows "
+            "gpl-3.0 for it (section 3.b).",
+        ),
+        (("cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "mit"), "cc-by-nc-sa-4.0", "allows cc-by"),
         (("gpl-2.0", "gpl-3.0", "mit"), "", "no one licence meets them"),
         (("mit-and-llama2", "llama2", "llama2"), "llama2", "llama2, the licence of"),
         (("llama2-and-cc-by-nc-4.0", "llama2", "llama2"), "llama2-and-cc-by-nc-4.0", "both"),

@@ -234,13 +234,16 @@ def _bound_together(binding: list[License]) -> tuple[str, str]:
     """Return a licence that meets several binding licences together, if there is one."""
     ids = _and([one.id for one in binding])
     kept = [one for one in binding if not any(other.id in one.accepts for other in binding)]
-    if len(kept) == 1:
-        gone = [one for one in binding if one not in kept]
-        why = [f"{one.id} allows it for what is made from it ({one.source})" for one in gone]
-        return kept[0].id, f"{kept[0].id}: {_and(why)}."
-    if all(other.id in one.together for one in kept for other in kept if other != one):
-        key = JOINED.join(sorted(one.id for one in kept))
-        return key, f"{ids}, each for its own part (section 13 of both)."
+    gone = [one for one in binding if one not in kept]
+    # One merge is one step: what a licence allows must be a licence of the result itself.
+    taken = {one.id: [other.id for other in kept if other.id in one.accepts] for one in gone}
+    if all(taken.values()):
+        why = [f"{one.id} allows {_and(taken[one.id])} for it ({one.source})" for one in gone]
+        if len(kept) == 1:
+            return kept[0].id, f"{kept[0].id}: {_and(why)}."
+        if all(other.id in one.together for one in kept for other in kept if other != one):
+            each = f"{_and([one.id for one in kept])}, each for its own part (section 13 of both)"
+            return JOINED.join(sorted(one.id for one in kept)), f"{'; '.join([each, *why])}."
     commons = [one for one in binding if one.id.startswith("cc-by-nc-")]
     others = [one for one in binding if one not in commons]
     alike = [one for one in commons if one.derivatives == "same"]
