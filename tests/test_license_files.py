@@ -377,7 +377,8 @@ def test_a_text_that_cannot_move_stops_the_command(out: Path, content: bytes) ->
     with pytest.raises(OutputError, match="is for the licence my-terms, not for llama2") as caught:
         write_notices(out, record, llama, before=mine)
 
-    assert caught.value.hint == f"move {out / 'LICENSE'} elsewhere, then the same command"
+    hint = f"move {out / 'LICENSE'} elsewhere, then run the same command again"
+    assert caught.value.hint == hint
     assert sorted(path.name for path in out.iterdir()) == ["LICENSE", "LICENSE-my-terms"]
 
 
@@ -427,6 +428,55 @@ def test_licenses_of_parents_under_other_names(
     write_notices(out, record, found)
 
     assert (names, texts(out)["LICENSE"]) == ((name,), "the terms © Meta")
+
+
+def of_owners(folder: Path, *owners: str) -> list[Path]:
+    """Return folders of models with a text of the MIT License, each of its owner."""
+    models = []
+    for i, owner in enumerate(owners):
+        models.append(folder / f"model{i}")
+        models[-1].mkdir()
+        text = standard_text("mit", ["me"]).replace("the authors of me", owner)
+        (models[-1] / "LICENSE").write_text(text)
+    return models
+
+
+def with_texts(record: MergeRecord, models: list[Path]) -> MergeRecord:
+    """Return a record with these folders as its last models."""
+    kept = record.parents[: len(record.parents) - len(models)]
+    parents = (
+        replace(parent, model=str(model), commits=("",), texts=("LICENSE",))
+        for parent, model in zip(record.parents[len(kept) :], models, strict=True)
+    )
+    return replace(record, parents=(*kept, *parents))
+
+
+def test_each_owner_stays_named(out: Path, tmp_path: Path) -> None:
+    """Models under the MIT License have one text for each owner, and LICENSE has all of them."""
+    record, found = merge_of("mit", "mit", "mit")
+    record = with_texts(record, of_owners(tmp_path, "Alice Base", "Bob Sft", "Alice Base"))
+
+    write_notices(out, record, found)
+
+    lines = texts(out)["LICENSE"].splitlines()
+    owners = [line for line in lines if line.startswith("Copyright (c)")]
+    assert owners == ["Copyright (c) Alice Base", "Copyright (c) Bob Sft"]
+    assert write_notices(out, record, found) == []
+    (tmp_path / "model1" / "LICENSE").unlink()  # LICENSE is more than can be had now: it stays
+    assert write_notices(out, record, found) == []
+
+
+def test_the_owner_of_a_model_that_states_too_little_stays_named(out: Path, tmp_path: Path) -> None:
+    """A CT model of Llama 2 that calls itself mit: its text is passed on, the licence is llama2."""
+    record, found = merge_of("llama2", "mit")
+    assert [one.id for one in found.duties] == ["llama2"]
+    record = with_texts(record, of_owners(tmp_path, "Carol Ct"))
+
+    write_notices(out, record, found)
+
+    assert "Copyright (c) Carol Ct" in texts(out)["LICENSE-mit"]
+    assert is_pointer(out / "LICENSE")
+    assert write_notices(out, record, found) == []
 
 
 def test_the_base_license_in_the_folder_of_a_ct_model(base: Path, out: Path) -> None:

@@ -179,6 +179,10 @@ def _texts(resolution: Resolution, texts: ParentTexts) -> Iterator[tuple[str, st
         owners = [name_of(party) for party in texts.parties if party.license == one.id]
         text = texts.license(one) or standard_text(one.id, owners or ["this model"])
         yield license_file(one, resolution), text or _pointer(one)
+    for one in dict.fromkeys(one for party in texts.parties for one in parts_of(party.license)):
+        # The terms of what a model was made from are followed; the model's own notice stays.
+        if one.copy and one not in asked and one != own and (text := texts.license(one)):
+            yield license_file(one, resolution), text
     if stated and not own and len(parts_of(stated.key)) > 1:  # several licences apply together
         yield LICENSE_FILE, _several(stated.key)
     if policy := texts.policy(one.id for one in resolution.duties if one.policy):
@@ -196,7 +200,8 @@ class _Made:
     def __init__(self, record: MergeRecord, texts: ParentTexts) -> None:
         by_parents = resolve_license(record.parents).license
         several = [_several(by_parents.key)] if by_parents else []
-        self._texts = {*texts, *map(_pointer, list_licenses()), *several}
+        joined = map(texts.license, list_licenses())
+        self._texts = {*texts, *map(_pointer, list_licenses()), *several, *filter(None, joined)}
 
     def has(self, text: str | None) -> bool:
         """Say whether a text is one of them."""

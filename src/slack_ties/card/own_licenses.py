@@ -70,7 +70,8 @@ def _set_aside(
         if text is None or own.get(other, text) != text:
             why = "is not UTF-8 text" if text is None else f"differs from {other}"
             msg = f"{folder / name} is for the licence {old.key}, not for {new.key}, and {why}"
-            raise OutputError(msg, hint=f"move {folder / name} elsewhere, then the same command")
+            hint = f"move {folder / name} elsewhere, then run the same command again"
+            raise OutputError(msg, hint=hint)
         moved |= {other: text, name: None}
     return moved
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slack_ties.card.parents import HUB
 from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error
-from slack_ties.licenses.texts import licenses_of
+from slack_ties.licenses.texts import licenses_of, names_owner
 from slack_ties.models.license_texts import MOST_LICENSE, decode_text, kind_of_text
 from slack_ties.private.huggingface_hub import is_in_cache
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ParentTexts", "name_of"]
 
 LOG = logging.getLogger("slack_ties")
+
+BETWEEN = f"\n\n{'-' * 72}\n\n"  # the texts of two owners
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class ParentTexts:
         yield from (one.text for texts in self._texts.values() for one in texts if one.text)
 
     def license(self, wanted: License) -> str:
-        """Return the text of a licence from a model under it; "" if there is none."""
+        """Return the text of a licence from a model under it; "" if there is none.
+
+        If the text names its owner, these are the texts of all owners.
+        """
         found = [
             (wanted.id not in licenses_of(one.text), "code" in one.name.lower(), one)
             for party in self.parties
@@ -63,7 +68,13 @@ class ParentTexts:
             if (ids := licenses_of(one.text)) == [wanted.id]
             or (party.license == wanted.id and (not ids or wanted.id in ids))
         ]
-        return min(found, key=lambda one: one[:2])[2].text if found else ""
+        several = [one.text for *_, one in sorted(found, key=lambda one: one[:2])]
+        if not names_owner(wanted.id):
+            return several[0] if several else ""
+        differing: dict[str, str] = {}
+        for text in several:
+            differing.setdefault(" ".join(text.split()), text)
+        return BETWEEN.join(differing.values())
 
     def policy(self, wanted: Iterable[str]) -> str:
         """Return the first policy of use of a model under one of these licences; "" if none."""

@@ -32,7 +32,7 @@ from slack_ties.licenses.known import list_licenses
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["is_standard_text", "licenses_of", "standard_text"]
+__all__ = ["is_standard_text", "licenses_of", "names_owner", "standard_text"]
 
 # The line with the owner, which the text leaves to whoever uses it.
 OWNER = re.compile(r"(Copyright \(c\)) \[year\],? \[fullname\]")
@@ -69,6 +69,11 @@ def licenses_of(text: str) -> list[str]:
     ]
     bodies = {one.id: _beginning(one.id)[1] for one in list_licenses()}
     return named or [license_id for license_id, body in bodies.items() if body and body in start]
+
+
+def names_owner(license_id: str) -> bool:
+    """Say whether each text of a licence names an owner, who must stay named."""
+    return license_id == "bsd" or bool(OWNER.search(_shipped().get(license_id, "")))
 
 
 def is_standard_text(text: str) -> bool:
