@@ -482,6 +482,27 @@ def test_the_files_of_the_license(merged: Path, tmp_path: Path) -> None:
     assert (out / "Notice").read_text("utf-8").startswith("This model has changed weights.")
 
 
+def test_terms_of_ones_own_are_not_the_text_of_another_license(
+    merged: Path, tmp_path: Path
+) -> None:
+    """What README and LICENSE say is of one licence; the own terms come back with their name."""
+    out = tmp_path / "out"
+    shutil.copytree(merged, out)
+    (out / "LICENSE").write_text("My Custom Terms")
+    mine = Stated("other", "my-terms", "LICENSE")
+    write_card(out, license=mine)
+    assert (out / "LICENSE").read_text() == "My Custom Terms"
+
+    write_card(out, license="llama2")
+
+    assert ModelCard.load(out / "README.md").data.license == "llama2"
+    assert (out / "LICENSE").read_text().startswith("Llama 2 Community License Agreement")
+    assert (out / "LICENSE-my-terms").read_text() == "My Custom Terms"
+    write_card(out, license=mine)
+    assert (out / "LICENSE").read_text() == "My Custom Terms"
+    assert not (out / "LICENSE-my-terms").exists()
+
+
 def test_results_of_an_evaluation(merged: Path, tmp_path: Path) -> None:
     """As a table, and as a file for the Hub; they stay when the card is made again."""
     out = Path(shutil.copytree(merged, tmp_path / "out"))

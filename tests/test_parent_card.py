@@ -134,7 +134,8 @@ def test_a_base_model_by_its_address(tmp_path: Path, stated: str) -> None:
 def test_other_addresses(tmp_path: Path) -> None:
     """A data set by its page, and a model whose id has one part; no other page is an id."""
     names = "https://huggingface.co/gpt2/tree/main, https://huggingface.co/datasets/me/data/viewer"
-    card = f"---\ndatasets: [{names}, https://x.example/me/data, https://hf.co, a/b/c]\n---\n"
+    card = f"---\ndatasets: [{names}, https://x.example/me/data, https://hf.co, a/b/c,"
+    card += " https://hf.co/spaces/me/x, https://hf.co/papers/2307.09288]\n---\n"
 
     assert card_of(tmp_path, card).datasets == ("gpt2", "me/data")
 

@@ -28,6 +28,7 @@ PART = r"\w[\w.-]{0,95}"
 # An id, or the address of a page of the model or the data set: what comes after the id is left out.
 STATED_ID = re.compile(
     r"(?:(?:https?://|hf://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/(?:datasets/)?"
+    r"(?!(?:spaces|papers|collections|blog|docs|buckets)/)"
     rf"(?P<there>{PART}(?:/(?!(?:tree|blob|resolve|raw)/){PART})?)(?:[/?#@].*)?"
     rf"|/?(?P<id>{PART}(?:/{PART})?)/*(?:[?#@].*)?)",
     re.ASCII | re.IGNORECASE,
