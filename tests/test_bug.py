@@ -303,7 +303,7 @@ def test_a_bug_after_the_weights(
     Path("bo.yml").write_text(RECIPE.format(**vars(triple)), "utf-8")
     file = str(Path(slack_ties.__file__).with_name("broken.py"))
     code = "import slack_ties.merge.merge as m\n"
-    code += f"m.parent_of = eval(compile('lambda *_: {{}}[1]', {file!r}, 'eval'))\n"
+    code += f"m.parent_of = eval(compile('lambda *_, **__: {{}}[1]', {file!r}, 'eval'))\n"
 
     done = run(code + OURS, "merge", "bo.yml", "out")
 

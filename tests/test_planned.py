@@ -13,6 +13,8 @@ from huggingface_hub import HfApi
 from slack_ties.card.planned import read_parents
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
+from slack_ties.licenses.resolve import resolve_license
+from slack_ties.publish.check import look_at_parents
 from slack_ties.recipe.recipe import Recipe
 
 NAMES = {"base": "me/base", "ct": "me/ct", "sft": "me/sft"}
@@ -84,3 +86,22 @@ def test_a_hub_that_is_silent(recipe: Recipe, silent: HfApi, own_cache: Path) ->
     assert time.monotonic() - start < 30
     assert set(problems) == {"me/base", "me/ct", "me/sft"}
     assert "did not answer in time" in problems["me/sft"]
+
+
+def test_what_an_adapter_was_made_from(tmp_path: Path, api: HfApi) -> None:
+    """Its licence stays with the merge, in the card of a config and before a merge alike."""
+    folders = {role: tmp_path / role for role in ("base", "ct", "sft", "lora")}
+    for role, folder in folders.items():
+        folder.mkdir()
+        more = "base_model: meta-llama/Meta-Llama-3-8B\n" if role == "lora" else ""
+        (folder / "README.md").write_text(f"---\nlicense: mit\n{more}---\n", "utf-8")
+    names = {role: str(folders[role]) for role in NAMES}
+    names["sft"] += f"+{folders['lora']}"
+    recipe = make_config("qu", Choices(**names))
+
+    before = look_at_parents(recipe, api=api)
+    shown, _ = read_parents(recipe, api)
+
+    assert before[2].made_from == shown[2].made_from == ("meta-llama/Meta-Llama-3-8B",)
+    found = [resolve_license(one).license for one in (before, shown)]
+    assert [one and one.key for one in found] == ["llama3", "llama3"]

@@ -14,16 +14,15 @@ from slack_ties.files import sha256
 from slack_ties.models.cached import local_folder
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_headers
-from slack_ties.models.license_texts import license_files
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import COMMIT, split_reference
-from slack_ties.models.parent_card import ParentCard, stated_license
+from slack_ties.models.parent_card import ParentCard
+from slack_ties.models.parents import parent_of
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import (
     CONFIG_FILE,
     RECORD_FILE,
     MergeRecord,
-    Parent,
     read_record,
     write_record,
 )
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.record import Parent
 
 __all__ = ["is_card_of_mergekit", "record_of"]
 
@@ -91,18 +91,12 @@ def _parent(recipe: Recipe, name: str, api: HfApi | None) -> Parent:
         for folder, (_, revision) in zip(folders, parts, strict=True)
     ]
     known = all(folder or commit for folder, commit in zip(folders, pinned, strict=True))
-    cards = [_card(*part, api) for part in parts]
-    texts = [license_files(folder) if folder else () for folder in folders]
-    return Parent(
+    return parent_of(
+        recipe,
         name,
-        role=recipe.role(name),
+        [_card(*part, api) for part in parts],
         commits=tuple(pinned) if known else (),
-        license=stated_license(cards[0], recipe.facts.licenses.get(name, "")),
-        adapter_license=stated_license(cards[1]) if len(cards) > 1 else "",
-        made_from=tuple(dict.fromkeys(one for card in cards for one in card.made_from)),
-        datasets=tuple(dict.fromkeys(one for card in cards for one in card.datasets)),
-        texts=texts[0],
-        adapter_texts=texts[1] if len(texts) > 1 else (),
+        folders=folders,
     )
 
 

@@ -19,11 +19,12 @@ from slack_ties.hub.timeouts import timeouts
 from slack_ties.models.cached import local_folder
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors
 from slack_ties.models.names import split_reference
-from slack_ties.models.parent_card import ParentCard, read_parent_card, stated_license
-from slack_ties.record import Parent
+from slack_ties.models.parent_card import ParentCard, read_parent_card
+from slack_ties.models.parents import parent_of
 
 if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.record import Parent
 
 __all__ = ["read_parents"]
 
@@ -46,17 +47,7 @@ def read_parents(
     with timeouts(cards.retries):
         for name in recipe.models:
             parts = [cards.read(path, revision) for path, revision in split_reference(name)]
-            license_ = stated_license(parts[0], recipe.facts.licenses.get(name, ""))
-            parents.append(
-                Parent(
-                    name,
-                    role=recipe.role(name),
-                    license=license_,
-                    adapter_license=stated_license(parts[1]) if len(parts) > 1 else "",
-                    made_from=tuple(dict.fromkeys(id_ for one in parts for id_ in one.made_from)),
-                    datasets=tuple(dict.fromkeys(id_ for one in parts for id_ in one.datasets)),
-                )
-            )
+            parents.append(parent_of(recipe, name, parts))
     return tuple(parents), cards.problems
 
 

@@ -17,7 +17,7 @@ from slack_ties.files import expanded, mode_of_new_files
 from slack_ties.merge.finish import complete_model
 from slack_ties.merge.in_memory import make_collector
 from slack_ties.merge.inputs import find_all
-from slack_ties.merge.made import checksums, parent_of
+from slack_ties.merge.made import checksums
 from slack_ties.merge.options import DEFAULTS, how_it_runs, traced_options
 from slack_ties.merge.output import check_output, keep_weights, work_place
 from slack_ties.merge.paths import drop_paths
@@ -25,6 +25,7 @@ from slack_ties.merge.ready import ready_to_merge
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_weight_headers
 from slack_ties.models.model_config import model_config
+from slack_ties.models.parents import parent_of
 from slack_ties.recipe.pin import PACKAGES
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
@@ -138,7 +139,16 @@ def merge_models(
                 method=recipe.method,
                 dtype=main_type(found),
                 parameters=sum(header.size for header in found.values()),
-                parents=tuple(parent_of(recipe, name, parts) for name, parts in snapshots.items()),
+                parents=tuple(
+                    parent_of(
+                        recipe,
+                        name,
+                        [part.card for part in parts],
+                        commits=tuple(part.commit for part in parts),
+                        folders=[part.path for part in parts],
+                    )
+                    for name, parts in snapshots.items()
+                ),
                 versions={name: version(name) for name in PACKAGES},
                 options=traced_options(options),
                 files=sums or checksums(work, weights),

@@ -21,7 +21,7 @@ from slack_ties.models.headers import (
 from slack_ties.models.look import Look, look_at_model, open_weights
 from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
-from slack_ties.models.parent_card import stated_license
+from slack_ties.models.parents import parent_of
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
 from slack_ties.plan.odd import roles_of
 from slack_ties.plan.parameters import model_settings
@@ -166,6 +166,7 @@ def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
 def planned_model(draft: Draft, name: str) -> PlannedModel:
     """Return the facts of one model for the plan."""
     look, *adapters = draft.looks[name]
+    parent = parent_of(draft.recipe, name, [part.card for part in draft.looks[name]])
     headers = draft.headers.get(name, {})
     vocabulary = draft.vocabularies.get(name)
     architectures = draft.configs.get(name, {}).get("architectures") or [""]
@@ -175,7 +176,7 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
     unused = roles == ("base",) and draft.recipe.method == "slack_ties"
     return PlannedModel(
         model=name,
-        role=draft.recipe.role(name),
+        role=parent.role,
         roles=roles,
         settings=() if unused else model_settings(draft.recipe, name),
         commits=tuple(part.commit for part in draft.looks[name]),
@@ -186,10 +187,10 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
         download=sum(part.download for part in (look, *adapters)),
         tokens=len(vocabulary.tokens) if vocabulary else 0,
-        license=stated_license(look.card, draft.recipe.facts.licenses.get(name, "")),
-        adapter_license=stated_license(adapters[0].card) if adapters else "",
+        license=parent.license,
+        adapter_license=parent.adapter_license,
         adapter=draft.adapters.get(name, ""),
         gated=any(part.gated for part in draft.looks[name]),
-        parents=look.card.made_from,
+        parents=parent.made_from,
         likeness=draft.likeness.get(name),
     )

@@ -23,11 +23,11 @@ from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
 from slack_ties.models.look import look_at_model
 from slack_ties.models.names import split_reference
-from slack_ties.models.parent_card import stated_license
+from slack_ties.models.parents import parent_of
 from slack_ties.private.hub_requests import post, raise_for_status
 from slack_ties.publish.scan import find_in_text, private_texts
 from slack_ties.recipe.public import as_known, local_parts
-from slack_ties.record import Parent, read_record
+from slack_ties.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from slack_ties.licenses.known import Stated
     from slack_ties.publish.destination import Destination
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.record import Parent
 
 __all__ = [
     "check_card",
@@ -63,13 +64,11 @@ def look_at_parents(recipe: Recipe, *, api: HfApi | None = None) -> list[Parent]
     for name in recipe.models:
         looks = [one.get() for (of, _), one in zip(references, answers, strict=True) if of == name]
         parents.append(
-            Parent(
+            parent_of(
+                recipe,
                 name,
-                role=recipe.role(name),
+                [look.card for look in looks],
                 commits=tuple(look.commit for look in looks),
-                license=stated_license(looks[0].card, recipe.facts.licenses.get(name, "")),
-                adapter_license=stated_license(looks[1].card) if len(looks) > 1 else "",
-                made_from=looks[0].card.made_from,
             )
         )
         for look in looks:
