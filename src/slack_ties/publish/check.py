@@ -17,7 +17,7 @@ from slack_ties.card.metadata import check_metadata
 from slack_ties.card.write import CARD_FILE, resolve_for
 from slack_ties.errors import HubError, OutputError, RecipeError
 from slack_ties.hub.side_by_side import side_by_side
-from slack_ties.licenses.known import parts_of
+from slack_ties.licenses.known import NOT_READ, parts_of
 from slack_ties.licenses.names import check_repo_name
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from slack_ties.licenses.known import Stated
     from slack_ties.publish.destination import Destination
     from slack_ties.recipe.recipe import Recipe
-    from slack_ties.record import Parent
+    from slack_ties.record import MergeRecord, Parent
 
 __all__ = [
     "check_card",
@@ -120,11 +120,16 @@ def check_config_text(recipe: Recipe, parents: Iterable[Parent]) -> None:
         raise RecipeError(msg, hint="delete it there, then run the same command again")
 
 
-def _check_resolution(resolution: Resolution, what: str, again: str) -> None:
+def _has_unread(record: MergeRecord) -> bool:
+    return any(NOT_READ in {one.license, one.adapter_license} for one in record.parents)
+
+
+def _check_resolution(resolution: Resolution, what: str, again: str, card: str = "") -> None:
     if resolution.license:
         return
     msg = f"the licence of {what} is not known: {' '.join(resolution.problems)}"
-    hint = f"ask the authors of the models, then state the result's licence: {again} --license "
+    hint = f"{card}  (reads the cards of its models again); or " if card else ""
+    hint += f"ask the authors of the models, then state the result's licence: {again} --license "
     raise OutputError(msg, hint=hint + (resolution.suggestion or "ID"))
 
 
@@ -154,7 +159,8 @@ def check_card(
         resolution = resolve_license(record.parents, stated.check())
     flags = shlex.join(["", *to.flags()]).removeprefix("''")
     publish = f"slack-ties publish {shlex.quote(str(folder))} {to.repo_id}{flags}"
-    _check_resolution(resolution, repr(str(folder)), publish)
+    read_again = again if record.adopted and _has_unread(record) else ""
+    _check_resolution(resolution, repr(str(folder)), publish, read_again)
     check_repo_name(to.repo_id, resolution)
     if not rewritten and (missing := missing_duties(folder, resolution, record)):
         own = resolution.license and resolution.license.link in missing
