@@ -6,6 +6,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
@@ -15,7 +16,7 @@ from hub_server import Refused, Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
-from slack_ties.run import run_all
+from slack_ties.run import Result, run_all
 from triple import Folders
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
@@ -168,6 +169,78 @@ def test_a_merged_model_survives_a_failed_publication(
 
     assert caught.value.hint.endswith(f"slack-ties publish {tmp_path / 'out'} me/x")
     assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_a_stopped_publication_goes_on(
+    choices: Choices,
+    tmp_path: Path,
+    api: HfApi,
+    hub: Server,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same call does not merge again, publishes what an earlier one made, and only once."""
+
+    def run(**other: Any) -> Result:
+        return run_all(
+            "bo", tmp_path / "out", choices=choices, options=QUIET, publish="x", api=api, **other
+        )
+
+    def stop(*_: object) -> None:
+        raise Refused(403, "No")
+
+    commit, hub.hub.commit = hub.hub.commit, stop
+    with pytest.raises(HubError, match="the merged model is complete"):
+        run()
+    hub.hub.commit = commit
+    weights = (tmp_path / "out" / "model.safetensors").stat()
+
+    with caplog.at_level(logging.INFO, "slack_ties"):
+        first = run()
+        again = run(stream=True)
+
+    assert caplog.text.count("out holds this merge already: publishing it") == 2
+    assert "main has all files already" in caplog.text
+    assert first.published == again.published
+    assert first.published.commit == api.model_info("me/x").sha
+    assert (tmp_path / "out" / "model.safetensors").stat() == weights
+    with pytest.raises(OutputError, match="holds a finished merge") as caught:
+        run_all(
+            "bo",
+            tmp_path / "out",
+            choices=replace(choices, slack=0.3),
+            options=QUIET,
+            publish="me/x",
+            api=api,
+        )
+    assert caught.value.hint.startswith(f"slack-ties publish {tmp_path / 'out'} me/x (")
+
+
+def test_a_model_that_was_changed_is_merged_again(
+    triple: Folders, tmp_path: Path, api: HfApi
+) -> None:
+    """The folder with the old result is not taken for the result of the new weights."""
+    ct = shutil.copytree(triple.ct, tmp_path / "ct")
+    choices = Choices(base=str(triple.base), ct=str(ct), sft=str(triple.sft))
+    out = tmp_path / "out"
+    run_all("bo", out, choices=choices, options=QUIET, publish="x", api=api)
+    max(ct.iterdir(), key=lambda file: file.stat().st_size).touch()
+
+    with pytest.raises(OutputError, match="holds a finished merge"):
+        run_all("bo", out, choices=choices, options=QUIET, publish="x", api=api)
+
+
+def test_a_card_that_was_edited_is_published_as_it_is(
+    choices: Choices, tmp_path: Path, api: HfApi
+) -> None:
+    """A run that only publishes does not ask to replace a person's text."""
+    run_all("bo", tmp_path / "out", choices=choices, options=QUIET, publish="x", api=api)
+    card = tmp_path / "out" / "README.md"
+    card.write_text(card.read_text("utf-8").replace("## ", "## My "), "utf-8")
+
+    run_all("bo", tmp_path / "out", choices=choices, options=QUIET, publish="x", api=api)
+
+    assert "## My " in card.read_text("utf-8")
+    assert Path(api.hf_hub_download("me/x", "README.md")).read_bytes() == card.read_bytes()
 
 
 def test_runs_the_recipe_of_a_published_model(triple: Folders, tmp_path: Path, api: HfApi) -> None:

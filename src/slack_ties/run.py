@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.config.choices import Choices
-from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.errors import (
-    CatalogueError,
     HubError,
     LostOnHubError,
     OutputError,
-    RecipeError,
     visible,
 )
 from slack_ties.files import expanded
 from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.licenses.known import Stated
+from slack_ties.merge.finished import holds_merge
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
 from slack_ties.notebook import Shown
 from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import local_parts, published_names
-from slack_ties.recipe.read import read_recipe
-from slack_ties.record import CONFIG_FILE
+from slack_ties.record import RECORD_FILE, read_record
 from slack_ties.report.describe import check_reportable
+from slack_ties.report.file import REPORT_FILE
 from slack_ties.settings import Settings
+from slack_ties.sharing.recipe_of import names_language, recipe_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +38,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from typing_extensions import Unpack
 
+    from slack_ties.config.choices import Choices
     from slack_ties.hub.retries import Retries
-    from slack_ties.publish.destination import Destination
+    from slack_ties.publish.destination import Destination, Target
     from slack_ties.publish.publish import Published
     from slack_ties.publish.stream import Stream
     from slack_ties.recipe.recipe import Recipe
@@ -117,14 +117,16 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     out = expanded(out)
     stated = Stated(license) if isinstance(license, str) else license
     stated = stated.check() if stated else None
-    recipe = _recipe(what, out, choices, api)
+    recipe = recipe_of(what, out, choices, api)
     if report:
         check_reportable(recipe, merged=True, streamed=stream)
-    _check_out(out, streamed=stream)
+    finished = bool(publish) and _is_finished(out, recipe, shared, report=report)
+    _check_out(out, publish, streamed=stream, finished=finished)
     out = out.resolve() if out.is_symlink() else out  # write into the folder that a link points to
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     language = f" for {' and '.join(names)}" if names else ""
-    LOG.info("[1/%d] config  %s%s", 4 if publish else 3, recipe.where, language)
+    config = "made" if names_language(what) else recipe.where
+    LOG.info("[1/%d] config  %s%s", 4 if publish else 3, config, language)
 
     merge = partial(merge_models, recipe, out, report=report)
     if not publish:
@@ -144,6 +146,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         out,
         to,
         merge,
+        finished=finished,
         stream=stream,
         stated=stated,
         known_as=known_as,
@@ -152,12 +155,23 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     )
 
 
-def _check_out(out: Path, *, streamed: bool) -> None:
+def _is_finished(out: Path, recipe: Recipe, settings: Settings, *, report: bool) -> bool:
+    """Say whether an earlier run has completed this merge in the folder `out`."""
+    if not (out / RECORD_FILE).is_file() or (report and not (out / REPORT_FILE).is_file()):
+        return False
+    return holds_merge(out, recipe, settings)
+
+
+def _check_out(
+    out: Path, publish: str | Destination | None, *, streamed: bool, finished: bool
+) -> None:
     if streamed:
         from slack_ties.publish.stream import check_finished  # noqa: PLC0415 - imports the Hub client
 
-        check_finished(out)
-    check_output(out)
+        with suppress(OutputError) if finished else nullcontext():
+            check_finished(out)
+    if not finished:
+        check_output(out, publish if isinstance(publish, str) else getattr(publish, "repo_id", ""))
 
 
 def _merge_and_publish(  # noqa: PLR0913 - all by name
@@ -166,6 +180,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     to: Destination,
     merge: Callable[..., MergeRecord],
     *,
+    finished: bool,
     stream: bool,
     stated: Stated | None,
     known_as: Mapping[str, str] | None,
@@ -174,7 +189,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
-    from slack_ties.card.write import write_card  # noqa: PLC0415
+    from slack_ties.card.write import CARD_FILE, write_card  # noqa: PLC0415
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.ahead import Ahead  # noqa: PLC0415
     from slack_ties.publish.check import (  # noqa: PLC0415
@@ -183,13 +198,17 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         look_at_parents,
     )
     from slack_ties.publish.destination import check_publish, check_recipe  # noqa: PLC0415
+    from slack_ties.publish.finished import (  # noqa: PLC0415
+        find_published,
+        has_weights,
+        is_edited,
+    )
     from slack_ties.publish.known import (  # noqa: PLC0415
         find_known,
         keep_known,
         warn_of_folders,
         with_known,
     )
-    from slack_ties.publish.publish import publish_model  # noqa: PLC0415
     from slack_ties.publish.rights import with_token  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
@@ -210,23 +229,41 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
 
         def made(folder: Path) -> Path:
             keep_known(folder, known)
+            if finished and not (stated or known) and is_edited(folder / CARD_FILE):
+                return folder / CARD_FILE  # a person's: publish it as it is
             return write_card(folder, repo_id=to.repo_id, license=stated, api=api)
 
+        if finished:
+            LOG.info("[2/4] merge   %s holds this merge already: publishing it", out)
+            record = read_record(out)
+            if not has_weights(out, record):  # after a run with `stream`
+                there = find_published(out, record, target, retries=retries, api=api)
+                return Result(out, record, out / CARD_FILE, there)
+            return _publish(out, target, record, made(out), retries, api)
         LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)
         if stream:
             return _stream(Stream(out, target, retries=retries, api=api), merge, made)
         with Ahead(out, target, retries=retries, api=api) as ahead:
             record = merge(ahead=ahead)
             card = made(out)
-            LOG.info("[3/4] card    %s", card)
-        LOG.info("[4/4] publish %s", to.repo_id)
-        try:
-            published = publish_model(out, to, retries=retries, api=api)
-        except (HubError, OutputError) as error:
-            msg = f"the merged model is complete in {str(out)!r}, but was not published: {error}"
-            again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
-            hint = f"{error.hint}; then: {again}" if error.hint else again
-            raise type(error)(msg, hint=hint) from None
+        return _publish(out, target, record, card, retries, api)
+
+
+def _publish(  # noqa: PLR0913, PLR0917 - what a run knows by now
+    out: Path, target: Target, record: MergeRecord, card: Path, retries: Retries, api: HfApi
+) -> Result:
+    from slack_ties.publish.publish import publish_model  # noqa: PLC0415 - imports the Hub client
+
+    to = target.to
+    LOG.info("[3/4] card    %s", card)
+    LOG.info("[4/4] publish %s", to.repo_id)
+    try:
+        published = publish_model(out, to, retries=retries, api=api)
+    except (HubError, OutputError) as error:
+        msg = f"the merged model is complete in {str(out)!r}, but was not published: {error}"
+        again = shlex.join(["slack-ties", "publish", str(out), to.repo_id, *to.flags()])
+        hint = f"{error.hint}; then: {again}" if error.hint else again
+        raise type(error)(msg, hint=hint) from None
     return Result(out, record, card, published)
 
 
@@ -260,41 +297,3 @@ def _stream(
     finally:
         stream.close()
     return Result(stream.out, record, stream.out / card.name, published)
-
-
-def _is_folder(path: Path, out: Path) -> RecipeError:
-    """Return the error for a folder; it names the config in it, if there is one."""
-    configs = [path / CONFIG_FILE, *sorted(path.glob("*.yml"))]
-    config = next((one for one in configs if one.is_file()), None)
-    run = ["slack-ties", "run", str(config), "--out", str(out)]
-    msg = f"{str(path)!r} is a folder, expected a language, a config or a Hub id"
-    return RecipeError(msg, hint=shlex.join(run) if config else "slack-ties languages")
-
-
-def _recipe(what: str | Path, out: Path, choices: Choices | None, api: HfApi | None) -> Recipe:
-    """Return the recipe of a config file, of a published model, or of a language."""
-    path = Path(what)
-    if "/" in str(what) and path.is_dir():
-        raise _is_folder(path, out)
-    is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
-    if not is_file and "/" not in str(what):
-        try:
-            choices = look_at_choices(choices or Choices(), [str(what)], api)
-            return make_config(str(what), choices)
-        except CatalogueError:
-            if os.path.isdir(path):  # noqa: PTH112 - never raises, as for a name that is too long
-                raise _is_folder(path, out) from None
-            raise
-    made = choices.made() if choices else []
-    if made:
-        what_it_is = "a config" if is_file else "a published model"
-        msg = f"{what} is {what_it_is}: --{' and --'.join(made)} would change it"
-        raise RecipeError(msg, hint="change them in the config, or run a language")
-    if is_file or str(what).startswith((".", "/", "~")):
-        return read_recipe(path)
-    from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the client
-    from slack_ties.sharing.untrusted import check_not_here  # noqa: PLC0415 - imports the client
-
-    recipe = pull_recipe(str(what), api=api).recipe
-    check_not_here(recipe)
-    return recipe

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["Found", "find_all"]
+__all__ = ["Found", "find_all", "pin_as_merged"]
 
 # The pinned recipe, and its models and their headers on this disk.
 Found: TypeAlias = "tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]"
@@ -56,6 +56,13 @@ def find_all(
     snapshots = _find_models(recipe, settings)
     headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
     return recipe, snapshots, headers
+
+
+def pin_as_merged(recipe: Recipe, settings: Settings) -> Recipe:
+    """Return the recipe as `find_all` pins it; no model is downloaded."""
+    plan = plan_merge(recipe, writes=False, **vars(settings))
+    options = traced_options(settings.options) if settings.options else {}
+    return _with_full_paths(plan.pinned(options))
 
 
 def _with_full_paths(recipe: Recipe) -> Recipe:

@@ -79,8 +79,12 @@ def _unfinished(out: Path, error: Exception) -> _UnfinishedError:
     return found
 
 
-def check_output(out: Path) -> None:
+def check_output(out: Path, repo_id: str = "") -> None:
     """Refuse an output folder that the result cannot replace.
+
+    Args:
+        out: The folder.
+        repo_id: Where the result will be published, if that is known.
 
     Raises:
         OutputError: `out` is a folder with files, a file, a mount point, or cannot be written.
@@ -94,8 +98,10 @@ def check_output(out: Path) -> None:
             weights = [*out.glob("*.safetensors"), *out.glob("*.bin")]
             if not weights:  # `run --stream` keeps none here
                 raise OutputError(msg, hint="choose another folder")
-            hint = f"publish it: slack-ties card {name}; slack-ties publish {name} REPO_ID; "
-            raise OutputError(msg, hint=hint + "or choose another folder")
+            hint = f"slack-ties publish {name} {shlex.quote(repo_id or 'OWNER/NAME')}"
+            if not (out / "README.md").is_file():  # publishing needs a card
+                hint = f"slack-ties card {name}"
+            raise OutputError(msg, hint=f"{hint}  (or choose another folder)")
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)
