@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from huggingface_hub import HfApi
@@ -320,8 +320,8 @@ def test_a_role_in_an_organization(model: Path, hub: Server, role: str) -> None:
     with pytest.raises(HubError, match="your role in the organization 'acme' is read") as caught:
         check_publish(Destination("acme/bo"), api=theirs)
 
-    assert caught.value.hint.startswith("ask an admin of acme for the role write")
-    assert hub.hub.requests == ["GET /api/whoami-v2"]
+    assert caught.value.hint == "ask an admin of acme for the role write"
+    assert hub.hub.requests == ["GET /api/whoami-v2", "GET /api/models/acme/bo"]
 
 
 @pytest.mark.parametrize(
@@ -370,6 +370,57 @@ def test_somebody_elses_name(model: Path, api: HfApi) -> None:
     """Said before a merge, which may take hours."""
     with pytest.raises(HubError, match="'them/tibetan': your token belongs to me"):
         publish_model(model, "them/tibetan", api=api)
+
+
+def test_a_pull_request_is_proposed_where_one_can_be_opened(
+    model: Path, api: HfApi, hub: Server
+) -> None:
+    """In a repository that exists, and by `publish`: `run` has no --pr."""
+
+    def hint(**changes: Any) -> str:
+        to = Destination("them/x", pull_request=bool(changes.pop("pull_request", False)))
+        with pytest.raises(HubError) as caught:
+            check_publish(to, api=api, **changes)
+        return caught.value.hint
+
+    assert hint() == "publish to me/x"
+    assert hint(pull_request=True) == "publish to me/x, and leave --pr out"
+    hub.hub.tokens["hf_them"] = Token("them")
+    HfApi(endpoint=hub.url, token="hf_them").create_repo("them/x", private=False)
+    assert hint() == "publish to me/x, or open a pull request there: --pr"
+    assert hint(proposes=False) == "publish to me/x"
+    assert publish_model(model, "them/x", pull_request=True, api=api).branch == "refs/pr/1"
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "better"),
+    [
+        ("REPO_ID", "REPO_ID", "for example me/my-merge"),
+        ("OWNER/NAME", "OWNER", "for example me/my-merge"),
+        ("me/NAME", "NAME", "for example me/my-merge"),
+        ("ME/Lao", "ME", "me/Lao"),
+        ("SOMEBODY/Lao", "SOMEBODY", "me/Lao"),
+    ],
+)
+def test_a_placeholder_is_no_name(
+    typed: str, word: str, better: str, model: Path, api: HfApi
+) -> None:
+    """A word that was copied from an example makes no repository."""
+    with pytest.raises(HubError, match=f": {word} is a placeholder") as caught:
+        publish_model(model, typed, api=api)
+
+    assert caught.value.hint == f"publish to {better}"
+    assert list(api.list_models()) == []
+    name = better.removeprefix("for example ")
+    assert publish_model(model, name, api=api).repo_id == name
+
+
+def test_an_organization_may_have_the_name_of_a_placeholder(hub: Server) -> None:
+    """Whoever belongs to it publishes there."""
+    hub.hub.tokens["hf_member"] = Token("me", orgs=(("ME", "admin"),))
+    theirs = HfApi(endpoint=hub.url, token="hf_member")
+
+    assert check_publish(Destination("ME/Lao"), api=theirs).to.repo_id == "ME/Lao"
 
 
 def test_no_network(model: Path) -> None:

@@ -216,7 +216,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
     retries = retries or in_force(Retries())
     merge = partial(merge, **vars(replace(settings, api=reading)))
     with timeouts(retries):
-        target = check_publish(to, retries=retries, api=api)
+        target = check_publish(to, proposes=False, retries=retries, api=api)
         to = target.to
         parents: Sequence[Parent] = look_at_parents(recipe, api=reading)
         known = find_known(local_parts(parents), known_as or {}, retries=retries, api=api)

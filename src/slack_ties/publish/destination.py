@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -23,12 +24,12 @@ from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
 from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.publish.branch import Branch, list_files
-from slack_ties.publish.rights import check_owner, check_role
+from slack_ties.publish.rights import check_owner, check_placeholder, check_role
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from slack_ties.recipe.recipe import Recipe
 
@@ -138,11 +139,21 @@ class Target:
 
 
 def check_publish(
-    to: Destination, *, retries: Retries | None = None, api: HfApi | None = None
+    to: Destination,
+    *,
+    proposes: bool = True,
+    retries: Retries | None = None,
+    api: HfApi | None = None,
 ) -> Target:
     """Return the state of the Hub where a model will be published.
 
     Writes nothing. Call it before a long merge too.
+
+    Args:
+        to: Where to publish.
+        proposes: Whether the user's command can open a pull request instead.
+        retries: How long to wait for the Hub.
+        api: The Hub client.
 
     Raises:
         HubError: There is no token, or it may not write; or the repository belongs to somebody
@@ -162,26 +173,37 @@ def check_publish(
         user = retries.ask(api.whoami)
         if "/" not in to.repo_id:
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
-        _check_place(to, user)
-        info = look_at_repo(to.repo_id, None, retries, api)
+        check_placeholder(to.repo_id, user)
+        look = partial(look_at_repo, revision=None, retries=retries, api=api)
+        _check_place(to, user, lambda: proposes and look(to.repo_id) is not None)
+        info = look(to.repo_id)
         if info is None:
             if to.pull_request or to.branch:
-                flag = "--pr" if to.pull_request else "--revision"
-                msg = f"{what}: the repository does not exist, but {flag} needs it"
-                raise HubError(msg, hint=f"publish to main first: leave {flag} out")
+                raise _no_repository(to, user)
             return Target(to, user["name"], private=not to.public)
         if info.id != to.repo_id:
             LOG.warning("  %s has the name %s now: publishing there", to.repo_id, info.id)
             to = replace(to, repo_id=info.id)
-            _check_place(to, user)
+            _check_place(to, user, lambda: proposes)
         target = Target(to, user["name"], private=bool(info.private))
         return _existing(target, info, retries, api)
 
 
-def _check_place(to: Destination, user: Mapping[str, Any]) -> None:
+def _no_repository(to: Destination, user: Mapping[str, Any]) -> HubError:
+    """Return the error that a pull request or a branch needs a repository."""
+    flag = "--pr" if to.pull_request else "--revision"
+    msg = f"publishing to {to.repo_id!r}: the repository does not exist, but {flag} needs it"
+    try:
+        check_owner(to.repo_id, user, can_propose=lambda: False)
+    except HubError as error:
+        return HubError(msg, hint=f"{error.hint}, and leave {flag} out")
+    return HubError(msg, hint=f"publish to main first: leave {flag} out")
+
+
+def _check_place(to: Destination, user: Mapping[str, Any], can_propose: Callable[[], bool]) -> None:
     check_role(to.repo_id, user, proposes=to.pull_request)
     if not to.pull_request:
-        check_owner(to.repo_id, user)
+        check_owner(to.repo_id, user, can_propose=can_propose)
 
 
 def _existing(target: Target, info: ModelInfo, retries: Retries, api: HfApi) -> Target:

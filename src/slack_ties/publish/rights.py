@@ -5,7 +5,7 @@ So a user does not merge for hours and then cannot publish. The Hub checks again
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from huggingface_hub import HfApi, get_token
@@ -14,7 +14,10 @@ from slack_ties.errors import HubError
 from slack_ties.hub.client import LOGIN
 from slack_ties.private.huggingface_hub import sends_no_stored_token
 
-__all__ = ["check_owner", "check_role", "with_token"]
+__all__ = ["check_owner", "check_placeholder", "check_role", "with_token"]
+
+# Words of our own examples and messages, which people copy and forget to replace.
+PLACEHOLDERS = {"REPO_ID", "OWNER", "NAME", "ME", "SOMEBODY", "MODEL", "YOUR_NAME"}
 
 WRITES = "repo.write"  # the Hub's name of this permission of a fine-grained token
 
@@ -57,8 +60,31 @@ def check_role(repo_id: str, user: Mapping[str, Any], *, proposes: bool = False)
         raise HubError(msg, hint=f"{hint}{owner}, or: {LOGIN}")
 
 
-def check_owner(repo_id: str, user: Mapping[str, Any]) -> None:
+def check_placeholder(repo_id: str, user: Mapping[str, Any]) -> None:
+    """Refuse an id with a word of our examples, such as OWNER or NAME, in place of a name.
+
+    Raises:
+        HubError: The id has such a word; the hint has the user's own name.
+
+    """
+    owner, _, name = repo_id.partition("/")
+    owners = {user["name"], *(org["name"] for org in user.get("orgs") or ())}
+    found = [owner] if owner in PLACEHOLDERS - owners else []
+    found += [name] if name in PLACEHOLDERS else []
+    if found:
+        msg = f"publishing to {repo_id!r}: {found[0]} is a placeholder, expected a name of your own"
+        better = "my-merge" if name in PLACEHOLDERS else name
+        example = "for example " * (name in PLACEHOLDERS)
+        raise HubError(msg, hint=f"publish to {example}{user['name']}/{better}")
+
+
+def check_owner(repo_id: str, user: Mapping[str, Any], *, can_propose: Callable[[], bool]) -> None:
     """Refuse a place of somebody else, or of an organization in which the user can only read.
+
+    Args:
+        repo_id: Where to publish: OWNER/NAME.
+        user: The Hub's answer to "who am I".
+        can_propose: Says whether a pull request can be opened there.
 
     Raises:
         HubError: The token's user may not publish there.
@@ -69,12 +95,15 @@ def check_owner(repo_id: str, user: Mapping[str, Any]) -> None:
     owners = [user["name"], *roles]
     if owner not in owners:
         msg = f"{what}: your token belongs to {' and '.join(owners)}"
-        hint = f"publish to {owners[0]}/{name}, or open a pull request there: --pr"
-        raise HubError(msg, hint=hint)
+        raise HubError(msg, hint=f"publish to {owners[0]}/{name}{_or_propose(can_propose)}")
     if owner != user["name"] and roles[owner] == "read":
         msg = f"{what}: your role in the organization {owner!r} is read, expected write"
-        hint = f"ask an admin of {owner} for the role write, or open a pull request there: --pr"
-        raise HubError(msg, hint=hint)
+        hint = f"ask an admin of {owner} for the role write"
+        raise HubError(msg, hint=hint + _or_propose(can_propose))
+
+
+def _or_propose(can_propose: Callable[[], bool]) -> str:
+    return ", or open a pull request there: --pr" if can_propose() else ""
 
 
 def _access(user: Mapping[str, Any]) -> Mapping[str, Any]:
