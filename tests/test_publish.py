@@ -183,6 +183,28 @@ def test_a_card_that_was_edited_on_the_hub_is_kept(model: Path, api: HfApi) -> N
     assert Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8") == ours
 
 
+def test_a_card_that_we_sent_last_is_replaced(model: Path, api: HfApi) -> None:
+    """It was changed here, not on the Hub; other files may have changed there since."""
+    card = model / "README.md"
+    edited = card.read_text("utf-8").replace("## ", "## My ")
+    card.write_text(edited, "utf-8")
+    publish_model(model, "me/tibetan", api=api)
+    write_card(model, overwrite=True)
+
+    publish_model(model, "me/tibetan", api=api)
+
+    there = Path(api.hf_hub_download("me/tibetan", "README.md"))
+    assert there.read_bytes() == card.read_bytes()
+    card.write_text(edited, "utf-8")
+    publish_model(model, "me/tibetan", api=api)
+    api.upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="me/tibetan")
+    write_card(model, overwrite=True)
+    publish_model(model, "me/tibetan", api=api)
+    api.upload_file(path_or_fileobj=edited.encode(), path_in_repo="README.md", repo_id="me/tibetan")
+    with pytest.raises(HubError, match="was changed on the Hub"):
+        publish_model(model, "me/tibetan", api=api)
+
+
 def test_a_pointer_does_not_replace_a_license(triple: Folders, tmp_path: Path, api: HfApi) -> None:
     """Somebody put the text of the licence there: ours only says where to find it."""
     out = merged_under(dict.fromkeys(("base", "ct", "sft"), LLAMA), triple, tmp_path)

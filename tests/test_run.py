@@ -215,6 +215,25 @@ def test_a_stopped_publication_goes_on(
     assert caught.value.hint.startswith(f"slack-ties publish {tmp_path / 'out'} me/x (")
 
 
+def test_a_card_that_was_edited_on_the_hub_is_seen_before_the_merge(
+    choices: Choices, tmp_path: Path, api: HfApi
+) -> None:
+    """What somebody wrote there would be lost; a card that we sent is replaced."""
+
+    def run(out: str) -> None:
+        run_all("bo", tmp_path / out, choices=choices, options=QUIET, publish="me/x", api=api)
+
+    run("one")
+    run("two")
+    card = (tmp_path / "one" / "README.md").read_text("utf-8").replace("## ", "## My ")
+    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id="me/x")
+
+    with pytest.raises(HubError, match="was changed on the Hub, and would be replaced"):
+        run("three")
+
+    assert not (tmp_path / "three").exists()
+
+
 def test_a_model_that_was_changed_is_merged_again(
     triple: Folders, tmp_path: Path, api: HfApi
 ) -> None:

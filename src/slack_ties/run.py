@@ -210,6 +210,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         with_known,
     )
     from slack_ties.publish.rights import with_token  # noqa: PLC0415
+    from slack_ties.publish.somebodys import check_card_there  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
     reading, api = settings.api or HfApi(), with_token(settings.api)
@@ -226,6 +227,8 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         check_recipe(public, target, retries, api)
         check_license(recipe, parents, to.repo_id, stated)
         warn_of_folders(parents)
+        if not finished:
+            check_card_there(target, retries=retries, api=api)
 
         def made(folder: Path) -> Path:
             keep_known(folder, known)

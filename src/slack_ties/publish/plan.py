@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.license_files import is_generated
-from slack_ties.card.own_text import read_own_text
-from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import HubError, visible
 from slack_ties.files import any_matches, sha256
 from slack_ties.publish.destination import another_recipe
 from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights, holds_tokens
+from slack_ties.publish.somebodys import changed_there, is_somebodys
 from slack_ties.record import CONFIG_FILE, MergeRecord
 from slack_ties.wording import size
 
@@ -95,14 +94,12 @@ def compare(
     if target.earlier and CONFIG_FILE not in same and not (to.update or to.pull_request):
         raise another_recipe(to)
     for one in sorted(set(files) & set(there) - set(same)):
-        if _is_somebodys(one, files[one], branch, retries, api):
+        if is_somebodys(one, files[one], branch, retries, api):
             if is_generated(files[one].path or Path(one)):
                 LOG.info("  the Hub's %s stays: somebody put another text there", one)
                 del files[one]
             elif not (to.update or to.pull_request):
-                msg = f"{one} of {to.repo_id!r} was changed on the Hub, and would be replaced"
-                get = f"hf download {to.repo_id} {one} --local-dir there"
-                raise HubError(msg, hint=f"{get}  (to keep its changes), or: --update")
+                raise changed_there(one, to.repo_id)
     others = sorted(set(there) - set(files))
     ours = {*(target.earlier.files if target.earlier else ()), "model.safetensors.index.json"}
     stale = [
@@ -152,17 +149,3 @@ def _is_left_over(
         return bool(there.lfs.sha256 == known)
     path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))
     return sha256(Path(path)) == known
-
-
-def _is_somebodys(name: str, file: SentFile, branch: Branch, retries: Retries, api: HfApi) -> bool:
-    """Say whether the Hub's file contains a person's text that the file here lacks."""
-    if name != CARD_FILE and not (file.path and is_generated(file.path)):
-        return False
-    path = retries.ask(lambda: api.hf_hub_download(branch.repo_id, name, revision=branch.head))
-    if name != CARD_FILE:
-        return not is_generated(Path(path))
-    theirs = read_own_text(Path(path).read_text(encoding="utf-8", errors="replace"))
-    ours = read_own_text(file.path.read_text(encoding="utf-8") if file.path else "")
-    if theirs.edited:
-        return True
-    return any(ours.places.get(key) != text for key, text in theirs.places.items())
