@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -299,6 +300,28 @@ def test_what_cannot_be_verified(published: Path, api: HfApi, tmp_path: Path) ->
         path.unlink()
     with pytest.raises(CheckpointError, match="has no safetensors weights to compare"):
         verify_model(bad, against=published)
+
+
+def test_a_folder_whose_weights_are_only_on_the_hub(
+    published: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after `run --stream`: nothing is merged, and the next step verifies the Hub's weights."""
+    for path in published.glob("*.safetensors"):
+        path.unlink()
+
+    with (
+        caplog.at_level(logging.INFO, "slack_ties"),
+        pytest.raises(CheckpointError, match="has no safetensors weights to compare") as caught,
+    ):
+        verify_model(published, quiet=True, api=api)
+
+    assert "merging" not in caplog.text
+    assert caught.value.hint == "slack-ties verify me/tibetan (if the Hub has its weights)"
+    assert verify_model(shlex.split(caught.value.hint)[2], quiet=True, api=api).same
+    (published / "README.md").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        verify_model(published, quiet=True, api=api)
+    assert caught.value.hint.startswith("slack-ties verify OWNER/NAME ")
 
 
 def test_everything_offline_after_one_run(
