@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from hub_server import Fault, Refused, Server
-from slack_ties.errors import CheckpointError, HubError
+from slack_ties.errors import CheckpointError, GatedError, HubError
 from slack_ties.hub.retries import READING
 from slack_ties.models.cached import Snapshot
 from slack_ties.models.find import find_model
@@ -136,7 +136,7 @@ def test_a_private_model_of_somebody_else(api: HfApi, hub: Server) -> None:
     """Not to be told from one that is not there."""
     api.create_repo("me/secret", private=True)
 
-    with pytest.raises(HubError, match="or private and your token may not see it"):
+    with pytest.raises(HubError, match="or private and your token may not"):
         find_model("me/secret", api=HfApi(endpoint=hub.url, token="hf_reader"))
 
 
@@ -145,10 +145,22 @@ def test_a_gated_model(model: str, hub: Server) -> None:
     token = hub.hub.tokens["hf_writer"]
     hub.hub.save(model, {**hub.hub.repo(model, token), "gated": "manual"})
 
-    with pytest.raises(HubError, match="access is gated") as caught:
+    with pytest.raises(GatedError, match=r"(?m)not given access to .* of your token$") as caught:
         find_model(model, api=HfApi(endpoint=hub.url, token="hf_reader"))
 
-    assert "ask for access" in caught.value.hint
+    again = "then run the same command again"
+    assert caught.value.hint == f"ask for access on {hub.url}/{model}, {again}"
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_gated_model_without_a_login(model: str, hub: Server) -> None:
+    """The error says that no user is logged in, and the next step is the page, then the login."""
+    hub.hub.save(model, {**hub.hub.repo(model, hub.hub.tokens["hf_writer"]), "gated": "manual"})
+
+    with pytest.raises(GatedError, match=r"(?m)you are not logged in$") as caught:
+        find_model(model, api=HfApi(endpoint=hub.url))
+
+    assert caught.value.hint.startswith(f"ask for access on {hub.url}/{model}, then: hf auth login")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +175,7 @@ def test_a_gated_model(model: str, hub: Server) -> None:
             "You must use a write token",
             "does not allow this: You must use .* token$",
             "do what the Hub's message says, then run the same command again; for another token: "
-            "hf auth login",
+            "hf auth login # a token that may do this, or set HF_TOKEN to it",
         ),
         ("", "does not allow this with your token$", "hf auth login"),
         ("Access to this resource is disabled.", "the repository is disabled on", "use another"),

@@ -17,10 +17,17 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hub_server import Server
+from hub_server import Server, Token
+from slack_ties.catalogue.languages import find_triple
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import CheckpointError, HubError, NotOnHubError, OutputError, SlackTiesError
+from slack_ties.errors import (
+    CheckpointError,
+    GatedError,
+    NotOnHubError,
+    OutputError,
+    SlackTiesError,
+)
 from slack_ties.merge.merge import merge_models
 from slack_ties.plan.make import plan_merge, plan_pinned
 from slack_ties.plan.plan import Plan
@@ -611,13 +618,33 @@ def test_gated_and_missing_repositories(api: HfApi, hub: Server) -> None:
 
     plan = plan_merge(make_config("bo", replace(HUB, ct="me/none")), api=reader)
 
-    assert [type(error) for error in plan.errors] == [HubError, NotOnHubError]
-    assert "me/base' (no folder of that name here): access is gated" in str(plan.errors[0])
-    assert "ask for access" in plan.errors[0].hint
+    assert [type(error) for error in plan.errors] == [GatedError, NotOnHubError]
+    assert "me/base' (no folder of that name here): the owner has not given access" in str(
+        plan.errors[0]
+    )
+    assert f"ask for access on {hub.url}/me/base, then run" in plan.errors[0].hint
     assert "me/none' (no folder of that name here): not found" in str(plan.errors[1])
     allowed = plan_merge(make_config("bo", HUB), api=api)
     assert allowed.errors == ()
     assert "gated, and you have access" in plan_as_text(allowed)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_gated_model_of_the_catalogue(hub: Server) -> None:
+    """The plan names an entry of the same language whose models have no known gate."""
+    base = find_triple("mn-Mong").base.id
+    owner = hub.hub.tokens["hf_owner"] = Token(base.partition("/")[0])
+    theirs = HfApi(endpoint=hub.url, token="hf_owner")
+    theirs.create_repo(base, private=False)
+    theirs.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=base)
+    hub.hub.save(base, {**hub.hub.repo(base, owner), "gated": "manual"})
+    hub.hub.tokens["hf_other"] = Token("other")
+
+    plan = plan_merge(make_config("mn-Mong"), api=HfApi(endpoint=hub.url, token="hf_other"))
+
+    (gated,) = [error for error in plan.errors if isinstance(error, GatedError)]
+    other = "mn-Mong-qwen2.5-1.5b"
+    assert str(gated).endswith(f"; for models without a known gate: slack-ties config {other}")
 
 
 @pytest.mark.usefixtures("on_hub")

@@ -6,6 +6,7 @@ SlackTiesError
 ├── CheckpointError   a model that is missing, damaged or does not fit the others
 ├── OutputError       a file or folder that cannot be written
 └── HubError          the Hub cannot be reached or refuses a request
+    ├── GatedError        the owner of a model gives access to those who ask for it
     ├── NotOnHubError     the repository does not exist, or the token may not see it
     └── LostOnHubError    the Hub lost files that were sent to it and deleted here
 """
@@ -21,6 +22,7 @@ __all__ = [
     "AS_UTF_8",
     "CatalogueError",
     "CheckpointError",
+    "GatedError",
     "HubError",
     "LostOnHubError",
     "NotOnHubError",
@@ -87,6 +89,10 @@ class OutputError(SlackTiesError):
 
 class HubError(SlackTiesError):
     """The Hugging Face Hub cannot be reached, or refuses a request."""
+
+
+class GatedError(HubError):
+    """The owner of a model gives access only to those who ask for it on the model's page."""
 
 
 class NotOnHubError(HubError):

@@ -8,9 +8,7 @@ from huggingface_hub.errors import HFValidationError
 
 from slack_ties.private.http import WRONG_ADDRESS, TransportError
 
-__all__ = ["CLIENT_ERRORS", "LOGIN", "UPLOAD_ERRORS", "AskAgainError", "TransportError"]
-
-LOGIN = "hf auth login  (or set HF_TOKEN to a token with write access)"
+__all__ = ["CLIENT_ERRORS", "UPLOAD_ERRORS", "AskAgainError", "TransportError"]
 
 
 class AskAgainError(ConnectionError):

@@ -19,8 +19,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from slack_ties.errors import HubError, NotOnHubError
-from slack_ties.hub.client import CLIENT_ERRORS, LOGIN, AskAgainError, TransportError
+from slack_ties.errors import GatedError, HubError, NotOnHubError
+from slack_ties.hub.client import CLIENT_ERRORS, AskAgainError, TransportError
 from slack_ties.hub.environment import environment_error
 from slack_ties.hub.faults import (
     AnswerError,
@@ -30,6 +30,7 @@ from slack_ties.hub.faults import (
     as_fault,
     stated_wait,
 )
+from slack_ties.hub.token import another_token, has_token, no_token, token_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,13 +62,10 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         error = error.error
     if environment := environment_error(what, api, error):
         return environment
-    login = "hf auth login  (or set HF_TOKEN)"
     if isinstance(error, GatedRepoError):
-        msg = f"{what}: access is gated, and your token has no access"
-        return HubError(msg, hint="ask for access on the model's Hub page, then: hf auth login")
+        return _gated(what, api, error)
     if isinstance(error, RepositoryNotFoundError):
-        msg = f"{what}: not found on {api.endpoint}, or private and your token may not see it"
-        return NotOnHubError(msg, hint=f"check the spelling; if it is private: {login}")
+        return _not_found(what, api)
     if isinstance(error, LocalEntryNotFoundError):
         return _unreachable(what, api, error.__cause__ or error)
     if isinstance(error, (RevisionNotFoundError, EntryNotFoundError)):
@@ -105,6 +103,33 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
     return HubError(msg, hint="run the same command again: complete files are kept")
 
 
+def _gated(what: str, api: HfApi, error: HfHubHTTPError) -> GatedError:
+    page = _page(api, error)
+    if has_token(api):
+        msg = f"{what}: the owner has not given access to the user of {token_name(api)}"
+        return GatedError(msg, hint=f"ask for access on {page}, then run the same command again")
+    msg = f"{what}: only users with the owner's access can download it, and you are not logged in"
+    return GatedError(msg, hint=f"ask for access on {page}, then: {no_token()}")
+
+
+def _page(api: HfApi, error: HfHubHTTPError) -> str:
+    """Return the address of the page of the model that a request was about."""
+    asked = str(error.response.url).partition("?")[0]
+    words = asked.removeprefix(f"{api.endpoint}/").removeprefix("api/models/").split("/")
+    end = next((i for i, word in enumerate(words) if word in {"resolve", "revision", "tree"}), 2)
+    known = asked.startswith(f"{api.endpoint}/") and end <= 2  # noqa: PLR2004 - OWNER/NAME
+    return f"{api.endpoint}/{'/'.join(words[:end])}" if known else "the model's Hub page"
+
+
+def _not_found(what: str, api: HfApi) -> NotOnHubError:
+    if has_token(api):
+        msg = f"{what}: not found on {api.endpoint}, or private and {token_name(api)} may not "
+        hint = "check the spelling; a private one needs the token of a user who may see it"
+        return NotOnHubError(f"{msg}see it", hint=hint)
+    msg = f"{what}: not found on {api.endpoint}; a private one is not shown: you are not logged in"
+    return NotOnHubError(msg, hint=f"check the spelling; if it is private: {no_token()}")
+
+
 def _refused(what: str, api: HfApi, error: HfHubHTTPError) -> HubError:
     status, said = error.response.status_code, error.server_message or ""
     if status == 403:  # noqa: PLR2004 - HTTP
@@ -122,7 +147,10 @@ def _longer(wait: float) -> int:
 
 def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
     if status == 401:  # noqa: PLR2004 - HTTP
-        return HubError(f"{what}: {api.endpoint} does not accept your token", hint=LOGIN)
+        if not has_token(api):
+            return HubError(f"{what}: {api.endpoint} asks for a token", hint=no_token())
+        msg = f"{what}: {api.endpoint} does not accept {token_name(api)}"
+        return HubError(msg, hint=another_token(api))
     if status == 403:  # noqa: PLR2004 - HTTP
         return _not_allowed(what, api, "")  # hf_xet does not pass on the reason
     hint = "try again later; if the error persists, contact the operator of this Hub"
@@ -132,10 +160,13 @@ def _refused_with(what: str, api: HfApi, status: int, said: str) -> HubError:
 def _not_allowed(what: str, api: HfApi, said: str) -> HubError:
     """Return the error for status 403, with the Hub's own reason if it gives one."""
     msg = f"{what}: {api.endpoint} does not allow this"
-    if not said:
-        return HubError(f"{msg} with your token", hint=LOGIN)
-    hint = "do what the Hub's message says, then run the same command again; for another token: "
-    return HubError(f"{msg}: {said[:300]}", hint=hint + "hf auth login")
+    other = another_token(api, "that may do this")
+    if said:
+        hint = "do what the Hub's message says, then run the same command again; for another token"
+        return HubError(f"{msg}: {said[:300]}", hint=f"{hint}: {other}")
+    if not has_token(api):
+        return HubError(f"{msg} without a token", hint=no_token())
+    return HubError(f"{msg} with {token_name(api)}", hint=other)
 
 
 def _unreachable(what: str, api: HfApi, error: BaseException) -> HubError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.adapter.read import read_adapter
-from slack_ties.errors import CheckpointError, SlackTiesError
+from slack_ties.errors import CheckpointError, GatedError, SlackTiesError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.models.entries import zeros_of
@@ -26,6 +26,7 @@ from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
 from slack_ties.plan.odd import roles_of
 from slack_ties.plan.parameters import model_settings
 from slack_ties.plan.plan import PlannedModel
+from slack_ties.plan.room import ungated_merge
 from slack_ties.tensors.known import know
 from slack_ties.tokenizer.vocabulary import read_vocabulary
 
@@ -46,6 +47,10 @@ def look_at(draft: Draft) -> None:
         try:
             looks = [one.get() for (of, _), one in zip(parts, answers, strict=True) if of == name]
             _collect(draft, name, looks)
+        except GatedError as error:
+            key = ungated_merge(draft.recipe)
+            other = f"; for models without a known gate: slack-ties config {key}" if key else ""
+            draft.errors.append(GatedError(f"{error}{other}", hint=error.hint))
         except SlackTiesError as error:
             draft.errors.append(error)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slack_ties.plan.expected import Expected
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["Need", "cache_folder", "no_room", "on_one_disk", "smaller_merges"]
+__all__ = ["Need", "cache_folder", "no_room", "on_one_disk", "smaller_merges", "ungated_merge"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,16 @@ def smaller_merges(
         and all(sum(_instead(need, cost) for need in needs) <= free for needs, free in disks)
     ]
     return [(key, cost) for _, _, key, cost in sorted(found, key=lambda row: row[:3])]
+
+
+def ungated_merge(recipe: Recipe) -> str:
+    """Return the key of a merge of the same language for which no access must be asked for.
+
+    The catalogue's key of models without a gate; if there are none, of models without a known gate;
+    "" if there are none either.
+    """
+    found = smaller_merges(recipe, ())
+    return min(found, key=lambda row: row[1].gated is not False)[0] if found else ""
 
 
 def _instead(need: Need, cost: Expected) -> int:

@@ -18,10 +18,10 @@ from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from slack_ties.errors import HubError, OutputError, RecipeError
-from slack_ties.hub.client import LOGIN
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
+from slack_ties.hub.token import no_token
 from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.rights import check_owner, check_placeholder, check_role
@@ -164,7 +164,7 @@ def check_publish(
     what = f"publishing to {to.repo_id!r}"
     if not (api.token or get_token()):
         msg = f"{what} needs a token, but no token is stored"
-        raise HubError(msg, hint=LOGIN)
+        raise HubError(msg, hint=no_token("with write access"))
     if to.pull_request and to.branch:
         msg = f"{what}: --pr and --revision {to.branch} cannot be used together: --pr starts from "
         msg += "main"
@@ -175,7 +175,7 @@ def check_publish(
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
         check_placeholder(to.repo_id, user)
         look = partial(look_at_repo, revision=None, retries=retries, api=api)
-        _check_place(to, user, lambda: proposes and look(to.repo_id) is not None)
+        _check_place(to, user, lambda: proposes and look(to.repo_id) is not None, api)
         info = look(to.repo_id)
         if info is None:
             if to.pull_request or to.branch:
@@ -184,7 +184,7 @@ def check_publish(
         if info.id != to.repo_id:
             LOG.warning("  %s has the name %s now: publishing there", to.repo_id, info.id)
             to = replace(to, repo_id=info.id)
-            _check_place(to, user, lambda: proposes)
+            _check_place(to, user, lambda: proposes, api)
         target = Target(to, user["name"], private=bool(info.private))
         return _existing(target, info, retries, api)
 
@@ -200,8 +200,10 @@ def _no_repository(to: Destination, user: Mapping[str, Any]) -> HubError:
     return HubError(msg, hint=f"publish to main first: leave {flag} out")
 
 
-def _check_place(to: Destination, user: Mapping[str, Any], can_propose: Callable[[], bool]) -> None:
-    check_role(to.repo_id, user, proposes=to.pull_request)
+def _check_place(
+    to: Destination, user: Mapping[str, Any], can_propose: Callable[[], bool], api: HfApi
+) -> None:
+    check_role(to.repo_id, user, api=api, proposes=to.pull_request)
     if not to.pull_request:
         check_owner(to.repo_id, user, can_propose=can_propose)
 

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 
 from slack_ties.errors import HubError
-from slack_ties.hub.client import LOGIN
+from slack_ties.hub.token import another_token, token_name
 from slack_ties.private.huggingface_hub import sends_no_stored_token
 
 __all__ = ["check_owner", "check_placeholder", "check_role", "with_token"]
@@ -33,12 +33,15 @@ def with_token(api: HfApi | None) -> HfApi:
     return api
 
 
-def check_role(repo_id: str, user: Mapping[str, Any], *, proposes: bool = False) -> None:
+def check_role(
+    repo_id: str, user: Mapping[str, Any], *, api: HfApi, proposes: bool = False
+) -> None:
     """Refuse a token that can only read, and a fine-grained one without rights to this place.
 
     Args:
         repo_id: Where to publish: OWNER/NAME.
         user: The Hub's answer to "who am I".
+        api: The Hub client, with the token.
         proposes: Only a pull request will be opened.
 
     Raises:
@@ -48,8 +51,8 @@ def check_role(repo_id: str, user: Mapping[str, Any], *, proposes: bool = False)
     what, owner = f"publishing to {repo_id!r}", repo_id.partition("/")[0]
     access = _access(user)
     if access.get("role") == "read":
-        msg = f"{what}: your token can only read"
-        raise HubError(msg, hint=LOGIN)
+        msg = f"{what}: {token_name(api)} can only read"
+        raise HubError(msg, hint=another_token(api, "with write access"))
     if access.get("role") != "fineGrained" or proposes:
         return
     places = [*_writable(access)]
@@ -57,7 +60,8 @@ def check_role(repo_id: str, user: Mapping[str, Any], *, proposes: bool = False)
         may = f"only to {' and '.join(map(str, places))}" if places else "to no repository"
         msg = f"{what}: your fine-grained token may write {may}"
         hint = "in your token settings on the Hub, give it write access to the repositories of "
-        raise HubError(msg, hint=f"{hint}{owner}, or: {LOGIN}")
+        other = another_token(api, "with write access")
+        raise HubError(msg, hint=f"{hint}{owner}, or: {other}")
 
 
 def check_placeholder(repo_id: str, user: Mapping[str, Any]) -> None:
