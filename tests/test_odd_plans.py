@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from command import Invoke
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.plan.make import plan_merge
@@ -24,19 +25,71 @@ def recipe(folders: Folders, **choices: object) -> Recipe:
     return make_config("bo", Choices(**{**models, **choices}))
 
 
-@pytest.mark.parametrize(("role", "title"), [("ct", "CT"), ("sft", "SFT")])
-def test_a_model_that_is_the_base(triple: Folders, role: str, title: str) -> None:
+def test_an_sft_model_that_is_the_base(triple: Folders) -> None:
     """Both of its rows are there, and a warning says that it adds nothing."""
-    plan = plan_merge(recipe(triple, **{role: str(triple.base)}))
+    plan = plan_merge(recipe(triple, sft=str(triple.base)))
 
     assert plan.errors == ()
     assert plan.warnings == (
-        f"{triple.base} is the base and also the {title} model: it adds nothing to the base",
+        f"{triple.base} is the base and also the SFT model: it adds nothing to the base",
     )
     text = plan_as_text(plan)
-    for line in (f"base  {triple.base}", f"{title:6}{triple.base}\n      the same model\n"):
+    for line in (f"base  {triple.base}", f"SFT   {triple.base}\n      the same model\n"):
         assert line in text
-    assert json.loads(json.dumps(plan.as_json()))["models"][0]["roles"] == ["base", role]
+    assert json.loads(json.dumps(plan.as_json()))["models"][0]["roles"] == ["base", "sft"]
+
+
+def test_a_ct_model_that_is_the_base(triple: Folders) -> None:
+    """The merge has no CT model: an error says so, and --allow-unrelated makes it a warning."""
+    config = recipe(triple, ct=str(triple.base))
+
+    (error,) = plan_merge(config).errors
+
+    assert str(error) == f"bo.yml: the CT model is the base {triple.base}: it adds nothing"
+    assert error.hint.endswith("or merge anyway: --allow-unrelated")
+    plan = plan_merge(config, allow_unrelated=True)
+    assert plan.errors == ()
+    assert str(error) in plan.warnings
+
+
+@pytest.mark.parametrize("spelled", ["{}", "{}/../{name}"])
+def test_a_merge_of_the_base_alone(triple: Folders, spelled: str) -> None:
+    """It is an error before a merge, under each name of the folder; reports are made as before."""
+    same = spelled.format(triple.base, name=triple.base.name)
+    config = recipe(triple, ct=same, sft=same)
+
+    *_, error = plan_merge(config, allow_unrelated=True).errors
+
+    assert str(error).endswith(f"is the base {triple.base}: the result would be the base")
+    assert "the result would be" not in str(plan_merge(config, writes=False).errors)
+
+
+def test_run_of_the_base_alone(triple: Folders, invoke: Invoke) -> None:
+    """No model is written."""
+    models = [word for role in ("base", "ct", "sft") for word in (f"--{role}", triple.base)]
+
+    result = invoke("run", "lo", *models, "--out", "out")
+
+    assert result.exit_code == 1
+    assert "the result would be the base" in result.stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("stated", ["me/one", "me/else"])
+def test_the_base_and_the_ct_model_swapped(stated: str, api: HfApi, triple: Folders) -> None:
+    """It is an error if the base's card names the CT model as its base."""
+    models = {"base": "me/one-bo", "ct": "me/one", "sft": "me/one-chat"}
+    for role, name in models.items():
+        api.create_repo(name, private=False)
+        api.upload_folder(repo_id=name, folder_path=getattr(triple, role))
+    card = f"---\nbase_model: {stated}\n---\n".encode()
+    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=models["base"])
+
+    errors = plan_merge(make_config("bo", Choices(**models)), api=api).errors
+
+    swapped = "by its card, the base me/one-bo was made from me/one, the CT model: base and CT"
+    assert [swapped in str(error) for error in errors] == [True] * (stated == "me/one")
+    assert all("or merge anyway: --allow-unrelated" in error.hint for error in errors)
 
 
 def test_one_model_as_ct_and_sft(triple: Folders) -> None:

@@ -19,6 +19,7 @@ from slack_ties.plan.cost import check_room, free_here, merge_cost, result_dtype
 from slack_ties.plan.draft import Draft
 from slack_ties.plan.method import check_method
 from slack_ties.plan.models import look_at, planned_model
+from slack_ties.plan.nothing import refuse_nothing
 from slack_ties.plan.odd import say_what_is_alike, say_what_is_odd
 from slack_ties.plan.parameters import merge_settings
 from slack_ties.plan.shown import ShownPlan
@@ -55,7 +56,8 @@ def plan_merge(
         config: A merge config, or the path of one.
         out: The folder of the result, to check the free space; if not given, the current folder.
         streamed: Each weight file is uploaded and deleted when it is written.
-        writes: The result is written; if not, only the download must fit on the disk.
+        writes: The result is written; if not, only the download must fit on the disk, and the
+            models may all be the base.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
@@ -80,6 +82,8 @@ def plan_merge(
     if recipe.base in draft.headers and "models" in recipe.data:
         compare_ancestry(draft)
         say_what_is_alike(draft)
+    if writes:
+        refuse_nothing(draft)
     parameters = result_size(draft, section)
     cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
     free = free_here(out, how.cache)

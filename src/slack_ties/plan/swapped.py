@@ -11,7 +11,7 @@ from slack_ties.tokenizer.templates import read_template
 if TYPE_CHECKING:
     from slack_ties.plan.draft import Draft
 
-__all__ = ["seem_swapped"]
+__all__ = ["made_from", "seem_swapped"]
 
 # In the names of models and datasets for instruction tuning.
 INSTRUCT = re.compile(r"(^|[-_.])(instruct|chat|sft)([-_.]|$)", re.IGNORECASE)
@@ -56,8 +56,8 @@ def _from_sft(draft: Draft, base: str, sft: str) -> list[str]:
         for one in others
         if one in draft.looks
         and one != sft
-        and _named(draft, one, sft)
-        and not (one != base and _named(draft, one, base))
+        and made_from(draft, one, sft)
+        and not (one != base and made_from(draft, one, base))
     ]
 
 
@@ -76,7 +76,7 @@ def _other_language(draft: Draft, ct: str, sft: str) -> list[str]:
     return []
 
 
-def _named(draft: Draft, one: str, parent: str) -> bool:
+def made_from(draft: Draft, one: str, parent: str) -> bool:
     """Say whether a model's card names another model as its base."""
     look = draft.looks[parent][0]
     names = {look.path.lower(), look.repo_id.lower()}
