@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from slack_ties import progress
-from slack_ties.progress import Progress, without_progress
+from slack_ties.progress import Progress, end_progress, without_progress
 
 
 class Terminal(io.StringIO):
@@ -50,7 +50,9 @@ def test_the_time_that_is_left(clock: list[float]) -> None:
     """It is known once the speed is; what an earlier run did is not part of the speed."""
     with Progress("merged", 13_500_000_000, done=1_500_000_000, quiet=True) as shown:
         assert str(shown) == "merged 1.5 of 13.5 GB"
-        clock[0] += 60
+        clock[0] += 7
+        shown.at(1_600_000_000)
+        clock[0] += 57
         shown.at(3_500_000_000)
         assert str(shown) == "merged 3.5 of 13.5 GB, about 5 min left"
         clock[0] += 1000  # it rests: the speed is that of the last minutes
@@ -58,8 +60,49 @@ def test_the_time_that_is_left(clock: list[float]) -> None:
         clock[0] += 60
         shown.at(5_600_000_000)
         assert str(shown).endswith("about 4 min left")
+        clock[0] += 60
+        shown.at(13_400_000_000)
+        assert str(shown).endswith("13.4 of 13.5 GB, less than a minute left")
         shown.at(13_500_000_000)
         assert str(shown) == "merged 13.5 of 13.5 GB"
+
+
+def test_no_time_is_stated_before_the_speed_is_known(clock: list[float]) -> None:
+    """Not in the first seconds, and not from the time before the first bytes."""
+    with Progress("downloaded", 52_500_000, quiet=True) as shown:
+        clock[0] += 30  # the connection takes long
+        shown.at(300_000)
+        assert str(shown) == "downloaded 0.3 of 52.5 MB"
+        clock[0] += 5
+        shown.at(20_300_000)
+        assert str(shown) == "downloaded 20.3 of 52.5 MB"
+        clock[0] += 6
+        shown.at(22_500_000)
+        assert str(shown) == "downloaded 22.5 of 52.5 MB, less than a minute left"
+
+
+def test_nothing_is_written_where_no_line_was(clock: list[float], terminal: Terminal) -> None:
+    """The end of a short job and a log line leave a terminal as it is."""
+    with Progress("merged", 4_000_000) as shown:
+        clock[0] += 0.1
+        shown.at(4_000_000)
+        with without_progress():
+            pass
+
+    assert terminal.getvalue() == ""
+
+
+def test_a_command_that_ends_shows_no_more(clock: list[float], terminal: Terminal) -> None:
+    """Its last line begins on a line of its own, whatever its threads still do."""
+    with Progress("uploaded", 4_000_000) as shown:
+        clock[0] += 1
+        shown.at(1_000_000)
+        end_progress()
+        terminal.write("Stopped")
+        clock[0] += 1
+        shown.at(2_000_000)
+
+    assert screen(terminal) == "Stopped"
 
 
 def test_two_jobs_on_a_terminal(clock: list[float], terminal: Terminal) -> None:
@@ -118,4 +161,4 @@ def test_without_any_logging(
             clock[0] += 60
             shown.at(2_000_000)
 
-    assert capsys.readouterr().err == "  merged 2.0 of 4.0 MB, about 1 min left\n"
+    assert capsys.readouterr().err == "  merged 2.0 of 4.0 MB\n"

@@ -20,7 +20,7 @@ from slack_ties.wording import duration, part_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Progress", "without_progress"]
+__all__ = ["Progress", "end_progress", "without_progress"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -28,7 +28,9 @@ REDRAW, LINE_INTERVAL = 0.2, 30.0  # seconds between two changes of the line, or
 
 WINDOW = 120.0  # seconds; the speed of this time says how long the rest takes
 
-SHORTEST = 2.0  # seconds; a shorter time does not measure the speed
+SHORTEST = 10.0  # seconds; a shorter time does not measure the speed
+
+MINUTE = 60.0  # seconds
 
 _LOCK = threading.RLock()
 _SHOWN: list[Progress] = []
@@ -54,7 +56,7 @@ class Progress:
             quiet: Show nothing. The level of our logger is respected too.
 
         """
-        self.verb, self.total, self.done = verb, total, done
+        self.verb, self.total, self.done, self.began_at = verb, total, done, done
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
         self.seen = deque([(now, done)])
@@ -77,6 +79,8 @@ class Progress:
         """Note how many bytes are done, and of how many; show it from time to time."""
         now = time.monotonic()
         with _LOCK:
+            if self.done == self.began_at < done:  # the speed is measured from the first bytes on
+                self.seen.clear()
             self.done, self.total = done, self.total if total is None else total
             self.seen.append((now, done))
             while now - self.seen[0][0] > WINDOW and len(self.seen) > 2:  # noqa: PLR2004 - a speed needs two
@@ -101,7 +105,8 @@ class Progress:
         if last - first < SHORTEST or now <= before or now >= self.total:
             return text
         left = (self.total - now) * (last - first) / (now - before)
-        return f"{text}, about {duration(left)} left"
+        about = f"about {duration(left)}" if left >= MINUTE else "less than a minute"
+        return f"{text}, {about} left"
 
 
 @contextmanager
@@ -111,6 +116,15 @@ def without_progress() -> Iterator[None]:
         if _drawn:
             _write(sys.stderr, "")
         yield
+
+
+def end_progress() -> None:
+    """Show no more of the jobs that run now: their threads may outlive a command that stops."""
+    with _LOCK:
+        for one in _SHOWN:
+            one.hidden = True
+        if _drawn:
+            _write(sys.stderr, "")
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -126,6 +140,8 @@ def _draw(stream: TextIO) -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     global _drawn  # noqa: PLW0603 - there is one terminal
+    if not text and not _drawn:
+        return
     stream.write(f"\r{text.ljust(_drawn)}" + ("" if text else "\r"))
     stream.flush()
     _drawn = len(text)

@@ -26,7 +26,7 @@ from slack_ties.cli.debug import (
 )
 from slack_ties.cli.docstrings import check_docstrings, restore_help
 from slack_ties.errors import SlackTiesError, masked
-from slack_ties.progress import without_progress
+from slack_ties.progress import end_progress, without_progress
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
@@ -139,6 +139,7 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        end_progress()
         if traceback_wanted() and not isinstance(error, CLICKS_OWN):
             show_traceback(error)
         if not isinstance(error, SlackTiesError):

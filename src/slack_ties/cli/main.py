@@ -26,6 +26,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
 )
 from slack_ties.cli.group import cli
 from slack_ties.errors import AS_UTF_8
+from slack_ties.progress import end_progress
 
 __all__ = ["cli", "main"]
 
@@ -58,6 +59,7 @@ def main() -> None:
     except SystemExit as stop:
         _flush()
         if isinstance(stop, Stop):
+            end_progress()
             click.echo(f"Stopped: {GO_ON}", err=True)
             sys.stderr.flush()
             # All is cleaned up. Python would take torch and mergekit apart, which takes seconds.

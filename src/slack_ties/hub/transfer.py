@@ -95,7 +95,8 @@ def download(  # noqa: PLR0913 - all by name
         "cache": cache,
         "files": {name: {"size": length, "blob": blob} for name, (length, blob) in files.items()},
     }
-    with Progress("downloaded", sum(length for length, _ in files.values())) as progress:
+    total = sum(length for length, _ in files.values())
+    with Progress(f"{repo_id}: downloaded", total) as progress:
         _do(job, what, retries, api, progress)
 
 
