@@ -176,7 +176,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         msg = "--overwrite needs --pin and -o: without -o, --pin always writes to CONFIG"
         raise click.UsageError(msg)
     from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
-    from slack_ties.plan.text import plan_as_text  # noqa: PLC0415 - as above
+    from slack_ties.plan.text import plan_as_text, plan_in_short  # noqa: PLC0415 - as above
 
     make = plan_pinned if pin else plan_merge
     planned = make(config[0], **vars(settings))
@@ -188,6 +188,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         sys.exit(1 if planned.errors else 0)
     if settings.quiet:
         planned.check()
+        click.echo(plan_in_short(planned))
         return
     click.echo(plan_as_text(planned))
     if planned.errors:

@@ -211,7 +211,7 @@ def say(*, quiet: bool, debug: bool = False) -> None:
     handler = _Lines()
     handler.setFormatter(_Masked("%(message)s"))
     LOG.handlers[:] = [handler]
-    LOG.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    LOG.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
     LOG.propagate = False
     if debug:
         client = logging.getLogger("huggingface_hub")

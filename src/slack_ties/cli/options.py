@@ -40,7 +40,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors.")
+quiet = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="Print only the result and errors: no progress, warnings or next steps.",
+)
 allow_unrelated = click.option(
     "--allow-unrelated",
     is_flag=True,

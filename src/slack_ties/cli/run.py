@@ -120,4 +120,7 @@ def run(  # noqa: PLR0913 - one per option
     if not publish and not settings.quiet:
         from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already
 
-        click.echo(f"\nNext: {how_to_publish(out, resolve_for(out))}", err=True)
+        found = resolve_for(out)
+        for warning in found.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        click.echo(f"\nNext: {how_to_publish(out, found)}", err=True)

@@ -48,7 +48,8 @@ def find_all(
     plan = plan_merge(recipe, out=out, streamed=streamed, writes=writes, **vars(settings))
     plan.check()
     for warning in plan.warnings:
-        LOG.warning("  %s", warning)
+        if warning not in plan.license_warnings:  # `plan`, `card` and `publish` say those
+            LOG.warning("  %s", warning)
     if out is not None:
         what = "files that wait for upload take up to" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))

@@ -139,6 +139,7 @@ def plan_merge(
         tokenizer=section.data if section else None,
         unknown=unknown,
         warnings=tuple(map(visible, draft.warnings)),
+        license_warnings=tuple(map(visible, resolution.warnings)),
         errors=tuple(draft.errors),
         recipe=recipe,
         device=draft.settings.device,

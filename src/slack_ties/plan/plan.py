@@ -73,6 +73,7 @@ class Plan:
     # The fields above that are not known, and why; they are 0 or empty here, and null in JSON.
     unknown: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    license_warnings: tuple[str, ...] = ()  # those of `warnings` that concern only a licence
     errors: tuple[SlackTiesError, ...] = ()
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
 

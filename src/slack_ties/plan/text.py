@@ -11,7 +11,7 @@ from slack_ties.wording import parameter_count, size
 if TYPE_CHECKING:
     from slack_ties.plan.plan import Plan, PlannedModel
 
-__all__ = ["plan_as_text"]
+__all__ = ["plan_as_text", "plan_in_short"]
 
 TITLES = {"ct": "CT", "sft": "SFT", "": "model"}
 
@@ -19,6 +19,16 @@ TITLES = {"ct": "CT", "sft": "SFT", "": "model"}
 def plan_as_text(plan: Plan) -> str:
     """Return the plan as text for people."""
     return "\n".join(map(visible, _lines(plan)))
+
+
+def plan_in_short(plan: Plan) -> str:
+    """Return what a plan without errors comes to, in one line."""
+    rows = {name: text for name, text in _rows(plan) if text}
+    facts = [f"result {rows['Result']}"] if "Result" in rows else []
+    facts.append(f"licence {plan.license or 'not known'}")
+    count = len(plan.warnings)
+    facts.append(f"{count or 'no'} warning{'s' * (count != 1)}")
+    return visible(f"{plan.config}: no errors; {'; '.join(facts)}")
 
 
 def _lines(plan: Plan) -> list[str]:
