@@ -147,6 +147,10 @@ def test_no_language_is_taken_for_another() -> None:
     [
         ("uyghr", "Uyghur"),
         ("kazak", "Kazakh"),
+        ("Laos", "Lao"),
+        ("laotien", "Laotian"),
+        ("Viet-Nam", ""),
+        ("english", ""),
         ("norweigan", "Norwegian"),
         ("telgu", "Telugu"),
         ("bo-qwen", "bo-qwen2.5-1.5b"),

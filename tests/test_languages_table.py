@@ -144,10 +144,13 @@ def test_filters(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     ("words", "nearest"),
     [
-        (["--under", "500MB"], "The nearest is id: download 3.7 GB"),
+        (["--under", "500MB"], "The nearest is id: its download is 3.7 GB"),
         (["bo", "--under", "4GB"], "for bo fits --under 4.0 GB. The nearest is bo-qwen2.5-1.5b"),
-        (["bo", "--open"], "whether it has a gate is not known, the licence is not known"),
-        (["gl", "--open"], "The nearest is gl: download 48.2 GB, a model has a gate"),
+        (
+            ["bo", "--open"],
+            "whether a model has a gate and its licence is not known",
+        ),
+        (["gl", "--open"], "The nearest is gl: its download is 48.2 GB and a model has a gate"),
         (["tibetian"], "Did you mean 'Tibetan'?"),
     ],
 )
@@ -161,7 +164,7 @@ def test_a_filter_that_matches_nothing(words: list[str], nearest: str, invoke: I
     assert invoke(*step.split()).exit_code == 0
 
 
-@pytest.mark.parametrize("size", ["4", "4G", "4gb", "4 GB", "4GiB", "0.5TB"])
+@pytest.mark.parametrize("size", ["0", "4G", "4gb", "4 GB", "4GiB", "0.5TB"])
 def test_a_size_as_people_write_it(size: str, invoke: Invoke) -> None:
     """With or without B, in powers of 1000 and of 1024."""
     assert "Invalid value" not in invoke("languages", "--under", size).output
@@ -174,6 +177,19 @@ def test_what_is_no_size(size: str, invoke: Invoke) -> None:
 
     assert result.exit_code == 2
     assert "expected a size such as 4GB, 4GiB or 500MB" in result.stderr
+
+
+def test_a_number_without_a_unit_is_refused(invoke: Invoke) -> None:
+    """4 could be bytes or GB: the message has what to type."""
+    result = invoke("languages", "lo", "--under", "4")
+
+    assert result.exit_code == 2
+    assert "4 needs a unit: 4GB" in result.stderr
+
+
+def test_no_doubt_has_a_colon() -> None:
+    """Each stands after a key or after "not verified on the Hub yet:"."""
+    assert [one.key for one in list_languages() if ":" in one.unverified] == []
 
 
 def test_all_facts_as_json(invoke: Invoke) -> None:

@@ -16,6 +16,38 @@ __all__ = ["ask_for", "folded"]
 # Croatian, Serbian for Persian. With this rule it is none; tests/test_languages.py asks for all.
 SIMILAR = 0.87
 
+# Countries and regions whose name is typed for their language: only where one language is meant.
+PLACES = {
+    "bangladesh": "Bangla",
+    "basque country": "Basque",
+    "bosnia": "Bosnian",
+    "croatia": "Croatian",
+    "denmark": "Danish",
+    "estonia": "Estonian",
+    "galicia": "Galician",
+    "greece": "Greek",
+    "hungary": "Hungarian",
+    "indonesia": "Indonesian",
+    "ireland": "Irish",
+    "kazakhstan": "Kazakh",
+    "laos": "Lao",
+    "lithuania": "Lithuanian",
+    "malaysia": "Malay",
+    "moldova": "Moldovan",
+    "mongolia": "Mongolian",
+    "norway": "Norwegian",
+    "romania": "Romanian",
+    "serbia": "Serbian",
+    "slovenia": "Slovenian",
+    "sweden": "Swedish",
+    "thailand": "Thai",
+    "tibet": "Tibetan",
+    "ukraine": "Ukrainian",
+    "vietnam": "Vietnamese",
+}
+
+ONE_LETTER = 7  # letters of a name in which one may be another: laotien for laotian
+
 LONG_ENOUGH = 4  # letters of the beginning of a key
 
 
@@ -34,6 +66,15 @@ def ask_for(name: str, keys: Sequence[str], names: Sequence[str]) -> str:
         if len(wanted) >= LONG_ENOUGH and folded(key).startswith(wanted):
             return f" Did you mean {key!r}?"
     known = {folded(one): one for one in (*names, *keys)}
+    if (place := PLACES.get(wanted)) in names:
+        return f" Did you mean {place!r}?"
     alike = [one for one in known if one[:1] == wanted[:1]]
     match = get_close_matches(wanted, alike, n=1, cutoff=SIMILAR)
+    match = match or [one for one in alike if _one_letter_differs(one, wanted)]
     return f" Did you mean {known[match[0]]!r}?" if match else ""
+
+
+def _one_letter_differs(one: str, other: str) -> bool:
+    if len(one) != len(other) or len(one) < ONE_LETTER:
+        return False
+    return sum(a != b for a, b in zip(one, other, strict=True)) == 1

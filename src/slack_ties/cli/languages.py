@@ -17,7 +17,7 @@ from slack_ties.cli.options import as_json
 from slack_ties.errors import CatalogueError
 from slack_ties.plan.expected import Expected, expect
 from slack_ties.plan.languages import HEAD, cells_of, legend
-from slack_ties.wording import size
+from slack_ties.wording import join_names, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from slack_ties.catalogue.languages import Triple
 
 __all__: list[str] = []
+
+CUT = "A wider terminal, a pipe, or --json shows whole licences and the CT MODEL too."
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -40,6 +42,8 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kmgt]i?)b?", str(value).strip().lower())
         if not match:
             self.fail(f"expected a size such as 4GB, 4GiB or 500MB, got {value!r}", param, ctx)
+        if not match[2] and float(match[1]):
+            self.fail(f"{match[0]} needs a unit: {match[1]}GB", param, ctx)
         return int(float(match[1]) * {**UNITS, **BINARY}[match[2]])
 
 
@@ -76,7 +80,8 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     if as_json:
         print_json([{**asdict(t), "expected": {**asdict(e), "open": e.open}} for t, e in shown])
         return
-    for line in [*_table(shown, _width()), "", *legend(shown)]:
+    lines, cut = _table(shown, _width())
+    for line in [*lines, "", *legend(shown), *([CUT] if cut else [])]:
         click.echo(line)
     key = shown[0][0].key if lang else "KEY"
     click.echo(f"\nNext: slack-ties config {key}, or slack-ties run {key} --out DIR")
@@ -95,12 +100,13 @@ def _width() -> int:
     return 0
 
 
-def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> list[str]:
-    """Return the lines of the table. On a narrow terminal, the last columns are cut off."""
+def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> tuple[list[str], bool]:
+    """Return the lines of the table, and whether the last columns are cut off to fit in."""
     cells = [HEAD, *(cells_of(triple, cost) for triple, cost in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
     used = 2 + sum(widths[:6]) + 2 * 6 - 1  # the marks follow the key after one space
-    if width and used + widths[6] + 2 + widths[7] > width:
+    cut = bool(width) and used + widths[6] + 2 + widths[7] > width
+    if cut:
         widths[7] = 0
         widths[6] = min(widths[6], max(width - used, len(HEAD[6])))
     lines = [_line(cells[0], widths)]
@@ -111,7 +117,7 @@ def _table(rows: Sequence[tuple[Triple, Expected]], width: int) -> list[str]:
             lines.append(f"{one.name} ({one.tag}, {one.script})  {one.endonym}")
             named = one.tag
         lines.append(_line(row, widths))
-    return lines
+    return lines, cut
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -134,13 +140,14 @@ def _nothing_fits(
     """Return the error that no triple passes the filters; it names the one that comes nearest."""
     triple, cost = min(rows, key=lambda row: (is_open and not row[1].open, row[1].download))
     least = " or more" if cost.download_is_least else ""
-    facts = [f"download {size(cost.download)}{least}"]
+    facts = [f"its download is {size(cost.download)}{least}"]
     if is_open and cost.gated is not False:
-        facts.append("a model has a gate" if cost.gated else "whether it has a gate is not known")
+        known = "a model has a gate"
+        facts.append(known if cost.gated else "it is not known whether a model has a gate")
     if is_open and not cost.license:
-        facts.append("the licence is not known")
+        facts.append("its licence is not known")
     filters = [f"--under {size(under)}"] if under is not None else []
     filters += ["--open"] if is_open else []
     msg = f"nothing in the catalogue{' for ' if lang else ''}{', '.join(lang)} fits "
-    msg += f"{' and '.join(filters)}. The nearest is {triple.key}: {', '.join(facts)}"
+    msg += f"{' and '.join(filters)}. The nearest is {triple.key}: {join_names(facts)}"
     return CatalogueError(msg, hint=f"slack-ties languages {triple.key}")
