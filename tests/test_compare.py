@@ -61,6 +61,24 @@ def test_figures_are_those_of_the_reports(configs: tuple[Path, Path], tmp_path: 
     assert rescued.one == 0 < rescued.other == Figures(reports[1].total, 1).losses(RESCUED)
 
 
+def test_a_model_of_the_hub_is_shown_by_its_name(
+    configs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A long commit does not hide it: the commit has a row of its own."""
+    for place, config in enumerate(configs):
+        make_report(config, tmp_path / f"r{place}", quiet=True)
+        file = tmp_path / f"r{place}" / "report.json"
+        data = json.loads(file.read_text("utf-8"))
+        data["models"][0]["model"] = "meta-llama/Llama-2-7b-hf@" + f"{place}123456789" * 4
+        file.write_text(json.dumps(data), "utf-8")
+
+    found = compare_merges(tmp_path / "r0", tmp_path / "r1")
+
+    shown = [line.split() for line in found.as_text().splitlines()]
+    assert ["model", *["meta-llama/Llama-2-7b-hf"] * 2] in shown
+    assert ["*", "commit", "0123456", "1123456"] in shown
+
+
 def test_models_that_one_merge_lacks_are_dashes(
     configs: tuple[Path, Path], triple: Folders, tmp_path: Path
 ) -> None:

@@ -128,7 +128,7 @@ def evil(results: dict[str, Shown]) -> list[Shown]:
     parents = (Parent(EVIL, "ct", ("a" * 40,), license=EVIL),)
     models = tuple(ReportedModel(EVIL, one.role, varied=one.varied) for one in report.models)
     return [
-        Recipes([Listed(EVIL, (EVIL,), (EVIL,), EVIL, EVIL, 1, 1)]),
+        Recipes([Listed(EVIL, (EVIL,), (EVIL,), EVIL, EVIL, EVIL, 1, 1)]),
         Pulled(replace(recipe, where=EVIL, text=EVIL), EVIL, "b" * 40, (EVIL,)),
         replace(recipe, where=EVIL, text=EVIL),
         replace(record, parents=parents, method=EVIL),

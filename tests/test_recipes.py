@@ -82,6 +82,9 @@ def test_search_finds_what_was_published(api: HfApi) -> None:
     publish(api, "two", license="[apache-2.0, cc-by-4.0]", language="ckb")
     (two,) = search_recipes(language="ckb", api=api)
     assert two.license == "apache-2.0, cc-by-4.0"
+    publish(api, "named", license="other\nlicense_name: my-licence", language="dz")
+    (named,) = search_recipes(language="dz", api=api).rows()
+    assert named[2] == "my-licence"
     (tibetan,) = (one for one in search_recipes(api=api) if one.repo_id == "me/tibetan")
     assert (tibetan.languages, tibetan.bases, tibetan.license) == (("bo",), ("me/base",), "llama2")
     with pytest.raises(CatalogueError, match="not a language tag"):

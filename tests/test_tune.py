@@ -19,7 +19,7 @@ from hub_server import Server
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
-from slack_ties.explore.study import key_of
+from slack_ties.explore.study import key_of, open_study
 from slack_ties.explore.trials import AT_ONCE, config_values
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
@@ -318,6 +318,8 @@ def test_a_study_of_something_else_is_refused(config: Path, tmp_path: Path) -> N
     with pytest.raises(OutputError, match="belongs to another config"):
         tune_config(config, study=study)
     assert study.read_bytes() == before
+    with pytest.raises(OutputError, match=r"belongs to other texts\n"):
+        open_study(study, {"texts": ["a new one"]})
     study.write_text("{")
     with pytest.raises(OutputError, match="damaged"):
         tune_config(config, study=study)
@@ -352,7 +354,7 @@ def test_the_values_of_the_config_are_one_trial(
     assert f"as the config (slack {slack:g}, density 0.5, weight 1)" in first
     assert head.split()[0] == "TRIAL"
     assert legend == f"More is better. * is the best trial: its values are in {found.config}"
-    assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft"]
+    assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft", "question"]
     page = found.page.read_text("utf-8")
     assert all(f"{line}." in page for line in columns)
     assert page.count('<circle class="dot') == 2

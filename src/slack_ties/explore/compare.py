@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
 from slack_ties.files import expanded
+from slack_ties.models.names import COMMIT, split_reference
 from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -180,7 +181,10 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
             None if number is None else report.models[number]
             for report, number in zip((one, other), pair, strict=True)
         ]
-        yield _row(about, "model", [model.model if model else None for model in models])
+        named = [_name_and_commit(model.model) if model else ("", "") for model in models]
+        yield _row(about, "model", [name or None for name, _ in named])
+        if any(commit for _, commit in named):
+            yield _row(about, "commit", [commit or None for _, commit in named])
         for name in ("weight", "density", "slack"):
             values = [model.settings.get(name) if model else None for model in models]
             if values != [None, None]:
@@ -196,6 +200,13 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
 def _row(about: str, name: str, values: Sequence[Any], *, is_share: bool = False) -> Row:
     one, other = values
     return Row(about, name, one, other, is_share)
+
+
+def _name_and_commit(model: str) -> tuple[str, str]:
+    """Return a model's name without commits, and the beginnings of its commits."""
+    parts = split_reference(model)
+    commits = [c[:7] if c and COMMIT.fullmatch(c) else c for _, c in parts]
+    return "+".join(name for name, _ in parts), " + ".join(filter(None, commits))
 
 
 def _model_numbers(report: Report) -> dict[str, int]:

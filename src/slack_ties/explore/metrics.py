@@ -29,6 +29,7 @@ class Metric(Protocol):
     roles: ClassVar[tuple[str, ...]]  # the recipe must name a model for each
     runs_models: ClassVar[bool]  # whether it needs the tensors of each candidate in memory
     legend: ClassVar[Mapping[str, str]]  # what the score and its parts are, each in one line
+    asks: ClassVar[str]  # the question that the score answers
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search."""
@@ -77,6 +78,7 @@ class Kept:
         "ct": "share of the 20 % largest deltas of the CT models that is in the merge",
         "sft": "the same, of the SFT models",
     }
+    asks = "which values keep most of the CT and the SFT models together"
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search: this metric needs nothing."""
@@ -130,6 +132,7 @@ class Perplexity:
         "text": "perplexity on the text of --text",
         "text sft": "perplexity on the text of --text-sft",
     }
+    asks = "which values predict your texts best"
 
     def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
         """Prepare a search. The first candidate builds the model."""

@@ -17,6 +17,8 @@ __all__ = ["Study", "TrialResult", "key_of", "open_study", "row_of"]
 
 STUDY_VERSION = 1
 
+OTHER = {"texts": "other texts"}  # what a search is about, where "another" does not fit
+
 AS_IT_IS = "as the config"
 
 
@@ -89,7 +91,7 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
             raise OutputError(msg, hint=hint)
         for name, value in about.items():
             if data["about"].get(name) != value:
-                msg = f"{path} belongs to another {name}"
+                msg = f"{path} belongs to {OTHER.get(name, f'another {name}')}"
                 raise OutputError(msg, hint=hint)
         study = Study(path, about)
         for one in data["trials"]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tuned"]
 
+ELSEWHERE = "`report` asks what the SFT model needs, so it may suggest another slack"
+
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Shown):
@@ -64,4 +66,5 @@ class Tuned(Shown):
         return [
             f"{more} is better. * is the best trial{also}: its values are in {self.config}",
             *(f"{name}: {metric.legend[name]}" for name in dict.fromkeys(shown)),
+            f"question: {metric.asks}; {ELSEWHERE}",
         ]

@@ -46,7 +46,7 @@ def times(number: float) -> str:
 
 
 def read_figures(report: Report) -> Reading:
-    """Return three to six sentences about a report, and the slack that they suggest."""
+    """Return three to seven sentences about a report, and the slack that they suggest."""
     unchanged = _nothing_to_merge(report)
     if len(report.models) == 1:
         figures = Figures(report.total, 0)
@@ -70,7 +70,8 @@ def read_figures(report: Report) -> Reading:
     slacks = slacks_of(report)
     step = slacks.suggested() if slacks else None
     why = _suggestion(step) if slacks else ""
-    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft, slacks), why]
+    asked = ASKED if slacks else ""
+    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft, slacks), why, asked]
     return Reading(
         tuple(filter(None, sentences)),
         step.slack if step else None,
@@ -205,6 +206,12 @@ def _same_merges(slacks: Slacks | None) -> list[list[Step]]:
     """Return the groups of slacks that give nearly the same merge."""
     groups = slacks.groups() if slacks else []
     return [group for group in groups if len(group) > 1 and group[0].in_effect]
+
+
+ASKED = (
+    "This rule asks what the SFT model's largest entries need. `tune` asks which values keep most of "
+    "the CT and the SFT models together, so it may find another slack."
+)
 
 
 def _suggestion(step: Step | None) -> str:

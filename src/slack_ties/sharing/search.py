@@ -30,6 +30,7 @@ class Listed:
     languages: tuple[str, ...]
     bases: tuple[str, ...]  # base_model in its card
     license: str  # several, if its card states several
+    license_name: str  # of a licence that the Hub has no id for
     modified: str  # year-month-day
     downloads: int
     likes: int
@@ -48,7 +49,7 @@ class Recipes(ShownList[Listed]):
             (
                 one.repo_id,
                 " ".join(one.languages),
-                one.license,
+                one.license_name or one.license,
                 one.modified,
                 str(one.downloads),
                 " ".join(one.bases) or "(folders of its author)",
@@ -101,6 +102,7 @@ def search_recipes(  # noqa: PLR0913 - all by name
             languages=tuple(_texts(card.get("language"))),
             bases=tuple(_texts(card.get("base_model"))),
             license=", ".join(_texts(card.get("license"))),
+            license_name=", ".join(_texts(card.get("license_name"))),
             modified=f"{model.last_modified:%Y-%m-%d}" if model.last_modified else "",
             downloads=model.downloads or 0,
             likes=model.likes or 0,
