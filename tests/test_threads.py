@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 import threading
 
 import pytest
 
+from slack_ties.cli.group import say
+from slack_ties.progress import Progress
 from slack_ties.threads import in_threads
 
 
@@ -45,3 +50,33 @@ def test_the_first_error_is_raised_at_once() -> None:
     never.set()
     assert sorted(begun)[:2] == [0, 1]
     assert len(begun) <= 3
+
+
+def test_progress_and_log_lines_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log file each may wait for the other's lock: neither keeps its own meanwhile."""
+    monkeypatch.setattr("slack_ties.progress.LINE_INTERVAL", 0)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    log, before = logging.getLogger("slack_ties"), logging.getLogger("slack_ties").handlers[:]
+    level, propagate = log.level, log.propagate
+    say(quiet=False)
+
+    def tell() -> None:
+        for _ in range(5000):
+            log.info("a line")
+
+    def move() -> None:
+        with Progress("merged", 5000) as progress:
+            for done in range(5000):
+                progress.at(done)
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (tell, move)]
+    try:
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(60)
+        assert not any(one.is_alive() for one in threads)
+    finally:
+        log.handlers[:] = before
+        log.setLevel(level)
+        log.propagate = propagate

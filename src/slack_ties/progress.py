@@ -93,10 +93,13 @@ class Progress:
             self.last = now
             if terminal:
                 _draw(sys.stderr)
-            elif LOG.isEnabledFor(logging.INFO):
-                LOG.info("  %s", str(self))
-            else:  # in a notebook nobody may have told Python what to do with log lines
-                sys.stderr.write(f"  {self}\n")
+                return
+            text = str(self)
+        # Outside of the lock: a handler of the log has its own, and waits for ours.
+        if LOG.isEnabledFor(logging.INFO):
+            LOG.info("  %s", text)
+        else:  # in a notebook nobody may have told Python what to do with log lines
+            sys.stderr.write(f"  {text}\n")
 
     def __str__(self) -> str:
         """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""

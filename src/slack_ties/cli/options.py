@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -273,6 +274,17 @@ collection_option = click.option(
 )
 
 
+LONGEST_TIMEOUT = 604_800  # seconds: a week
+
+
+def _check_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse `nan`, which is in every range."""
+    if value is not None and math.isnan(value):
+        msg = "nan is no number of seconds"
+        raise click.BadParameter(msg, ctx=ctx, param=param)
+    return value
+
+
 def timeout_option(function: F) -> F:
     """Add --timeout: how long the command may wait for the Hub without any progress."""
     publishes = function.__name__ == "publish"
@@ -288,7 +300,8 @@ def timeout_option(function: F) -> F:
 
     option = click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
+        callback=_check_number,
         metavar="SECONDS",
         help="Give up when the Hub has sent and received nothing for so long; this includes all "
         "retries.  [60, or 300 to publish]",

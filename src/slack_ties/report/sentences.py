@@ -209,8 +209,8 @@ def _same_merges(slacks: Slacks | None) -> list[list[Step]]:
 
 
 ASKED = (
-    "This rule asks what the SFT model's largest entries need. `tune` asks which values keep most of "
-    "the CT and the SFT models together, so it may find another slack."
+    "This rule asks what the SFT model's largest entries need. `tune` asks which values keep most "
+    "of the CT and the SFT models together, so it may find another slack."
 )
 
 
