@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slack_ties.card.text import make_card
 from slack_ties.card.write import write_card
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.config.choices import Choices
 from slack_ties.config.defaults import RECOMMENDED
-from slack_ties.config.make import make_config
+from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.config.write import write_configs
 from slack_ties.errors import CatalogueError, OutputError, RecipeError
 from slack_ties.merge.merge import merge_models
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.recipe import FACTS_KEY
+from slack_ties.sharing.adapt import adapt_recipe
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -150,6 +152,46 @@ def test_a_language_outside_the_catalogue() -> None:
         make_config("cy", Choices(base="a/base", ct="a/ct"))
 
 
+@pytest.mark.parametrize(
+    ("typed", "tag", "name"),
+    [
+        ("kk", "kk", "Kazakh"),
+        ("Kazakh", "kk", "Kazakh"),
+        ("mon", "mn", "Mongolian"),
+        ("kk-Arab", "kk-Arab", "Kazakh (Arabic script)"),
+        ("bod", "bo", "Tibetan"),
+    ],
+)
+def test_a_language_of_own_models(typed: str, tag: str, name: str) -> None:
+    """A code or name without a script says nothing of the script of a user's own models."""
+    recipe = make_config(typed, Choices(base="a/base", ct="a/ct", sft="a/sft"))
+
+    assert (recipe.facts.language["tag"], recipe.facts.language["name"]) == (tag, name)
+    assert recipe.where.startswith(tag)
+    adapted = adapt_recipe(recipe, language=typed, ct="b/ct")
+    assert (adapted.facts.language["tag"], adapted.facts.language["name"]) == (tag, name)
+    assert make_config("kk").facts.language["tag"] == "kk-Arab"  # the catalogue's models are
+
+
+@pytest.mark.parametrize(
+    ("card", "languages"), [("", ()), ("---\nlanguage: [fr, br]\n---\n", ("fr", "br"))]
+)
+def test_the_languages_of_an_own_sft_model(
+    card: str, languages: tuple[str, ...], triple: Folders, tmp_path: Path
+) -> None:
+    """They are those that its card names: English only if it says so."""
+    shutil.copytree(triple.sft, tmp_path / "sft")
+    (tmp_path / "sft" / "README.md").write_text(card, "utf-8")
+    choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(tmp_path / "sft"))
+
+    recipe = make_config("cy", look_at_choices(choices, ["cy"]))
+
+    assert recipe.facts.sft_languages == languages
+    assert "English" not in recipe.text
+    assert make_card(recipe).data.language == ["cy", *languages]
+    assert make_config("bo").facts.sft_languages == ("en",)
+
+
 def test_norwegian_stays_a_text() -> None:
     """The code `no` is a truth value in YAML unless it is quoted."""
     choices = Choices(base="a/base", ct="a/ct", sft="a/sft")
@@ -267,5 +309,5 @@ def test_a_joint_merge_is_planned_and_run(triple: Folders, tmp_path: Path) -> No
     assert [model.role for model in plan.models] == ["base", "ct", "ct", "sft", "sft"]
     assert [parent.role for parent in record.parents] == ["base", "ct", "ct", "sft", "sft"]
     card = write_card(tmp_path / "out").read_text("utf-8")
-    assert "language:\n- bo\n- ug\n- en\n" in card
+    assert "language:\n- bo\n- ug\nlicense: mit\n" in card
     assert "\n# Tibetan and Uyghur\n" in card

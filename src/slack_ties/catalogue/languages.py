@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.names import ask_for, folded
-from slack_ties.catalogue.tags import read_tag
+from slack_ties.catalogue.tags import code_of_name, read_tag
 from slack_ties.errors import CatalogueError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "Triple",
     "find_triple",
+    "language_of_model",
     "list_languages",
     "match_triples",
     "unlisted_language",
@@ -164,6 +165,30 @@ def unlisted_language(tag: str) -> Language:
         iso_639_1=found.iso_639_1,
         iso_639_3=found.iso_639_3,
     )
+
+
+def language_of_model(name: str, ct: str) -> Language:
+    """Return the language of a CT model, as a person names it.
+
+    Only for the catalogue's own models does a name without a script, such as mn, mean a language
+    in a script, such as mn-Mong.
+
+    Raises:
+        CatalogueError: `name` is neither a language of the catalogue nor a language tag.
+
+    """
+    try:
+        listed = find_triple(name).language
+    except CatalogueError:
+        return unlisted_language(name)
+    if any(triple.ct.id == ct for triple in _catalogue() if triple.language == listed):
+        return listed
+    try:
+        plain = unlisted_language(name)
+    except CatalogueError:  # a name, or a key
+        code = code_of_name(name)
+        plain = unlisted_language(code) if code else listed
+    return listed if plain.tag == listed.tag else plain
 
 
 def _names(language: Language) -> list[str]:

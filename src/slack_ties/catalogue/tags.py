@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from slack_ties.errors import CatalogueError, nearest
 
-__all__ = ["LANGUAGE_TAG", "Tag", "read_tag"]
+__all__ = ["LANGUAGE_TAG", "Tag", "code_of_name", "read_tag"]
 
 # As BCP 47 writes tags: language, script, region and variants, without extensions.
 LANGUAGE_TAG = re.compile(
@@ -24,7 +24,7 @@ PRIVATE = re.compile(r"q[a-t][a-z]")  # codes of ISO 639 that everybody may use 
 
 SCRIPT, REGION = 4, 2  # letters of a code
 
-SPECIAL = {"mis", "mul", "und", "zxx"}  # codes of no language, which nobody means
+SPECIAL = {"mis", "mul", "und", "zxx"}  # codes of ISO 639 that name no language
 
 KINDS = {"l": "language", "s": "script", "r": "region"}
 
@@ -60,6 +60,9 @@ def read_tag(text: str) -> Tag:
     for kind, code in (("l", same), ("s", script), ("r", region)):
         if code and code not in _table()[kind] and not (kind == "l" and PRIVATE.fullmatch(code)):
             raise _no_code(kind, code=code, text=text)
+    if same in SPECIAL:
+        msg = f"{same!r} ({_table()['l'][same][0]}) names no language: expected the code of one"
+        raise CatalogueError(msg, hint="slack-ties languages")
     name, endonym, iso_639_3 = _table()["l"].get(same, ("", "", ""))
     more = [_table()[kind][code][0] for kind, code in (("s", script), ("r", region)) if code]
     if name and more:
@@ -69,7 +72,7 @@ def read_tag(text: str) -> Tag:
         same,
         script,
         name,
-        "" if script else endonym,
+        "" if more else endonym,  # it is in the script that is usual without them
         same if len(same) == 2 else "",  # noqa: PLR2004 - ISO 639-1
         iso_639_3 if len(same) == 2 else same,  # noqa: PLR2004
     )
@@ -94,10 +97,16 @@ def _no_code(kind: str, *, code: str, text: str) -> CatalogueError:
 
 def _named(text: str) -> str:
     """Return a sentence with the code of the language that has this name; "" if none has it."""
+    code = code_of_name(text)
+    return f" The code of {_table()['l'][code][0]} is {code!r}." if code else ""
+
+
+def code_of_name(text: str) -> str:
+    """Return the code of the language with this name, in English or its own; "" if none has it."""
     wanted = text.strip().casefold()
     for code, (name, endonym, _) in _table()["l"].items():
-        if wanted and wanted in {name.casefold(), endonym.casefold()}:
-            return f" The code of {name} is {code!r}."
+        if code not in SPECIAL and wanted and wanted in {name.casefold(), endonym.casefold()}:
+            return code
     return ""
 
 

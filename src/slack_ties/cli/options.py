@@ -178,7 +178,8 @@ def choices(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        names = [name for name in Choices.__dataclass_fields__ if name != "tokenizer"]
+        found = {"tokenizer", "sft_languages"}  # by `look_at_choices`
+        names = [name for name in Choices.__dataclass_fields__ if name not in found]
         chosen = {name: kwargs.pop(name) for name in names}
         for name in ("weight", "density", "slack"):
             chosen[name] = _one_or_by_role(name, chosen[name])

@@ -39,6 +39,7 @@ class Choices:
     dtype: str | None = None  # of the merged model, as mergekit names it
     language_name: str | None = None  # in English, for a language outside the catalogue
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; see `look_at_choices`
+    sft_languages: Sequence[str] | None = None  # of `sft`, from its card; see `look_at_choices`
 
     def made(self) -> list[str]:
         """Return the names of the options that the user gave."""

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from slack_ties.config.choices import Choices, check_roles, chosen_settings, value_for
+from slack_ties.config.choices import (
+    Choices,
+    check_roles,
+    chosen_settings,
+    list_models,
+    value_for,
+)
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
 from slack_ties.models.model_config import stored_dtype
@@ -29,7 +35,7 @@ __all__ = ["finished", "look_at_choices", "make_config", "needed_section"]
 HEADER = """\
 # {title}
 #
-# A slack_ties merge of a base, its continually pre-trained model (CT) and its English
+# A slack_ties merge of a base, its continually pre-trained model (CT) and its{english}
 # instruction-tuned model (SFT). Run it with either of
 #
 #   slack-ties run {file} --out OUT
@@ -79,7 +85,7 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
         "parameters": {name: values[name] for name in ("normalize", "lambda")},
         "out_dtype": choices.dtype or triples[0].dtype or None,
         "tokenizer": choices.tokenizer or tokenizer_section(extended),
-        FACTS_KEY: facts_of(triples, inputs),
+        FACTS_KEY: facts_of(triples, inputs, choices),
     }
     data = {key: value for key, value in data.items() if value is not None}
     file = f"{'-'.join(triple.key for triple in triples)}.yml"
@@ -96,14 +102,16 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
 def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str = "") -> Recipe:
     """Return data as a config of ours; comments at its top say what it is and how to run it."""
     note = f"# Not verified on the Hub yet: {unverified}.\n#\n" if unverified else ""
-    text = HEADER.format(title=" ".join(title.split()), file=file, key=FACTS_KEY, note=note)
+    english = " English" if "en" in (data[FACTS_KEY].get("sft_languages") or ()) else ""
+    title = " ".join(title.split())
+    text = HEADER.format(title=title, file=file, key=FACTS_KEY, note=note, english=english)
     return parse_recipe(text + _yaml(dict(data)), where=file)
 
 
 def look_at_choices(
     choices: Choices, languages: Sequence[str] = (), api: HfApi | None = None
 ) -> Choices:
-    """Add what the chosen models need: the base's type, and the tokenizer section.
+    """Add what the chosen models state: the base's type, the tokenizer section, and languages.
 
     Reads small files, on this disk or on the Hub; reads nothing if no model was chosen.
 
@@ -123,7 +131,19 @@ def look_at_choices(
         choices,
         dtype=choices.dtype or dtype or None,
         tokenizer=choices.tokenizer or (section.data if section else None),
+        sft_languages=choices.sft_languages or _languages_of_sft(choices, folders) or None,
     )
+
+
+def _languages_of_sft(choices: Choices, folders: Mapping[str, Path]) -> list[str]:
+    """Return the languages that the cards of the chosen SFT models name."""
+    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+    from slack_ties.models.parent_card import read_parent_card  # noqa: PLC0415 - as above
+
+    names = list_models(choices.sft)
+    # The card of a model with an adapter is not that of the adapter, which was tuned.
+    cards = [read_parent_card(folders[name]) for name in names if len(split_reference(name)) == 1]
+    return list(dict.fromkeys(code for card in cards for code in card.languages))
 
 
 def needed_section(

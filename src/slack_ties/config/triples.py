@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.catalogue.languages import Source, Triple, find_triple, unlisted_language
+from slack_ties.catalogue.languages import Source, Triple, find_triple, language_of_model
 from slack_ties.config.choices import Choices, list_models, with_home
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.models.model_config import stored_dtype
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_triples", "facts_of", "sft_models", "tokenizer_section"]
 
-SFT_LANGUAGES = ("en",)  # by definition: the SFT model is instruction-tuned in English
+SFT_LANGUAGES = ("en",)  # of the catalogue's SFT models: they are instruction-tuned in English
 
 
 def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
@@ -43,16 +43,11 @@ def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
 
 
 def _triple(language: str, choices: Choices) -> Triple:
-    try:
-        triple = find_triple(language)
-    except CatalogueError:
-        if not (choices.base and choices.ct and choices.sft):
-            raise
-        unlisted = unlisted_language(language)
-        unlisted = replace(unlisted, name=choices.language_name or unlisted.name)
-        none = Source("")
-        triple = Triple(unlisted.tag, unlisted, family="", dtype="", base=none, ct=none, sft=none)
     (ct,) = list_models(choices.ct) or [""]
+    if choices.base and ct and choices.sft:
+        triple = _own_triple(language, ct, choices.language_name)
+    else:
+        triple = find_triple(language)
     sft = list_models(choices.sft)
     triple = replace(
         triple,
@@ -64,6 +59,21 @@ def _triple(language: str, choices: Choices) -> Triple:
     if choices.base:  # the name and type in the catalogue are those of another base
         triple = replace(triple, family="", dtype=stored_dtype(Path(triple.base.id)))
     return triple
+
+
+def _own_triple(language: str, ct: str, name: str | None) -> Triple:
+    """Return a triple for three models of a user: the catalogue's if it has this language."""
+    own = language_of_model(language, ct)
+    try:
+        triple = find_triple(language)
+    except CatalogueError:
+        pass
+    else:
+        if triple.language == own:
+            return triple
+    none = Source("")
+    own = replace(own, name=name or own.name)
+    return Triple(own.tag, own, family="", dtype="", base=none, ct=none, sft=none)
 
 
 def sft_models(triples: Sequence[Triple], choices: Choices) -> list[Source]:
@@ -79,7 +89,7 @@ def tokenizer_section(extended: Sequence[str]) -> dict[str, Any] | None:
 
 
 def facts_of(
-    triples: Sequence[Triple], inputs: Mapping[str, tuple[str, str, Source]]
+    triples: Sequence[Triple], inputs: Mapping[str, tuple[str, str, Source]], choices: Choices
 ) -> dict[str, Any]:
     """Return what a config says about its language and its models: the `slack_ties` section."""
     sources = [triples[0].base, *(source for _, _, source in inputs.values())]
@@ -96,6 +106,8 @@ def facts_of(
         names = [model for model, (its_role, _, _) in inputs.items() if its_role == role]
         roles[role] = names[0] if len(names) == 1 else names
     sft_languages = [code for s in sources for code in s.languages] or list(SFT_LANGUAGES)
+    if choices.sft:  # only its card says
+        sft_languages = list(choices.sft_languages or ())
     facts: dict[str, Any] = {
         "recipe": RECIPE_VERSION,
         "language": languages[0] if len(languages) == 1 else languages,

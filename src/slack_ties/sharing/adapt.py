@@ -8,7 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.catalogue.languages import Language, find_triple, unlisted_language
+from slack_ties.catalogue.languages import (
+    Language,
+    find_triple,
+    language_of_model,
+    unlisted_language,
+)
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.make import finished, needed_section
 from slack_ties.errors import CatalogueError, RecipeError
@@ -96,7 +101,7 @@ def adapt_recipe(
 
     """
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-    target = language_of(language)
+    target = language_of_model(language, ct)
     if language_name:
         target = replace(target, name=language_name)
     old = instead_of or ""
