@@ -43,9 +43,8 @@ __all__ = ["models_may_be_away"]
     "-o",
     "--output",
     default="merge_configs",
-    show_default=True,
     type=PATH,
-    help="Folder for the configs.",
+    help="Folder for the configs.  [merge_configs]",
 )
 @click.option(
     "--joint", is_flag=True, help="Write one config that merges the CT models of all LANG."

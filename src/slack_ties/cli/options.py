@@ -254,8 +254,7 @@ def license_options(function: F) -> F:
 public_option = click.option(
     "--public/--private",
     default=None,
-    show_default="private",
-    help="Visibility of a new repository. An existing one keeps its visibility.",
+    help="Visibility of a new repository; an existing one keeps its own.  [private]",
 )
 
 report_option = click.option(
@@ -299,12 +298,13 @@ def timeout_option(function: F) -> F:
         with timeouts(replace(default, timeout=timeout) if timeout else default):
             return function(*args, **others)
 
+    usual = {"publish": "300", "run": "60, or 300 with --publish"}.get(function.__name__, "60")
     option = click.option(
         "--timeout",
         type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
         callback=_check_number,
         metavar="SECONDS",
         help="Give up when the Hub has sent and received nothing for so long; this includes all "
-        "retries.  [60, or 300 to publish]",
+        f"retries.  [{usual}]",
     )
     return option(wrapper)  # type: ignore[return-value]

@@ -145,6 +145,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file with other content.")
 @with_output
+@timeout_option
 def adapt(  # noqa: PLR0913 - one per option
     *,
     config: Path,
