@@ -279,7 +279,7 @@ def test_several_sft_models() -> None:
     [
         (["bo", "bo-qwen2.5-1.5b"], Choices(), "a joint merge needs one base"),
         (["lo", "th"], Choices(), "sail/Sailor-0.5B is the CT model of two of the languages"),
-        (["bo", "ug"], Choices(ct=["a/b"]), "1 CT models for 2 languages, expected one for each"),
+        (["bo", "ug"], Choices(ct=["a/b"]), "1 CT model for 2 languages, expected one for each"),
         (["bo"], Choices(weight={"ug": 1}), "--weight ug=...: expected a role or a language"),
         (["bo"], Choices(slack={"stf": 0.1}), "Did you mean 'sft'?"),
     ],

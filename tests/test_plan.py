@@ -537,7 +537,7 @@ def test_a_disk_that_is_too_small(
     plan = plan_merge(recipe(triple), out=tmp_path / "out")
 
     assert isinstance(plan.errors[0], OutputError)
-    assert only_error(plan) == (f"the merged model needs 0.3 MB, {str(tmp_path)!r} has 0.0 MB free")
+    assert only_error(plan) == (f"the merged model needs 0.3 MB, {str(tmp_path)!r} has 1.0 kB free")
 
 
 # Models on the Hub

@@ -299,7 +299,7 @@ def test_a_file_name_with_a_line_break(model: Path, api: HfApi) -> None:
 
     text = plan_publish(model, "me/tibetan", api=api).as_text()
 
-    assert "  send    a\\nb.png  0.0 MB\n" in text
+    assert "  send    a\\nb.png  1 byte\n" in text
 
 
 # Who may

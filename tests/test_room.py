@@ -80,7 +80,7 @@ def test_on_one_disk_the_needs_add_up(
     assert str(error).startswith("the download needs 0.9 MB and the merged model needs 0.3 MB, '")
     assert str(error).endswith(" has 1.1 MB free for all of it")
     for step in (
-        "free 0.0 MB on the disk of '",
+        "free 1 byte on the disk of '",
         "set HF_HUB_CACHE to a folder on a disk with 0.9 MB free",
         "choose a folder OUT on a disk with 0.3 MB free",
     ):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import OutputError, visible
 from slack_ties.files import write_whole
 from slack_ties.notebook import Shown, html_table
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,7 @@ class MergeRecord(Shown):
 
     def summary(self) -> str:
         """Return the method, the number of models, and the size."""
-        models = f"{len(self.parents)} models"
+        models = counted(len(self.parents), "model")
         return f"{self.method} of {models}, {self.dtype}, {self.parameters:,} parameters"
 
     def rows(self) -> list[tuple[str, str]]:

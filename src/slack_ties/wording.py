@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "counted",
     "duration",
     "first_of",
     "in_columns",
@@ -16,6 +17,9 @@ __all__ = [
     "part_of",
     "size",
 ]
+
+# The least bytes for which a unit is used, and the bytes of one.
+UNITS = {"GB": (1e8, 1e9), "MB": (1e5, 1e6), "kB": (1e3, 1e3)}
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -48,15 +52,24 @@ def first_of(names: Iterable[str]) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as text, such as 1.0 GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004
+    """Return a number of bytes as text, such as 1.0 GB; never as 0.0 of a unit."""
+    for unit, (least, factor) in UNITS.items():
+        if count >= least:
+            return f"{count / factor:.1f} {unit}"
+    return counted(count, "byte")
 
 
 def part_of(done: int, total: int) -> str:
     """Return how many of all bytes are done as text, such as 3.2 of 13.5 GB."""
     number, unit = size(total).split()
-    factor = 1e9 if unit == "GB" else 1e6
-    return f"{min(done, total) / factor:.1f} of {number} {unit}"
+    _, factor = UNITS.get(unit, (0, 0))
+    part = f"{min(done, total) / factor:.1f}" if factor else f"{min(done, total)}"
+    return f"{part} of {number} {unit}"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things, such as 1 file or 1,200 files."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def duration(seconds: float) -> str:

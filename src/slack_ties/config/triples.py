@@ -11,6 +11,7 @@ from slack_ties.config.choices import Choices, list_models, with_home
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.recipe.recipe import RECIPE_VERSION
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
     """Return the triples of the catalogue, with the chosen models instead of its own."""
     cts = list_models(choices.ct)
     if cts and len(cts) != len(languages):
-        msg = f"{len(cts)} CT models for {len(languages)} languages, expected one for each"
+        msg = f"{counted(len(cts), 'CT model')} for {counted(len(languages), 'language')}, "
+        msg += "expected one for each"
         raise RecipeError(msg, hint="give --ct once for each LANG, in their order")
     triples = [
         _triple(language, replace(choices, ct=cts[i] if cts else None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slack_ties.explore.metrics import METRICS
 from slack_ties.explore.study import TrialResult, row_of
 from slack_ties.notebook import Shown, html_lines, html_table
-from slack_ties.wording import in_columns
+from slack_ties.wording import counted, in_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Tuned(Shown):
     def summary(self) -> str:
         """Return the best trial."""
         name = row_of(self.best.values, self.as_it_is)
-        return f"the best of {len(self.results)} trials is {name}: {self.config}"
+        return f"the best of {counted(len(self.results), 'trial')} is {name}: {self.config}"
 
     def rows(self) -> list[list[str]]:
         """Return the head of the table, and a row for each trial; * marks the best one."""

@@ -8,7 +8,7 @@ from html import escape
 from slack_ties.notebook import Shown
 from slack_ties.plan.plan import Plan
 from slack_ties.plan.text import plan_as_text
-from slack_ties.wording import parameter_count
+from slack_ties.wording import counted, parameter_count
 
 __all__ = ["ShownPlan"]
 
@@ -21,7 +21,9 @@ class ShownPlan(Shown, Plan):
         """Return what would be merged, and how much is wrong."""
         size = f", {parameter_count(self.parameters)} parameters" if self.parameters else ""
         found = f"{len(self.errors)} errors, {len(self.warnings)} warnings"
-        return f"{self.config}: {self.method} of {len(self.models)} models{size}; {found}"
+        return (
+            f"{self.config}: {self.method} of {counted(len(self.models), 'model')}{size}; {found}"
+        )
 
     def as_text(self) -> str:
         """Return the plan as text, with the next step of each error."""

@@ -17,7 +17,7 @@ from slack_ties.publish.destination import another_recipe
 from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights, holds_tokens
 from slack_ties.publish.somebodys import changed_there, is_somebodys
 from slack_ties.record import CONFIG_FILE, MergeRecord
-from slack_ties.wording import size
+from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,8 @@ class Planned:
         for what, names in (("remove", self.remove), ("there", self.same), ("keep", self.keep)):
             lines += [f"  {what:<6}  {visible(name)}" for name in names]
         total = size(sum(self.send.values()))
-        lines.append(f"{len(self.send)} files, {total}, in one commit. Nothing was made or sent.")
+        count = counted(len(self.send), "file")
+        lines.append(f"{count}, {total}, in one commit. Nothing was made or sent.")
         return "\n".join(lines)
 
 

@@ -35,6 +35,7 @@ from slack_ties.publish.rights import with_token
 from slack_ties.publish.tag_and_collect import tag_and_collect
 from slack_ties.recipe.public import local_parts
 from slack_ties.record import read_record
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,7 +65,9 @@ class Published(Shown):
         """Return its address, with the commit."""
         of = "" if self.branch == "main" else f", branch {self.branch}"
         also = f"; in the collection {self.collection}" if self.collection else ""
-        return f"{self.url}: {len(self.files)} files at commit {self.commit[:7]}{of}{also}"
+        return (
+            f"{self.url}: {counted(len(self.files), 'file')} at commit {self.commit[:7]}{of}{also}"
+        )
 
     def as_text(self) -> str:
         """Return what the command prints: address, commit and collection."""
@@ -200,7 +203,8 @@ def _send(
     else:
         branch = make_branch(target, files, retries=retries, api=api)
     if wanted or plan.remove:
-        LOG.info("  uploading %d files to %s/%s", len(wanted), api.endpoint, to.repo_id)
+        count = counted(len(wanted), "file")
+        LOG.info("  uploading %s to %s/%s", count, api.endpoint, to.repo_id)
         if plan.remove:
             LOG.info("  deleting on the Hub: %s", ", ".join(plan.remove))
         try:

@@ -24,7 +24,7 @@ from slack_ties.hub.timeouts import in_force
 from slack_ties.models.safetensors_file import safetensors_header
 from slack_ties.publish.manifest import SentFile
 from slack_ties.publish.sender import Sender, SentShard
-from slack_ties.wording import size
+from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,7 +135,8 @@ class Stream:
             shutil.copyfile(self._header(shard), self.work / shard.file)
         if self.done:
             total = size(sum(shard.size for shard in self.done))
-            LOG.info("  resuming: the Hub already has %d files, %s", len(self.done), total)
+            count = counted(len(self.done), "file")
+            LOG.info("  resuming: the Hub already has %s, %s", count, total)
 
     def take(self, path: Path) -> None:
         """Wait until the file before this one is uploaded; then start to upload this file.

@@ -11,7 +11,7 @@ from slack_ties.report.rows import NO_SHARE, ROWS
 from slack_ties.report.sentences import read_figures
 from slack_ties.report.slacks import slacks_of
 from slack_ties.report.tables import slack_rows, slacks_title
-from slack_ties.wording import in_columns
+from slack_ties.wording import counted, in_columns
 
 if TYPE_CHECKING:
     from slack_ties.report.report import Report
@@ -35,7 +35,7 @@ def summarise(report: Report) -> str:
         for name, model in zip(names, report.models[:MODELS], strict=False)
     ]
     if len(report.models) > MODELS:
-        lines.append(f"and {len(report.models) - MODELS} more models")
+        lines.append(f"and {counted(len(report.models) - MODELS, 'more model')}")
     lines += ["", *_figures(report), *_slacks(report), ""]
     for sentence in read_figures(report).sentences:
         lines += textwrap.wrap(sentence, COLUMNS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.tokenizer.vocabulary import MOST_ADDED, Vocabulary
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,8 @@ def choose_section(
             if token not in known[name].tokens
         }
         if len(missing) <= MOST_ADDED:
-            why = f"{_why(name, base_name, known)}, and {len(missing)} tokens of the others"
+            more = counted(len(missing), "token")
+            why = f"{_why(name, base_name, known)}, and {more} of the others"
             return Section({"source": name, "tokens": missing}, why)
     warning = (
         "several models bring tokens of their own: in the union of all vocabularies each stays a "
