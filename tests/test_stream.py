@@ -496,6 +496,7 @@ def test_a_file_that_comes_when_the_sender_ends(tmp_path: Path, api: HfApi, hub:
         """A lock; when the sender gives it back and ends, the second file comes."""
 
         def __init__(self) -> None:
+            """No second file came yet."""
             self.lock, self.came = threading.Lock(), False
 
         def __enter__(self) -> None:

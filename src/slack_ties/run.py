@@ -197,12 +197,8 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         check_license,
         look_at_parents,
     )
-    from slack_ties.publish.destination import check_publish, check_recipe  # noqa: PLC0415
-    from slack_ties.publish.finished import (  # noqa: PLC0415
-        find_published,
-        has_weights,
-        is_edited,
-    )
+    from slack_ties.publish.destination import check_publish  # noqa: PLC0415
+    from slack_ties.publish.finished import find_published, has_weights, is_edited  # noqa: PLC0415
     from slack_ties.publish.known import (  # noqa: PLC0415
         find_known,
         keep_known,
@@ -210,6 +206,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         with_known,
     )
     from slack_ties.publish.rights import with_token  # noqa: PLC0415
+    from slack_ties.publish.same_recipe import check_recipe  # noqa: PLC0415
     from slack_ties.publish.somebodys import check_card_there  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 

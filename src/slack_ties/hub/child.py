@@ -203,6 +203,7 @@ class Watch:
     """What hf_xet reports of an upload."""
 
     def __init__(self, retries: Retries, output: Output) -> None:
+        """Prepare for the first file."""
         self.retries, self.output = retries, output
         self.start, self.seen = time.monotonic(), (0, 0, 0, 0)
         self.before = 0  # bytes of the files before this one

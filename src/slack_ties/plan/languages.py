@@ -8,7 +8,7 @@ from slack_ties.catalogue import languages as catalogue
 from slack_ties.catalogue.languages import Triple
 from slack_ties.notebook import ShownList, html_lines
 from slack_ties.plan.expected import Expected, expect
-from slack_ties.wording import size
+from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Languages(ShownList[Triple]):
 
     def summary(self) -> str:
         """Return how many there are."""
-        return f"{len(self)} triples of models"
+        return f"{counted(len(self), 'triple')} of models"
 
     def as_text(self) -> str:
         """Return the table, and what its marks mean."""

@@ -6,7 +6,6 @@ then cannot publish.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from slack_ties.errors import HubError, OutputError, RecipeError
+from slack_ties.errors import HubError, OutputError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
@@ -25,22 +24,18 @@ from slack_ties.hub.token import no_token
 from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.rights import check_owner, check_placeholder, check_role
-from slack_ties.recipe.read import parse_recipe
-from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, read_record
+from slack_ties.record import RECORD_FILE, MergeRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from slack_ties.recipe.recipe import Recipe
 
 __all__ = [
     "HUB_OWN_FILES",
     "Destination",
     "DestinationByName",
     "Target",
-    "another_recipe",
     "check_publish",
-    "check_recipe",
     "look_at_repo",
 ]
 
@@ -271,40 +266,3 @@ def _earlier(repo_id: str, head: str, retries: Retries, api: HfApi) -> MergeReco
         return read_record(Path(path).parent)
     except OutputError:
         return None
-
-
-def check_recipe(recipe: Recipe, target: Target, retries: Retries, api: HfApi) -> None:
-    """Refuse a merge if the repository holds the result of another recipe.
-
-    Raises:
-        HubError: Models or parameters differ from those of the recipe on the Hub.
-
-    """
-    to, branch = target.to, target.branch
-    if not target.earlier or branch is None or to.update or to.pull_request:
-        return
-    if CONFIG_FILE not in branch.files:
-        return
-    with hub_errors(f"publishing to {to.repo_id!r}", api):
-        path = retries.ask(
-            lambda: api.hf_hub_download(to.repo_id, CONFIG_FILE, revision=branch.head)
-        )
-    try:
-        there = parse_recipe(Path(path).read_text(encoding="utf-8"), where=CONFIG_FILE)
-    except (OSError, ValueError, RecipeError):
-        return
-    if _core(there.data) != _core(recipe.data):
-        raise another_recipe(to)
-
-
-def another_recipe(to: Destination) -> HubError:
-    """Return the error that a repository holds the merge of another recipe."""
-    msg = f"{to.repo_id!r} holds the merge of another recipe"
-    return HubError(msg, hint="choose another name, or replace it: --update")
-
-
-def _core(data: Mapping[str, Any]) -> str:
-    """Return models and parameters, without the commits that a plan adds."""
-    names = ("merge_method", "base_model", "models", "slices", "modules", "parameters")
-    text = json.dumps({name: data.get(name) for name in names}, sort_keys=True, default=str)
-    return re.sub(r"@[0-9a-f]{40}", "", text)

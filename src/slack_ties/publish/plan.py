@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from slack_ties.card.license_files import is_generated
 from slack_ties.errors import HubError, visible
 from slack_ties.files import any_matches, sha256
-from slack_ties.publish.destination import another_recipe
 from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights, holds_tokens
+from slack_ties.publish.same_recipe import another_recipe
 from slack_ties.publish.somebodys import changed_there, is_somebodys
 from slack_ties.record import CONFIG_FILE, MergeRecord
 from slack_ties.wording import counted, size
