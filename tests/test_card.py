@@ -56,14 +56,15 @@ RECORD = MergeRecord(
     options={"out_shard_size": 7},
     files={"model.safetensors": "ab" * 32},
 )
-RECIPE = make_config("mn", Choices(base="me/base", ct="me/ct@main", sft="./sft"))
+MODELS = Choices(base="me/base", ct="me/ct@main", sft="./sft", sft_languages=["en"])
+RECIPE = make_config("mn-Mong", MODELS)
 
 
 @pytest.fixture(scope="module")
 def merged(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A merged model without a card; not to be changed."""
     out = tmp_path_factory.mktemp("card") / "out"
-    choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft))
+    choices = Choices(str(triple.base), str(triple.ct), str(triple.sft), sft_languages=["en"])
     merge_models(make_config("bo", choices), out, options=MergeOptions(quiet=True))
     return out
 
@@ -104,7 +105,7 @@ def test_a_language_outside_the_catalogue(
 
     card = make_card(recipe)
 
-    assert card.data.language == [language, "en"]
+    assert card.data.language == [language]
     assert card.data.tags == ["merge", "mergekit", "slack-ties", *tags]
     assert title in card.text or f"# Llama{title[1:]}" in card.text
     assert metadata_problems(card.data.to_dict()) == []
@@ -328,6 +329,15 @@ def test_no_tokenizer(merged: Path, tmp_path: Path) -> None:
     assert 'tokenizer = AutoTokenizer.from_pretrained("...")' in write_card(out).read_text("utf-8")
     text = make_card(RECIPE, RECORD, folder=tmp_path).text
     assert 'tokenizer = AutoTokenizer.from_pretrained("me/base")' in text
+
+
+@pytest.mark.parametrize("name", ["tekken.json", "spiece.model", "tokenizer.v3.model"])
+def test_a_tokenizer_of_another_name(name: str, tmp_path: Path) -> None:
+    """The example loads the model's own tokenizer, whatever its vocabulary is called."""
+    (tmp_path / name).write_text("{}")
+
+    text = make_card(RECIPE, RECORD, folder=tmp_path).text
+    assert "tokenizer = AutoTokenizer.from_pretrained(name)" in text
 
 
 TEXTS = {
