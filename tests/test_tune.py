@@ -359,7 +359,8 @@ def test_the_values_of_the_config_are_one_trial(
     assert all(f"{line}." in page for line in columns)
     assert page.count('<circle class="dot') == 2
     assert "a.yml, for Tibetan" in page
-    assert f"CT: {triple.ct}" in page
+    assert "base: ./base; CT: ./ct; SFT: ./sft" in page
+    assert str(triple.ct.parent) not in page  # folders are private
     assert "More is better. * is the best trial." in page
 
 

@@ -19,6 +19,7 @@ from slack_ties.card.sections import license_section, limits_section, what_each_
 from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.errors import OutputError
 from slack_ties.licenses.resolve import Resolution, resolve_license
+from slack_ties.models.text_files import VOCABULARY_FILES
 from slack_ties.private.huggingface_hub import as_it_is
 from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import published_names
@@ -168,14 +169,8 @@ def _with_endonyms(recipe: Recipe) -> list[str]:
 
 def _tokenizer(folder: Path | None, parents: Sequence[Parent]) -> str:
     """Return what the example loads the tokenizer from: the base if the model has no tokenizer."""
-    known = (
-        "tokenizer.json",
-        "tokenizer.model",
-        "vocab.json",
-        "vocab.txt",
-        "tokenizer_config.json",
-    )
-    if folder is None or any((folder / name).is_file() for name in known):
+    known = (*VOCABULARY_FILES, "tokenizer_config.json")
+    if folder is None or any(any(folder.glob(name)) for name in known):
         return "name"
     ids = [name for parent in parents[:1] for name in parent.hub_ids]
     return json.dumps(ids[0]) if ids else '"..."'

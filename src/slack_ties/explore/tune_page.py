@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from slack_ties.errors import OutputError
 from slack_ties.explore.study import key_of, row_of
 from slack_ties.files import write_whole
+from slack_ties.recipe.public import published_names
+from slack_ties.record import Parent
 from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.page import STYLE
 from slack_ties.wording import join_names
@@ -76,7 +78,10 @@ def write_tune_page(
     config = Path(recipe.where).name  # not the user's folders, which are private
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     about = f"{config}, for {join_names(names)}" if any(names) else config
-    roles = ((role, recipe.models_of(role)) for role in ("base", "ct", "sft"))
+    public = published_names(map(Parent, recipe.models))
+    roles = (
+        (role, [public[name] for name in recipe.models_of(role)]) for role in ("base", "ct", "sft")
+    )
     models = "; ".join(
         f"{role if role == 'base' else role.upper()}: {join_names(found)}"
         for role, found in roles
