@@ -75,7 +75,7 @@ def test_the_commands_are_found() -> None:
     """In strings, in strings with values in them, and in lists of words."""
     assert {
         ("recipe/check.py", "config LANG"),
-        ("publish/stream.py", "publish OUT REPO_ID --pr"),
+        ("merge/output.py", "publish X X"),
         ("plan/room.py", "run X --out OUT --publish REPO_ID --stream"),
         ("cli/merging.py", "merge X X"),
         ("cli/configure.py", "plan"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mergekit.options import MergeOptions
 
+from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
@@ -256,4 +257,11 @@ def test_a_model_without_weights(model: Path) -> None:
     with pytest.raises(OutputError, match="has no weights; if they were streamed") as caught:
         manifest(model, read_record(model))
 
-    assert "hf upload REPO_ID README.md README.md" in caught.value.hint
+    assert caught.value.hint == (
+        f"hf upload OWNER/NAME {model}/README.md README.md (uploads only the card), or download "
+        f"the weights: hf download OWNER/NAME --include '*.safetensors' --local-dir {model}"
+    )
+    card = write_card(model, repo_id="me/x")
+    with pytest.raises(OutputError) as caught:
+        manifest(model, read_record(model))
+    assert caught.value.hint.startswith(f"hf upload me/x {card} README.md ")

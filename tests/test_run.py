@@ -40,6 +40,8 @@ def test_from_a_language_to_a_folder(
     }
     assert result.published is None
     assert [f"[{i}/3]" in caplog.text for i in (1, 2, 3)] == [True] * 3
+    assert "[1/3] config  made for Tibetan" in caplog.text
+    assert "bo.yml" not in caplog.text  # no such file is written
 
 
 def test_from_a_config_to_the_hub(choices: Choices, tmp_path: Path, api: HfApi) -> None:

@@ -181,9 +181,11 @@ def _card_of_config(source: Path, repo_id: str | None, *, offline: bool, as_json
 
 def how_to_publish(out: Path, found: Resolution) -> str:
     """Return the command that publishes a model, with the name and flag its licence needs."""
+    from slack_ties.card.repo_id import repo_id_of  # noqa: PLC0415 - imports the Hub client
+
     files = read_record(out).files
     if files and not any((out / name).is_file() for name in files):  # after `run --stream`
-        return shlex.join(["hf", "upload", "OWNER/NAME", str(out / "README.md"), "README.md"])
+        return shlex.join(["hf", "upload", repo_id_of(out), str(out / "README.md"), "README.md"])
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
     flag = "" if found.license else f" --license {found.suggestion or 'ID'}"
     return f"slack-ties publish {shlex.quote(str(out))} {name}{flag}"

@@ -168,7 +168,6 @@ def check_publish(
         user = retries.ask(api.whoami)
         if "/" not in to.repo_id:
             to = replace(to, repo_id=f"{user['name']}/{to.repo_id}")
-        check_placeholder(to.repo_id, user)
         look = partial(look_at_repo, revision=None, retries=retries, api=api)
         _check_place(to, user, lambda: proposes and look(to.repo_id) is not None, api)
         info = look(to.repo_id)
@@ -199,7 +198,8 @@ def _check_place(
     to: Destination, user: Mapping[str, Any], can_propose: Callable[[], bool], api: HfApi
 ) -> None:
     check_role(to.repo_id, user, api=api, proposes=to.pull_request)
-    if not to.pull_request:
+    if not to.pull_request:  # that makes no repository
+        check_placeholder(to.repo_id, user)
         check_owner(to.repo_id, user, can_propose=can_propose)
 
 

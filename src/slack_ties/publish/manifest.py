@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import RESULTS_FOLDER
 from slack_ties.card.own_text import read_own_text
+from slack_ties.card.repo_id import repo_id_of
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import any_matches, as_pattern, git_hash, read_json, sha256, write_whole
@@ -108,9 +109,11 @@ def read_manifest(
     sent = sent or {}
     if record.files and not any((folder / name).is_file() for name in record.files):
         msg = f"{str(folder)!r} has no weights; if they were streamed, only the Hub has them"
-        hint = "upload only the card: hf upload REPO_ID README.md README.md (in that folder), or "
-        hint += "download the weights: hf download REPO_ID --include '*.safetensors' "
-        hint += "--local-dir FOLDER"
+        name = repo_id_of(folder)
+        card = shlex.join(["hf", "upload", name, str(folder / CARD_FILE), CARD_FILE])
+        get = shlex.join(["hf", "download", name, "--include", "*.safetensors"])
+        get += shlex.join(["", "--local-dir", str(folder)]).removeprefix("''")
+        hint = f"{card}  (uploads only the card), or download the weights: {get}"
         raise OutputError(msg, hint=hint)
     try:
         headers = read_headers(folder, str(folder), without_data=sent.keys())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -74,7 +75,8 @@ class Stream:
         """Prepare for a merge into `out` that is published to `target`."""
         if target.to.pull_request:
             msg = f"publishing to {target.to.repo_id!r}: --stream and --pr cannot be used together"
-            raise HubError(msg, hint="merge first, then: slack-ties publish OUT REPO_ID --pr")
+            again = shlex.join(["slack-ties", "publish", str(out), target.to.repo_id, "--pr"])
+            raise HubError(msg, hint=f"merge without --stream, then: {again}")
         self.out, self.target, self.api = out, target, api
         self.retries = retries or in_force(Retries())
         self.folder = _folder_for(out)

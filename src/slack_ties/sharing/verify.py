@@ -6,7 +6,6 @@ download it. For other files we compare every tensor.
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.card.own_text import find_load_line
+from slack_ties.card.repo_id import repo_id_of
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import any_matches, checksum, expanded
 from slack_ties.hub.errors import hub_errors
@@ -24,7 +23,6 @@ from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
 from slack_ties.models.download import files_of
 from slack_ties.models.hub_info import ask_hub
-from slack_ties.models.names import HUB_ID
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -113,13 +111,10 @@ def _check_weights(folder: Path) -> None:
     """Refuse a folder without weights, as `run --stream` leaves it, before anything is merged."""
     if any(any_matches([path.name], WEIGHT_FILES) for path in folder.iterdir()):
         return
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    loads = find_load_line(text)
-    name = json.loads(loads[1]) if loads else ""
-    name = name if "/" in name and HUB_ID.fullmatch(name) else "OWNER/NAME"
     msg = f"{str(folder)!r} has no safetensors weights to compare"
-    raise CheckpointError(msg, hint=f"slack-ties verify {name}  (if the Hub has its weights)")
+    raise CheckpointError(
+        msg, hint=f"slack-ties verify {repo_id_of(folder)}  (if the Hub has its weights)"
+    )
 
 
 @contextmanager
