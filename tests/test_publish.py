@@ -417,11 +417,11 @@ def test_a_pull_request_is_proposed_where_one_can_be_opened(
 @pytest.mark.parametrize(
     ("typed", "word", "better"),
     [
-        ("REPO_ID", "REPO_ID", "for example me/my-merge"),
-        ("OWNER/NAME", "OWNER", "for example me/my-merge"),
-        ("me/NAME", "NAME", "for example me/my-merge"),
-        ("ME/Lao", "ME", "me/Lao"),
-        ("SOMEBODY/Lao", "SOMEBODY", "me/Lao"),
+        ("REPO_ID", "REPO_ID", "with a name that you choose, such as me/my-merge"),
+        ("OWNER/NAME", "OWNER", "with a name that you choose, such as me/my-merge"),
+        ("me/NAME", "NAME", "with a name that you choose, such as me/my-merge"),
+        ("ME/Lao", "ME", "to me/Lao"),
+        ("SOMEBODY/Lao", "SOMEBODY", "to me/Lao"),
     ],
 )
 def test_a_placeholder_is_no_name(
@@ -431,9 +431,9 @@ def test_a_placeholder_is_no_name(
     with pytest.raises(HubError, match=f": {word} is a placeholder") as caught:
         publish_model(model, typed, api=api)
 
-    assert caught.value.hint == f"publish to {better}"
+    assert caught.value.hint == f"publish {better}"
     assert list(api.list_models()) == []
-    name = better.removeprefix("for example ")
+    name = better.rsplit(maxsplit=1)[-1]
     assert publish_model(model, name, api=api).repo_id == name
 
 
@@ -843,7 +843,7 @@ def test_no_pull_request_without_a_change(
     again = publish_model(model, "me/tibetan", pull_request=True, api=theirs)
 
     assert (again.commit, again.branch, again.url) == (first.commit, "main", first.url)
-    assert "main has all files already" in caplog.text
+    assert "main of me/tibetan has all files already" in caplog.text
     assert list(api.get_repo_discussions("me/tibetan")) == []
 
 

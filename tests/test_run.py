@@ -201,11 +201,11 @@ def test_a_stopped_publication_goes_on(
         again = run(stream=True)
 
     assert caplog.text.count("out holds this merge already: publishing it") == 2
-    assert "main has all files already" in caplog.text
+    assert "main of me/x has all files already" in caplog.text
     assert first.published == again.published
     assert first.published.commit == api.model_info("me/x").sha
     assert (tmp_path / "out" / "model.safetensors").stat() == weights
-    with pytest.raises(OutputError, match="holds a finished merge") as caught:
+    with pytest.raises(OutputError, match="holds a finished merge of other models") as caught:
         run_all(
             "bo",
             tmp_path / "out",

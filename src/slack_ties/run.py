@@ -26,7 +26,7 @@ from slack_ties.merge.output import check_output
 from slack_ties.notebook import Shown
 from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import local_parts, published_names
-from slack_ties.record import RECORD_FILE, read_record
+from slack_ties.record import read_record
 from slack_ties.report.describe import check_reportable
 from slack_ties.report.file import REPORT_FILE
 from slack_ties.settings import Settings
@@ -120,8 +120,11 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     recipe = recipe_of(what, out, choices, api)
     if report:
         check_reportable(recipe, merged=True, streamed=stream)
-    finished = bool(publish) and _is_finished(out, recipe, shared, report=report)
+    finished = bool(publish) and holds_merge(out, recipe, shared)
     _check_out(out, publish, streamed=stream, finished=finished)
+    if finished and report and not (out / REPORT_FILE).is_file():
+        again = shlex.join(["slack-ties", "report", str(out)])
+        LOG.warning("  %s has no report; to write it: %s", out, again)
     out = out.resolve() if out.is_symlink() else out  # write into the folder that a link points to
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     language = f" for {' and '.join(names)}" if names else ""
@@ -153,13 +156,6 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         retries=retries,
         settings=shared,
     )
-
-
-def _is_finished(out: Path, recipe: Recipe, settings: Settings, *, report: bool) -> bool:
-    """Say whether an earlier run has completed this merge in the folder `out`."""
-    if not (out / RECORD_FILE).is_file() or (report and not (out / REPORT_FILE).is_file()):
-        return False
-    return holds_merge(out, recipe, settings)
 
 
 def _check_out(
@@ -234,9 +230,11 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
             return write_card(folder, repo_id=to.repo_id, license=stated, api=api)
 
         if finished:
-            LOG.info("[2/4] merge   %s holds this merge already: publishing it", out)
             record = read_record(out)
-            if not has_weights(out, record):  # after a run with `stream`
+            here = has_weights(out, record)  # not after a run with `stream`
+            what = ": publishing it" * here
+            LOG.info("[2/4] merge   %s holds this merge already%s", out, what)
+            if not here:
                 there = find_published(out, record, target, retries=retries, api=api)
                 return Result(out, record, out / CARD_FILE, there)
             return _publish(out, target, record, made(out), retries, api)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
 from slack_ties.merge.inputs import pin_as_merged
-from slack_ties.record import CONFIG_FILE, read_record
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,8 @@ def holds_merge(out: Path, recipe: Recipe, settings: Settings) -> bool:
 
     A merged folder that was changed after the merge makes it another merge.
     """
+    if not (out / RECORD_FILE).is_file():
+        return False
     try:
         read_record(out)
         config = out / CONFIG_FILE

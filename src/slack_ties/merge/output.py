@@ -84,7 +84,7 @@ def check_output(out: Path, repo_id: str = "") -> None:
 
     Args:
         out: The folder.
-        repo_id: Where the result will be published, if that is known.
+        repo_id: Where the result will be published, if `run` has found that `out` holds another.
 
     Raises:
         OutputError: `out` is a folder with files, a file, a mount point, or cannot be written.
@@ -94,6 +94,7 @@ def check_output(out: Path, repo_id: str = "") -> None:
     if out.is_dir():
         if (out / RECORD_FILE).is_file():
             msg = f"output folder {str(out)!r} holds a finished merge"
+            msg += " of other models, commits or settings" if repo_id else ""
             name = shlex.quote(str(out))
             weights = [*out.glob("*.safetensors"), *out.glob("*.bin")]
             if not weights:  # `run --stream` keeps none here

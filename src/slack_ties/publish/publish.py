@@ -212,7 +212,7 @@ def _send(
         except HubError as error:
             raise _with_state(error, target, branch, api) from None
     else:
-        LOG.info("  %s has all files already", branch.label)
+        LOG.info("  %s of %s has all files already", branch.label, to.repo_id)
         commit = branch.head
     _verify(files, plan, to.repo_id, commit, api=api)
     collection = tag_and_collect(target, commit, retries=retries, api=api)

@@ -78,8 +78,8 @@ def check_placeholder(repo_id: str, user: Mapping[str, Any]) -> None:
     if found:
         msg = f"publishing to {repo_id!r}: {found[0]} is a placeholder, expected a name of your own"
         better = "my-merge" if name in PLACEHOLDERS else name
-        example = "for example " * (name in PLACEHOLDERS)
-        raise HubError(msg, hint=f"publish to {example}{user['name']}/{better}")
+        how = "with a name that you choose, such as" if name in PLACEHOLDERS else "to"
+        raise HubError(msg, hint=f"publish {how} {user['name']}/{better}")
 
 
 def check_owner(repo_id: str, user: Mapping[str, Any], *, can_propose: Callable[[], bool]) -> None:
