@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from slack_ties.publish.public_files import public_files
 from slack_ties.record import read_record
 
 PROGRAM = Path(sys.executable).with_name("slack-ties")
+
+# How a next step begins that is a command; another one is a sentence.
+COMMAND = re.compile(r"(slack-ties|hf|pip|git|unset|export|iconv|mergekit-\w+) ")
 
 Invoke = Callable[..., Result]  # of the fixture `invoke`
 
@@ -72,3 +77,17 @@ def public_bytes(model: Path) -> dict[str, bytes]:
     with public_files(model, read_record(model)) as instead:
         paths = {**{path.name: path for path in model.iterdir()}, **instead}
         return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def is_typable(step: str) -> bool:
+    """Say whether a next step, if it is a command, can be typed: what explains it is a comment."""
+    if not COMMAND.match(step):
+        return True
+    words = shlex.shlex(step, posix=True, punctuation_chars=True)
+    try:
+        found = list(words)
+        shlex.split(step, comments=True)
+    except ValueError:
+        return False
+    prose = {"(", ")", "or", "or:", "then", "then:"}
+    return prose.isdisjoint(found) and not any(one.endswith((",", ":")) for one in found)

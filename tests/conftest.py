@@ -27,9 +27,10 @@ from click.testing import CliRunner, Result
 from huggingface_hub import HfApi
 from hypothesis import settings
 
-from command import Invoke
+from command import Invoke, is_typable
 from hub_server import Server, Token, serving
 from slack_ties.cli.main import cli
+from slack_ties.errors import SlackTiesError
 from triple import Folders, make_triple
 
 # Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
@@ -39,6 +40,21 @@ settings.register_profile("slack-ties", deadline=None)
 settings.load_profile("slack-ties")
 
 TOKEN, READ_TOKEN = "hf_writer", "hf_reader"
+
+
+@pytest.fixture(autouse=True)
+def typable_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test fail in which an error has a next step that begins with a command, and is none."""
+    made, wrong = SlackTiesError.__init__, []
+
+    def check(error: SlackTiesError, message: str, *, hint: str = "") -> None:
+        made(error, message, hint=hint)
+        if not is_typable(error.hint):
+            wrong.append(error.hint)
+
+    monkeypatch.setattr(SlackTiesError, "__init__", check)
+    yield
+    assert wrong == [], "what follows a command must be a comment"
 
 
 @pytest.fixture(scope="session")

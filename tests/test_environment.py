@@ -27,7 +27,7 @@ CASES = [
     (
         {"ALL_PROXY": "socks5://127.0.0.1:9", "HF_ENDPOINT": "https://hub.example"},
         "ALL_PROXY names a SOCKS proxy, which needs a further package",
-        f'pip install "{LIBRARY}[socks]", or: unset ALL_PROXY',
+        f'pip install "{LIBRARY}[socks]" # or: unset ALL_PROXY',
     ),
     (
         {"all_proxy": "socks4://me:secret@127.0.0.1:9", "HF_ENDPOINT": "https://hub.example"},

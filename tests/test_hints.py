@@ -13,7 +13,8 @@ import click
 import pytest
 
 import slack_ties
-from command import Invoke
+from command import COMMAND as TYPED
+from command import Invoke, is_typable
 from slack_ties.cli.main import cli
 from slack_ties.cli.mergekit_options import MERGEKIT_NAMES, MergeCommand
 from test_next_steps import commands, step
@@ -137,6 +138,36 @@ def test_every_option_in_a_hint_exists() -> None:
 
     assert len(named) > 5
     assert {(file, name) for file, name in named if name not in flags(cli) | OTHERS} == set()
+
+
+def test_a_step_that_is_a_command_can_be_typed() -> None:
+    """In the sources, what follows a command is a comment: a bracket is an error of the shell."""
+    steps = {
+        (path.name, text)
+        for path in SOURCES.rglob("*.py")
+        for _, text in texts(ast.parse(path.read_text("utf-8")))
+        for text in [text.partition("Next: ")[2] or text]
+        if TYPED.match(text) and not NO_COMMAND.match(text) and "\n" not in text
+    }
+
+    assert len(steps) > 30
+    assert {(file, step) for file, step in steps if not is_typable(step)} == set()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "hf auth login  (or set HF_TOKEN)",
+        "slack-ties config lo, or slack-ties run lo --out DIR",
+        "hf download ID; then run verify again",
+        "unset HF_TOKEN, or use folders",
+        "slack-ties card 'a folder",
+    ],
+)
+def test_a_step_that_cannot_be_typed_is_found(step: str) -> None:
+    """The test above can fail."""
+    assert not is_typable(step)
+    assert is_typable("slack-ties card 'a (folder)'  # writes it again (and keeps the old one)")
 
 
 @pytest.fixture

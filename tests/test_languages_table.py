@@ -113,7 +113,7 @@ def test_the_next_step_is_the_first_line(invoke: Invoke) -> None:
     """After a name, it is the merge that needs least, and it is accepted."""
     result = invoke("languages", "tibetan")
 
-    typed = result.stdout.rpartition("Next: slack-ties ")[2].partition(",")[0].split()
+    typed = result.stdout.rpartition("Next: slack-ties ")[2].partition("#")[0].split()
     assert typed == ["config", "bo-qwen2.5-1.5b"]
     assert invoke(*typed).exit_code == 0
 
@@ -160,7 +160,7 @@ def test_a_filter_that_matches_nothing(words: list[str], nearest: str, invoke: I
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert nearest in result.stderr
-    step = result.stderr.split("Next: slack-ties ")[1].split("  (")[0].split(" (")[0]
+    step = result.stderr.split("Next: slack-ties ")[1].split(" #")[0]
     assert invoke(*step.split()).exit_code == 0
 
 

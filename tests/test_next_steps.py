@@ -43,8 +43,8 @@ def step(result: Result) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Return the commands of ours in a text, as words; a bracket, && or ; ends one."""
-    found = re.findall(r"slack-ties (.+?)(?= \(| && |; |$)", text)
+    """Return the commands of ours in a text, as words; a comment, && or ; ends one."""
+    found = re.findall(r"slack-ties (.+?)(?= # | && |; |$)", text)
     return [shlex.split(one) for one in found]
 
 
@@ -110,10 +110,10 @@ MISSING = [
     ("bo.yml", "use merge_configs/bo.yml, which exists"),
     ("merge_configs/bo.yaml", "use merge_configs/bo.yml, which exists"),
     ("merge_configs/boo.yml", "use merge_configs/bo.yml, which exists"),
-    ("merge_configs/zz.yml", "slack-ties config LANG (writes one)"),
-    ("merge_configs/no", "slack-ties config LANG (writes one)"),
-    ("wrong/path.yml", "slack-ties config LANG (writes one)"),
-    ("nothere", "slack-ties config LANG (writes one)"),
+    ("merge_configs/zz.yml", "slack-ties config LANG # writes one"),
+    ("merge_configs/no", "slack-ties config LANG # writes one"),
+    ("wrong/path.yml", "slack-ties config LANG # writes one"),
+    ("nothere", "slack-ties config LANG # writes one"),
     ("alice/tibetan", "slack-ties recipes pull alice/tibetan"),
 ]
 
@@ -178,10 +178,10 @@ def test_run_of_a_language_with_several_errors(
             weights.write_bytes(weights.read_bytes()[:100])
         models += [f"--{role}", damaged]
 
-    proposed = step(invoke("run", "bo", *models, "--out", "out"))
+    said = invoke("run", "bo", *models, "--out", "out").stderr.splitlines()[-2]
 
-    assert "1 more error: slack-ties config bo --base" in proposed
-    write, plan = commands(proposed)
+    assert "; 1 more error: slack-ties config bo --base" in said
+    write, plan = commands(said)
     assert invoke(*write).exit_code == 0
     shown = invoke(*plan)
     assert all(f"a damaged {role}" in shown.stdout for role in ("ct", "sft"))
@@ -274,7 +274,7 @@ def test_a_token_is_no_option(command: str, option: str, invoke: Invoke) -> None
         result = invoke(*command.split(), "a", "b", *given)
 
         assert result.exit_code == 2
-        assert "hf auth login  (or set HF_TOKEN)" in result.stderr
+        assert "hf auth login  # or set HF_TOKEN" in result.stderr
         assert f"Usage: cli {command}" in result.stderr
         assert "--json" not in result.stderr
         assert "hf_secret" not in result.stderr
@@ -404,6 +404,6 @@ def test_a_merge_whose_weights_are_only_on_the_hub(invoke: Invoke, config: Path)
     made = invoke("card", "my model")
 
     assert made.exit_code == 0
-    assert "hf upload OWNER/NAME 'my model/README.md' README.md\n" in made.stderr
+    assert "hf upload OWNER/NAME 'my model/README.md' README.md  # after you read" in made.stderr
     assert "slack-ties publish" not in made.stderr
     assert step(invoke("merge", config, "my model")) == "choose another folder"

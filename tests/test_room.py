@@ -134,11 +134,11 @@ def test_what_writes_no_model_needs_room_for_the_download(
         (
             "bo",
             20_000_000_000,
-            "bo-qwen2.5-1.5b (download 9.3 GB or more, result 3.1 GB; whether a model has a "
-            "gate is not known)",
+            "bo-qwen2.5-1.5b # download 9.3 GB or more, result 3.1 GB; whether a model has a gate "
+            "is not known",
         ),
         ("bo", 12_000_000_000, ""),  # 9.3 GB and 3.1 GB do not fit
-        ("lo-qwen1.5-7b", 20_000_000_000, "lo (download 3.7 GB, result 1.2 GB)"),
+        ("lo-qwen1.5-7b", 20_000_000_000, "lo # download 3.7 GB, result 1.2 GB"),
         ("lo", 2_000_000_000, ""),  # there is no smaller one
         ("sl-gemma-2-9b", 30_000_000_000, ""),  # the smaller one is gated too
     ],

@@ -167,7 +167,7 @@ def read_record(folder: Path) -> MergeRecord:
     path = folder / RECORD_FILE
     if not folder.is_dir():
         msg = f"there is no folder {str(folder)!r}"
-        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (makes a model's folder)")
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  # makes a model's folder")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["record"] != RECORD_VERSION:
@@ -178,13 +178,13 @@ def read_record(folder: Path) -> MergeRecord:
     except FileNotFoundError:
         msg = f"{str(folder)!r} contains no {RECORD_FILE}: slack-ties did not merge this model"
         if (folder / CONFIG_FILE).is_file():
-            hint = f"slack-ties card {shlex.quote(str(folder))}  (adopts a merge of mergekit)"
+            hint = f"slack-ties card {shlex.quote(str(folder))}  # adopts a merge of mergekit"
             raise OutputError(msg, hint=hint) from None
         msg += f", and mergekit wrote no {CONFIG_FILE}, which says what was merged"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path}: damaged: {error!r}"
-        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  (merges again)") from None
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  # merges again") from None
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _check_edited(
     flags = f" {shlex.join(stated.flags())}" if stated else ""
     hint = "move it between the comments `your text: more` and `end of your text`, or: "
     again = f"slack-ties card {shlex.quote(str(out))}{flags} --overwrite"
-    hint += f"{again}  (keeps the old one as {OLD_CARD})"
+    hint += f"{again}  # keeps the old one as {OLD_CARD}"
     raise OutputError(msg, hint=hint)
 
 

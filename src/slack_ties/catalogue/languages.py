@@ -143,8 +143,8 @@ def _no_language(name: str) -> CatalogueError:
     names = [n for t in triples for n in (t.language.name, t.language.endonym, *t.language.aliases)]
     msg = f"no language {name!r} in the catalogue.{ask_for(name, [t.key for t in triples], names)}"
     hint = (
-        "slack-ties languages  (for a language outside the catalogue, give its ISO 639 code "
-        "and --base, --ct and --sft)"
+        "slack-ties languages  # for a language outside the catalogue, give its ISO 639 code "
+        "and --base, --ct and --sft"
     )
     return CatalogueError(msg, hint=hint)
 

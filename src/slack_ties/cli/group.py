@@ -129,7 +129,7 @@ class Group(click.Group):
                 if error.option_name not in TOKEN_OPTIONS:
                     raise
                 msg = f"No such option: {error.option_name}. A token is never an option: others "
-                msg += "could see it. Leave it out, and type once: hf auth login  (or set HF_TOKEN)"
+                msg += "could see it. Leave it out, and type once: hf auth login  # or set HF_TOKEN"
                 raise click.UsageError(msg, ctx=error.ctx) from None
 
 

@@ -84,7 +84,9 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     for line in [*lines, "", *legend(shown), *([CUT] if cut else [])]:
         click.echo(line)
     key = shown[0][0].key if lang else "KEY"
-    click.echo(f"\nNext: slack-ties config {key}, or slack-ties run {key} --out DIR")
+    click.echo(
+        f"\nNext: slack-ties config {key}  # or config and merge: slack-ties run {key} --out DIR"
+    )
 
 
 def _place(row: tuple[Triple, Expected]) -> tuple[str, str, bool, int]:

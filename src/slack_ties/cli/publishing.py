@@ -146,7 +146,7 @@ def card(  # noqa: PLR0913 - one per option
     click.echo(f"\nLicence: {known}{found.reason}", err=True)
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    click.echo(f"\nNext: read it, then: {how_to_publish(source, found)}", err=True)
+    click.echo(f"\nNext: {how_to_publish(source, found)}  # after you read the card", err=True)
 
 
 def _license_facts(found: Resolution) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def choose_triples(languages: Sequence[str], choices: Choices) -> list[Triple]:
         if triple.base.id != triples[0].base.id:
             msg = f"{triple.key!r} is made from {triple.base.id}, and {triples[0].key!r} from "
             msg += f"{triples[0].base.id}: a joint merge needs one base"
-            raise RecipeError(msg, hint="slack-ties languages  (lists the bases)")
+            raise RecipeError(msg, hint="slack-ties languages  # lists the bases")
     for i, triple in enumerate(triples):
         if triple.ct.id in [other.ct.id for other in triples[:i]]:
             msg = f"{triple.ct.id} is the CT model of two of the languages: use one config for both"

@@ -59,7 +59,7 @@ def _wrong_proxy(what: str, error: ClientError) -> HubError:
     socks = [name for name in given if given[name].lower().startswith("socks")]
     if isinstance(error.__cause__, ImportError) and socks:
         msg = f"{what}: {socks[0]} names a SOCKS proxy, which needs a further package"
-        return HubError(msg, hint=f'pip install "{LIBRARY}[socks]", or: unset {socks[0]}')
+        return HubError(msg, hint=f'pip install "{LIBRARY}[socks]"  # or: unset {socks[0]}')
     names = [name for name in given if not _is_usable(given[name])] or list(given)
     if not names:
         return HubError(f"{what}: {error}", hint="check your network settings")

@@ -84,7 +84,7 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         return HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
         msg = f"{what}: this needs the Hub, but HF_HUB_OFFLINE is set"
-        return HubError(msg, hint="unset HF_HUB_OFFLINE, or use local folders")
+        return HubError(msg, hint="unset HF_HUB_OFFLINE  # or use local folders")
     if status := XET_STATUS.search(str(error)):
         return _refused_with(what, api, int(status[1]), status[2])
     if isinstance(error, BusyError):

@@ -102,7 +102,7 @@ def check_output(out: Path, repo_id: str = "") -> None:
             hint = f"slack-ties publish {name} {shlex.quote(repo_id or 'OWNER/NAME')}"
             if not (out / "README.md").is_file():  # publishing needs a card
                 hint = f"slack-ties card {name}"
-            raise OutputError(msg, hint=f"{hint}  (or choose another folder)")
+            raise OutputError(msg, hint=f"{hint}  # or choose another folder")
         if any(out.iterdir()):
             msg = f"output folder {str(out)!r} is not empty"
             raise OutputError(msg, hint=hint)

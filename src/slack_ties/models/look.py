@@ -197,7 +197,7 @@ def _look_in_cache(
         if isinstance(error, OfflineModeIsEnabled):
             msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the model in the cache is not "
             msg += "complete"
-            hint = f"unset HF_HUB_OFFLINE and run: hf download {path}"
+            hint = f"unset HF_HUB_OFFLINE && hf download {path}"
             raise HubError(msg, hint=hint) from None
         raise error
     if isinstance(error, OfflineModeIsEnabled):

@@ -141,4 +141,4 @@ def is_lfs_pointer(path: Path) -> bool:
 def lfs_error(name: str, file: str) -> CheckpointError:
     """Return the error about a file that git-lfs has not downloaded."""
     msg = f"model {name!r}: {file} is a git-lfs pointer: git clone did not download the file itself"
-    return CheckpointError(msg, hint="in that folder: git lfs pull  (or: hf download ID)")
+    return CheckpointError(msg, hint="git lfs pull  # in that folder; or: hf download ID")

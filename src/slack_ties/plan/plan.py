@@ -114,8 +114,7 @@ class Plan:
             return
         first, *others = self.errors
         if others:
-            s = "s" * (len(others) > 1)
-            hint = f"{first.hint}; " if first.hint else ""
-            hint += f"{len(others)} more error{s}: {plan_command(self.config, self.recipe)}"
-            raise type(first)(str(first), hint=hint)
+            s, every = "s" * (len(others) > 1), plan_command(self.config, self.recipe)
+            msg = f"{first}; {len(others)} more error{s}: {every}"
+            raise type(first)(msg, hint=first.hint or every)
         raise first

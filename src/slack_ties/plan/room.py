@@ -76,9 +76,9 @@ def no_room(
     hint = "; and ".join(hints)
     for key, cost in smaller_merges(recipe, [(disks[disk], free[disk]) for disk in disks])[:1]:
         about = size(cost.download) + (" or more" if cost.download_is_least else "")
-        hint += f", or merge smaller models: slack-ties config {key} (download {about}, "
+        hint += f", or merge smaller models: slack-ties config {key}  # download {about}, "
         gate = "" if cost.gated is False else "; whether a model has a gate is not known"
-        hint += f"result {size(cost.result)}{gate})"
+        hint += f"result {size(cost.result)}{gate}"
     return OutputError(msg, hint=hint)
 
 

@@ -57,8 +57,8 @@ def plan_vocabulary(draft: Draft) -> Section | None:
             f"the vocabulary of {', '.join(map(repr, different))} differs from the base's, and the "
         )
         msg += f"config has no tokenizer section. It can give the result {section.why}"
-        hint = f"{plan_command(recipe.where, recipe)} --pin "
-        hint += f"(adds: tokenizer: {one_line(section.data)})"
+        hint = f"{plan_command(recipe.where, recipe)} --pin  # "
+        hint += f"adds: tokenizer: {one_line(section.data)}"
         draft.errors.append(CheckpointError(msg, hint=hint))
         draft.warnings += [section.warning] if section.warning else []
     return section

@@ -128,7 +128,7 @@ def _check_resolution(resolution: Resolution, what: str, again: str, card: str =
     if resolution.license:
         return
     msg = f"the licence of {what} is not known: {' '.join(resolution.problems)}"
-    hint = f"{card}  (reads the cards of its models again); or " if card else ""
+    hint = f"{card}  # reads the cards of its models again; or " if card else ""
     hint += f"ask the authors of the models, then state the result's licence: {again} --license "
     raise OutputError(msg, hint=hint + (resolution.suggestion or "ID"))
 

@@ -113,7 +113,7 @@ def read_manifest(
         card = shlex.join(["hf", "upload", name, str(folder / CARD_FILE), CARD_FILE])
         get = shlex.join(["hf", "download", name, "--include", "*.safetensors"])
         get += shlex.join(["", "--local-dir", str(folder)]).removeprefix("''")
-        hint = f"{card}  (uploads only the card), or download the weights: {get}"
+        hint = f"{card}  # uploads only the card; or download the weights: {get}"
         raise OutputError(msg, hint=hint)
     try:
         headers = read_headers(folder, str(folder), without_data=sent.keys())
@@ -259,9 +259,9 @@ def _way_out(file: SentFile, private: Private) -> str:
         return "delete it there"
     folder = shlex.quote(str(file.path.parent))
     if file.path.name == REPORT_FILE:
-        return f"slack-ties report {folder}  (makes it again)"
+        return f"slack-ties report {folder}  # makes it again"
     own = read_own_text(file.path.read_text(encoding="utf-8", errors="replace"))
     typed = "\n".join([*own.places.values(), json.dumps(own.metadata, default=str)]).encode()
     if own.edited or any(pattern.search(typed) for _, pattern in private):
         return "delete it there"
-    return f"slack-ties card {folder}  (writes it again)"
+    return f"slack-ties card {folder}  # writes it again"

@@ -29,7 +29,7 @@ def changed_there(name: str, repo_id: str) -> HubError:
     """Return the error that a person changed a file on the Hub."""
     msg = f"{name} of {repo_id!r} was changed on the Hub, and would be replaced"
     get = shlex.join(["hf", "download", repo_id, name, "--local-dir", "there"])
-    return HubError(msg, hint=f"{get}  (to keep its changes), or: --update")
+    return HubError(msg, hint=f"{get}  # keeps its changes; or replace it: --update")
 
 
 def check_card_there(target: Target, *, retries: Retries, api: HfApi) -> None:

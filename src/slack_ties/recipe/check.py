@@ -34,7 +34,7 @@ def check_recipe(data: object, where: str) -> None:
     if not isinstance(data, Mapping):
         got = "nothing" if data is None else "a list" if isinstance(data, list) else "a text"
         msg = f"{where}: expected a mergekit config (keys and values), got {got}"
-        raise RecipeError(msg, hint="slack-ties config LANG  (writes one)")
+        raise RecipeError(msg, hint="slack-ties config LANG  # writes one")
     if "experts" in data:
         msg = f"{where}: a config of mergekit-moe, which makes a mixture of experts, expected one "
         msg += "of mergekit-yaml"

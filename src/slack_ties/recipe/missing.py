@@ -27,7 +27,7 @@ def instead_of(path: Path) -> str:
     language, or a command that fetches the recipe of this Hub id.
     """
     if path.name == CONFIG_FILE and path.parent.is_dir():
-        return "slack-ties merge CONFIG OUT  (makes a model's folder)"
+        return "slack-ties merge CONFIG OUT  # makes a model's folder"
     alone = path.parent == Path()
     near = _configs(path.parent)
     written = near + (_configs(Path(FOLDER)) if alone else [])
@@ -47,7 +47,7 @@ def instead_of(path: Path) -> str:
         return _use(names[alike[0]])
     if not path.suffix and HUB_ID.fullmatch(str(path)) and not path.parent.is_dir():
         return f"slack-ties recipes pull {path}"
-    return "slack-ties config LANG  (writes one)"
+    return "slack-ties config LANG  # writes one"
 
 
 def _configs(folder: Path) -> list[Path]:

@@ -100,7 +100,7 @@ def read_report(path: Path) -> ShownReport:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["report"] != REPORT_VERSION:
             msg = f"{path}: expected report version {REPORT_VERSION}, got {data['report']!r}"
-            hint = f"pip install --upgrade slack-ties, or make it again: {replace}"
+            hint = f"pip install --upgrade slack-ties  # or make it again: {replace}"
             raise OutputError(msg, hint=hint)
         if (data["tops"], data["grid"]) != (list(TOPS), list(GRID)):
             msg = f"{path}: its tops and its grid differ from those of this version"

@@ -127,7 +127,7 @@ class PublishedModel:
         if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
             msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"
             again = f"hf download {self.name} {name} --force-download"
-            raise HubError(msg, hint=f"{again}; then run verify again")
+            raise HubError(msg, hint=f"{again}  # then run verify again")
         return path
 
 

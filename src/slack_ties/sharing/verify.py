@@ -113,7 +113,7 @@ def _check_weights(folder: Path) -> None:
         return
     msg = f"{str(folder)!r} has no safetensors weights to compare"
     raise CheckpointError(
-        msg, hint=f"slack-ties verify {repo_id_of(folder)}  (if the Hub has its weights)"
+        msg, hint=f"slack-ties verify {repo_id_of(folder)}  # if the Hub has its weights"
     )
 
 
