@@ -258,7 +258,7 @@ def test_a_model_without_weights(model: Path) -> None:
         manifest(model, read_record(model))
 
     assert caught.value.hint == (
-        f"hf upload OWNER/NAME {model}/README.md README.md (uploads only the card), or download "
+        f"hf upload OWNER/NAME {model}/README.md README.md  # uploads only the card; or download "
         f"the weights: hf download OWNER/NAME --include '*.safetensors' --local-dir {model}"
     )
     card = write_card(model, repo_id="me/x")
