@@ -57,9 +57,9 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     """List the languages of the catalogue, and the models that a merge of each needs.
 
     LANG is a key, a language code, a name in English or in the language itself, or the code of a
-    script, such as Tibt. Without LANG, all are listed. The first line of a language has the
-    smallest download; models that you must ask access to come after the others. SIZE is, for
-    example, 4GB, 4GiB or 500MB.
+    script, such as Tibt. Without LANG, all are listed. In each language, the smallest download
+    comes first, and models with a gate (you must ask for access) come last. SIZE is, for example,
+    4GB, 4GiB or 500MB.
 
     \b
     Examples:

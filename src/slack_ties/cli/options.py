@@ -304,7 +304,7 @@ def timeout_option(function: F) -> F:
         type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
         callback=_check_number,
         metavar="SECONDS",
-        help="Give up when the Hub has sent and received nothing for so long; this includes all "
-        f"retries.  [{usual}]",
+        help="Give up after so many seconds in which nothing comes from the Hub or goes to it; "
+        f"this includes all retries.  [{usual}]",
     )
     return option(wrapper)  # type: ignore[return-value]

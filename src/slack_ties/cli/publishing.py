@@ -78,7 +78,7 @@ LOG = logging.getLogger("slack_ties")
 @click.option(
     "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep a copy of it."
 )
-@click.option("--offline", is_flag=True, help="Of a config: read no model's card.")
+@click.option("--offline", is_flag=True, help="With a config: read no model's card.")
 @with_output
 @timeout_option
 def card(  # noqa: PLR0913 - one per option
@@ -99,7 +99,8 @@ def card(  # noqa: PLR0913 - one per option
     it again at any time: it keeps your own texts (from files, or typed between the comments of
     the card) and the keys and tags that you added.
 
-    A model that mergekit-yaml merged is adopted: the card says what is not known of that merge.
+    OUT may also be a model that mergekit-yaml merged: the card says what is not known of that
+    merge.
 
     If you give a config (.yml) instead of OUT, it prints the card that the merge would get. For
     that it reads the cards of the models, here or on the Hub.

@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913 - one per option
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Make a model for a language in one command: config, plan, merge, card, and publish.
+    """Make a model for a language in one command: config, plan, merge, card; --publish sends it.
 
     LANG is a key of `slack-ties languages`, a language code or a name; CONFIG is a merge
     config; REPO_ID (OWNER/NAME) is a published model: its recipe is run again.
