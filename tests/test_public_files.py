@@ -243,7 +243,8 @@ def test_what_the_warning_proposes(home: Path, on_hub: dict[str, str], hub: Serv
 
     assert "Check it:  slack-ties verify me/bo\n" in done.stdout
     again = run([*command, *words[4:]], env=told, cwd=home, merged=True)
-    assert "output folder 'out' holds a finished merge" in again.stdout
+    assert again.returncode == 0, again.stdout
+    assert "out holds this merge already: publishing it" in again.stdout
 
 
 def test_what_is_typed_wrong(invoke: Invoke) -> None:
