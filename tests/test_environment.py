@@ -40,6 +40,21 @@ CASES = [
         "set https_proxy to http://HOST:PORT, or: unset https_proxy",
     ),
     (
+        {"HF_ENDPOINT": "127.0.0.1:8123"},
+        "HF_ENDPOINT is '127.0.0.1:8123', expected http:// or https:// before the name",
+        "export HF_ENDPOINT=http://127.0.0.1:8123 # or https://",
+    ),
+    (
+        {"HF_HUB_OFFLINE": "1"},
+        "this needs the Hub, but HF_HUB_OFFLINE is set",
+        "unset HF_HUB_OFFLINE",
+    ),
+    (
+        {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "*"},
+        "cannot reach http://127.0.0.1:9: ",
+        "check the network, then run the same command again",
+    ),
+    (
         {"HF_TOKEN": "hf_sec\u200bret"},
         "the token in HF_TOKEN has a character that no token has",
         "copy the token again from your settings on the Hub, then: export HF_TOKEN=TOKEN",

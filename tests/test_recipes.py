@@ -150,7 +150,7 @@ def test_a_search_without_network() -> None:
 
     problem, hint = ended.stderr.splitlines()
     assert problem.startswith("Error: searching for recipes: cannot reach http://127.0.0.1:9: ")
-    assert hint == "Next: check the network (a merge of local folders needs no network)"
+    assert hint == "Next: check the network, then run the same command again"
     assert (ended.stdout, ended.returncode) == ("", 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,8 +26,12 @@ SCHEMES = {"http", "https", "socks5", "socks5h"}
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
-def environment_error(what: str, api: HfApi, error: Exception) -> HubError | None:
+def environment_error(  # noqa: PLR0911 - one per variable
+    what: str, api: HfApi, error: Exception
+) -> HubError | None:
     """Return the error of a wrong environment variable; None if the cause is something else."""
+    if not api.endpoint.startswith(("http://", "https://")):
+        return _endpoint_error(what, api)
     if isinstance(error, UnicodeEncodeError):
         return _token_error(what, error)
     if isinstance(error, ClientError):
@@ -41,6 +46,16 @@ def environment_error(what: str, api: HfApi, error: Exception) -> HubError | Non
             msg = f"{what}: {name} is {value!r}, and nothing is there"
             return HubError(msg, hint=f"correct {name}, or: unset {name}")
     return _cache_error(what, error)
+
+
+def _endpoint_error(what: str, api: HfApi) -> HubError:
+    """Return the error for the address of a Hub without http:// or https://."""
+    ours = os.environ.get("HF_ENDPOINT", "").rstrip("/") == api.endpoint
+    name = "HF_ENDPOINT" if ours else "the endpoint"
+    better = f"http://{api.endpoint.rpartition('://')[2]}"
+    msg = f"{what}: {name} is {api.endpoint!r}, expected http:// or https:// before the name"
+    hint = f"export HF_ENDPOINT={shlex.quote(better)}  # or https://" if ours else f"use {better}"
+    return HubError(msg, hint=hint)
 
 
 def _token_error(what: str, error: UnicodeEncodeError) -> HubError | None:

@@ -84,7 +84,8 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         return HubError(msg, hint="a Hub id looks like NAME or OWNER/NAME")
     if isinstance(error, OfflineModeIsEnabled):
         msg = f"{what}: this needs the Hub, but HF_HUB_OFFLINE is set"
-        return HubError(msg, hint="unset HF_HUB_OFFLINE  # or use local folders")
+        other = "  # or use models that are folders here" if _reads_model(what) else ""
+        return HubError(msg, hint=f"unset HF_HUB_OFFLINE{other}")
     if status := XET_STATUS.search(str(error)):
         return _refused_with(what, api, int(status[1]), status[2])
     if isinstance(error, BusyError):
@@ -176,7 +177,14 @@ def _unreachable(what: str, api: HfApi, error: BaseException) -> HubError:
         return HubError(msg, hint="try again later, or set a longer --timeout SECONDS")
     cause = fault.error if isinstance(fault, FaultError) and fault.error else error
     msg = f"{what}: cannot reach {api.endpoint}: {first_line(cause)}"
-    return HubError(msg, hint="check the network (a merge of local folders needs no network)")
+    if _reads_model(what):
+        return HubError(msg, hint="check the network; a merge of local folders needs no network")
+    return HubError(msg, hint="check the network, then run the same command again")
+
+
+def _reads_model(what: str) -> bool:
+    """Say whether an error is about a model to read, which could also be a folder."""
+    return what.startswith("model ")
 
 
 def first_line(error: BaseException) -> str:
