@@ -11,12 +11,18 @@ from pathlib import Path
 
 import click
 import pytest
+from huggingface_hub import HfApi
 
 import slack_ties
 from command import COMMAND as TYPED
 from command import Invoke, is_typable
+from hub_server import Server
 from slack_ties.cli.main import cli
 from slack_ties.cli.mergekit_options import MERGEKIT_NAMES, MergeCommand
+from slack_ties.config.make import make_config
+from slack_ties.errors import SlackTiesError
+from slack_ties.explore.perplexity import read_text
+from slack_ties.plan.make import plan_merge
 from test_next_steps import commands, step
 from triple import Folders
 
@@ -223,6 +229,39 @@ def test_a_key_given_twice(invoke: Invoke, config: Path) -> None:
     assert proposed == "remove one of the two: YAML would use the last one"
     config.write_text(text, "utf-8")
     assert invoke("plan", config).exit_code == 0
+
+
+def test_every_common_mistake_has_a_next_step(
+    invoke: Invoke, config: Path, triple: Folders, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing folder or text, a config that is no YAML, and a search without a result."""
+    missing = str(triple.ct).removesuffix("ct") + "cct"
+    text = config.read_text("utf-8")
+    config.write_text(text.replace(str(triple.ct), missing), "utf-8")
+    assert step(invoke("plan", config)) == f"use {triple.ct}, which exists"
+
+    config.write_text("merge_method: [\n", "utf-8")
+    assert step(invoke("plan", config)).endswith("slack-ties config LANG")
+
+    with pytest.raises(SlackTiesError) as caught:
+        read_text(Path("none.txt"))
+    assert "--text FILE" in caught.value.hint
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    api = HfApi(endpoint=hub.url)
+    monkeypatch.setattr("slack_ties.sharing.search.HfApi", lambda: api)
+    said = invoke("recipes", "search", "--author", "nobody").stderr
+    assert "Next: slack-ties recipes search  # without a filter" in said
+
+
+def test_a_model_of_the_catalogue_that_the_hub_lacks(hub: Server) -> None:
+    """The user typed no id: the error says that the catalogue names it."""
+    plan = plan_merge(make_config("lo"), api=HfApi(endpoint=hub.url))
+
+    assert len(plan.errors) == 3
+    for error in plan.errors:
+        assert "the catalogue of slack-ties names this model for lo" in str(error)
+        assert error.hint.startswith("slack-ties languages lo #")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,10 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
         print_json([asdict(one) for one in found])
         return
     if not found:
+        every = "slack-ties recipes search  # without a filter it shows all"
+        own = "slack-ties config LANG  # writes a recipe of your own"
         click.echo("No published recipe matches.", err=True)
+        click.echo(f"\nNext: {every if language or base or author else own}", err=True)
         return
     rows = [("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")]
     rows += [

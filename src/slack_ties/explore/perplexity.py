@@ -53,7 +53,8 @@ def read_text(path: Path) -> Text:
         raise SlackTiesError(msg, hint=hint) from None
     except OSError as error:
         msg = f"cannot read the text {str(path)!r}: {error.strerror or error}"
-        raise SlackTiesError(msg) from None
+        hint = "give the path of a text file that exists: --text FILE"
+        raise SlackTiesError(msg, hint=hint) from None
     if not content.strip():
         msg = f"{str(path)!r} is empty, expected a text to compute the perplexity of"
         raise SlackTiesError(msg, hint="some KB of text in the language are enough")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +69,21 @@ def local_folder(path: str, revision: str | None = None) -> Path | None:
     if exists or not HUB_ID.fullmatch(path) or path.startswith("."):
         what = "is a file" if exists else "does not exist"
         msg = f"model folder {path!r} {what}, expected a folder with config.json and weights"
-        raise CheckpointError(msg)
+        raise CheckpointError(msg, hint=_other_folder(folder, path, exists=exists))
     return None
+
+
+def _other_folder(folder: Path, path: str, *, exists: bool) -> str:
+    """Return the next step for the path of a folder that is not there, or is a file."""
+    if exists:
+        return f"name the folder that the file is in: {shlex.quote(str(Path(path).parent))}"
+    try:
+        names = [one.name for one in folder.parent.iterdir() if one.is_dir()]
+    except OSError:
+        names = []
+    if near := get_close_matches(folder.name, names, n=1):
+        return f"use {shlex.quote(str(Path(path).parent / near[0]))}, which exists"
+    return "check the path; a model of the Hub is named OWNER/NAME"
 
 
 def patterns_for(weights: tuple[str, ...], more: tuple[str, ...] = ()) -> dict[str, Any]:

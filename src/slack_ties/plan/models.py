@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.adapter.read import read_adapter
-from slack_ties.errors import CheckpointError, GatedError, SlackTiesError
+from slack_ties.catalogue.languages import list_languages
+from slack_ties.errors import CheckpointError, GatedError, NotOnHubError, SlackTiesError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.models.entries import zeros_of
@@ -51,8 +52,25 @@ def look_at(draft: Draft) -> None:
             key = ungated_merge(draft.recipe)
             other = f"; for models without a known gate: slack-ties config {key}" if key else ""
             draft.errors.append(GatedError(f"{error}{other}", hint=error.hint))
+        except NotOnHubError as error:
+            draft.errors.append(_said_by_catalogue(draft, name, error))
         except SlackTiesError as error:
             draft.errors.append(error)
+
+
+def _said_by_catalogue(draft: Draft, name: str, error: NotOnHubError) -> NotOnHubError:
+    """Return the error; if the catalogue has the model for this language, it says so."""
+    tags = {language.get("tag") for language in draft.recipe.facts.languages}
+    keys = [
+        triple.key
+        for triple in list_languages()
+        if triple.language.tag in tags and name in {model.id for model in triple.models}
+    ]
+    if not keys:
+        return error
+    msg = f"{error}; the catalogue of slack-ties names this model for {keys[0]}"
+    hint = f"slack-ties languages {keys[0]}  # then name another one: --base, --ct or --sft MODEL"
+    return NotOnHubError(msg, hint=hint)
 
 
 def _collect(draft: Draft, name: str, looks: list[Look]) -> None:

@@ -33,6 +33,10 @@ def read_recipe(path: str | Path) -> Recipe:
     return parse_recipe(text, where=str(path))
 
 
+# The next step for a text that is not YAML.
+NOT_YAML = "correct that place, or write a new config: slack-ties config LANG"
+
+
 def parse_recipe(text: str, *, where: str) -> Recipe:
     """Check a merge config in a text; messages call it `where`.
 
@@ -53,10 +57,10 @@ def parse_recipe(text: str, *, where: str) -> Recipe:
             hint = "write each part between two --- lines into a file of its own"
             raise RecipeError(msg, hint=hint) from None
         msg = f"{where}:{line} not valid YAML: {problem}"
-        raise RecipeError(msg) from None
+        raise RecipeError(msg, hint=NOT_YAML) from None
     except (ValueError, RecursionError) as error:  # 2024-13-45, or thousands of brackets
         msg = f"{where}: not valid YAML: {error}"
-        raise RecipeError(msg) from None
+        raise RecipeError(msg, hint=NOT_YAML) from None
     try:
         check_recipe(data, where)
         if data["merge_method"] == "slack_ties":
