@@ -64,7 +64,7 @@ SAYS = {
     "500": "answered 500",
     "dropped_before": "cannot reach",
     "stalled": "did not answer in time",
-    "401": "does not accept your token",
+    "401": "does not accept the token in HF_TOKEN",
     "403": "does not allow this",
     "412": "412",
     "busy": "is busy with another operation on it",
