@@ -161,6 +161,7 @@ def test_config_of_all(invoke: Invoke) -> None:
         ["merge", "x.yml"],
         ["merge", "x.yml", "out", "--no-such-option"],
         ["merge", "x.yml", "out", "--out-shard-size", "2GB"],
+        ["merge", "x.yml", "out", "--device", "gpu"],
         ["merge", "x.yml", "out", "-j", "0"],
         ["merge", "x.yml", "out", "--random-seed", "-1"],
         ["run", "bo"],
@@ -190,6 +191,68 @@ def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -
     assert typed[:-1] == ([] if words == ["nonsense"] else [w for w in words if w in ORDER][:2])
     shown = invoke(*typed)
     assert (shown.exit_code, shown.stdout.startswith("Usage: cli")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "merge a b --device gpu",
+            "expected cpu, cuda, cuda:N (N: number of the GPU), mps or auto",
+        ),
+        ("merge a b --out-shard-size 5", "5 needs a unit: 5M or 5B (M: 10^6 bytes, B: 10^9)"),
+        (
+            "merge a b --slack 0.3",
+            "No such option: --slack. It belongs to a merge config: slack-ties ",
+        ),
+        ("report a --ct x", "or to slack-ties run LANG --ct ..."),
+        (
+            "run bo --out x --dry-run",
+            "No such option: --dry-run. slack-ties plan CONFIG shows what ",
+        ),
+        ("merge a b -n", "No such option: -n. slack-ties plan CONFIG shows what a merge would do"),
+    ],
+)
+def test_what_to_type_instead(invoke: Invoke, words: str, said: str) -> None:
+    """A value or an option that people expect is answered with the one that there is."""
+    result = invoke(*words.split())
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("merge nothing.yml", "no config file 'nothing.yml'"),
+        ("run nothing.yml", "no config file 'nothing.yml'"),
+        ("report nothing.yml", "no config file 'nothing.yml'"),
+        ("tune nothing.yml", "no config file 'nothing.yml'"),
+        ("plan --pin nothing.yml", "no config file 'nothing.yml'"),
+        ("config klingon", "klingon"),
+        ("recipes adapt nothing.yml --language bo --ct x", "no config file 'nothing.yml'"),
+    ],
+)
+def test_one_option_says_where_the_result_goes(invoke: Invoke, words: str, message: str) -> None:
+    """It is -o, --out and --output in every command."""
+    for name in ("-o", "--out", "--output"):
+        assert message in error_of(invoke(*words.split(), name, "x"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+@pytest.mark.parametrize("words", ["languages", "languages --json", "merge --help", "--help"])
+def test_a_reader_that_has_seen_enough(words: str) -> None:
+    """As other tools do that SIGPIPE ends: quietly, with the exit code 141."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [PROGRAM, *words.split()], stdout=write, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(write)
+
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(

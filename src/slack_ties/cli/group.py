@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
 __all__ = [
+    "BROKEN_PIPE",
     "PATH",
     "Group",
     "cli",
@@ -69,6 +70,12 @@ ORDER = (
 
 CLICKS_OWN = (click.ClickException, click.exceptions.Exit, click.Abort)
 
+BROKEN_PIPE = 128 + 13  # the exit code of a tool that SIGPIPE ends
+
+# The option that says where the result goes has these names in every command.
+OUT_NAMES = ("-o", "--out", "--output")
+OUT = frozenset(OUT_NAMES[1:])
+
 TOKEN_OPTIONS = {"--token", "--hf-token", "--auth-token"}
 
 
@@ -93,6 +100,8 @@ def _with_next(group: click.Context | None = None) -> Iterator[None]:
     """Add the next step to errors of click."""
     try:
         yield
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.exit(BROKEN_PIPE)
     except (UsageError, click.exceptions.NoArgsIsHelpError):  # the second one prints the help
         raise
     except click.UsageError as error:
@@ -112,6 +121,9 @@ class Group(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         """Add a command, and the option --debug to it."""
+        for param in cmd.params:
+            if not OUT.isdisjoint(param.opts):
+                param.opts = list(OUT_NAMES)
         if not isinstance(cmd, click.Group):
             cmd.params.append(debug_option(short=type(cmd) is click.Command))
         super().add_command(cmd, name)

@@ -24,7 +24,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     recipes,
     run,
 )
-from slack_ties.cli.group import cli
+from slack_ties.cli.group import BROKEN_PIPE, cli
 from slack_ties.errors import AS_UTF_8
 from slack_ties.progress import end_progress
 
@@ -119,6 +119,7 @@ def _give_up_output(error: OSError) -> NoReturn:
     """Say that the output cannot be written, and end."""
     # Python would try again at its end, and print a traceback.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):  # `| head` has seen enough
-        click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
+    if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+        sys.exit(BROKEN_PIPE)
+    click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
     sys.exit(1)

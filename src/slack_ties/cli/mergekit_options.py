@@ -14,7 +14,7 @@ from slack_ties.cli.group import one_line
 from slack_ties.private.click import options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["MERGEKIT_NAMES", "MergeCommand"]
 
@@ -71,6 +71,21 @@ MERGEKIT_NAMES = frozenset(
     }
 )
 SIZE = re.compile(r"-?\d+[kKmMbB]?")  # as mergekit reads it
+LEAST = 10**6  # bytes; a smaller number without a unit is a forgotten unit
+# What torch calls devices that can merge, and mergekit's auto.
+DEVICE = re.compile(r"cpu|auto|(cuda|mps|xpu|hpu|npu|mlu|musa|xla|mtia|privateuseone)(:\d+)?")
+
+CHOICES = (
+    "--slack",
+    "--density",
+    "--weight",
+    "--normalize",
+    "--no-normalize",
+    "--lambda",
+    "--dtype",
+)
+MODELS = ("--base", "--ct", "--sft")
+DRY_RUN = ("--dry-run", "-n")
 
 
 class MergeCommand(click.Command):
@@ -106,12 +121,29 @@ class MergeCommand(click.Command):
     def _check_name(self, error: click.NoSuchOption) -> None:
         """Refuse an option that mergekit does not have either, without importing mergekit."""
         name = error.option_name
+        if where := self._elsewhere(name):
+            msg = f"No such option: {name}. {where}"
+            raise click.UsageError(msg, ctx=error.ctx)
         if name in MERGEKIT_NAMES or version("mergekit") != TABLE_VERSION:
             return
         ours = self.get_params(error.ctx) if error.ctx else self.params
         known = {flag for param in ours for flag in (*param.opts, *param.secondary_opts)}
         alike = get_close_matches(name, sorted(known | MERGEKIT_NAMES))
         raise click.NoSuchOption(name, possibilities=alike, ctx=error.ctx)
+
+    def _elsewhere(self, name: str) -> str:
+        """Say which command has an option that is looked for here; "" if none has."""
+        if name in DRY_RUN:
+            return (
+                "slack-ties plan CONFIG shows what a merge would do (slack-ties config LANG writes "
+                "CONFIG), and publish --dry-run shows what would be uploaded"
+            )
+        if name in CHOICES + MODELS:
+            return (
+                f"It belongs to a merge config: slack-ties config LANG {name} ..., or to "
+                f"slack-ties run LANG {name} ..."
+            )
+        return ""
 
     def _stand_in(self) -> click.Command:
         """Return a command with the same options, which is made without importing mergekit.
@@ -123,8 +155,8 @@ class MergeCommand(click.Command):
         params += [click.Option([*flags], type=kind) for flags, kind in WITH_VALUE.items()]
         params += [click.Option(["--gpu-rich"], is_flag=True), click.Option(["-v"], count=True)]
         for param in params:
-            if param.name == "out_shard_size":
-                param.type = click.types.convert_type(_size_text)
+            if param.name in CHECKS:
+                param.type = click.types.convert_type(CHECKS[param.name])
         return click.Command(self.name, params=params)
 
     def _with_mergekit_options(self) -> click.Command:
@@ -143,6 +175,8 @@ class MergeCommand(click.Command):
             if param.name == "out_shard_size":
                 param.type, param.metavar = click.types.convert_type(parse_size), "SIZE"
                 param.help = "Largest size of a written file, for example 500M or 2B  [default: 1B]"
+            if param.name == "device":
+                param.type = click.types.convert_type(_device)
             if param.name not in NOT_OFFERED | ours:
                 command.params.append(param)
         return command
@@ -153,7 +187,21 @@ def _size_text(value: str) -> str:
     if not SIZE.fullmatch(value):
         msg = f"expected a number of bytes such as 500M or 2B (B: 10^9), got {value!r}"
         raise click.BadParameter(msg)
+    if value.isdecimal() and int(value) < LEAST:
+        msg = f"{value} needs a unit: {value}M or {value}B (M: 10^6 bytes, B: 10^9)"
+        raise click.BadParameter(msg)
     return value
+
+
+def _device(value: str) -> str:
+    """Return the name of a device as it is. Raise a usage error if it cannot be one."""
+    if not DEVICE.fullmatch(value):
+        msg = f"expected cpu, cuda, cuda:N (N: number of the GPU), mps or auto, got {value!r}"
+        raise click.BadParameter(msg)
+    return value
+
+
+CHECKS: Mapping[str, Callable[[str], str]] = {"out_shard_size": _size_text, "device": _device}
 
 
 def parse_size(value: str | int) -> int:
