@@ -394,10 +394,10 @@ def test_no_next_step_is_a_question() -> None:
 def test_a_merge_whose_weights_are_only_on_the_hub(invoke: Invoke, config: Path) -> None:
     """As after `run --stream`: publish would refuse it, so only the card is to be sent."""
     assert invoke("merge", config, "my model").exit_code == 0
-    assert step(invoke("merge", config, "my model")).startswith("slack-ties card 'my model' (")
+    assert step(invoke("merge", config, "my model")).startswith("slack-ties card 'my model' #")
     assert invoke("card", "my model").exit_code == 0
     next_step = step(invoke("merge", config, "my model"))
-    assert next_step.startswith("slack-ties publish 'my model' OWNER/NAME (")
+    assert next_step.startswith("slack-ties publish 'my model' OWNER/NAME #")
     for weights in Path("my model").glob("*.safetensors"):
         weights.unlink()
 

@@ -14,11 +14,11 @@ from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
     allow_unrelated,
-    timeout_option,
     with_output,
     with_settings,
 )
 from slack_ties.cli.options import choices as choice_options
+from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
 from slack_ties.errors import HubError, NotOnHubError, SlackTiesError

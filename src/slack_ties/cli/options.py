@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from slack_ties.cli.group import command, prepare
+from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.choices import Choices
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.licenses.known import Stated
@@ -31,7 +30,6 @@ __all__ = [
     "public_option",
     "quiet",
     "report_option",
-    "timeout_option",
     "update_option",
     "with_output",
     "with_settings",
@@ -272,39 +270,3 @@ update_option = click.option(
 collection_option = click.option(
     "--collection", default="", metavar="TITLE|SLUG", help="Add the model to this collection."
 )
-
-
-LONGEST_TIMEOUT = 604_800  # seconds: a week
-
-
-def _check_number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse `nan`, which is in every range."""
-    if value is not None and math.isnan(value):
-        msg = "nan is no number of seconds"
-        raise click.BadParameter(msg, ctx=ctx, param=param)
-    return value
-
-
-def timeout_option(function: F) -> F:
-    """Add --timeout: how long the command may wait for the Hub without any progress."""
-    publishes = function.__name__ == "publish"
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, timeout: float | None, **others: Any) -> Any:
-        from slack_ties.hub.retries import READING, Retries  # noqa: PLC0415 - the Hub client
-        from slack_ties.hub.timeouts import timeouts  # noqa: PLC0415 - as above
-
-        default = Retries() if publishes or others.get("publish") else READING
-        with timeouts(replace(default, timeout=timeout) if timeout else default):
-            return function(*args, **others)
-
-    usual = {"publish": "300", "run": "60, or 300 with --publish"}.get(function.__name__, "60")
-    option = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
-        callback=_check_number,
-        metavar="SECONDS",
-        help="Give up after so many seconds in which nothing comes from the Hub or goes to it; "
-        f"this includes all retries.  [{usual}]",
-    )
-    return option(wrapper)  # type: ignore[return-value]

@@ -15,10 +15,10 @@ from slack_ties.cli.options import (
     collection_option,
     license_options,
     public_option,
-    timeout_option,
     update_option,
     with_output,
 )
+from slack_ties.cli.timeout import timeout_option
 from slack_ties.licenses.names import suggest_name
 from slack_ties.recipe.public import as_known, local_parts
 from slack_ties.recipe.read import read_recipe

@@ -13,7 +13,8 @@ import click
 from slack_ties.cli.configure import models_may_be_away
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
-from slack_ties.cli.options import as_json, timeout_option, with_output, with_settings
+from slack_ties.cli.options import as_json, with_output, with_settings
+from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.write import write_recipes
 from slack_ties.recipe.read import read_recipe
 

@@ -81,9 +81,9 @@ def verify_model(
     shared = Settings(**settings)
     if Path(what).is_dir():
         folder = Path(what)
+        recipe = None if against else read_recipe(folder / CONFIG_FILE)
         _check_weights(folder)
         published = PublishedModel(str(what), "", _sums(folder), folder)
-        recipe = None if against else read_recipe(folder / CONFIG_FILE)
     else:
         from huggingface_hub import HfApi  # noqa: PLC0415 - not for folders
 
