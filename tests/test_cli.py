@@ -208,9 +208,12 @@ def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -
         ("report a --ct x", "or to slack-ties run LANG --ct ..."),
         (
             "run bo --out x --dry-run",
-            "No such option: --dry-run. slack-ties plan CONFIG shows what ",
+            "No such option: --dry-run. What a merge would do is shown by slack-ties plan CONFIG",
         ),
-        ("merge a b -n", "No such option: -n. slack-ties plan CONFIG shows what a merge would do"),
+        (
+            "merge a b -n",
+            "No such option: -n. What a merge would do is shown by slack-ties plan CONFIG",
+        ),
     ],
 )
 def test_what_to_type_instead(invoke: Invoke, words: str, said: str) -> None:

@@ -31,6 +31,7 @@ from slack_ties.publish.manifest import SentFile
 
 REPO = "me/x"
 CONTENT = random.Random(0).randbytes(12_000_000)
+LONG = 3 * CONTENT  # much more than the system keeps between a client and a server
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def slow_hub(hub: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
         while left and (block := handler.rfile.read(min(left, 1 << 19))):
             blocks.append(block)
             left -= len(block)
-            time.sleep(0.3)
+            time.sleep(0.1)
         handler.body = b"".join(blocks)
 
     monkeypatch.setattr(hub_server.Handler, "_read_body", slowly)
@@ -81,8 +82,8 @@ def test_a_slow_upload_leaves_the_whole_limit_to_the_commit(
     api: HfApi, repository: Branch, tmp_path: Path
 ) -> None:
     """The upload takes longer than the limit, and something moves all the time."""
-    (tmp_path / "model.safetensors").write_bytes(CONTENT)
-    file = SentFile("model.safetensors", len(CONTENT), tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(LONG)
+    file = SentFile("model.safetensors", len(LONG), tmp_path / "model.safetensors")
 
     with timeouts(Retries(timeout=4)) as limit:
         began = time.monotonic()
@@ -96,7 +97,7 @@ def test_a_slow_upload_leaves_the_whole_limit_to_the_commit(
 @pytest.mark.usefixtures("slow_hub", "repository")
 def test_an_upload_does_not_stop_another_thread(api: HfApi, tmp_path: Path) -> None:
     """While it runs, a question to the Hub is answered."""
-    policy, files = Retries(timeout=4), written(tmp_path)
+    policy, files = Retries(timeout=4), written(tmp_path, content=LONG)
     with timeouts(policy):
         thread = threading.Thread(
             target=upload,

@@ -152,7 +152,7 @@ def test_pictures_and_code_that_belong_to_it(model: Path) -> None:
         "-----BEGIN OPENSSH PRIVATE KEY-----",
         "AKIA" + "A1" * 8,
         "ghp_" + "a1" * 18,
-        "sk-ant-" + "a1" * 30,
+        "sk-ant-" + "aB1" * 20,
     ],
 )
 def test_what_looks_like_a_secret(model: Path, secret: str) -> None:
@@ -258,7 +258,7 @@ def test_a_model_without_weights(model: Path) -> None:
         manifest(model, read_record(model))
 
     assert caught.value.hint == (
-        f"hf upload OWNER/NAME {model}/README.md README.md  # uploads only the card; or download "
+        f"hf upload OWNER/NAME {model}/README.md README.md # uploads only the card; or download "
         f"the weights: hf download OWNER/NAME --include '*.safetensors' --local-dir {model}"
     )
     card = write_card(model, repo_id="me/x")

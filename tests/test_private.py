@@ -147,7 +147,7 @@ def test_a_wrong_command_line_imports_no_mergekit(words: list[str]) -> None:
 
 def test_what_mergekit_reads_as_a_size() -> None:
     """Our pattern of a size takes what mergekit takes."""
-    for text in ("500", "500k", "500K", "5M", "2b", "2B"):
+    for text in ("5000", "500k", "500K", "5M", "2b", "2B"):
         assert parse_size(text) == mergekit.parse_kmb(text)
 
 

@@ -214,7 +214,7 @@ def test_a_stopped_publication_goes_on(
             publish="me/x",
             api=api,
         )
-    assert caught.value.hint.startswith(f"slack-ties publish {tmp_path / 'out'} me/x (")
+    assert caught.value.hint.startswith(f"slack-ties publish {tmp_path / 'out'} me/x #")
 
 
 def test_a_card_that_was_edited_on_the_hub_is_seen_before_the_merge(

@@ -261,7 +261,7 @@ def test_nothing_secret_in_its_arguments(big: Server, api: HfApi, tmp_path: Path
     fetch(api, tmp_path)
     thread.join()
 
-    assert seen[-2:] == ["-m", "slack_ties.hub.child"]
+    assert seen[-2:] == ["-c", PROGRAM]
     assert not any("hf_writer" in word for word in seen)
 
 

@@ -316,7 +316,7 @@ def test_a_folder_whose_weights_are_only_on_the_hub(
         verify_model(published, quiet=True, api=api)
 
     assert "merging" not in caplog.text
-    assert caught.value.hint == "slack-ties verify me/tibetan  # if the Hub has its weights"
+    assert caught.value.hint == "slack-ties verify me/tibetan # if the Hub has its weights"
     assert verify_model(shlex.split(caught.value.hint)[2], quiet=True, api=api).same
     (published / "README.md").unlink()
     with pytest.raises(CheckpointError) as caught:

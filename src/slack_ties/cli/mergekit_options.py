@@ -71,7 +71,7 @@ MERGEKIT_NAMES = frozenset(
     }
 )
 SIZE = re.compile(r"-?\d+[kKmMbB]?")  # as mergekit reads it
-LEAST = 10**6  # bytes; a smaller number without a unit is a forgotten unit
+LEAST = 1000  # bytes; a smaller number without a unit is a forgotten unit
 # What torch calls devices that can merge, and mergekit's auto.
 DEVICE = re.compile(r"cpu|auto|(cuda|mps|xpu|hpu|npu|mlu|musa|xla|mtia|privateuseone)(:\d+)?")
 
@@ -135,8 +135,8 @@ class MergeCommand(click.Command):
         """Say which command has an option that is looked for here; "" if none has."""
         if name in DRY_RUN:
             return (
-                "slack-ties plan CONFIG shows what a merge would do (slack-ties config LANG writes "
-                "CONFIG), and publish --dry-run shows what would be uploaded"
+                "What a merge would do is shown by slack-ties plan CONFIG, and what would be "
+                "uploaded by publish --dry-run"
             )
         if name in CHOICES + MODELS:
             return (
