@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -82,6 +83,18 @@ def hub(tmp_path: Path) -> Iterator[Server]:
 def api(hub: Server) -> HfApi:
     """The real client of that Hub, as the user `me`."""
     return HfApi(endpoint=hub.url, token=TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what a command in this process says of log lines: a later test may read them."""
+    loggers = [logging.getLogger(name) for name in ("slack_ties", "huggingface_hub")]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    yield
+    for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        one.handlers[:] = handlers
+        one.setLevel(level)
+        one.propagate = propagate
 
 
 @pytest.fixture

@@ -56,8 +56,7 @@ def test_progress_and_log_lines_of_several_threads(monkeypatch: pytest.MonkeyPat
     """In a log file each may wait for the other's lock: neither keeps its own meanwhile."""
     monkeypatch.setattr("slack_ties.progress.LINE_INTERVAL", 0)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    log, before = logging.getLogger("slack_ties"), logging.getLogger("slack_ties").handlers[:]
-    level, propagate = log.level, log.propagate
+    log = logging.getLogger("slack_ties")
     say(quiet=False)
 
     def tell() -> None:
@@ -70,13 +69,9 @@ def test_progress_and_log_lines_of_several_threads(monkeypatch: pytest.MonkeyPat
                 progress.at(done)
 
     threads = [threading.Thread(target=one, daemon=True) for one in (tell, move)]
-    try:
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join(60)
-        assert not any(one.is_alive() for one in threads)
-    finally:
-        log.handlers[:] = before
-        log.setLevel(level)
-        log.propagate = propagate
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(60)
+
+    assert not any(one.is_alive() for one in threads)
