@@ -132,6 +132,10 @@ class MergeRecord(Shown):
         """Return the rows as HTML."""
         return html_table((), [row for row in self.rows() if row[1]])
 
+    def has_weights(self, folder: Path) -> bool:
+        """Say whether weight files of the merge are in its folder: `run --stream` leaves none."""
+        return any((folder / name).is_file() for name in self.files)
+
     def flags(self) -> list[str]:
         """Return the options as command-line options of `slack-ties merge` or `run`."""
         words: list[str] = []

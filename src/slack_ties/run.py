@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.config.choices import Choices
 from slack_ties.errors import (
     HubError,
     LostOnHubError,
@@ -194,7 +193,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
         look_at_parents,
     )
     from slack_ties.publish.destination import check_publish  # noqa: PLC0415
-    from slack_ties.publish.finished import find_published, has_weights, is_edited  # noqa: PLC0415
+    from slack_ties.publish.finished import find_published, is_edited  # noqa: PLC0415
     from slack_ties.publish.known import (  # noqa: PLC0415
         find_known,
         keep_known,
@@ -231,7 +230,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
 
         if finished:
             record = read_record(out)
-            here = has_weights(out, record)  # not after a run with `stream`
+            here = record.has_weights(out)  # not after a run with `stream`
             what = ": publishing it" * here
             LOG.info("[2/4] merge   %s holds this merge already%s", out, what)
             if not here:

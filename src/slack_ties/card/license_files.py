@@ -28,7 +28,6 @@ from slack_ties.models.license_texts import MOST_LICENSE, kind_of_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from huggingface_hub import HfApi
 

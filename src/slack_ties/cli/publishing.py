@@ -184,8 +184,8 @@ def how_to_publish(out: Path, found: Resolution) -> str:
     """Return the command that publishes a model, with the name and flag its licence needs."""
     from slack_ties.card.repo_id import repo_id_of  # noqa: PLC0415 - imports the Hub client
 
-    files = read_record(out).files
-    if files and not any((out / name).is_file() for name in files):  # after `run --stream`
+    record = read_record(out)
+    if record.files and not record.has_weights(out):  # after `run --stream`
         return shlex.join(["hf", "upload", repo_id_of(out), str(out / "README.md"), "README.md"])
     name = f"OWNER/{suggest_name('NAME', found.prefix)}"
     flag = "" if found.license else f" --license {found.suggestion or 'ID'}"

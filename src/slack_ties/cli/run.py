@@ -111,8 +111,7 @@ def run(  # noqa: PLR0913 - one per option
     if not settings.quiet:
         click.echo(err=True)
     click.echo(result.as_text())
-    files = result.record.files
-    if result.published and not any((out / name).is_file() for name in files):
+    if result.published and not result.record.has_weights(out):
         download = ["hf", "download", result.published.repo_id, "--include", "*.safetensors"]
         download_here = shlex.join([*download, "--local-dir", str(out)])
         click.echo(f"Weights:   only on the Hub; to download them: {download_here}")

@@ -20,14 +20,9 @@ if TYPE_CHECKING:
     from slack_ties.publish.destination import Target
     from slack_ties.record import MergeRecord
 
-__all__ = ["find_published", "has_weights", "is_edited"]
+__all__ = ["find_published", "is_edited"]
 
 LOG = logging.getLogger("slack_ties")
-
-
-def has_weights(out: Path, record: MergeRecord) -> bool:
-    """Say whether weight files of a merge are in its folder."""
-    return any((out / name).is_file() for name in record.files)
 
 
 def is_edited(card: Path) -> bool:

@@ -107,7 +107,7 @@ def read_manifest(
     """
     again = f"merge again: slack-ties merge {shlex.quote(str(folder / CONFIG_FILE))} OUT"
     sent = sent or {}
-    if record.files and not any((folder / name).is_file() for name in record.files):
+    if record.files and not record.has_weights(folder):
         msg = f"{str(folder)!r} has no weights; if they were streamed, only the Hub has them"
         name = repo_id_of(folder)
         card = shlex.join(["hf", "upload", name, str(folder / CARD_FILE), CARD_FILE])
