@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -159,17 +158,12 @@ def needed_section(
         SlackTiesError: A model is missing or cannot be downloaded.
 
     """
-    from slack_ties.hub.side_by_side import side_by_side  # noqa: PLC0415
-    from slack_ties.models.look import look_at_model  # noqa: PLC0415 - imports the client
-    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+    from slack_ties.models.look_together import look_at_models  # noqa: PLC0415 - imports the client
     from slack_ties.tokenizer.section import choose_section  # noqa: PLC0415
     from slack_ties.tokenizer.vocabulary import read_vocabulary  # noqa: PLC0415
 
-    parts = [(name, part) for name in roles for part in split_reference(name)]
-    answers = side_by_side([partial(look_at_model, *part, api=api) for _, part in parts])
-    folders: dict[str, list[Path]] = {name: [] for name in roles}
-    for (name, _), answer in zip(parts, answers, strict=True):
-        folders[name].append(answer.get().folder)
+    answers = look_at_models(roles, api=api)
+    folders = {name: [one.get().folder for one in found] for name, found in answers.items()}
     vocabularies = {
         name: read_vocabulary(own, name, adapter=adapter[0] if adapter else None)
         for name, (own, *adapter) in folders.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from slack_ties.adapter.read import read_adapter
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.errors import CheckpointError, GatedError, NotOnHubError, SlackTiesError
 from slack_ties.hub.errors import hub_errors
-from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.models.entries import zeros_of
 from slack_ties.models.header import Header, main_type
 from slack_ties.models.headers import (
@@ -19,7 +17,8 @@ from slack_ties.models.headers import (
     read_headers_of_file,
     read_headers_of_shard,
 )
-from slack_ties.models.look import Look, look_at_model, open_weights
+from slack_ties.models.look import Look, open_weights
+from slack_ties.models.look_together import look_at_models
 from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
 from slack_ties.models.parents import parent_of
@@ -40,14 +39,11 @@ __all__ = ["known_of", "look_at", "planned_model"]
 
 def look_at(draft: Draft) -> None:
     """Collect the facts about all models, and about their adapters."""
-    # Ask the Hub about all models at once: if it does not answer, we wait only once.
-    parts = [(name, part) for name in draft.recipe.models for part in split_reference(name)]
-    look = partial(look_at_model, api=draft.settings.api, cache=draft.settings.cache)
-    answers = side_by_side([partial(look, *part) for _, part in parts])
+    settings = draft.settings
+    answers = look_at_models(draft.recipe.models, api=settings.api, cache=settings.cache)
     for name in draft.recipe.models:
         try:
-            looks = [one.get() for (of, _), one in zip(parts, answers, strict=True) if of == name]
-            _collect(draft, name, looks)
+            _collect(draft, name, [one.get() for one in answers[name]])
         except GatedError as error:
             key = ungated_merge(draft.recipe)
             other = f"; for models without a known gate: slack-ties config {key}" if key else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from functools import partial
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import results_of
@@ -16,13 +15,11 @@ from slack_ties.card.license_files import LICENSE_FILE, is_pointer, license_file
 from slack_ties.card.metadata import check_metadata
 from slack_ties.card.write import CARD_FILE, resolve_for
 from slack_ties.errors import HubError, OutputError, RecipeError
-from slack_ties.hub.side_by_side import side_by_side
 from slack_ties.licenses.known import NOT_READ, parts_of
 from slack_ties.licenses.names import check_repo_name
 from slack_ties.licenses.resolve import Resolution, resolve_license
 from slack_ties.models.front_matter import front_matter
-from slack_ties.models.look import look_at_model
-from slack_ties.models.names import split_reference
+from slack_ties.models.look_together import look_at_models
 from slack_ties.models.parents import parent_of
 from slack_ties.private.hub_requests import post, raise_for_status
 from slack_ties.publish.scan import find_in_text, private_texts
@@ -59,10 +56,9 @@ def look_at_parents(recipe: Recipe, *, api: HfApi | None = None) -> list[Parent]
 
     """
     parents = []
-    references = [(name, part) for name in recipe.models for part in split_reference(name)]
-    answers = side_by_side([partial(look_at_model, *part, api=api) for _, part in references])
+    answers = look_at_models(recipe.models, api=api)
     for name in recipe.models:
-        looks = [one.get() for (of, _), one in zip(references, answers, strict=True) if of == name]
+        looks = [one.get() for one in answers[name]]
         parents.append(
             parent_of(
                 recipe,
