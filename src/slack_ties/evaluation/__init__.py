@@ -1,0 +1,1 @@
+"""Results of an evaluation: the file evaluation.json, differences, tables and sentences."""

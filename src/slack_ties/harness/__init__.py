@@ -1,0 +1,1 @@
+"""Score models on tasks with lm-eval; the only room that imports lm_eval."""
