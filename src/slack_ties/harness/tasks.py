@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slack_ties import catalogue
+from slack_ties.errors import SlackTiesError, nearest
+from slack_ties.harness.extra import INSTALL, check_lm_eval
+from slack_ties.harness.quiet import quiet
+from slack_ties.wording import counted
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slack_ties.evaluation.scores import Task
 
-__all__ = ["LoadedTasks", "load_tasks"]
+__all__ = ["LoadedTasks", "known_tasks", "load_tasks"]
+
+PACKS = Path(catalogue.__file__).with_name("packs")  # our own tasks
+
+FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 @dataclass(frozen=True)
@@ -21,11 +32,21 @@ class LoadedTasks:
     tasks: tuple[Task, ...]  # groups and tags are taken apart: only what has items
     loaded: Mapping[str, Any]  # lm-eval's own objects, by the names of the tasks
     limit: int | None = None  # items of each task that are scored; all if None
+    # How many requests each scored item makes, by the names of the tasks: one for each choice.
+    requests: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
         """How many items are scored."""
         return sum(task.items for task in self.tasks)
+
+    def count_requests(self, items: Mapping[str, Sequence[int]] | None = None) -> int:
+        """Return how many requests a model answers: of all items, or only of these of a task."""
+        chosen = items or {}
+        return sum(
+            sum(counts[i] for i in chosen[name]) if name in chosen else sum(counts)
+            for name, counts in self.requests.items()
+        )
 
 
 def load_tasks(
@@ -39,10 +60,12 @@ def load_tasks(
     """Return the tasks with these names, and their data.
 
     Args:
-        names: Tasks, groups or tags of lm-eval, of our own pack, or of `include`.
+        names: Tasks, groups or tags of lm-eval, of our own pack, or of `include`; `*` and `?`
+            stand for other letters, as in lm-eval. A name may be there twice.
         include: Folders with task files of the user.
         limit: Score only the first items of each task.
-        fewshot: Examples before each item; as each task says if not given.
+        fewshot: Examples before each item; as each task says if not given. A task whose file says
+            0 keeps 0, as in lm-eval.
         about: What each name is about: `Task.about`.
 
     Raises:
@@ -50,4 +73,108 @@ def load_tasks(
             needs data that is not here and cannot be downloaded.
 
     """
-    raise NotImplementedError
+    check_lm_eval()
+    from slack_ties.harness.data import load_one  # noqa: PLC0415 - imports lm-eval
+    from slack_ties.harness.facts import facts_of  # noqa: PLC0415 - as above
+
+    if limit is not None and limit < 1:
+        msg = f"the limit is {limit}, expected 1 or more items of each task"
+        raise SlackTiesError(msg)
+    manager = _manager(tuple(str(_folder(path)) for path in include))
+    loaded: dict[str, Any] = {}
+    abouts: dict[str, str] = {}
+    for name in names:
+        for found in _matching(name, manager, include):
+            if found in loaded:
+                continue
+            for leaf, task in load_one(manager, found).items():
+                loaded.setdefault(leaf, task)
+                abouts.setdefault(leaf, (about or {}).get(name, ""))
+    if not loaded:
+        msg = "no task is named"
+        raise SlackTiesError(msg, hint="name one or more: --tasks NAMES")
+    facts, requests = [], {}
+    with quiet():
+        for name, task in loaded.items():
+            _set_fewshot(name, task, fewshot)
+            one, requests[name] = facts_of(task, limit=limit, about=abouts[name])
+            facts.append(one)
+    return LoadedTasks(tuple(facts), loaded, limit, requests)
+
+
+def known_tasks(include: Sequence[Path] = ()) -> list[str]:
+    """Return the names of all tasks, groups and tags that `load_tasks` knows."""
+    check_lm_eval()
+    return list(_manager(tuple(str(_folder(path)) for path in include)).all_tasks)
+
+
+@cache
+def _manager(include: tuple[str, ...]) -> Any:
+    """Return lm-eval's list of tasks; it reads 15,000 files for that."""
+    try:
+        from lm_eval.tasks import TaskManager  # noqa: PLC0415 - heavy
+    except ImportError as error:
+        msg = f"lm-eval cannot be imported: {error}"
+        raise SlackTiesError(msg, hint=INSTALL) from None
+    ours = [str(PACKS)] if PACKS.is_dir() else []
+    with quiet():
+        return TaskManager(include_path=[*ours, *include])
+
+
+def _folder(path: Path) -> Path:
+    """Return a folder of the user's with an absolute path.
+
+    Raises:
+        SlackTiesError: It is no folder, or has no task file.
+
+    """
+    folder = Path(path).expanduser().absolute()
+    if not folder.is_dir():
+        msg = f"there is no folder {str(path)!r} with task files"
+        raise SlackTiesError(msg, hint="give a folder that exists: --include-path FOLDER")
+    if not any(folder.glob("**/*.yaml")):
+        msg = f"{str(path)!r} has no task file, expected *.yaml"
+        raise SlackTiesError(msg, hint="give a folder with task files: --include-path FOLDER")
+    return folder
+
+
+def _matching(name: str, manager: Any, include: Iterable[Path]) -> list[str]:
+    """Return the names in lm-eval's list that a name or a pattern means."""
+    if name in manager.task_index:
+        return [name]
+    if found := list(manager.match_tasks([name])):
+        return found
+    _check_files(include)
+    msg = f"lm-eval has no task {name!r}.{nearest(name, manager.all_tasks)}"
+    raise SlackTiesError(msg, hint="lm-eval ls tasks  # lists all; tasks of yours: --include-path")
+
+
+def _check_files(include: Iterable[Path]) -> None:
+    """Refuse a damaged task file of the user's: lm-eval passes over it without a word."""
+    from slack_ties.private.lm_eval import read_task_file  # noqa: PLC0415 - imports lm-eval
+
+    for folder in include:
+        for path in sorted(_folder(folder).glob("**/*.yaml")):
+            try:
+                read_task_file(path)
+            except Exception as error:
+                msg = f"the task file {str(path)!r} cannot be read: {error}"
+                raise SlackTiesError(msg, hint=f"correct {path.name}") from error
+
+
+def _set_fewshot(name: str, task: Any, fewshot: int | None) -> None:
+    """Set the number of examples as lm-eval's `simple_evaluate` does; check that there are any."""
+    default = task.get_config("num_fewshot")
+    if default is None or (fewshot is not None and default != 0):
+        task.set_config(key="num_fewshot", value=fewshot or 0)
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)
+    wanted = task.get_config("num_fewshot")
+    if not wanted:
+        return
+    try:
+        task.fewshot_context(task.eval_docs[0], wanted)
+    except Exception as error:
+        msg = f"task {name!r}: it cannot be asked with {counted(wanted, 'example')}: {error}"
+        hint = "use fewer examples, as the task's file says: --fewshot NUMBER"
+        raise SlackTiesError(msg, hint=hint) from error
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)

@@ -1,0 +1,177 @@
+"""Load one task with its data; say in one line why that is not possible."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from slack_ties.errors import GatedError, HubError, NotOnHubError, SlackTiesError
+from slack_ties.harness.quiet import quiet
+from slack_ties.hub.errors import first_line, hub_error
+from slack_ties.hub.faults import FaultError
+from slack_ties.hub.retries import READING
+from slack_ties.hub.timeouts import timeouts
+from slack_ties.hub.token import has_token, no_token, token_name
+from slack_ties.private.lm_eval import CodeError, metric_functions, no_code_from_hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["load_one"]
+
+OTHER = "choose another task: lm-eval ls tasks"
+
+# Where it says how a task is written.
+GUIDE = "https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/task_guide.md"
+
+OF_THE_HUB = (HfHubHTTPError, OfflineModeIsEnabled, FaultError)
+
+
+def load_one(manager: Any, name: str) -> dict[str, Any]:
+    """Return the tasks that a name means, by their names: one, or those of a group or a tag.
+
+    Args:
+        manager: lm-eval's list of tasks.
+        name: A name in it.
+
+    Raises:
+        SlackTiesError: The data is not here and cannot be downloaded; a task has no items, runs
+            code, or needs pictures or sound; its file is wrong.
+
+    """
+    entry = manager.task_index[name]
+    _refuse(name, entry.cfg or {})
+    try:
+        with quiet(), timeouts(READING), no_code_from_hub():
+            found: dict[str, Any] = manager.load([name])["tasks"]
+    except SlackTiesError:
+        raise
+    except Exception as error:
+        raise _reason(name, error) from error
+    for leaf, task in found.items():
+        asked = {key: task.get_config(key) for key in ("doc_to_image", "doc_to_audio")}
+        _refuse(leaf, {**asked, "unsafe_code": getattr(task, "UNSAFE_CODE", False)})
+        lost = [one for one, function in metric_functions(task).items() if function is None]
+        if lost:
+            raise _code(leaf, lost[0])
+    return found
+
+
+def _refuse(name: str, config: Any) -> None:
+    """Refuse a task that runs code of the model's, or asks about pictures or sound."""
+    if config.get("unsafe_code"):
+        msg = f"task {name!r} runs programs that the model writes: slack-ties does not run it"
+        raise SlackTiesError(msg, hint=OTHER)
+    if config.get("doc_to_image") or config.get("doc_to_audio"):
+        msg = f"task {name!r} asks about pictures or sound, expected a task about text"
+        raise SlackTiesError(msg, hint=OTHER)
+
+
+def _code(name: str, metric: str) -> SlackTiesError:
+    msg = (
+        f"task {name!r} needs the metric {metric!r}, a program that the library evaluate "
+        "downloads from the Hub and runs: slack-ties does not run it"
+    )
+    return SlackTiesError(msg, hint=OTHER)
+
+
+def _reason(  # noqa: PLR0911 - one per reason
+    name: str, error: Exception
+) -> SlackTiesError:
+    """Return why a task cannot be loaded."""
+    task = _task_of(error)
+    name = _name_of(task) or name
+    what = f"task {name!r}"
+    chain = list(_chain(error))
+    if code := next((one for one in chain if isinstance(one, CodeError)), None):
+        return _code(name, str(code))
+    path = str(getattr(task, "DATASET_PATH", None) or "")
+    if theirs := next((one for one in chain if isinstance(one, OF_THE_HUB)), None):
+        return _hub_reason(what, path, theirs)
+    if isinstance(error, ConnectionError):
+        return HubError(f"{what}: {first_line(error)}", hint=_later())
+    if isinstance(error, ImportError) and error.name:
+        msg = f"{what} needs the Python package {error.name!r}, which is not installed"
+        return SlackTiesError(msg, hint=f"pip install {error.name}")
+    if "Dataset scripts are no longer supported" in str(error):
+        msg = f"{what}: its dataset {path!r} is a program, which the library datasets does not run"
+        return SlackTiesError(msg, hint=OTHER)
+    if _is_empty(task):
+        msg = f"{what} has no items in its data"
+        return SlackTiesError(msg, hint=f"correct the task's file or data  # {_file_of(task)}")
+    if isinstance(error, FileNotFoundError):
+        msg = f"{what}: its data is missing: {first_line(error)}"
+        return SlackTiesError(msg, hint="put the data there, or correct the task's file")
+    msg = f"{what} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+    return SlackTiesError(msg, hint=f"correct the task's file: {GUIDE}")
+
+
+def _hub_reason(what: str, path: str, error: Exception) -> HubError:
+    """Return why a dataset cannot be had from the Hub."""
+    api = HfApi()
+    named = f"{what}: its dataset {path!r}"
+    if isinstance(error, GatedRepoError):
+        page = f"{api.endpoint}/datasets/{path}"
+        if has_token(api):
+            msg = f"{named} is not open to the user of {token_name(api)}"
+            return GatedError(
+                msg, hint=f"ask for access on {page}, then run the same command again"
+            )
+        msg = f"{named} is open only to users with the owner's access, and you are not logged in"
+        return GatedError(msg, hint=f"ask for access on {page}, then: {no_token()}")
+    if isinstance(error, RepositoryNotFoundError):
+        return NotOnHubError(f"{named} is not on {api.endpoint}", hint=OTHER)
+    if isinstance(error, OfflineModeIsEnabled):
+        msg = f"{named} is not on this disk, and HF_HUB_OFFLINE is set"
+        return HubError(msg, hint=f"unset HF_HUB_OFFLINE  # {_later()}")
+    return hub_error(named, api, error)
+
+
+def _later() -> str:
+    return "the data is downloaded once, and kept"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and those that it came from."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop(0)
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            todo += [one.__cause__, one.__context__]
+
+
+def _task_of(error: BaseException) -> Any:
+    """Return lm-eval's task that an error is about: of a group, lm-eval does not say which."""
+    from lm_eval.api.task import Task  # noqa: PLC0415 - lm-eval
+
+    frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((one for one in reversed(frames) if isinstance(one, Task)), None)
+
+
+def _name_of(task: Any) -> str:
+    name = getattr(getattr(task, "config", None), "task", None)
+    return name if isinstance(name, str) else ""
+
+
+def _file_of(task: Any) -> str:
+    data = getattr(getattr(task, "config", None), "metadata", None) or {}
+    return str(data.get("config_source", ""))
+
+
+def _is_empty(task: Any) -> bool:
+    """Say whether a task has data, but no item to score."""
+    try:
+        return task is not None and len(task.eval_docs) == 0
+    except Exception:  # noqa: BLE001 - the task is not complete
+        return False

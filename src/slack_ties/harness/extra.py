@@ -1,0 +1,34 @@
+"""Is lm-eval installed, in a version that we know?"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from slack_ties.errors import SlackTiesError
+
+__all__ = ["INSTALL", "check_lm_eval"]
+
+INSTALL = "pip install 'slack-ties[eval]'"
+
+# The bounds of the extra `eval` in pyproject.toml: the first version, and the first that is not.
+LEAST, BELOW = (0, 4, 13), (0, 5)
+
+
+def check_lm_eval() -> str:
+    """Return the version of lm-eval.
+
+    Raises:
+        SlackTiesError: It is not installed, or in a version that slack-ties does not know.
+
+    """
+    try:
+        found = version("lm_eval")
+    except PackageNotFoundError:
+        msg = "this needs lm-eval (lm-evaluation-harness), which is not installed"
+        raise SlackTiesError(msg, hint=INSTALL) from None
+    numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
+    if not LEAST <= numbers < BELOW:
+        bounds = f"{'.'.join(map(str, LEAST))} or later, below {'.'.join(map(str, BELOW))}"
+        msg = f"lm-eval {found} is installed, expected {bounds}"
+        raise SlackTiesError(msg, hint=INSTALL)
+    return found
