@@ -42,6 +42,10 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
         assert "slack_ties/rule/native/merge.c" in wheel.namelist()
         assert "slack_ties/licenses/standard/mit.txt" in wheel.namelist()
         assert "slack_ties/catalogue/tags.tsv" in wheel.namelist()
+        assert "slack_ties/catalogue/tasks.toml" in wheel.namelist()
+        pack = "slack_ties/catalogue/packs/milic"
+        for name in ("README.md", "labels.py", "_letters.yaml", "bo/milic_reading_bo.yaml"):
+            assert f"{pack}/{name}" in wheel.namelist()
         assert "slack_ties/catalogue/LICENSE.unicode" in wheel.namelist()
         (notice,) = (name for name in wheel.namelist() if name.endswith("licenses/NOTICE"))
         text = wheel.read(notice).decode()
