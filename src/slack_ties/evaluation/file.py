@@ -1,0 +1,204 @@
+"""Write and read evaluation.json.
+
+The file may come from the Hub, or a person may have edited it: reading checks everything that
+others of our modules rely on.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import OutputError
+from slack_ties.evaluation.check import check_evaluation
+from slack_ties.evaluation.scores import (
+    EVALUATION_VERSION,
+    Evaluated,
+    Evaluation,
+    Score,
+    Task,
+    TaskScore,
+)
+from slack_ties.evaluation.shown import ShownEvaluation
+from slack_ties.files import sha256_of, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from slack_ties.record import MergeRecord
+
+__all__ = [
+    "EVALUATION_FILE",
+    "evaluation_as_json",
+    "is_of",
+    "read_evaluation",
+    "weights_digest",
+    "write_evaluation",
+]
+
+EVALUATION_FILE = "evaluation.json"
+
+MOST_BYTES = 50_000_000
+
+
+def write_evaluation(evaluation: Evaluation, path: Path) -> Path:
+    """Write an evaluation, with all digits of its numbers, and return the file's path.
+
+    Args:
+        evaluation: What to write.
+        path: The file, or the folder for an evaluation.json.
+
+    Raises:
+        OutputError: The file cannot be written, or `read_evaluation` would refuse it.
+
+    """
+    path = path / EVALUATION_FILE if path.is_dir() else path
+    try:
+        check_evaluation(evaluation)
+        text = _text(evaluation_as_json(evaluation))
+    except (ValueError, TypeError) as error:
+        msg = f"{path}: this evaluation cannot be written: {error}"
+        raise OutputError(msg) from None
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return path
+
+
+def evaluation_as_json(evaluation: Evaluation, *, values: bool = True) -> dict[str, Any]:
+    """Return the content of evaluation.json.
+
+    Args:
+        evaluation: An evaluation.
+        values: Whether to list the value of every item too.
+
+    """
+    return {
+        "evaluation": evaluation.evaluation,
+        "date": evaluation.date,
+        "settings": dict(sorted(evaluation.settings.items())),
+        "versions": dict(sorted(evaluation.versions.items())),
+        "tasks": [asdict(task) for task in evaluation.tasks],
+        "models": [
+            {
+                "name": model.name,
+                "role": model.role,
+                "commit": model.commit,
+                "dtype": model.dtype,
+                "scores": {
+                    task: _score_as_json(score, values=values)
+                    for task, score in sorted(model.scores.items())
+                },
+            }
+            for model in evaluation.models
+        ],
+    }
+
+
+def _score_as_json(score: TaskScore, *, values: bool) -> dict[str, Any]:
+    metrics = {name: asdict(one) for name, one in sorted(score.metrics.items())}
+    data: dict[str, Any] = {"metrics": metrics, "truncated": score.truncated}
+    return {**data, "values": list(score.values)} if values else data
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """Return JSON with one line for a task, and one for a model's score on a task: for diff."""
+    keys = ("evaluation", "date", "settings", "versions")
+    lines = [f"{_dump(key)}: {_dump(data[key])}" for key in keys]
+    tasks = ",\n".join(map(_dump, data["tasks"]))
+    models = ",\n".join(map(_model_text, data["models"]))
+    lines += [f'"tasks": [\n{tasks}\n]', f'"models": [\n{models}\n]']
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _model_text(model: Mapping[str, Any]) -> str:
+    scores = ",\n".join(f"{_dump(task)}: {_dump(one)}" for task, one in model["scores"].items())
+    rest = _dump({key: one for key, one in model.items() if key != "scores"})
+    return f'{rest[:-1]}, "scores": {{\n{scores}\n}}}}'
+
+
+def _dump(value: object) -> str:
+    # Python's repr of a float, which json writes, reads back as the same float.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def read_evaluation(path: Path) -> ShownEvaluation:
+    """Read an evaluation, or the evaluation.json of a folder.
+
+    Raises:
+        OutputError: The file is missing, is too large, or its content is wrong; the text says what.
+
+    """
+    path = path / EVALUATION_FILE if path.is_dir() else path
+    again = f"slack-ties evaluate {shlex.quote(str(path.parent))}"
+    try:
+        data = json.loads(_content(path))
+        version = data["evaluation"]
+        if version != EVALUATION_VERSION:
+            msg = f"{path}: expected evaluation version {EVALUATION_VERSION}, got {version!r}"
+            raise OutputError(msg, hint="pip install --upgrade slack-ties")
+        return ShownEvaluation(**vars(check_evaluation(_evaluation(data))))
+    except FileNotFoundError:
+        msg = f"there is no {path.name} in {str(path.parent)!r}"
+        raise OutputError(msg, hint=again) from None
+    except KeyError as error:
+        what = f"the key {error} is missing"
+    except RecursionError:
+        what = "it is nested too deeply"
+    except OSError as error:
+        what = error.strerror or str(error)
+    except (ValueError, TypeError, AttributeError) as error:
+        what = str(error)
+    msg = f"{path}, an evaluation: {what}"
+    raise OutputError(msg, hint=f"{again}  # makes it again")
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        msg = f"it has more than {MOST_BYTES:,} bytes"
+        raise ValueError(msg)
+    return content.decode()
+
+
+def _evaluation(data: dict[str, Any]) -> Evaluation:
+    return Evaluation(
+        tasks=tuple(Task(**task) for task in data["tasks"]),
+        models=tuple(_model(**model) for model in data["models"]),
+        settings=dict(data["settings"]),
+        versions=dict(data["versions"]),
+        date=data["date"],
+    )
+
+
+def _model(scores: Mapping[str, Any], **fields: Any) -> Evaluated:
+    return Evaluated(scores={task: _score(**one) for task, one in scores.items()}, **fields)
+
+
+def _score(metrics: Mapping[str, Any], values: Any = (), truncated: Any = 0) -> TaskScore:
+    if not isinstance(values, (list, tuple)):
+        msg = f"values: expected a list, got {type(values).__name__}"
+        raise TypeError(msg)
+    found = {name: Score(**one) for name, one in metrics.items()}
+    return TaskScore(found, tuple(values), truncated)
+
+
+def weights_digest(record: MergeRecord) -> str:
+    """Return a checksum of a merge's weights, 64 hex digits; "" if its record has none.
+
+    `evaluate` keeps it in the settings of an evaluation, as `weights`.
+    """
+    files = sorted(record.files.items())
+    return sha256_of(json.dumps(files)) if files else ""
+
+
+def is_of(evaluation: Evaluation, record: MergeRecord) -> bool:
+    """Say whether an evaluation is one of the weights of this record."""
+    digest = weights_digest(record)
+    return bool(digest) and evaluation.settings.get("weights") == digest

@@ -1,0 +1,199 @@
+"""Say in a few sentences what an evaluation found.
+
+Each sentence follows from one rule, for the tasks in the target language and for those in English:
+
+| What was found | What we say |
+| --- | --- |
+| always | the merged model's score, the scores of the others, and chance |
+| all models are at chance | they guess: this evaluation says nothing about the model |
+| only the merged model is at chance | it is at the level of guessing |
+| decidedly better than others | it is better than these, by more than the uncertainty |
+| decidedly worse than others | it is worse than these, by more than the uncertainty |
+| some comparisons are not decided | against these nothing is decided |
+| there are no values of items | it cannot be compared item by item with these |
+
+Several tasks of one subject have one sentence about their mean, if a mean says something; see
+`differences.comparable`. No rule praises a model. The notes say what weakens all of it: only the
+first items, another dtype for some models, a score that is missing, items that were cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slack_ties.evaluation.differences import (
+    at_chance,
+    comparable,
+    difference_on,
+    main_score,
+    mean_at_chance,
+    mean_difference,
+    mean_score,
+)
+from slack_ties.evaluation.table import SUBJECTS, is_share, number, role_names
+from slack_ties.wording import counted, join_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slack_ties.evaluation.differences import Difference
+    from slack_ties.evaluation.scores import Evaluated, Evaluation, Score, Task
+
+__all__ = ["notes_of", "sentences_of"]
+
+MOST_SINGLE = 3  # tasks of a subject with a sentence of their own
+
+
+class _Found(NamedTuple):
+    """What one sentence is about: a task, or the mean of several."""
+
+    on: str  # "On belebele_bod_Tibt", "On 3 tasks in Tibetan, in the mean"
+    scores: list[Score | None]  # one for each model
+    guesses: list[bool]
+    differences: list[Difference | None]  # one for each model after the merged one
+    chance: float | None
+    share: bool  # the scores are shares
+
+
+def sentences_of(evaluation: Evaluation, language: str = "") -> list[str]:
+    """Return what an evaluation found, in plain text: one paragraph for each subject.
+
+    Args:
+        evaluation: An evaluation.
+        language: The name of the target language in English, if it is known.
+
+    """
+    said = []
+    for about, default in SUBJECTS.items():
+        where = f"in {language}" if language and about == "language" else default
+        where = where if about else ""
+        said += [" ".join(_say(one, evaluation.models)) for one in _found(evaluation, about, where)]
+        tasks = [task for task in evaluation.tasks if task.about == about]
+        rest = len(_single(evaluation, about, tasks)) - MOST_SINGLE
+        if rest > 0:
+            said.append(f"The table shows {counted(rest, 'more task')} {where}".rstrip() + ".")
+    return said
+
+
+def _single(evaluation: Evaluation, about: str, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that no mean is made of."""
+    several = comparable(evaluation, about) if about else ()
+    return [task for task in tasks if len(several) < 2 or task not in several]  # noqa: PLR2004
+
+
+def _found(evaluation: Evaluation, about: str, where: str) -> Iterator[_Found]:
+    merged, *others = evaluation.models
+    several = comparable(evaluation, about) if about else ()
+    if len(several) > 1:
+        means = [mean_score(model, several) for model in evaluation.models]
+        yield _Found(
+            f"On {counted(len(several), 'task')} {where}, in the mean,",
+            [mean.score if mean else None for mean in means],
+            [bool(mean) and mean_at_chance(mean, several) for mean in means if mean],
+            [mean_difference(merged, other, several) for other in others],
+            means[0].chance if means[0] else None,
+            share=True,
+        )
+    tasks = [task for task in evaluation.tasks if task.about == about]
+    for task in _single(evaluation, about, tasks)[:MOST_SINGLE]:
+        scores = [main_score(model, task) for model in evaluation.models]
+        if scores[0] is None:
+            continue
+        yield _Found(
+            f"On {task.name} {f'({where})' if where else ''}".rstrip() + ",",
+            scores,
+            [score is not None and at_chance(task, score) for score in scores],
+            [difference_on(task, merged, other) for other in others],
+            task.chance,
+            share=is_share(evaluation, task),
+        )
+
+
+def _say(found: _Found, models: Sequence[Evaluated]) -> Iterator[str]:
+    """Yield the sentences, by the rules of the module."""
+    names = [_long(name) for name in role_names(models)]
+    first, *rest = [_score(score, share=found.share) for score in found.scores]
+    others = [f"{name} {score}" for name, score in zip(names[1:], rest, strict=True) if score]
+    beside = f" ({', '.join(others)})" if others else ""
+    by_chance = found.chance
+    chance = f"; guessing gives {_number(by_chance, share=found.share)}" if by_chance else ""
+    yield f"{found.on} the merged model scores {first}{beside}{chance}."
+    if all(found.guesses):
+        them = "All models are" if others else "That is"
+        yield f"{them} at the level of guessing: this says nothing about the model."
+        return
+    if found.guesses[0]:
+        yield "The merged model is at the level of guessing."
+    yield from _compare(found, names)
+
+
+def _compare(found: _Found, names: Sequence[str]) -> Iterator[str]:
+    groups: dict[int | None, list[str]] = {1: [], -1: [], 0: [], None: []}
+    scored = zip(names[1:], found.differences, found.scores[1:], strict=True)
+    for name, difference, score in scored:
+        if score is not None:
+            groups[difference.sign if difference else None].append(name)
+    if groups[1]:
+        yield f"It is better than {join_names(groups[1])}, by more than the uncertainty."
+    if groups[-1]:
+        yield f"It is worse than {join_names(groups[-1])}, by more than the uncertainty."
+    if groups[0]:
+        yield f"Against {join_names(groups[0])} nothing is decided."
+    if groups[None]:
+        yield f"It cannot be compared item by item with {join_names(groups[None])}."
+
+
+def _long(name: str) -> str:
+    return "the base" if name == "base" else f"the {name} model"
+
+
+def _score(score: Score | None, *, share: bool) -> str:
+    return "" if score is None else _number(score.value, share=share)
+
+
+def _number(value: float, *, share: bool) -> str:
+    return f"{number(value, share=share)} %" if share else number(value, share=share)
+
+
+def notes_of(evaluation: Evaluation) -> list[str]:
+    """Return what weakens an evaluation, in plain text; none of it is a mistake."""
+    notes = []
+    if partial := [task for task in evaluation.tasks if task.items < task.of]:
+        most = max(task.items for task in partial)
+        some = join_names([f"{task.name} (of {task.of:,})" for task in partial])
+        where = "each task" if len(partial) == len(evaluation.tasks) else some
+        notes.append(
+            f"Only the first {counted(most, 'item')} of {where} were scored: these are not the "
+            "scores of the whole benchmark."
+        )
+    names = role_names(evaluation.models)
+    dtypes = [model.dtype for model in evaluation.models]
+    if len(set(filter(None, dtypes))) > 1:
+        pairs = [f"{name} {dtype}" for name, dtype in zip(names, dtypes, strict=True) if dtype]
+        notes.append(
+            f"The models ran in different dtypes ({', '.join(pairs)}): a part of a difference can "
+            "come from that."
+        )
+    if evaluation.settings.get("chat_template") is True:
+        notes.append("Each item was put into the model's chat template, if the model has one.")
+    for name, model in zip(names, evaluation.models, strict=True):
+        missing = [task.name for task in evaluation.tasks if task.name not in model.scores]
+        if missing:
+            who = _long(name).removeprefix("the")
+            notes.append(f"The{who} has no score of {join_names(missing)}.")
+    notes += _cut(evaluation, names)
+    return notes
+
+
+def _cut(evaluation: Evaluation, names: Sequence[str]) -> Iterator[str]:
+    for task in evaluation.tasks:
+        cut = [
+            f"{score.truncated:,} for {_long(name)}"
+            for name, model in zip(names, evaluation.models, strict=True)
+            if (score := model.scores.get(task.name)) and score.truncated
+        ]
+        if cut:
+            yield (
+                f"{task.name}: some of its {counted(task.items, 'item')} have too many tokens, and "
+                f"the model did not see their beginning: {', '.join(cut)}."
+            )
