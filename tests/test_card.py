@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from mergekit.options import MergeOptions
 
+from evaluations import ENGLISH, TIBETAN, an_evaluation, model
 from hub_server import check_card
+from slack_ties.card.evaluation import read_results
 from slack_ties.card.metadata import metadata_problems
 from slack_ties.card.own_text import PLACES, OwnText, read_own_text, sealed
 from slack_ties.card.text import make_card
@@ -26,11 +29,13 @@ from slack_ties.catalogue.languages import list_languages
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError, RecipeError
+from slack_ties.evaluation.file import weights_digest, write_evaluation
+from slack_ties.evaluation.scores import Evaluated, Score, TaskScore
 from slack_ties.licenses.known import Stated
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import parse_recipe, read_recipe
-from slack_ties.record import MergeRecord, Parent
+from slack_ties.record import MergeRecord, Parent, read_record
 from triple import MIT
 
 if TYPE_CHECKING:
@@ -530,6 +535,157 @@ def test_results_of_an_evaluation(merged: Path, tmp_path: Path) -> None:
         r"| 31.5 | 5-shot \| \<b\>, [source](https://me.example/logs) |" in card
     )
     assert "No evaluation of this model is known" not in card
+
+
+def evaluated(out: Path, **fields: Any) -> Path:
+    """Put an evaluation of its weights into a merged folder, and return the file."""
+    settings = {"limit": None, "device": "cpu", "weights": weights_digest(read_record(out))}
+    return write_evaluation(an_evaluation(**{"settings": settings, **fields}), out)
+
+
+def test_an_evaluation_is_in_the_card(merged: Path, tmp_path: Path) -> None:
+    """The table with the parents beside, the sentences, what weakens it, and how to repeat it."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    evaluated(out)
+
+    card = write_card(out).read_text("utf-8")
+
+    assert "No evaluation of this model is known" not in card
+    assert "no evaluation of this model is known" not in card
+    assert card.count("## Evaluation") == 1
+    assert (
+        "| Task | Metric | Merged | Base | CT | SFT | Chance | Items | Shots |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| [belebele_bod_Tibt](https://huggingface.co/datasets/facebook/belebele), version 0.0 "
+        r"| acc | 60.0 ±4.9 | 26.0 ±4.4 +\~ | 45.0 ±5.0 + | 30.0 ±4.6 +\~ | 25.0 | 100 | 0 |"
+        in card
+    )
+    assert "It is worse than the SFT model, by more than the uncertainty." in card
+    assert "On belebele_bod_Tibt (in Tibetan), the merged model scores 60.0 %" in card
+    assert "Made by lm-eval 0.4.13 on 2026-11-27 with device cpu;" in card
+    assert (
+        "pip install 'slack-ties[eval]' lm_eval==0.4.13\n"
+        "slack-ties evaluate OUT --tasks belebele_bod_Tibt,arc_easy\n" in card
+    )
+    assert "The evaluation above shows a part of this" in card
+    page = MarkdownIt().enable("table").render(card.split("---", 2)[2])
+    assert page.count("<td>60.0 ±4.9</td>") == 1
+    assert "<li>+ the merged model is better than this one" in page
+    assert "<p>The person who made this model reports" not in page
+
+
+def test_an_evaluation_in_the_hubs_format(merged: Path, tmp_path: Path) -> None:
+    """The merged model's scores on whole benchmarks; the card does not show them twice."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    evaluated(out)
+
+    card = write_card(out).read_text("utf-8")
+
+    file = out / ".eval_results" / "slack-ties-evaluation.yaml"
+    belebele, arc = read_results(file)
+    assert (belebele.dataset_id, belebele.task_id, belebele.value) == (
+        "facebook/belebele",
+        "bod_Tibt",
+        60.0,
+    )
+    assert belebele.date == "2026-11-27T20:00:00+00:00"
+    assert belebele.notes == (
+        "lm-eval 0.4.13, task belebele_bod_Tibt version 0.0, acc in percent, 0-shot, 100 items, "
+        "standard error 4.9"
+    )
+    assert (arc.dataset_id, arc.task_id, arc.value) == ("allenai/ai2_arc", "ARC-Easy", 70.0)
+    assert "The person who made this model reports" not in card
+
+    evaluated(out, tasks=(TIBETAN, replace(ENGLISH, of=2376)))
+    write_card(out)
+    assert [entry.dataset_id for entry in read_results(file)] == ["facebook/belebele"]
+    evaluated(out, tasks=(replace(TIBETAN, dataset=""), replace(ENGLISH, of=2376)))
+    write_card(out)
+    assert not file.exists()
+
+
+def test_results_of_a_person_stay(merged: Path, tmp_path: Path) -> None:
+    """What a person provides is shown as that, beside the evaluation; their file stays."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    theirs = tmp_path / "slack-ties-evaluation.yaml"
+    theirs.write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
+    evaluated(out)
+
+    card = write_card(out, results=theirs).read_text("utf-8")
+
+    assert card.count("## Evaluation") == 1
+    assert "The person who made this model reports these results:" in card
+    assert "| [`a/b`](https://huggingface.co/datasets/a/b) | t | 3 |  |" in card
+    folder = out / ".eval_results"
+    assert {path.name for path in folder.iterdir()} == {
+        "slack-ties-evaluation.yaml",
+        "slack-ties-evaluation-given.yaml",
+    }
+    shutil.copy(theirs, folder)
+    (out / "evaluation.json").unlink()
+    write_card(out)
+    assert (folder / "slack-ties-evaluation.yaml").read_text() == theirs.read_text()
+
+
+@pytest.mark.parametrize("content", ["other weights", "damaged"])
+def test_an_evaluation_of_other_weights_is_not_shown(
+    merged: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    """A warning names the command that makes a new one; the Hub's file of the old one goes."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    evaluated(out)
+    write_card(out)
+    file = evaluated(out, settings={"weights": "d" * 64})
+    if content == "damaged":
+        file.write_text("{")
+
+    card = write_card(out).read_text("utf-8")
+
+    assert "No evaluation of this model is known" in card
+    assert "belebele" not in card
+    assert f"Next: slack-ties evaluate {out}" in caplog.text
+    assert not (out / ".eval_results" / "slack-ties-evaluation.yaml").exists()
+
+
+def test_an_evaluation_in_which_all_models_guess(merged: Path, tmp_path: Path) -> None:
+    """The card says that nothing is known of the model."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    evaluated(out, models=(model("merged", 26, 25), model("ct", 20, 31)))
+
+    card = write_card(out).read_text("utf-8")
+
+    assert "All models are at the level of guessing: this says nothing about the model." in card
+    assert "Nobody has measured this: in the evaluation above, all models guess." in card
+
+
+def test_texts_of_an_evaluation_are_no_markup(merged: Path, tmp_path: Path) -> None:
+    """A name in the file cannot add markup or a command to the card."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    bad = "x](https://bad.example) | <b> `; rm -rf ~"
+    task = replace(TIBETAN, name=bad, version="<i>", metric="acc,<u>", dataset="")
+    found = TaskScore({"acc,<u>": Score(0.5, 0.1)})
+    settings = {
+        "weights": weights_digest(read_record(out)),
+        "dtype": "x; rm -rf ~",
+        "device": "<s>",
+        "include": [{"folder": "$(rm)", "sha256": "0"}, {"folder": "my-tasks", "sha256": "0"}],
+    }
+    evaluated(
+        out,
+        tasks=(task,),
+        models=(Evaluated("OUT", "merged", {bad: found}),),
+        settings=settings,
+        versions={"lm_eval": "0.4.13; rm", "torch": "2.6.0+cu124"},
+    )
+
+    card = write_card(out).read_text("utf-8")
+
+    page = MarkdownIt().enable("table").render(card.split("---", 2)[2])
+    for tag in ("<b>", "<i>", "<u>", "<s>", 'href="https://bad'):
+        assert tag not in page
+    assert "pip install 'slack-ties[eval]' torch==2.6.0\n" in card
+    command = next(line for line in card.splitlines() if line.startswith("slack-ties evaluate"))
+    assert shlex.split(command)[3:] == [*("--tasks", bad, "--alone", "--include-path", "my-tasks")]
 
 
 def test_metadata_that_a_person_broke(merged: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
 from command import Invoke, environment, files_on_main
+from evaluations import an_evaluation, model
 from hub_server import Server
 from processes import run
 from slack_ties.card.own_text import SEAL, sealed
@@ -21,6 +22,7 @@ from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError, RecipeError
+from slack_ties.evaluation.file import weights_digest, write_evaluation
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.publish import plan_publish, publish_model
 from slack_ties.record import read_record
@@ -95,6 +97,55 @@ def test_the_files_here_keep_the_paths(
     assert again.commit == api.model_info("me/bo").sha
     assert len(api.list_repo_commits("me/bo")) == 2  # the Hub's own, and ours
     assert {path.name: path.read_bytes() for path in (home / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_evaluation_loses_the_paths(home: Path, api: HfApi, hub: Server, absolute: bool) -> None:  # noqa: FBT001 - a parameter
+    """Its models have their published names; the file here keeps the paths."""
+    merge_models(make_config("bo", choices()), "out", options=QUIET)
+    above = f"{home}/" if absolute else ""
+    names = {"merged": "./out", "base": "./base", "ct": "./ct", "sft": "./sft"}
+    models = tuple(
+        model(role, 60, 70, name=f"{above}out" if role == "merged" else f"{above}customer/{role}")
+        for role in names
+    )
+    settings = {"weights": weights_digest(read_record(Path("out")))}
+    write_evaluation(an_evaluation(models=models, settings=settings), Path("out"))
+    before = Path("out/evaluation.json").read_bytes()
+    write_card("out")
+
+    publish_model("out", "me/bo", api=api)
+
+    sent = files_on_main(hub.hub, "me/bo", "me")
+    assert [one for one in sent.values() for word in PRIVATE if word in one] == []
+    there = json.loads(sent["evaluation.json"])
+    assert [one["name"] for one in there["models"]] == [
+        *(["./out"] if absolute else ["out"]),
+        *("./base", "./ct", "./sft"),
+    ]
+    assert there["models"][1]["scores"] == json.loads(before)["models"][1]["scores"]
+    assert Path("out/evaluation.json").read_bytes() == before
+
+
+def test_an_evaluation_names_a_copy_as_what_it_is(
+    home: Path, on_hub: dict[str, str], api: HfApi, hub: Server
+) -> None:
+    """A folder that is a model of the Hub has its id and commit in the published evaluation."""
+    merge_models(make_config("bo", choices()), "out", options=QUIET)
+    models = (
+        model("merged", 60, 70, name=f"{on_hub['ct'].partition('@')[0]}@{'e' * 40}"),
+        model("ct", 1, 2, name="customer/ct"),
+        model("ct", 3, 4, name=f"{home}/elsewhere/old"),
+    )
+    settings = {"weights": weights_digest(read_record(Path("out")))}
+    write_evaluation(an_evaluation(models=models, settings=settings), Path("out"))
+    write_card("out")
+
+    publish_model("out", "me/bo", known_as=known(on_hub), api=api)
+
+    sent = files_on_main(hub.hub, "me/bo", "me")
+    names = [one["name"] for one in json.loads(sent["evaluation.json"])["models"]]
+    assert names == [models[0].name, on_hub["ct"], "./old"]
 
 
 @pytest.mark.usefixtures("home")

@@ -14,13 +14,16 @@ from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM
 
 from command import environment
+from evaluations import an_evaluation
 from hub_server import Fault, Token
 from processes import run
+from slack_ties.card.evaluation import read_results
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
+from slack_ties.evaluation.file import read_evaluation, weights_digest, write_evaluation
 from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
 from slack_ties.licenses.known import Stated
@@ -31,6 +34,7 @@ from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.publish import plan_publish, publish_model
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record, write_record
+from slack_ties.sharing.verify import verify_model
 
 if TYPE_CHECKING:
     from hub_server import Server
@@ -694,6 +698,86 @@ def test_results_go_with_it(model: Path, api: HfApi, tmp_path: Path) -> None:
 
     assert ".eval_results/r.yaml" in on_hub(api, "me/tibetan")
     assert ".eval_results/notes.txt" not in on_hub(api, "me/tibetan")
+
+
+def evaluated(model: Path, **settings: Any) -> None:
+    """Put an evaluation of its weights into a merged folder, and write the card again."""
+    given = {"weights": weights_digest(read_record(model)), **settings}
+    write_evaluation(an_evaluation(settings=given), model)
+    write_card(model)
+
+
+def test_an_evaluation_goes_with_it(model: Path, api: HfApi) -> None:
+    """The file, its form for the Hub's page, and the table in the card that is read there."""
+    evaluated(model)
+
+    plan = plan_publish(model, "me/tibetan", api=api)
+    publish_model(model, "me/tibetan", api=api)
+
+    names = {"evaluation.json", ".eval_results/slack-ties-evaluation.yaml"}
+    assert names <= on_hub(api, "me/tibetan") & set(plan.send)
+    there = read_evaluation(Path(api.hf_hub_download("me/tibetan", "evaluation.json")))
+    here = read_evaluation(model)
+    assert (there.tasks, there.settings) == (here.tasks, here.settings)
+    assert [one.scores for one in there.models] == [one.scores for one in here.models]
+    card = Path(api.hf_hub_download("me/tibetan", "README.md")).read_text("utf-8")
+    assert "| 60.0 ±4.9 |" in card
+    entries = read_results(
+        Path(api.hf_hub_download("me/tibetan", ".eval_results/slack-ties-evaluation.yaml"))
+    )
+    assert [entry.value for entry in entries] == [60.0, 70.0]
+    assert verify_model("me/tibetan", against=model, api=api, options=MergeOptions(quiet=True)).same
+
+
+def test_an_evaluation_of_other_weights_stays_here(
+    model: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not sent, a warning says so, and what an earlier merge left on the Hub is deleted."""
+    evaluated(model)
+    publish_model(model, "me/tibetan", api=api)
+    assert "is not published" not in caplog.text
+    evaluated(model, weights="d" * 64)
+
+    publish_model(model, "me/tibetan", api=api)
+
+    assert f"Next: slack-ties evaluate {model}" in caplog.text
+    assert "evaluation.json is not published" in caplog.text
+    assert "evaluation.json" in on_hub(api, "me/tibetan")  # that of these weights
+
+
+def test_an_evaluation_of_an_earlier_merge_leaves_the_hub(
+    model: Path, triple: Folders, tmp_path: Path, api: HfApi
+) -> None:
+    """New weights do not stand beside the old ones' scores."""
+    evaluated(model)
+    publish_model(model, "me/tibetan", api=api)
+    out = tmp_path / "other"
+    choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft), slack=0.4)
+    merge_models(make_config("bo", choices), out, options=MergeOptions(quiet=True))
+    write_card(out)
+
+    published = publish_model(out, "me/tibetan", update=True, api=api)
+
+    assert on_hub(api, "me/tibetan") == set(published.files)
+    assert not {"evaluation.json", ".eval_results/slack-ties-evaluation.yaml"} & on_hub(
+        api, "me/tibetan"
+    )
+
+
+def test_a_card_without_the_evaluation_is_named(
+    model: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the card was written before the evaluation, a warning names the command that shows it."""
+    card = (model / "README.md").read_bytes()
+    evaluated(model)
+    assert "does not show" not in caplog.text
+    (model / "README.md").write_bytes(card)
+
+    plan_publish(model, "me/tibetan", api=api)
+
+    assert (
+        f"does not show {model / 'evaluation.json'}. Next: slack-ties card {model}" in caplog.text
+    )
 
 
 def test_damage_on_the_way_is_found(model: Path, api: HfApi, hub: Server) -> None:

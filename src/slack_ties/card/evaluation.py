@@ -1,7 +1,7 @@
 """Read and write results of evaluations in the Hub's format: `.eval_results/*.yaml` of a model.
 
-Format: https://huggingface.co/docs/hub/eval-results. slack-ties does not evaluate models: it shows
-the results that a person provides.
+Format: https://huggingface.co/docs/hub/eval-results. A person provides these results;
+`eval_results.py` writes those of `slack-ties evaluate` in the same format.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["RESULTS_FOLDER", "add_results", "read_results", "results_of"]
+__all__ = [
+    "OWN_RESULTS",
+    "RESULTS_FOLDER",
+    "add_results",
+    "read_results",
+    "results_of",
+    "results_text",
+]
 
 RESULTS_FOLDER = ".eval_results"
+
+OWN_RESULTS = "slack-ties-evaluation.yaml"  # what `slack-ties evaluate` found
 
 MOST_BYTES = 1_000_000
 
@@ -39,9 +49,16 @@ DATASET_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 URL = re.compile(r"https?://[\w.~:/?#@!$&+,;=%-]{1,500}", re.ASCII)
 
 
-def results_of(folder: Path) -> list[EvalResultEntry]:
-    """Return the results in a model's folder, file by file and in the order of each file."""
+def results_of(folder: Path, *, ours: bool = True) -> list[EvalResultEntry]:
+    """Return the results in a model's folder, file by file and in the order of each file.
+
+    Args:
+        folder: The model.
+        ours: Whether to include those of `slack-ties evaluate`.
+
+    """
     files = sorted((folder / RESULTS_FOLDER).glob("*.yaml"))
+    files = [file for file in files if ours or file.name != OWN_RESULTS]
     return [entry for file in files for entry in read_results(file)]
 
 
@@ -54,8 +71,9 @@ def add_results(file: Path, folder: Path) -> Path:
     """
     entries = read_results(file)
     name = re.sub(r"[^\w-]+", "-", file.stem).strip("-") or "results"
+    name = f"{name}-given" if f"{name}.yaml" == OWN_RESULTS else name
     path = folder / RESULTS_FOLDER / f"{name}.yaml"
-    text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+    text = results_text(entries)
     try:
         path.parent.mkdir(exist_ok=True)
         write_whole(path, text)
@@ -63,6 +81,12 @@ def add_results(file: Path, folder: Path) -> Path:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise OutputError(msg) from None
     return path
+
+
+def results_text(entries: Sequence[EvalResultEntry]) -> str:
+    """Return results in the Hub's format."""
+    data = eval_result_entries_to_yaml([*entries])
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def read_results(file: Path) -> list[EvalResultEntry]:

@@ -13,6 +13,7 @@ from slack_ties.wording import join_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slack_ties.card.measured import Measured
     from slack_ties.licenses.resolve import Resolution
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.record import Parent
@@ -36,8 +37,22 @@ def what_each_brings(recipe: Recipe, parents: Sequence[Parent], language: str) -
     )
 
 
-def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool) -> list[str]:
-    """Return the limits that follow from the method and the parents."""
+def limits_section(
+    recipe: Recipe,
+    parents: Sequence[Parent],
+    *,
+    evaluated: bool,
+    measured: Measured | None = None,
+) -> list[str]:
+    """Return the limits that follow from the method and the parents.
+
+    Args:
+        recipe: The merge config.
+        parents: The merged models.
+        evaluated: Whether the card has results of an evaluation.
+        measured: What it shows of evaluation.json.
+
+    """
     limits = [
         (
             "If the models change a parameter in opposite directions, the merge keeps one of them. "
@@ -45,7 +60,11 @@ def limits_section(recipe: Recipe, parents: Sequence[Parent], *, evaluated: bool
         ),
         "The SFT model's protection against harmful answers can become weaker in the same way.",
     ]
-    if not evaluated:
+    if measured and not measured.says_something:
+        limits.append("Nobody has measured this: in the evaluation above, all models guess.")
+    elif measured:
+        limits.append("The evaluation above shows a part of this: that of its tasks, and no other.")
+    elif not evaluated:
         limits.append("Nobody has measured this: no evaluation of this model is known.")
     source = str((recipe.data.get("tokenizer") or {}).get("source") or "")
     if source in recipe.models_of("ct"):

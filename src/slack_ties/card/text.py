@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import EvalResultEntry, ModelCard
 
 from slack_ties.card.markdown import plain_text
+from slack_ties.card.measured import measured_by
 from slack_ties.card.metadata import LANGUAGE
 from slack_ties.card.own_text import PLACES, OwnText, place
 from slack_ties.card.parents import HUB, hub_ids, link_to, parent_row
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.card.shown import Shown
+    from slack_ties.evaluation.scores import Evaluation
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["make_card", "planned_parents"]
@@ -47,10 +49,13 @@ def make_card(  # noqa: PLR0913 - all by name
     resolution: Resolution | None = None,
     own: OwnText | None = None,
     results: Sequence[EvalResultEntry] = (),
+    evaluation: Evaluation | None = None,
     shown: Sequence[Shown] = (),
     planned: Sequence[Parent] = (),
 ) -> ModelCard:
     """Return the card of a merge; without `record`, an example card for a merge that did not run.
+
+    `evaluation` is one of this merge, from `measured.evaluation_of`.
 
     `planned` are the models of a merge that did not run, from `read_parents`; if they are not
     given, the card says of them what the config does.
@@ -75,6 +80,7 @@ def make_card(  # noqa: PLR0913 - all by name
     first = facts.language
     script = first.get("script") or first.get("tag", "").partition("-")[2]
     data = _metadata(recipe, parents, record, resolution, own)
+    measured = measured_by(evaluation, recipe) if evaluation else None
     data["model_name"] = f"{title}, merged with {plain_text(recipe.method)}"
     try:
         card: ModelCard = ModelCard.from_template(
@@ -98,6 +104,7 @@ def make_card(  # noqa: PLR0913 - all by name
             in_language=f" in {language}" if language else "",
             sft_language="English" if "en" in facts.sft_languages else "the SFT model's language",
             results=[_result(entry) for entry in results],
+            measured=measured,
             shown=[replace(one, text=plain_text(one.text, 600)) for one in shown],
             method=plain_text(recipe.method),
             parameters=f"{record.parameters:,}" if record else "",
@@ -112,7 +119,7 @@ def make_card(  # noqa: PLR0913 - all by name
             unpinned=join_names([link_to(one) for one in parents if not one.commits]),
             on_hub=all(all(parent.commits) for parent in parents),
             files=sorted(record.files.items()) if record else [],
-            limits=limits_section(recipe, parents, evaluated=bool(results)),
+            limits=limits_section(recipe, parents, evaluated=bool(results), measured=measured),
             license=license_section(resolution),
         )
     except (ValueError, TypeError) as error:

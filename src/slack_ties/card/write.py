@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.adopt import is_card_of_mergekit, record_of
+from slack_ties.card.eval_results import keep_results
 from slack_ties.card.evaluation import add_results, results_of
 from slack_ties.card.license_files import plan_notices, write_notices
+from slack_ties.card.measured import evaluation_of
 from slack_ties.card.own_text import (
     OwnText,
     addressed,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from slack_ties.card.shown import Shown
+    from slack_ties.evaluation.scores import Evaluation
 
 __all__ = ["CARD_FILE", "address_card", "plan_card", "resolve_for", "write_card"]
 
@@ -95,7 +98,13 @@ def write_card(  # noqa: PLR0913 - all by name
         add_results(Path(results), out)
     before, now = (_resolution(record, old, one) for one in (None, stated))
     write_notices(out, as_known(record), now, before=before if old else None, api=api)
-    text = _card(out, record, old, stated, texts or {}, repo_id, shown=show_report(out))
+    evaluation = evaluation_of(out, record)
+    text = _card(
+        *(out, record, old, stated, texts or {}, repo_id),
+        shown=show_report(out),
+        evaluation=evaluation,
+    )
+    keep_results(out, evaluation)
     try:
         if old is not None and read_own_text(old).edited:
             kept = out / OLD_CARD
@@ -136,7 +145,11 @@ def plan_card(
     stated = license.check() if license else None
     _check_edited(out, old, stated)
     record = record or read_record(out)
-    text = _card(out, record, old, stated, {}, None, shown=show_report(out, draw=False))
+    text = _card(
+        *(out, record, old, stated, {}, None),
+        shown=show_report(out, draw=False),
+        evaluation=evaluation_of(out, record),
+    )
     before, now = (_resolution(record, old, one) for one in (None, stated))
     planned = plan_notices(out, as_known(record), now, before=before if old else None, api=api)
     return {**planned, CARD_FILE: addressed(text, repo_id)}
@@ -170,6 +183,7 @@ def _card(  # noqa: PLR0913, PLR0917 - as write_card
     texts: Mapping[str, str],
     repo_id: str | None,
     shown: Sequence[Shown],
+    evaluation: Evaluation | None,
 ) -> str:
     """Return the text of the new card."""
     own, public = read_own_text(old) if old is not None else OwnText(), as_published(record)
@@ -185,7 +199,8 @@ def _card(  # noqa: PLR0913, PLR0917 - as write_card
         repo_id=repo_id,
         resolution=_resolution(public, old, stated),
         own=OwnText({**own.places, **texts}, own.metadata, own.tags, own.datasets),
-        results=results_of(out),
+        results=results_of(out, ours=False),
+        evaluation=evaluation,
         shown=shown,
     )
     return sealed(str(card))

@@ -21,7 +21,7 @@ ABOUT = ("language", "english", "")
 
 MOST_TASKS, MOST_MODELS, MOST_METRICS, MOST_KEYS = 500, 20, 50, 100
 
-MOST_NAME, MOST_PATH, MOST_TEXT = 200, 4096, 1000  # characters
+MOST_NAME, MOST_PATH = 200, 4096  # characters
 
 MOST_DEPTH = 4  # of the values of settings
 
@@ -57,14 +57,14 @@ def check_evaluation(evaluation: Evaluation) -> Evaluation:
     roles = [model.role for model in evaluation.models]
     if roles.count("merged") != 1 or roles[0] != "merged":
         _wrong("models", "one merged model, which is the first", roles)
-    _text(evaluation.date, "date", MOST_NAME)
+    _line(evaluation.date, "date")
     _limited(evaluation.versions, "versions", MOST_KEYS)
     for name, version in evaluation.versions.items():
-        _text(name, "versions", MOST_NAME)
-        _text(version, f"versions.{name}", MOST_NAME)
+        _line(name, "versions")
+        _line(version, f"versions.{name}")
     _limited(evaluation.settings, "settings", MOST_KEYS)
     for name, value in evaluation.settings.items():
-        _text(name, "settings", MOST_NAME)
+        _line(name, "settings")
         _check_setting(value, f"settings.{name}", MOST_DEPTH)
     limit = evaluation.settings.get("limit")
     if limit is not None:
@@ -73,10 +73,10 @@ def check_evaluation(evaluation: Evaluation) -> Evaluation:
 
 
 def _check_task(task: Task, where: str) -> None:
-    _text(task.name, f"{where}.name", MOST_NAME, least=1)
+    _line(task.name, f"{where}.name", least=1)
     where = f"task {task.name!r}"
     for key in ("version", "metric", "dataset", "subset", "docs"):
-        _text(getattr(task, key), f"{where}: {key}", MOST_NAME, least=int(key == "metric"))
+        _line(getattr(task, key), f"{where}: {key}", least=int(key == "metric"))
     _whole(task.fewshot, f"{where}: fewshot", least=0)
     _whole(task.items, f"{where}: items", least=1)
     _whole(task.of, f"{where}: of", least=task.items)
@@ -96,8 +96,8 @@ def _check_model(model: Evaluated, where: str, tasks: Mapping[str, Task]) -> Non
         _wrong(f"{where}.role", f"one of {', '.join(ROLES)}", model.role)
     where = f"the {model.role} model"
     _text(model.name, f"{where}: name", MOST_PATH, least=1)
-    _text(model.dtype, f"{where}: dtype", MOST_NAME)
-    _text(model.commit, f"{where}: commit", MOST_NAME)
+    _line(model.dtype, f"{where}: dtype")
+    _line(model.commit, f"{where}: commit")
     if not COMMIT.fullmatch(model.commit):
         _wrong(f"{where}: commit", "40 hex digits, or none", model.commit)
     for name, score in model.scores.items():
@@ -109,7 +109,7 @@ def _check_model(model: Evaluated, where: str, tasks: Mapping[str, Task]) -> Non
 def _check_score(score: TaskScore, where: str, task: Task) -> None:
     _limited(score.metrics, f"{where}: metrics", MOST_METRICS)
     for name, metric in score.metrics.items():
-        _text(name, f"{where}: the name of a metric", MOST_NAME, least=1)
+        _line(name, f"{where}: the name of a metric", least=1)
         _check_metric(metric, f"{where}: {name}")
     if task.metric not in score.metrics:
         _wrong(f"{where}: metrics", f"the metric {task.metric!r}", list(score.metrics))
@@ -160,6 +160,13 @@ def _text(value: Any, where: str, most: int, *, least: int = 0) -> None:
         _wrong(where, "a text", value)
     if not least <= len(value) <= most:
         _wrong(where, f"a text of {least} to {most:,} characters", f"{len(value):,} characters")
+
+
+def _line(value: Any, where: str, *, least: int = 0) -> None:
+    """Refuse what cannot stand in a line of a table."""
+    _text(value, where, MOST_NAME, least=least)
+    if not value.isprintable():
+        _wrong(where, "a text on one line", value)
 
 
 def _whole(value: Any, where: str, *, least: int) -> None:

@@ -124,7 +124,9 @@ def _model_text(model: Mapping[str, Any]) -> str:
 
 def _dump(value: object) -> str:
     # Python's repr of a float, which json writes, reads back as the same float.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # A folder's name may be invalid text: JSON writes it as an escape.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read_evaluation(path: Path) -> ShownEvaluation:

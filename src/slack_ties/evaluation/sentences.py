@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluated, Evaluation, Score, Task
 
-__all__ = ["notes_of", "sentences_of"]
+__all__ = ["notes_of", "says_something", "sentences_of"]
 
 MOST_SINGLE = 3  # tasks of a subject with a sentence of their own
 
@@ -73,6 +73,11 @@ def sentences_of(evaluation: Evaluation, language: str = "") -> list[str]:
         if rest > 0:
             said.append(f"The table shows {counted(rest, 'more task')} {where}".rstrip() + ".")
     return said
+
+
+def says_something(evaluation: Evaluation) -> bool:
+    """Say whether at least one model does better than guessing somewhere."""
+    return any(not all(one.guesses) for about in SUBJECTS for one in _found(evaluation, about, ""))
 
 
 def _single(evaluation: Evaluation, about: str, tasks: Sequence[Task]) -> list[Task]:

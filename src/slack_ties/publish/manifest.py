@@ -17,9 +17,11 @@ from slack_ties.card.own_text import read_own_text
 from slack_ties.card.repo_id import repo_id_of
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import CheckpointError, OutputError
+from slack_ties.evaluation.file import EVALUATION_FILE
 from slack_ties.files import any_matches, as_pattern, git_hash, read_json, sha256, write_whole
 from slack_ties.models.headers import read_headers
 from slack_ties.models.text_files import ALWAYS, BESIDE, is_vocabulary
+from slack_ties.publish.evaluated import not_sent
 from slack_ties.publish.loads import check_config, check_loads
 from slack_ties.publish.scan import find_private, find_secret, private_texts
 from slack_ties.recipe.public import local_parts
@@ -50,7 +52,17 @@ PARTS = (
     *WEIGHT_FILES,
     *("config.json", *ALWAYS, *BESIDE, "tokenizer*", "vocab*", "chat_template*", "*.jinja"),
     *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
-    *("report.json", "report.html", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.webp", "*.gif"),
+    *(
+        EVALUATION_FILE,
+        "report.json",
+        "report.html",
+        "*.png",
+        "*.jpg",
+        "*.jpeg",
+        "*.svg",
+        "*.webp",
+        "*.gif",
+    ),
 )
 
 CODE = "*.py"  # only for a model whose config says that it needs code
@@ -91,7 +103,8 @@ def read_manifest(
 ) -> dict[str, SentFile]:
     """Return the files of `folder` to upload, by name.
 
-    Hidden files are not uploaded, except results of evaluations.
+    Hidden files are not uploaded, except results of evaluations. An evaluation of other weights is
+    not uploaded.
 
     Args:
         folder: The folder that `merge_models` made.
@@ -128,7 +141,7 @@ def read_manifest(
     if sha256(folder / "config.json") != record.beside.get("config.json"):  # a person changed it
         check_config(folder, headers, again)
     _check_beside(folder, record, again)
-    names = sorted(_names(folder))
+    names = sorted(set(_names(folder)) - not_sent(folder, record))
     if record.files:
         _check_foreign(folder, names, {*record.files, *record.beside, *sent}, include)
     strays = [

@@ -3,7 +3,7 @@
 All possible checks run before anything is created or uploaded. One commit contains all files: the
 Hub shows the old model or the new one, never a mixture. After the commit, the Hub's checksums are
 compared with the files here. We never delete a repository. We delete files on the Hub only if they
-are weights, or an unchanged vocabulary, from an earlier slack-ties merge.
+are weights, an unchanged vocabulary, or our evaluation, from an earlier slack-ties merge.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.check import check_card, validate_card
 from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
 from slack_ties.publish.destination import Destination, Target, check_publish
+from slack_ties.publish.evaluated import warn_of_evaluation
 from slack_ties.publish.known import find_known, keep_known, warn_of_folders, with_known
 from slack_ties.publish.make_branch import find_pull_request, make_branch
 from slack_ties.publish.manifest import SentFile, read_manifest, with_planned
@@ -129,6 +130,7 @@ def publish_model(  # noqa: PLR0913 - all by name
             write_card(folder, license=stated, api=api)
             check_card(folder, to)
         warn_of_folders(record.parents)
+        warn_of_evaluation(folder, record)
         if address_card(folder, target.to.repo_id):
             LOG.info("  the card's example now loads %s", target.to.repo_id)
         with public_files(folder, record) as instead:
@@ -170,6 +172,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
         changed = replace(record, parents=with_known(record.parents, known)) if known else None
         record = changed or record
         warn_of_folders(record.parents)
+        warn_of_evaluation(folder, record)
         planned = plan_card(folder, target.to.repo_id, stated, record=changed, api=api)
         with public_files(folder, record) as instead:
             files = read_manifest(folder, record, include=include, instead=instead)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
+from slack_ties.evaluation.file import EVALUATION_FILE
 from slack_ties.files import any_matches, checksum
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING
@@ -38,7 +39,7 @@ WEIGHT_FILES = ("*.safetensors",)
 # Texts and pictures beside the model: nothing loads them.
 NOT_COMPARED = (
     *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
-    *("*.png", "*.jpg", "*.svg", "*.html", "report.json"),
+    *("*.png", "*.jpg", "*.svg", "*.html", "report.json", EVALUATION_FILE),
 )
 
 # Keys whose values depend on the version of transformers.

@@ -1,0 +1,128 @@
+"""Write what `slack-ties evaluate` found in the Hub's format: a file in `.eval_results/`.
+
+The Hub shows such results on the model's page if the dataset is registered there as a benchmark:
+https://huggingface.co/docs/hub/eval-results. Its task_id is that of the benchmark's eval.yaml. A
+benchmark that names none has the configurations of its dataset, so that is what we write.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from huggingface_hub import EvalResultEntry
+
+from slack_ties.card.evaluation import (
+    DATASET_ID,
+    OWN_RESULTS,
+    RESULTS_FOLDER,
+    read_results,
+    results_text,
+)
+from slack_ties.errors import OutputError
+from slack_ties.evaluation.differences import main_score
+from slack_ties.evaluation.table import is_share
+from slack_ties.files import write_whole
+from slack_ties.wording import counted, first_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slack_ties.evaluation.scores import Evaluation, Task
+
+__all__ = ["entries_of", "keep_results"]
+
+LOG = logging.getLogger("slack_ties")
+
+DEFAULT = "default"  # the Hub's word for a dataset with one configuration
+
+MARK = "lm-eval"  # the notes of each of our entries begin with it
+
+
+def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
+    """Write the results of the merged model beside it, and return the file; None if there are none.
+
+    An earlier file of ours that no longer applies is removed. A file of somebody else stays.
+
+    Args:
+        folder: The merged model.
+        evaluation: Its evaluation; None if there is none of these weights.
+
+    Raises:
+        OutputError: The file cannot be written.
+
+    """
+    path = folder / RESULTS_FOLDER / OWN_RESULTS
+    entries = entries_of(evaluation) if evaluation else []
+    partial = [task.name for task in evaluation.tasks if task.items < task.of] if evaluation else []
+    if partial:
+        LOG.info(
+            "  not for the Hub's page, because some items are no benchmark: %s", first_of(partial)
+        )
+    try:
+        if path.exists() and not _is_ours(path):
+            LOG.warning("  %s stays as it is: slack-ties did not write it", path)
+            return None
+        if entries:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, results_text(entries))
+            return path
+        if path.exists():
+            path.unlink()
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror or error}"
+        raise OutputError(msg) from None
+    return None
+
+
+def entries_of(evaluation: Evaluation) -> list[EvalResultEntry]:
+    """Return the merged model's scores on whole benchmarks whose data are on the Hub.
+
+    A score of some items only is not that of the benchmark, and is left out. So is a second score
+    of the same data, such as that of another prompt: the Hub takes one for each.
+    """
+    merged = evaluation.models[0]
+    entries: list[EvalResultEntry] = []
+    for task in evaluation.tasks:
+        score = main_score(merged, task)
+        if score is None or task.items < task.of or not DATASET_ID.fullmatch(task.dataset):
+            continue
+        if (task.dataset, task.subset or DEFAULT) in {(e.dataset_id, e.task_id) for e in entries}:
+            continue
+        value = round(100 * score.value, 4) if is_share(evaluation, task) else score.value
+        entries.append(
+            EvalResultEntry(
+                dataset_id=task.dataset,
+                task_id=task.subset or DEFAULT,
+                value=value,
+                date=evaluation.date or None,
+                notes=_notes(evaluation, task),
+            )
+        )
+    return entries
+
+
+def _notes(evaluation: Evaluation, task: Task) -> str:
+    version = evaluation.versions.get("lm_eval", "")
+    score = evaluation.models[0].scores[task.name]
+    stderr = score.metrics[task.metric].stderr
+    scale = 100 if is_share(evaluation, task) else 1
+    words = [
+        f"{MARK} {version}".rstrip(),
+        f"task {task.name} version {task.version}" if task.version else f"task {task.name}",
+        task.metric + (" in percent" if scale > 1 else ""),
+        f"{task.fewshot}-shot",
+        counted(task.items, "item"),
+    ]
+    words += [f"standard error {scale * stderr:.2g}"] if stderr is not None else []
+    words += ["chat template"] if evaluation.settings.get("chat_template") is True else []
+    words += [f"{score.truncated:,} items cut"] if score.truncated else []
+    return ", ".join(words)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        entries = read_results(path)
+    except OutputError:
+        return False
+    return all((entry.notes or "").startswith(f"{MARK} ") for entry in entries)
