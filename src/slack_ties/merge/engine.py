@@ -35,7 +35,7 @@ from slack_ties.private.transformers import set_seed
 from slack_ties.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -201,23 +201,30 @@ def merge_tensors(
     options: MergeOptions,
     *,
     modules: Mapping[str, str] | None = None,
+    tokenizer: Callable[[Any], None] | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the name and the tensor of every merged weight; see `merge_to_disk` for arguments."""
+    """Yield the name and the tensor of every merged weight; see `merge_to_disk` for arguments.
+
+    `tokenizer` is called with the tokenizer if the config asks mergekit to build one.
+    """
+    if options.random_seed is not None:
+        set_seed(options.random_seed)
     # plan_in_memory of mergekit 0.1.5 refuses our kind of task. So we plan a merge to disk, and run
     # only the tasks that make tensors: nothing is written.
     work = _plan(config, layout, "", options, modules)
     by_task: dict[Task[Any], list[SaveTensor]] = {}
     for save in work.saved:
         by_task.setdefault(save.tensor_task, []).append(save)
-    executor = Executor(
-        targets=list(by_task),
-        math_device=options.device,
-        storage_device=options.device if options.low_cpu_memory else "cpu",
-    )
+    others = [task for task in work.tasks if not isinstance(task, (SaveTensor, FinalizeModel))]
+    storage = options.device if options.low_cpu_memory else "cpu"
+    targets = [*by_task, *others]  # the others make the tokenizer
+    executor = Executor(targets=targets, math_device=options.device, storage_device=storage)
     sizes, done = _sizes(work.saved, layout), 0
     with _loaders(options), _progress(sizes, options, done) as progress:
         for task, tensor in executor.run(quiet=True):
-            for to in by_task[task] if tensor is not None else ():
+            if isinstance(tensor, TokenizerInfo) and tokenizer:
+                tokenizer(tensor.tokenizer)
+            for to in by_task.get(task, ()) if tensor is not None else ():
                 dtype = dtype_from_name(to.dtype)
                 yield to.tensor_name, tensor.to(dtype) if dtype else tensor
                 done += sizes[to.tensor_name]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slack_ties.tensors.layout import Layout
     from slack_ties.tensors.origin import Known
 
-__all__ = ["complete_model", "prove_loading", "what_is_not_loaded"]
+__all__ = ["complete_model", "prove_loading", "what_is_not_loaded", "write_beside"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -62,21 +62,60 @@ def complete_model(  # noqa: PLR0913 - all by name
         OSError: A file cannot be written.
 
     """
+    _check_names(merged, headers)
+    write_beside(
+        work,
+        merged.tokenizer,
+        headers,
+        recipe=recipe,
+        layout=layout,
+        base_config=base_config,
+        snapshots=snapshots,
+        options=options,
+    )
+    prove_loading(work, headers, "merged model", unread=layout.unread)
+
+
+def write_beside(  # noqa: PLR0913 - all by name
+    work: Path,
+    tokenizer: Any,
+    headers: Mapping[str, Header],
+    *,
+    recipe: Recipe,
+    layout: Layout,
+    base_config: Mapping[str, Any],
+    snapshots: Mapping[str, list[Snapshot]],
+    options: MergeOptions,
+) -> None:
+    """Write all files of a merged model but its weights.
+
+    Args:
+        work: The folder for them.
+        tokenizer: What mergekit built; None if the config does not ask for one.
+        headers: The names, shapes and types of the merged weights.
+        recipe: The merge config.
+        layout: The tensors of the result.
+        base_config: The base's config.json.
+        snapshots: The folders of the models.
+        options: mergekit's options.
+
+    Raises:
+        OSError: A file cannot be written.
+
+    """
     first = recipe.base or recipe.models[0]
     base = snapshots[first][0].path
-    _check_names(merged, headers)
     write_config(base_config, _changes(recipe, layout, headers), work)
-    copied = options.copy_tokenizer and merged.tokenizer is None and has_tokenizer(base)
+    copied = options.copy_tokenizer and tokenizer is None and has_tokenizer(base)
     carry_over(base, work, base_config, tokenizer=copied)
-    if merged.tokenizer is not None:
-        merged.tokenizer.save_pretrained(work)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(work)
     if has_tokenizer(work):
-        if merged.tokenizer is not None:
+        if tokenizer is not None:
             translate_ids(work, base)
         readable_by_all(work, base if copied else _source_of_tokenizer(recipe, snapshots, base))
         _set_chat_template(recipe, snapshots, work)
         _adopt_chat(recipe, work, snapshots)
-    prove_loading(work, headers, "merged model", unread=layout.unread)
 
 
 def prove_loading(
