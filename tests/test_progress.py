@@ -67,6 +67,15 @@ def test_the_time_that_is_left(clock: list[float]) -> None:
         assert str(shown) == "merged 13.5 of 13.5 GB"
 
 
+def test_a_job_that_counts_something_else(clock: list[float]) -> None:
+    """Requests are counted as such, and the time that is left is stated in the same way."""
+    with Progress("answered", 2400, quiet=True, unit="requests") as shown:
+        shown.at(100)
+        clock[0] += 60
+        shown.at(1100)
+        assert str(shown) == "answered 1,100 of 2,400 requests, about 1 min left"
+
+
 def test_no_time_is_stated_before_the_speed_is_known(clock: list[float]) -> None:
     """Not in the first seconds, and not from the time before the first bytes."""
     with Progress("downloaded", 52_500_000, quiet=True) as shown:

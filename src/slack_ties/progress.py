@@ -46,7 +46,9 @@ class Progress:
 
     """
 
-    def __init__(self, verb: str, total: int, *, done: int = 0, quiet: bool = False) -> None:
+    def __init__(
+        self, verb: str, total: int, *, done: int = 0, quiet: bool = False, unit: str = ""
+    ) -> None:
         """Prepare to show the progress of a job.
 
         Args:
@@ -54,9 +56,11 @@ class Progress:
             total: The bytes of the whole job.
             done: The bytes that an earlier run has done.
             quiet: Show nothing. The level of our logger is respected too.
+            unit: What is counted, such as tokens; bytes if not given.
 
         """
         self.verb, self.total, self.done, self.began_at = verb, total, done, done
+        self.unit = unit
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
         self.seen = deque([(now, done)])
@@ -104,7 +108,8 @@ class Progress:
     def __str__(self) -> str:
         """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""
         (first, before), (last, now) = self.seen[0], self.seen[-1]
-        text = f"{self.verb} {part_of(self.done, self.total)}"
+        counts = f"{self.done:,} of {self.total:,} {self.unit}"
+        text = f"{self.verb} {counts if self.unit else part_of(self.done, self.total)}"
         if last - first < SHORTEST or now <= before or now >= self.total:
             return text
         left = (self.total - now) * (last - first) / (now - before)
