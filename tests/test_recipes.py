@@ -526,7 +526,7 @@ def test_every_shared_config_is_good(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"merge_method": "ties"}, "merge_method is ties, expected slack_ties"),
+        ({"merge_method": "slerp"}, "merge_method is slerp, expected one of slack_ties, ties, "),
         ({"slack_ties": None}, "slack_ties.language has no tag"),
         ({"out_dtype": None}, "out_dtype is missing"),
         (

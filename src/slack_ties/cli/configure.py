@@ -75,6 +75,7 @@ def config(  # noqa: PLR0913 - one per option
       slack-ties config bo ug
       slack-ties config --all -o merge_configs
       slack-ties config tibetan --slack 0.3 --density 0.4
+      slack-ties config bo --method chat-vector
       slack-ties config bo ug mn-Mong --joint --weight bo=1,ug=0.5,mn-Mong=0.5,sft=1
       slack-ties config eu --base BASE --ct BASQUE_MODEL --sft CHAT_MODEL
     """

@@ -76,6 +76,7 @@ LEAST = 1000  # bytes; a smaller number without a unit is a forgotten unit
 DEVICE = re.compile(r"cpu|auto|(cuda|mps|xpu|hpu|npu|mlu|musa|xla|mtia|privateuseone)(:\d+)?")
 
 CHOICES = (
+    "--method",
     "--slack",
     "--density",
     "--weight",

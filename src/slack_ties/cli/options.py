@@ -12,6 +12,7 @@ from slack_ties.cli.group import command, prepare
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.choices import Choices
 from slack_ties.config.defaults import RECOMMENDED
+from slack_ties.config.methods import METHODS
 from slack_ties.licenses.known import Stated
 from slack_ties.recipe.check import DTYPES
 from slack_ties.settings import Settings
@@ -158,6 +159,12 @@ def choices(function: F) -> F:
             type=float,
             metavar="NUMBER",
             help=f"Factor for the merged delta.  [{recommended['lambda']}]",
+        ),
+        click.option(
+            "--method",
+            metavar="NAME",
+            help=f"Merge method: {', '.join(METHODS)}, or a name such as chat-vector; each has its "
+            "own defaults.  [slack_ties]",
         ),
         click.option(
             "--dtype",

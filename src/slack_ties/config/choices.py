@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from slack_ties.config.defaults import default_for
+from slack_ties.config.methods import MergeMethod, find_method
 from slack_ties.errors import RecipeError, nearest
 from slack_ties.files import expanded
+from slack_ties.wording import join_names
 
 __all__ = [
     "Choices",
+    "check_parameters",
     "check_roles",
     "chosen_settings",
     "list_models",
@@ -40,6 +42,7 @@ class Choices:
     language_name: str | None = None  # in English, for a language outside the catalogue
     tokenizer: Mapping[str, Any] | None = None  # mergekit's section; see `look_at_choices`
     sft_languages: Sequence[str] | None = None  # of `sft`, from its card; see `look_at_choices`
+    method: str | None = None  # a name that `methods.find_method` knows
 
     def made(self) -> list[str]:
         """Return the names of the options that the user gave."""
@@ -68,9 +71,9 @@ def chosen_settings(choices: Choices) -> dict[str, Any]:
 
 
 def value_for(choices: Choices, name: str, role: str, language: str) -> float:
-    """Return the value of one model: chosen for its language or role, or recommended."""
-    chosen = getattr(choices, name)
-    recommended = default_for(name, role)
+    """Return the value of one model: chosen for its language or role, or the method's own."""
+    chosen = getattr(choices, name, None)
+    recommended = find_method(choices.method).value(name, role)
     if isinstance(chosen, Mapping):
         return float(chosen.get(language or role, chosen.get(role, recommended)))
     if chosen is None or (name == "slack" and role == "ct"):
@@ -87,3 +90,20 @@ def check_roles(choices: Choices, known: set[str]) -> None:
                 msg = f"--{name} {key}=...: expected a role or a language of this config."
                 msg += nearest(key, sorted(known))
                 raise RecipeError(msg, hint=f"known here: {', '.join(sorted(known))}")
+
+
+def check_parameters(choices: Choices, method: MergeMethod) -> None:
+    """Refuse a chosen parameter that the method does not have.
+
+    Raises:
+        RecipeError: The message names the option, and the parameters of the method.
+
+    """
+    options = ("weight", "density", "slack", "normalize", "lambda")
+    chosen = [name for name in choices.made() if name in options]
+    wrong = [f"--{name}" for name in chosen if name not in method.parameters]
+    if wrong:
+        msg = f"{join_names(wrong)}: no effect in the method {method.name}"
+        known = [f"--{name}" for name in options if name in method.parameters]
+        hint = f"leave it out; options of {method.name}: {', '.join(known) or 'none'}"
+        raise RecipeError(msg, hint=hint)

@@ -7,13 +7,8 @@ slack.
 
 from __future__ import annotations
 
-__all__ = ["RECOMMENDED", "default_for"]
+__all__ = ["RECOMMENDED"]
 
 # The values that did best in the project's experiments (docs/method.md). Division by the
 # weights, and slack for models other than the SFT model, made results worse.
 RECOMMENDED = {"weight": 1.0, "density": 0.5, "slack": 0.2, "normalize": False, "lambda": 1.0}
-
-
-def default_for(name: str, role: str) -> float:
-    """Return the default of a parameter for a model of a role: only SFT models have slack."""
-    return 0.0 if name == "slack" and role == "ct" else RECOMMENDED[name]

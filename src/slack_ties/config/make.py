@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from slack_ties.config.choices import (
     Choices,
+    check_parameters,
     check_roles,
     chosen_settings,
     list_models,
     value_for,
 )
-from slack_ties.config.defaults import RECOMMENDED
+from slack_ties.config.methods import METHODS, RANDOM, config_name, find_method
 from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,11 +37,11 @@ __all__ = ["finished", "look_at_choices", "make_config", "needed_section"]
 HEADER = """\
 # {title}
 #
-# A slack_ties merge of a base, its continually pre-trained model (CT) and its{english}
-# instruction-tuned model (SFT). Run it with either of
+# A {method} merge of a {base} continually pre-trained model (CT) and its{english}
+# instruction-tuned model (SFT).{about} Run it with either of
 #
-#   slack-ties run {file} --out OUT
-#   mergekit-yaml {file} OUT        (after: pip install slack-ties)
+#   slack-ties run {file} --out OUT{seed}
+#   mergekit-yaml {file} OUT{seed}{needs}
 #
 {note}# Everything under the last key, {key}, is for the model card; mergekit ignores it.
 
@@ -54,10 +57,13 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
 
     Raises:
         CatalogueError: A language is not in the catalogue.
-        RecipeError: A parameter is out of range, or the languages do not share a base.
+        RecipeError: A parameter is out of range, the method is unknown or lacks a parameter, or
+            the languages do not share a base.
 
     """
     choices = choices or Choices()
+    method = find_method(choices.method)
+    check_parameters(choices, method)
     languages = [languages] if isinstance(languages, str) else list(languages)
     triples = choose_triples(languages, choices)
     base = triples[0].base
@@ -66,28 +72,27 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
         source.id: ("sft", "", source) for source in sft_models(triples, choices)
     }
     check_roles(choices, {"ct", "sft", *languages})
-    values = {**RECOMMENDED, **chosen_settings(choices)}
+    values = {**method.shared, **chosen_settings(choices)}
     models = []
     for model, (role, language, _) in inputs.items():
         parameters = {
-            name: value_for(choices, name, role, language)
-            for name in ("weight", "density", "slack")
+            name: value
+            for name in method.per_model
+            if (value := value_for(choices, name, role, language)) or name != "slack"
         }
-        if not parameters["slack"]:
-            del parameters["slack"]
-        models.append({"model": model, "parameters": parameters})
+        models.append({"model": model, **({"parameters": parameters} if parameters else {})})
     extended = [t.ct.id for t in triples if t.extended]
     data: dict[str, Any] = {
-        "merge_method": "slack_ties",
-        "base_model": base.id,
+        "merge_method": method.name,
+        "base_model": base.id if method.has_base else None,
         "models": models,
-        "parameters": {name: values[name] for name in ("normalize", "lambda")},
+        "parameters": {name: values[name] for name in method.shared},
         "out_dtype": choices.dtype or triples[0].dtype or None,
         "tokenizer": choices.tokenizer or tokenizer_section(extended),
-        FACTS_KEY: facts_of(triples, inputs, choices),
+        FACTS_KEY: facts_of(triples, inputs, choices, merges_base=method.has_base),
     }
     data = {key: value for key, value in data.items() if value is not None}
-    file = f"{'-'.join(triple.key for triple in triples)}.yml"
+    file = config_name("-".join(triple.key for triple in triples), method.name)
     names = " and ".join(_title(triple.language) for triple in triples)
     # `unverified` is about the catalogue's models, not about the user's.
     own = bool(choices.base or choices.ct or choices.sft)
@@ -102,8 +107,19 @@ def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str 
     """Return data as a config of ours; comments at its top say what it is and how to run it."""
     note = f"# Not verified on the Hub yet: {unverified}.\n#\n" if unverified else ""
     english = " English" if "en" in (data[FACTS_KEY].get("sft_languages") or ()) else ""
-    title = " ".join(title.split())
-    text = HEADER.format(title=title, file=file, key=FACTS_KEY, note=note, english=english)
+    method = data["merge_method"]
+    text = HEADER.format(
+        title=" ".join(title.split()),
+        file=file,
+        key=FACTS_KEY,
+        note=note,
+        english=english,
+        method=method,
+        base="base, its" if data.get("base_model") else "base's",
+        about=_about(method),
+        seed=" --random-seed 0" if method in RANDOM else "",
+        needs="        (after: pip install slack-ties)" if method == "slack_ties" else "",
+    )
     return parse_recipe(text + _yaml(dict(data)), where=file)
 
 
@@ -115,17 +131,19 @@ def look_at_choices(
     Reads small files, on this disk or on the Hub; reads nothing if no model was chosen.
 
     Raises:
-        SlackTiesError: A model is missing or cannot be downloaded.
+        SlackTiesError: A model is missing or cannot be downloaded, or the method is unknown.
 
     """
     if not (choices.base or choices.ct or choices.sft):
         return choices
     triples = choose_triples(list(languages), choices)
-    roles = {t.base.id: "base" for t in triples}
+    merges_base = find_method(choices.method).has_base
+    roles = {t.base.id: "base" for t in triples} if merges_base else {}
     roles |= {t.ct.id: "ct" for t in triples}
     roles |= {source.id: "sft" for source in sft_models(triples, choices)}
     section, folders = needed_section(roles, api)
-    dtype = stored_dtype(folders[triples[0].base.id]) if choices.base else None
+    first = triples[0].base if merges_base else triples[0].ct
+    dtype = stored_dtype(folders[first.id]) if choices.base else None
     return replace(
         choices,
         dtype=choices.dtype or dtype or None,
@@ -169,6 +187,22 @@ def needed_section(
         for name, (own, *adapter) in folders.items()
     }
     return choose_section(vocabularies, roles), {name: own for name, (own, *_) in folders.items()}
+
+
+def _about(method: str) -> str:
+    """Return comment lines on a stock method: what it does, its names, the source of values."""
+    known = METHODS.get(method)
+    if method == "slack_ties" or known is None:
+        return ""
+    lines = [f"{known.title}: {known.formula} ({known.source})."]
+    others = join_names([f"{alias.title} ({alias.source})" for alias in known.aliases])
+    lines += [f"Also known as {others}."] if others else []
+    lines += [f"Default values: {known.values}."]
+    lines += ["The base takes no part, and is not downloaded."] if not known.has_base else []
+    if known.random:
+        lines.append("It draws random numbers: only the same --random-seed gives the same bytes.")
+    wrapped = [part for line in lines for part in wrap(line, 97, break_on_hyphens=False)]
+    return "\n#\n" + "".join(f"# {line}\n" for line in wrapped) + "#\n#"
 
 
 def _title(language: Language) -> str:

@@ -91,10 +91,18 @@ def tokenizer_section(extended: Sequence[str]) -> dict[str, Any] | None:
 
 
 def facts_of(
-    triples: Sequence[Triple], inputs: Mapping[str, tuple[str, str, Source]], choices: Choices
+    triples: Sequence[Triple],
+    inputs: Mapping[str, tuple[str, str, Source]],
+    choices: Choices,
+    *,
+    merges_base: bool = True,
 ) -> dict[str, Any]:
-    """Return what a config says about its language and its models: the `slack_ties` section."""
-    sources = [triples[0].base, *(source for _, _, source in inputs.values())]
+    """Return what a config says about its language and its models: the `slack_ties` section.
+
+    Without `merges_base`, the base takes no part in the merge, and is not named.
+    """
+    bases = [triples[0].base] if merges_base else []
+    sources = [*bases, *(source for _, _, source in inputs.values())]
     languages = [
         {
             name: value
@@ -103,7 +111,7 @@ def facts_of(
         }
         for triple in triples
     ]
-    roles: dict[str, Any] = {"base": triples[0].base.id}
+    roles: dict[str, Any] = {"base": triples[0].base.id} if merges_base else {}
     for role in ("ct", "sft"):
         names = [model for model, (its_role, _, _) in inputs.items() if its_role == role]
         roles[role] = names[0] if len(names) == 1 else names

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from slack_ties.config.methods import METHODS
 from slack_ties.errors import RecipeError
 from slack_ties.models.names import HUB_ID, split_reference
 from slack_ties.private.huggingface_hub import is_repo_id
@@ -80,9 +81,9 @@ def _check_yaml(text: str, what: str) -> None:
 def lint_recipe(path: Path) -> Recipe:
     """Check a config before it is shared, without network, and return it.
 
-    It must pass the checks for untrusted recipes. It must also be a slack_ties merge, state its
-    language and the role of each model under our key, and have a name that begins with the
-    language tag.
+    It must pass the checks for untrusted recipes. It must also have a method that `slack-ties
+    config` writes, state its language and the role of each model under our key, and have a name
+    that begins with the language tag.
 
     Raises:
         RecipeError: The config is not ready to share; the message says why.
@@ -91,8 +92,9 @@ def lint_recipe(path: Path) -> Recipe:
     recipe = check_untrusted(read_recipe(path).text, where=str(path))
     facts = recipe.facts
     problems = []
-    if recipe.method != "slack_ties":
-        problems.append(f"merge_method is {recipe.method}, expected slack_ties")
+    if recipe.method not in METHODS:
+        known = ", ".join(METHODS)
+        problems.append(f"merge_method is {recipe.method}, expected one of {known}")
     tags = [one.get("tag", "") for one in facts.languages]
     if not tags or not all(tags):
         problems.append(f"{FACTS_KEY}.language has no tag")
