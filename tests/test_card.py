@@ -248,7 +248,7 @@ def test_of_another_method_and_of_nothing_known() -> None:
 
     assert "language" not in card.data.to_dict()
     assert card.text.startswith("\n# merged\n\nA language model made without training:")
-    assert "The merge method is mergekit's `ties`." in card.text
+    assert "The merge method is mergekit's `ties` ([TIES](" in card.text
     assert "pre-trained" not in card.text.partition("## Citation")[0]
 
 

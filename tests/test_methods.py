@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import yaml
 from mergekit.merge_methods import registered_methods
 
 from command import Invoke
+from slack_ties.card.text import make_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.config.methods import METHODS, RANDOM, config_name, find_method, method_names
 from slack_ties.errors import RecipeError
 from slack_ties.plan.make import plan_merge
+from slack_ties.recipe.read import parse_recipe
 from slack_ties.sharing.untrusted import lint_recipe
 from triple import Folders
 
@@ -167,3 +170,62 @@ def test_own_values_and_models(invoke: Invoke, triple: Folders) -> None:
     assert data["parameters"] == {"normalize": True, "lambda": 0.9}
     assert data["out_dtype"] == "bfloat16"
     assert data["slack_ties"]["roles"]["base"] == str(triple.base)
+
+
+# The card
+
+
+def card_of(method: str, **choices: object) -> str:
+    """Return the example card of the config of a method for Tibetan."""
+    return str(make_card(make_config("bo", Choices(method=method, **choices))))  # type: ignore[arg-type]
+
+
+def test_the_card_of_a_chat_vector() -> None:
+    """It names the formula, its three names and their papers, and cites what was used."""
+    card = card_of("chat-vector")
+    made = card.partition("## How it was made")[2].partition("```")[0]
+    limits, _, citation = card.partition("## Limitations")[2].partition("## Citation")
+
+    assert "CT + (SFT - base)" in made
+    for alias in METHODS["task_arithmetic"].aliases:
+        assert f"[{alias.title}]({alias.source})" in made
+    assert "slack" not in made.replace("slack-ties run", "")
+    assert "cancel each other in part" in limits
+    keys = re.findall(r"^@\w+\{([\w-]+),$", citation, re.MULTILINE)
+    assert keys == [*METHODS["task_arithmetic"].cites, "goddard-etal-2024-arcees"]
+    assert "model_name: Llama 2 7B Tibetan, merged with task_arithmetic" in card
+
+
+@pytest.mark.parametrize(
+    "choices", [{"weight": 0.8}, {"normalize": True}, {"lambda_": 0.5}, {"weight": {"sft": 2.0}}]
+)
+def test_other_values_are_not_called_a_chat_vector(choices: dict[str, object]) -> None:
+    """Its papers add both changes in full."""
+    card = card_of("chat-vector", **choices)
+
+    assert "add the changes of each model, times its weight" in card
+    assert "Chat Vector](" not in card
+    assert "CT + (SFT - base)" not in card.partition("```yaml")[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_card_of_each_method(name: str) -> None:
+    """It links the paper, says what the method does, and has an entry for each work it cites."""
+    card = card_of(name)
+
+    assert METHODS[name].conflicts in card
+    assert METHODS[name].source in card
+    assert (METHODS[name].formula in card) == (name != "slack_ties")
+    citation = card.partition("## Citation")[2]
+    assert [key for key in METHODS[name].cites if f"{{{key},\n" not in citation] == []
+    assert citation.count("\n@") == len(METHODS[name].cites) + 1
+    assert len(citation.splitlines()) == 7 * citation.count("\n@") - citation.count("@misc") + 4
+
+
+def test_the_card_of_a_method_that_no_config_is_written_for() -> None:
+    """Only mergekit is cited, and nothing is claimed of it."""
+    text = "merge_method: slerp\nbase_model: a/b\nmodels: [{model: a/c}]\nparameters: {t: 0.5}\n"
+    card = str(make_card(parse_recipe(text, where="x.yml")))
+
+    assert "The merge method is mergekit's `slerp`." in card
+    assert card.partition("## Citation")[2].count("\n@") == 1

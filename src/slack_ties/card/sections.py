@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.card.license_files import license_file
 from slack_ties.card.markdown import plain_sentence, plain_text
+from slack_ties.card.method_text import conflicts_text
 from slack_ties.card.parents import HUB, link_to
 from slack_ties.licenses.known import License, find_license
 from slack_ties.wording import join_names
@@ -54,10 +55,7 @@ def limits_section(
 
     """
     limits = [
-        (
-            "If the models change a parameter in opposite directions, the merge keeps one of them. "
-            "So the merged model can lose abilities of each model, in every language."
-        ),
+        conflicts_text(recipe),
         "The SFT model's protection against harmful answers can become weaker in the same way.",
     ]
     if measured and not measured.says_something:

@@ -14,6 +14,7 @@ from huggingface_hub import EvalResultEntry, ModelCard
 from slack_ties.card.markdown import plain_text
 from slack_ties.card.measured import measured_by
 from slack_ties.card.metadata import LANGUAGE
+from slack_ties.card.method_text import citations, method_text, repeats_text
 from slack_ties.card.own_text import PLACES, OwnText, place
 from slack_ties.card.parents import HUB, hub_ids, link_to, parent_row
 from slack_ties.card.sections import license_section, limits_section, what_each_brings
@@ -107,6 +108,9 @@ def make_card(  # noqa: PLR0913 - all by name
             measured=measured,
             shown=[replace(one, text=plain_text(one.text, 600)) for one in shown],
             method=plain_text(recipe.method),
+            method_text=method_text(recipe),
+            repeats=repeats_text(recipe, record),
+            citations=citations(recipe),
             parameters=f"{record.parameters:,}" if record else "",
             dtype=record.dtype if record else "",
             fence=fence,

@@ -196,7 +196,7 @@ def _about(method: str) -> str:
         return ""
     lines = [f"{known.title}: {known.formula} ({known.source})."]
     others = join_names([f"{alias.title} ({alias.source})" for alias in known.aliases])
-    lines += [f"Also known as {others}."] if others else []
+    lines += [f"With its default values: {known.plain}. Known as {others}."] if others else []
     lines += [f"Default values: {known.values}."]
     lines += ["The base takes no part, and is not downloaded."] if not known.has_base else []
     if known.random:

@@ -7,7 +7,7 @@ others are mergekit's own, and a test compares their parameters with the install
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.errors import RecipeError, nearest
@@ -55,7 +55,8 @@ class MergeMethod:
     values: str  # where the values come from, in one line
     conflicts: str  # what becomes of opposite changes, for the card's section on limits
     cites: tuple[str, ...]  # keys in card/citations.bib
-    aliases: tuple[Alias, ...] = field(default=())
+    plain: str = ""  # the formula of one CT and one SFT model with the values below
+    aliases: tuple[Alias, ...] = ()  # names of that formula
     has_base: bool = True  # whether it adds changes to a base; if not, the base is not merged
     random: bool = False  # whether it draws random numbers
 
@@ -76,8 +77,8 @@ KEEPS_ONE = (
 
 ADDS_BOTH = (
     "If the models change a parameter in opposite directions, the merge adds both changes, and "
-    "they cancel each other in part. So the merged model can lose abilities of each model, in every "
-    "language."
+    "they cancel each other in part. So the merged model can lose abilities of each model, in "
+    "every language."
 )
 
 _ADDED = {name: RECOMMENDED[name] for name in ("normalize", "lambda")}
@@ -98,8 +99,8 @@ _METHODS = (
     MergeMethod(
         "ties",
         "TIES",
-        "keep the largest changes of each model, elect a sign at each position, and take the mean "
-        "of the changes that have it",
+        "keep the largest changes of each model, elect a sign at each position, and merge only the "
+        "changes that have it",
         "several models that were tuned from one base for different tasks",
         f"{ARXIV}2306.01708",
         {"weight": 1.0, "density": 0.5},
@@ -111,7 +112,7 @@ _METHODS = (
     MergeMethod(
         "task_arithmetic",
         "task arithmetic",
-        "CT + (SFT - base): add what instruction tuning changed in the base to the CT model",
+        "add the changes of each model, times its weight, to the base",
         "chat ability for a CT model, without data for instruction tuning: the best known recipe",
         TASK_ARITHMETIC,
         {"weight": 1.0},
@@ -119,6 +120,7 @@ _METHODS = (
         f"{PLAIN}; no division: mergekit's default, and the formula of the papers",
         ADDS_BOTH,
         ("huang-etal-2024-chat", "ilharco-etal-2023-editing"),
+        plain="CT + (SFT - base): the CT model plus what instruction tuning changed in the base",
         aliases=(
             Alias("chat-vector", "Chat Vector", f"{ARXIV}2310.04799"),
             Alias("param-delta", "Param-Delta", f"{ARXIV}2504.21023"),
@@ -132,7 +134,7 @@ _METHODS = (
     MergeMethod(
         "linear",
         "linear averaging",
-        "the mean of the models, by their weights; the base takes no part",
+        "add the models, each times its weight, and divide by the sum of the weights",
         "models of the same training that differ little (model soups); the usual baseline",
         f"{ARXIV}2203.05482",
         {"weight": 1.0},
@@ -141,7 +143,8 @@ _METHODS = (
         "The merge is a mean of the models: each change counts only by its model's share. So the "
         "merged model can lose abilities of each model, in every language.",
         ("wortsman-etal-2022-model",),
-        aliases=(Alias("model-soup", "Model soup", f"{ARXIV}2203.05482"),),
+        plain="(CT + SFT) / 2",
+        aliases=(Alias("model-soup", "uniform soup", f"{ARXIV}2203.05482"),),
         has_base=False,
     ),
     MergeMethod(
