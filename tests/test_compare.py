@@ -99,14 +99,38 @@ def test_models_that_one_merge_lacks_are_dashes(
 def test_both_are_checked_before_the_first_is_read(
     configs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A folder without anything, a config of another method."""
+    """A folder without anything, a config that cannot be read."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(OutputError, match="has neither"):
         compare_merges(configs[0], tmp_path / "empty")
-    other = tmp_path / "linear.yml"
-    other.write_text("merge_method: linear\nmodels:\n- model: a\n  parameters: {weight: 1}\n")
-    with pytest.raises(RecipeError, match="only for slack_ties and ties"):
+    other = tmp_path / "damaged.yml"
+    other.write_text("merge_method: linear\nmodels:\n- a\n")
+    with pytest.raises(RecipeError, match=r"models\[0\]"):
         compare_merges(configs[0], other)
+
+
+def test_a_method_without_a_report(configs: tuple[Path, Path], triple: Folders) -> None:
+    """Its settings are compared, and it is said that there are no figures; no model is read."""
+    choices = Choices(
+        base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft), method="breadcrumbs"
+    )
+    (other,) = write_configs(["bo"], configs[0].parent, choices=choices)
+    for weights in triple.ct.glob("*.bin"):
+        weights.rename(weights.with_suffix(".away"))
+
+    try:
+        found = compare_merges(configs[1], other, quiet=True)
+    finally:
+        for weights in triple.ct.glob("*.away"):
+            weights.rename(weights.with_suffix(".bin"))
+
+    rows = {(row.about, row.name): (row.one, row.other) for row in found.rows}
+    assert rows["the merge", "method"] == ("slack_ties", "breadcrumbs")
+    assert rows["the SFT model", "density"] == (0.5, 0.9)
+    assert rows["the SFT model", "slack"] == (0.3, None)
+    assert rows["the SFT model", "gamma"] == (None, 0.01)
+    assert "only settings, no figures: breadcrumbs has no report" in found.as_text()
+    assert not {"delta norm", "positions in conflict"} & {row.name for row in found.rows}
 
 
 def test_a_report_of_somebody_that_is_damaged_is_an_error(tmp_path: Path) -> None:

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from huggingface_hub import HfApi, ModelCard
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
 from mergekit.merge_methods import registered_methods
+from mergekit.options import MergeOptions
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from command import Invoke
 from slack_ties.card.text import make_card
+from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
-from slack_ties.config.make import make_config
+from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.config.methods import METHODS, RANDOM, config_name, find_method, method_names
 from slack_ties.errors import RecipeError
+from slack_ties.merge.merge import merge_models
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.recipe import Recipe
+from slack_ties.run import run_all
+from slack_ties.sharing.adapt import adapt_recipe
+from slack_ties.sharing.pull import pull_recipe
+from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import lint_recipe
-from triple import Folders
+from slack_ties.sharing.verify import verify_model
+from triple import Folders, extend
+from zoo_merge import tensors
 
+QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
 OTHERS = [name for name in METHODS if name != "slack_ties"]
 INSTALLED = {method.spec.name: method.spec for method in registered_methods()}
 # Parameters that mergekit's methods have in common, and that change nothing in some of them.
@@ -229,3 +249,272 @@ def test_the_card_of_a_method_that_no_config_is_written_for() -> None:
 
     assert "The merge method is mergekit's `slerp`." in card
     assert card.partition("## Citation")[2].count("\n@") == 1
+
+
+# The same bytes as stock mergekit
+
+
+def stock(recipe: Recipe, out: Path, **options: Any) -> dict[str, torch.Tensor]:
+    """Return the weights that mergekit itself makes of a config."""
+    config = MergeConfiguration.model_validate(yaml.safe_load(recipe.text))
+    run_merge(config, str(out), QUIET.model_copy(update={"write_model_card": False, **options}))
+    return tensors(out)
+
+
+def ours(recipe: Recipe, out: Path, **options: Any) -> dict[str, torch.Tensor]:
+    """Return the weights that slack-ties makes of it."""
+    merge_models(recipe, out, options=QUIET.model_copy(update=options))
+    return tensors(out)
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Compare names, types and every bit."""
+    assert one.keys() == other.keys()
+    assert [key for key, made in one.items() if made.dtype != other[key].dtype] == []
+    assert [key for key, made in one.items() if not torch.equal(made, other[key])] == []
+
+
+def choose(folders: Folders, method: str, **others: Any) -> Choices:
+    """Return the choice of a triple and a method, as `config` looks at it."""
+    named = Choices(str(folders.base), str(folders.ct), str(folders.sft), method=method, **others)
+    return look_at_choices(named, ["bo"])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_bytes_of_stock_mergekit(name: str, triple: Folders, tmp_path: Path) -> None:
+    """Every method's config gives what mergekit-yaml makes of it; the random ones by their seed."""
+    recipe = make_config("bo", choose(triple, name))
+
+    assert_same(
+        ours(recipe, tmp_path / "ours", random_seed=3),
+        stock(recipe, tmp_path / "stock", random_seed=3),
+    )
+
+
+def test_the_formula_of_a_chat_vector(triple: Folders, tmp_path: Path) -> None:
+    """In float32, each entry is CT + (SFT - base), but for the order of rounding."""
+    merged = ours(make_config("bo", choose(triple, "chat-vector", dtype="float32")), tmp_path / "x")
+
+    models = {
+        role: AutoModelForCausalLM.from_pretrained(getattr(triple, role), dtype=torch.float32)
+        for role in ("base", "ct", "sft")
+    }
+    base, ct, sft = (models[role].state_dict() for role in ("base", "ct", "sft"))
+    for name, entries in merged.items():
+        torch.testing.assert_close(entries, ct[name] + (sft[name] - base[name]), rtol=0, atol=1e-2)
+
+
+def test_tokens_of_the_ct_model(triple: Folders, tmp_path: Path) -> None:
+    """A CT model with tokens of its own: the section that aligns them gives stock's bytes."""
+    folders = Folders(triple.base, extend(tmp_path / "ct", triple.ct), triple.sft)
+    recipe = make_config("bo", choose(folders, "param-delta"))
+
+    merged = ours(recipe, tmp_path / "ours")
+
+    assert recipe.data["tokenizer"] == {"source": str(folders.ct)}
+    assert len(merged["model.embed_tokens.weight"]) == 512 + 64
+    assert_same(merged, stock(recipe, tmp_path / "stock"))
+
+
+def test_an_adapter(triple: Folders, tmp_path: Path) -> None:
+    """An SFT model that is a LoRA of the base, as stock merges it."""
+    torch.manual_seed(0)
+    adapter = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(triple.base),
+        LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
+    )
+    adapter.save_pretrained(tmp_path / "lora")
+    pair = f"{triple.base}+{tmp_path / 'lora'}"
+    models = Choices(str(triple.base), str(triple.ct), pair, method="chat-vector")
+    recipe = make_config("bo", models)
+
+    merged = ours(recipe, tmp_path / "ours")
+
+    cache = str(tmp_path / "cache")
+    assert_same(merged, stock(recipe, tmp_path / "stock", lora_merge_cache=cache))
+
+
+# Every command
+
+
+def test_the_plan_says_what_the_method_does(invoke: Invoke, triple: Folders) -> None:
+    """In one row, and nothing about slack."""
+    models = [f"--{role}={getattr(triple, role)}" for role in ("base", "ct", "sft")]
+    invoke("config", "bo", "--method", "chat-vector", *models)
+
+    plan = invoke("plan", "merge_configs/bo-task_arithmetic.yml")
+    lint = invoke("plan", "--offline-lint", "merge_configs/bo-task_arithmetic.yml")
+
+    assert plan.exit_code == 0
+    assert "Method:     add the changes of each model, times its weight, to the base" in plan.stdout
+    assert "slack" not in plan.stdout
+    assert "Warnings" not in plan.stdout
+    assert lint.exit_code == 1
+    assert "Hub" in lint.stdout  # these models are folders
+
+
+def test_a_plan_without_a_base(triple: Folders, tmp_path: Path) -> None:
+    """The tokenizer is that of the first model, and the text says so."""
+    plan = plan_merge(make_config("bo", choose(triple, "linear")))
+    bare = Path(shutil.copytree(triple.ct, tmp_path / "bare"))
+    for path in bare.glob("*token*"):
+        path.unlink()
+    without = plan_merge(make_config("bo", choose(replace_ct(triple, bare), "linear")))
+
+    assert plan.vocabulary == "the same 512 tokens in all models"
+    assert plan.chat == f"template and special tokens of {triple.sft}"
+    assert without.vocabulary == f"{bare} has no tokenizer, so the merged model has none"
+    (warning,) = [line for line in without.warnings if "no tokenizer" in line]
+    assert warning.endswith("copy the tokenizer of another model into its folder")
+
+
+def replace_ct(triple: Folders, ct: Path) -> Folders:
+    """Return a triple with another CT model."""
+    return Folders(triple.base, ct, triple.sft)
+
+
+def test_methods_without_a_report(invoke: Invoke, triple: Folders) -> None:
+    """It is said which have one, and what one can do instead, before any work."""
+    models = [f"--{role}={getattr(triple, role)}" for role in ("base", "ct", "sft")]
+    invoke("config", "bo", "--method", "chat-vector", *models)
+    config = "merge_configs/bo-task_arithmetic.yml"
+
+    refused = invoke("report", config)
+    merged = invoke("merge", config, "out", "--report")
+
+    assert "reports exist only for slack_ties and ties, which elect signs" in refused.stderr
+    assert f"Next: slack-ties plan {config} # says how far" in refused.stderr
+    assert "Next: leave --report out" in merged.stderr
+    assert not Path("out").exists()
+
+
+def test_a_method_is_no_option_of_a_config(invoke: Invoke, triple: Folders) -> None:
+    """`run CONFIG --method` would change the config; `merge` says where the option belongs."""
+    Path("bo.yml").write_text(make_config("bo", choose(triple, "ties")).text, "utf-8")
+
+    run = invoke("run", "bo.yml", "--out", "out", "--method", "linear")
+    merge = invoke("merge", "bo.yml", "out", "--method", "linear")
+
+    assert "bo.yml is a config: --method would change it" in run.stderr
+    assert "slack-ties config LANG --method" in merge.stderr
+
+
+@pytest.fixture
+def on_hub(triple: Folders, api: HfApi) -> Choices:
+    """The triple on the Hub of the test."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+    return Choices(base="me/base", ct="me/ct", sft="me/sft")
+
+
+@pytest.mark.parametrize("name", ["task_arithmetic", "linear", "dare_ties"])
+def test_from_a_language_to_a_verified_model(
+    name: str, on_hub: Choices, tmp_path: Path, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run, publish, find, pull, run again and verify: the same bytes; the card says how."""
+    monkeypatch.chdir(tmp_path)
+    options = QUIET.model_copy(update={"random_seed": 5 if name == "dare_ties" else None})
+    made = run_all(
+        "bo",
+        tmp_path / "out",
+        choices=replace(on_hub, method=name),
+        options=options,
+        publish="me/tibetan",
+        license="mit",
+        api=api,
+    )
+
+    verified = verify_model("me/tibetan", quiet=True, api=api)
+    pulled = pull_recipe("me/tibetan", api=api)
+    again = run_all("me/tibetan", tmp_path / "again", options=options, api=api)
+
+    card = ModelCard.load(made.card)
+    assert verified.same
+    assert pulled.recipe.method == made.record.method == name
+    assert pulled.ignored == ()
+    assert pulled.recipe.models_of("ct") == (f"me/ct@{api.model_info('me/ct').sha}",)
+    assert again.record.files == made.record.files
+    assert {"slack-ties", "mergekit", "merge"} <= set(card.data.tags)
+    assert card.data.base_model == ["me/base", "me/ct", "me/sft"][name == "linear" :]
+    assert "To repeat the merge and get the same bytes:" in card.text
+    assert [one.repo_id for one in search_recipes(language="bo", api=api)] == ["me/tibetan"]
+
+
+def test_random_numbers_without_a_seed(
+    on_hub: Choices, tmp_path: Path, api: HfApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan warns, the card does not promise the same bytes, and `verify` refuses at once."""
+    monkeypatch.chdir(tmp_path)
+    choices = replace(on_hub, method="dare_linear")
+    warnings = [
+        plan_merge(make_config("bo", choices), api=api, options=options).warnings
+        for options in (QUIET, QUIET.model_copy(update={"random_seed": 0}))
+    ]
+    made = run_all(
+        "bo",
+        tmp_path / "out",
+        choices=choices,
+        options=QUIET,
+        publish="me/tibetan",
+        license="mit",
+        api=api,
+    )
+
+    said = ["draws random numbers" in " ".join(lines) for lines in warnings]
+    card = made.card.read_text("utf-8")
+    assert said == [True, False]
+    assert "no `--random-seed` was given. To merge again, with other bytes" in card
+    assert "slack-ties verify" not in card
+    with pytest.raises(RecipeError, match="dare_linear draws random numbers") as caught:
+        verify_model("me/tibetan", quiet=True, api=api)
+    assert caught.value.hint.startswith("slack-ties verify me/tibetan --against FOLDER")
+
+
+@pytest.mark.parametrize("name", ["chat-vector", "breadcrumbs"])
+def test_a_stream(name: str, on_hub: Choices, tmp_path: Path, api: HfApi) -> None:
+    """The Hub gets the bytes of a merge on this disk, and this disk keeps none of them."""
+    choices = replace(on_hub, method=name, dtype="bfloat16")
+    options = QUIET.model_copy(update={"out_shard_size": 100_000})
+    here = merge_models(make_config("bo", choices), tmp_path / "here", options=options, api=api)
+
+    streamed = run_all(
+        "bo",
+        tmp_path / "out",
+        choices=choices,
+        options=options,
+        publish="me/tibetan",
+        stream=True,
+        license="mit",
+        api=api,
+    )
+
+    assert streamed.record.files == here.files
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
+def test_adapts_to_another_language(on_hub: Choices) -> None:
+    """The new config has the method in its name and in its comments."""
+    recipe = make_config("bo", replace(on_hub, method="chat-vector"))
+
+    adapted = adapt_recipe(recipe, language="dz", ct="me/dzongkha")
+
+    assert adapted.where == "dz-task_arithmetic.yml"
+    assert adapted.method == "task_arithmetic"
+    assert adapted.models == ("me/base", "me/dzongkha", "me/sft")
+    assert "A task_arithmetic merge of a base" in adapted.text
+    assert "slack-ties run dz-task_arithmetic.yml" in adapted.text
+    assert "pip install" not in adapted.text
+
+
+def test_a_model_that_mergekit_yaml_merged(triple: Folders, tmp_path: Path) -> None:
+    """The card of the adopted model has the formula and its names, by the roles in the config."""
+    recipe = make_config("bo", choose(triple, "chat-vector"))
+    config = MergeConfiguration.model_validate(yaml.safe_load(recipe.text))
+    run_merge(config, str(tmp_path / "out"), QUIET, config_source=recipe.text)
+
+    card = write_card(tmp_path / "out").read_text("utf-8")
+
+    assert "[Chat Vector](https://arxiv.org/abs/2310.04799)" in card
+    assert "merged with [mergekit](https://github.com/arcee-ai/mergekit)" in card
+    assert "was continually pre-trained on Tibetan" in card

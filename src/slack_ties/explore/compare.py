@@ -16,7 +16,7 @@ from slack_ties.models.names import COMMIT, split_reference
 from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
-from slack_ties.report.describe import check_reportable
+from slack_ties.report.describe import describe_settings, has_figures
 from slack_ties.report.figures import Figures, conflict_share, cosine
 from slack_ties.report.file import REPORT_FILE, read_report
 from slack_ties.report.rows import ROWS, percent
@@ -81,6 +81,7 @@ class Comparison(Shown):
 
     names: tuple[str, str]
     rows: tuple[Row, ...]
+    note: str = ""  # why there are no figures
 
     def summary(self) -> str:
         """Return how much differs."""
@@ -93,7 +94,9 @@ class Comparison(Shown):
             ["*" if row.differs else "", row.about, row.name, *row.texts(), row.meaning]
             for row in self.rows
         ]
-        return html_table(["", "", "", *self.names, "meaning"], rows) + html_lines([LEGEND])
+        return html_table(["", "", "", *self.names, "meaning"], rows) + html_lines(
+            [LEGEND, *filter(None, [self.note])]
+        )
 
     def as_text(self) -> str:
         """Return a table, and below it the meaning of its rows."""
@@ -105,7 +108,7 @@ class Comparison(Shown):
                 lines.append(about)
             mark = "*" if row.differs else " "
             lines.append(f"{mark} {row.name:22}" + "  ".join(map(_cut, row.texts())))
-        lines += ["", LEGEND]
+        lines += ["", LEGEND, *filter(None, [self.note])]
         lines += [f"  {name:22}{meaning}" for name, meaning in self.meanings().items()]
         return "\n".join(visible(line.rstrip()) for line in lines)
 
@@ -133,11 +136,15 @@ def compare_merges(
     """
     shared = Settings(**settings)
     paths = [expanded(path) for path in (one, other)]
-    for path in paths:  # check both before we read the first for minutes
-        if not _report_at(path):
-            check_reportable(read_recipe(_config_at(path)))
-    first, second = (_report_of(path, shared) for path in paths)
-    return Comparison((str(one), str(other)), tuple(_rows(first, second)))
+    # Read both configs before we read the models of the first for minutes.
+    recipes = [None if _report_at(path) else read_recipe(_config_at(path)) for path in paths]
+    without = [recipe.method for recipe in recipes if recipe and not has_figures(recipe)]
+    reports = [
+        describe_settings(recipe) if recipe and without else _report_of(path, shared)
+        for path, recipe in zip(paths, recipes, strict=True)
+    ]
+    note = f"only settings, no figures: {without[0]} has no report" if without else ""
+    return Comparison((str(one), str(other)), tuple(_rows(*reports)), note)
 
 
 def _report_at(path: Path) -> Path | None:
@@ -168,12 +175,14 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
     yield Row("the merge", "method", one.method, other.method)
     for name in sorted({*one.settings, *other.settings}):
         yield Row("the merge", name, one.settings.get(name), other.settings.get(name))
-    shares = [conflict_share(report.total) for report in (one, other)]
-    yield _row("the merge", "positions in conflict", shares, is_share=True)
-    angles = [_angle(report) for report in (one, other)]
-    yield _row("the merge", "cosine CT, SFT", angles)
-    slacks = [read_figures(report).slack for report in (one, other)]
-    yield _row("the merge", "suggested slack", slacks)
+    figures = bool(one.tensors and other.tensors)
+    if figures:
+        shares = [conflict_share(report.total) for report in (one, other)]
+        yield _row("the merge", "positions in conflict", shares, is_share=True)
+        angles = [_angle(report) for report in (one, other)]
+        yield _row("the merge", "cosine CT, SFT", angles)
+        slacks = [read_figures(report).slack for report in (one, other)]
+        yield _row("the merge", "suggested slack", slacks)
     first, second = _model_numbers(one), _model_numbers(other)
     for about in dict.fromkeys([*first, *second]):
         pair = (first.get(about), second.get(about))
@@ -185,11 +194,12 @@ def _rows(one: Report, other: Report) -> Iterator[Row]:
         yield _row(about, "model", [name or None for name, _ in named])
         if any(commit for _, commit in named):
             yield _row(about, "commit", [commit or None for _, commit in named])
-        for name in ("weight", "density", "slack"):
+        given = [name for model in models if model for name in model.settings]
+        for name in dict.fromkeys(["weight", "density", "slack", *given]):
             values = [model.settings.get(name) if model else None for model in models]
             if values != [None, None]:
                 yield _row(about, name, values)
-        for row in ROWS:
+        for row in ROWS if figures else ():
             found = [
                 None if number is None else row.value(Figures(report.total, number))
                 for report, number in zip((one, other), pair, strict=True)

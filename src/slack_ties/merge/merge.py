@@ -106,7 +106,8 @@ def merge_models(
     base = snapshots[first][0].path
     if options.copy_tokenizer and not has_tokenizer(base):
         LOG.warning(
-            "  the base has no tokenizer, so the merged model has none: copy one into its folder"
+            "  %s has no tokenizer, so the merged model has none: copy one into its folder",
+            "the base" if recipe.base else first,
         )
     sent: Mapping[str, Sent] = {}
     collector = make_collector(recipe, snapshots) if report else None

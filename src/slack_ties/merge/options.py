@@ -45,7 +45,10 @@ NOT_RECORDED = {
 DEFAULTS: Mapping[str, Any] = {"lazy_unpickle": True, "out_shard_size": 1_000_000_000}
 
 # Methods that use no random numbers: a tensor gets the same bytes after any other tensors.
-REPEATABLE_METHODS = {"slack_ties", "ties", "task_arithmetic", "linear", "slerp", "passthrough"}
+REPEATABLE_METHODS = {
+    *("slack_ties", "ties", "task_arithmetic", "linear", "breadcrumbs", "breadcrumbs_ties", "sce"),
+    *("slerp", "passthrough"),
+}
 
 
 def stream_folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from slack_ties.config.methods import RANDOM
 from slack_ties.plan.parameters import odd_settings
 from slack_ties.plan.swapped import seem_swapped
 from slack_ties.recipe.pin import used_versions
@@ -83,6 +84,12 @@ def say_what_is_odd(draft: Draft) -> None:
     if weights and not any(weights) and None not in weights:
         draft.warnings.append("all weights are 0: the result is the base")
     draft.warnings += odd_settings(recipe)
+    options = draft.settings.options
+    if recipe.method in RANDOM and (options is None or options.random_seed is None):
+        draft.warnings.append(
+            f"{recipe.method} draws random numbers: only a merge with a seed can be repeated and "
+            "verified; to give one: --random-seed 0"
+        )
     here = used_versions()
     other = {
         f"{name} {there} (here {here[name]})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slack_ties.config.methods import METHODS
 from slack_ties.errors import visible
 from slack_ties.plan.parameters import settings_text
 from slack_ties.wording import parameter_count, size
@@ -53,7 +54,9 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
     if plan.dtype and "disk" in plan.unknown:
         result = f"{plan.dtype}; the size is not known: {plan.unknown['disk']}"
     memory = f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
+    stock = METHODS.get(plan.method) if plan.method != "slack_ties" else None
     rows = [
+        ("Method", "method", stock.formula if stock else ""),
         ("Parameters", "settings", settings_text(plan.settings)),
         ("Result", "dtype", result),
         ("Vocabulary", "vocabulary", plan.vocabulary),

@@ -81,8 +81,9 @@ def _say_what_tokens_lack(draft: Draft) -> None:
         )
     if draft.vocabularies.get(draft.first) is None and any(draft.vocabularies.values()):
         draft.warnings.append(
-            f"the base {draft.first} has no tokenizer that we can read, and the merged model gets "
-            "the base's tokenizer: copy the tokenizer of another model into the base"
+            f"{'the base ' * bool(draft.recipe.base)}{draft.first} has no tokenizer that we can "
+            f"read, and the merged model gets {_called(draft)}'s tokenizer: copy the tokenizer of "
+            f"another model into {'the base' if draft.recipe.base else 'its folder'}"
         )
 
 
@@ -178,25 +179,29 @@ def vocabulary_text(draft: Draft, section: Section | None) -> str:
     if section:
         return section.why
     known = {name: vocabulary for name, vocabulary in draft.vocabularies.items() if vocabulary}
-    if draft.recipe.base not in known:
-        return (
-            "the base has no tokenizer, so the merged model has none" if draft.vocabularies else ""
-        )
-    count = f"{len(known[draft.recipe.base].tokens):,} tokens"
-    if all(vocabulary.is_same(known[draft.recipe.base]) for vocabulary in known.values()):
+    first = _called(draft)
+    if draft.first not in known:
+        return f"{first} has no tokenizer, so the merged model has none" * bool(draft.vocabularies)
+    count = f"{len(known[draft.first].tokens):,} tokens"
+    if all(vocabulary.is_same(known[draft.first]) for vocabulary in known.values()):
         without = "" if len(known) == len(draft.vocabularies) else " (one has no tokenizer)"
         return f"the same {count} in all models{without}"
-    return f"the base's {count}; other models differ"
+    return f"{first}'s {count}; other models differ"
+
+
+def _called(draft: Draft) -> str:
+    """Return how texts name the model whose tokenizer the result gets."""
+    return "the base" if draft.recipe.base else draft.first
 
 
 def chat_text(draft: Draft) -> str:  # noqa: PLR0911 - one for each source
     """Return where the chat template of the result comes from, as text."""
     if draft.recipe.data.get("chat_template"):
         return "the template that the config names"
-    base = draft.vocabularies.get(draft.recipe.base)
+    base = draft.vocabularies.get(draft.first)
     given = draft.recipe.data.get("tokenizer") or draft.recipe.data.get("tokenizer_source")
-    if draft.recipe.base in draft.vocabularies and not base and not given:
-        return "none: the base has no tokenizer"
+    if draft.first in draft.vocabularies and not base and not given:
+        return f"none: {_called(draft)} has no tokenizer"
     for name in draft.recipe.models_of("sft"):
         vocabulary = draft.vocabularies.get(name)
         if (
@@ -210,7 +215,7 @@ def chat_text(draft: Draft) -> str:  # noqa: PLR0911 - one for each source
         if vocabulary and base and vocabulary.special != base.special:
             return f"no template; special tokens of {name}"
     if base and base.chat_template:
-        return "the base's template"
+        return f"{_called(draft)}'s template"
     unused = [
         name
         for name, vocabulary in draft.vocabularies.items()

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from slack_ties.report.report import Report
     from slack_ties.rule.collect import Collector
 
-__all__ = ["as_slack_ties", "check_reportable", "describe", "write_pages"]
+__all__ = [
+    "as_slack_ties",
+    "check_reportable",
+    "describe",
+    "describe_settings",
+    "has_figures",
+    "write_pages",
+]
 
 METHODS = ("slack_ties", "ties")
 
@@ -62,8 +69,31 @@ def check_reportable(recipe: Recipe, *, merged: bool = False, streamed: bool = F
         msg += "mergekit merges it, and does not count for a report"
         hint = f"leave --report out; afterwards: slack-ties report {afterwards}"
         raise RecipeError(msg, hint=hint)
-    msg += f"a report is possible only for {' and '.join(METHODS)}"
-    raise RecipeError(msg, hint="change it to: merge_method: slack_ties")
+    msg += f"reports exist only for {' and '.join(METHODS)}, which elect signs"
+    if merged:
+        raise RecipeError(msg, hint="leave --report out")
+    hint = f"slack-ties plan {afterwards}  # says how far each model is from the base; a report of "
+    raise RecipeError(msg, hint=f"{hint}the same models needs merge_method: slack_ties")
+
+
+def has_figures(recipe: Recipe) -> bool:
+    """Say whether a report can be made of a recipe: its method elects as `slack_ties` does."""
+    return recipe.method in METHODS
+
+
+def describe_settings(recipe: Recipe) -> ShownReport:
+    """Return a report that has the settings of a config, and no figures."""
+    models = [name for name in recipe.models if name != recipe.base]
+    return ShownReport(
+        config=Path(recipe.where).name,
+        method=recipe.method,
+        models=tuple(
+            ReportedModel(name, recipe.role(name), settings=_own_settings(recipe, name))
+            for name in models
+        ),
+        tensors={},
+        settings=dict(recipe.data.get("parameters") or {}),
+    )
 
 
 def as_slack_ties(recipe: Recipe) -> Recipe:
@@ -92,12 +122,17 @@ def describe(recipe: Recipe, collector: Collector) -> ShownReport:
 
 def _settings(recipe: Recipe, model: str) -> dict[str, Any]:
     """Return a model's parameters as in the config: numbers, gradients or filters."""
-    found = dict(recipe.data.get("parameters") or {})
+    found = dict(recipe.data.get("parameters") or {}) | _own_settings(recipe, model)
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return {name: plain[name] for name in PER_MODEL if name in plain}
+
+
+def _own_settings(recipe: Recipe, model: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for part in recipe.data.get("models") or ():
         if reference(part["model"]) == model:
             found |= part.get("parameters") or {}
-    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
-    return {name: plain[name] for name in PER_MODEL if name in plain}
+    return found
 
 
 def write_pages(report: Report, folder: Path) -> None:

@@ -16,6 +16,7 @@ from slack_ties.catalogue.languages import (
 )
 from slack_ties.config.defaults import RECOMMENDED
 from slack_ties.config.make import finished, needed_section
+from slack_ties.config.methods import config_name
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.recipe.keys import unknown_keys
 from slack_ties.recipe.pin import add_section
@@ -136,7 +137,9 @@ def adapt_recipe(
     name = target.name or target.tag
     title = f"{name}, {target.endonym}" if target.endonym else name
     return finished(
-        data, f"{target.tag}.yml", ", ".join(filter(None, [title, recipe.facts.family]))
+        data,
+        config_name(target.tag, recipe.method),
+        ", ".join(filter(None, [title, recipe.facts.family])),
     )
 
 

@@ -7,6 +7,7 @@ download it. For other files we compare every tensor.
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.card.repo_id import repo_id_of
-from slack_ties.errors import CheckpointError, OutputError
+from slack_ties.config.methods import RANDOM
+from slack_ties.errors import CheckpointError, OutputError, RecipeError
 from slack_ties.files import any_matches, checksum, expanded
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING
@@ -102,9 +104,19 @@ def verify_model(
     with _output_folder(out) as folder:
         # The publisher already decided to merge these models, even if they are unrelated.
         options = shared.options or _options(recipe, quiet=shared.quiet)
+        if recipe.method in RANDOM and options.random_seed is None:
+            msg = f"{what}: {recipe.method} draws random numbers, and the recipe has no seed: "
+            msg += "each merge has other bytes"
+            raise RecipeError(msg, hint=_why_no_seed(what))
         shared = replace(shared, options=options, allow_unrelated=True)
         merge_models(recipe, folder, **vars(shared))
         return compare_published(published, folder, kept=out is not None)
+
+
+def _why_no_seed(what: str | Path) -> str:
+    """Return what one can do if a merge drew random numbers without a seed."""
+    own = shlex.join(["slack-ties", "verify", str(what), "--against"])
+    return f"{own} FOLDER  # compares with a merge that you have"
 
 
 def _check_weights(folder: Path) -> None:
