@@ -13,7 +13,7 @@ import yaml
 
 from triple import names
 
-__all__ = ["ENGLISH", "TIBETAN", "make_tasks", "write_task"]
+__all__ = ["EMPTY", "ENGLISH", "ON_HUB", "TIBETAN", "make_tasks", "questions", "write_task"]
 
 TIBETAN, ENGLISH = "names_bo", "names_en"  # four choices each, acc and acc_norm
 EMPTY, ON_HUB = "names_empty", "names_on_hub"  # no items; data of a dataset on the Hub
@@ -27,10 +27,9 @@ def make_tasks(folder: Path, *, items: int = 12) -> Path:
     items with four choices, and four more items for examples (few-shot).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = [(one, other) for one, other in names("bo") if one != other]
-    write_task(folder, TIBETAN, _items(pairs, items, "{} ཞེས་པ་ནི་"))
-    write_task(folder, ENGLISH, _items([(b, a) for a, b in pairs], items, "{} is the country"))
-    write_task(folder, EMPTY, _items(pairs, items, "{}"), process_docs="!function none.none")
+    write_task(folder, TIBETAN, questions(items))
+    write_task(folder, ENGLISH, questions(items, english=True))
+    write_task(folder, EMPTY, questions(items), process_docs="!function none.none")
     (folder / "none.py").write_text(
         "def none(docs):\n    return docs.filter(lambda _: False)\n", encoding="utf-8"
     )
@@ -85,12 +84,17 @@ def write_task(folder: Path, name: str, items: list[dict[str, Any]] | None, **ch
     return path
 
 
-def _items(pairs: list[tuple[str, str]], count: int, question: str) -> list[dict[str, Any]]:
-    """Return items that ask for the second of a pair, with a few other seconds beside it."""
+def questions(count: int, *, english: bool = False) -> list[dict[str, Any]]:
+    """Return `count` items, and four more, that ask for the name of a country or language.
+
+    The choices are in Tibetan, or in English.
+    """
+    pairs = [(one, other) for one, other in names("bo") if one != other]
     found = []
     for number in range(count + 4):
-        asked, _ = pairs[number]
         answer = number % CHOICES
-        choices = [pairs[(number + 7 * (i - answer)) % len(pairs)][1] for i in range(CHOICES)]
-        found.append({"question": question.format(asked), "choices": choices, "answer": answer})
+        near = [pairs[(number + 7 * (i - answer)) % len(pairs)] for i in range(CHOICES)]
+        choices = [one if english else other for one, other in near]
+        text = f"{pairs[number][1]} is called" if english else f"{pairs[number][0]} ཞེས་པ་ནི་"
+        found.append({"question": text, "choices": choices, "answer": answer})
     return found

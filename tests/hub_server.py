@@ -287,6 +287,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.watcher:
             self.hub.watcher(request)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        if parts[:1] == ["datasets"]:  # a dataset is a repository as a model is
+            parts = parts[1:]
+        elif parts[:2] == ["api", "datasets"]:
+            parts[1] = "models"
         try:
             self._go_wrong(fault)
             for old, new in self.hub.moved.items():

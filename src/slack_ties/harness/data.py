@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -20,6 +21,7 @@ from slack_ties.hub.faults import FaultError
 from slack_ties.hub.retries import READING
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.hub.token import has_token, no_token, token_name
+from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.private.lm_eval import CodeError, metric_functions, no_code_from_hub
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ OTHER = "choose another task: lm-eval ls tasks"
 
 # Where it says how a task is written.
 GUIDE = "https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/task_guide.md"
+
+# `datasets` keeps what it made of the files. `hf download` keeps the files alone, and without
+# network `datasets` does not look at those.
+ONCE = "then the data is downloaded once and kept in HF_HOME"
 
 OF_THE_HUB = (HfHubHTTPError, OfflineModeIsEnabled, FaultError)
 
@@ -96,8 +102,8 @@ def _reason(  # noqa: PLR0911 - one per reason
     path = str(getattr(task, "DATASET_PATH", None) or "")
     if theirs := next((one for one in chain if isinstance(one, OF_THE_HUB)), None):
         return _hub_reason(what, path, theirs)
-    if isinstance(error, ConnectionError):
-        return HubError(f"{what}: {first_line(error)}", hint=_later())
+    if isinstance(error, (ConnectionError, DatasetNotFoundError)):
+        return _not_here(what, path, error)
     if isinstance(error, ImportError) and error.name:
         msg = f"{what} needs the Python package {error.name!r}, which is not installed"
         return SlackTiesError(msg, hint=f"pip install {error.name}")
@@ -115,28 +121,48 @@ def _reason(  # noqa: PLR0911 - one per reason
 
 
 def _hub_reason(what: str, path: str, error: Exception) -> HubError:
-    """Return why a dataset cannot be had from the Hub."""
+    """Return why a dataset cannot be had, by the error of the Hub client."""
     api = HfApi()
     named = f"{what}: its dataset {path!r}"
     if isinstance(error, GatedRepoError):
-        page = f"{api.endpoint}/datasets/{path}"
-        if has_token(api):
-            msg = f"{named} is not open to the user of {token_name(api)}"
-            return GatedError(
-                msg, hint=f"ask for access on {page}, then run the same command again"
-            )
-        msg = f"{named} is open only to users with the owner's access, and you are not logged in"
-        return GatedError(msg, hint=f"ask for access on {page}, then: {no_token()}")
+        return _gated(named, path, api)
     if isinstance(error, RepositoryNotFoundError):
-        return NotOnHubError(f"{named} is not on {api.endpoint}", hint=OTHER)
+        return _not_found(named, api)
     if isinstance(error, OfflineModeIsEnabled):
-        msg = f"{named} is not on this disk, and HF_HUB_OFFLINE is set"
-        return HubError(msg, hint=f"unset HF_HUB_OFFLINE  # {_later()}")
+        return _offline(named)
     return hub_error(named, api, error)
 
 
-def _later() -> str:
-    return "the data is downloaded once, and kept"
+def _not_here(what: str, path: str, error: Exception) -> HubError:
+    """Return the same by an error of `datasets`, which keeps only the text of the client's."""
+    api = HfApi()
+    named = f"{what}: its dataset {path!r}"
+    if is_offline():
+        return _offline(named)
+    if "gated dataset" in str(error):
+        return _gated(named, path, api)
+    if isinstance(error, DatasetNotFoundError):
+        return _not_found(named, api)
+    return HubError(f"{named}: {first_line(error)}", hint=f"check the network  # {ONCE}")
+
+
+def _offline(named: str) -> HubError:
+    msg = f"{named} is not on this disk, and HF_HUB_OFFLINE is set"
+    return HubError(msg, hint=f"unset HF_HUB_OFFLINE  # {ONCE}")
+
+
+def _gated(named: str, path: str, api: HfApi) -> GatedError:
+    page = f"{api.endpoint}/datasets/{path}"
+    if has_token(api):
+        msg = f"{named} is not open to the user of {token_name(api)}"
+        return GatedError(msg, hint=f"ask for access on {page}, then run the same command again")
+    msg = f"{named} is open only to users with the owner's access, and you are not logged in"
+    return GatedError(msg, hint=f"ask for access on {page}, then: {no_token()}")
+
+
+def _not_found(named: str, api: HfApi) -> NotOnHubError:
+    who = f"{token_name(api)} may not see it" if has_token(api) else "you are not logged in"
+    return NotOnHubError(f"{named} is not on {api.endpoint}, or private and {who}", hint=OTHER)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

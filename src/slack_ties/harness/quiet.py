@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ LIBRARIES = ("lm_eval", "datasets", "evaluate", "accelerate", "sqlitedict", "fss
 def quiet() -> Iterator[None]:
     """Hide what lm-eval and the libraries below it print, unless our log is at DEBUG."""
     if LOG.isEnabledFor(logging.DEBUG):
-        yield
+        with redirect_stdout(sys.stderr):  # the result alone is on the standard output
+            yield
         return
     from slack_ties.private.lm_eval import no_bars  # noqa: PLC0415 - imports lm-eval
 

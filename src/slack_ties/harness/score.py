@@ -64,18 +64,22 @@ def score_model(  # noqa: PLR0913 - all by name
     if not isinstance(model, Loaded):
         check_fits(model, how)
     counts = Counts(done)
+    name = model.model.name_or_path if isinstance(model, Loaded) else str(model)
     with AnswersFile(cache) as answers, opened(model, how, counts) as lm:
         if how.chat_template and not lm.tokenizer.chat_template:
-            name = lm.tokenizer.name_or_path if isinstance(model, Loaded) else model
-            msg = f"model {str(name)!r} has no chat template, and one is asked for"
+            msg = f"model {name!r} has no chat template, and one is asked for"
             raise SlackTiesError(msg, hint="run it without --chat-template")
         try:
             with quiet():
                 results = _evaluate(answers.around(lm), tasks, chosen, how)
+        except SlackTiesError:
+            raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise out_of_memory(model, how) from error
-            raise
+            reason = f"{type(error).__name__}: {str(error)[:300]}".removesuffix(": ")
+            msg = f"lm-eval cannot score model {name!r}: {reason}"
+            raise SlackTiesError(msg, hint="--debug shows where it stopped") from error
         return {
             task.name: _task_score(
                 results, task.name, task.metric, _truncated(tasks.loaded[task.name], counts)
@@ -150,9 +154,8 @@ def _values(samples: Sequence[Mapping[str, Any]], main: str) -> tuple[float, ...
     metric, _, filter_name = main.partition(",")
     rows = [one for one in samples if one["filter"] == (filter_name or "none")]
     values = [one.get(metric) for one in sorted(rows, key=lambda one: one["doc_id"])]
-    if not all(isinstance(one, Real) for one in values):
-        return ()
-    return tuple(float(one) for one in values)
+    found = tuple(float(one) for one in values if isinstance(one, Real))
+    return found if len(found) == len(values) else ()
 
 
 def _truncated(task: Any, counts: Counts) -> int:

@@ -17,6 +17,8 @@ from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from slack_ties.errors import SlackTiesError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
@@ -98,6 +100,8 @@ class CountingModel(HFLM):
     no item is called truncated.
     """
 
+    tokenizer: Any
+
     def __init__(self, counts: Counts, **given: Any) -> None:
         """Load the model as lm-eval does."""
         super().__init__(**given)
@@ -112,18 +116,18 @@ class CountingModel(HFLM):
         """Let go of the model, so that its memory is free."""
         self._model = self.tokenizer = None
 
-    def get_model_info(self) -> dict[str, Any]:
-        """Return nothing: lm-eval would ask the Hub for a model with the name of the folder."""
-        return {}
-
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], **how: Any
     ) -> list[tuple[float, bool]]:
         # lm-eval has cut the texts into tokens here, and drops the first ones of long texts next.
-        most = self.max_length + (self.backend == "causal")
+        longest, causal = self.max_length, self.backend == "causal"
         for texts, before, after in requests:
-            read = len(before) + len(after) * (self.backend == "causal")
-            if texts is not None and read > most:
+            if len(after) > longest:
+                msg = f"an answer has {len(after)} tokens, and the model reads {longest} "
+                raise SlackTiesError(msg + f"at most: {texts[1] if texts else ''!r:.40}")
+            # A decoder reads all but the last token; an encoder reads what is before the answer.
+            read = len(before) + (len(after) - 1 if causal else 0)
+            if texts is not None and read > longest:
                 self.counts.cut(texts)
         found: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, **how)
         return found
