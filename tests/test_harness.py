@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks, questions, write_task
+from hub_server import Server
 from slack_ties.errors import CheckpointError, GatedError, HubError, NotOnHubError, SlackTiesError
 from slack_ties.evaluation.scores import TaskScore
 from slack_ties.harness import extra
@@ -103,10 +104,10 @@ def in_memory(path: Path, *, stop_at: int = 0) -> tuple[Loaded, list[int]]:
 def test_numbers_are_those_of_lm_eval(folder: Path, triple: Folders, tmp_path: Path) -> None:
     """All metrics, standard errors and values of items of `lm_eval run`, to the last digit."""
     names = [*MULTIPLE_CHOICE, *KINDS]
-    words = f"run --model hf --device cpu --batch_size 4 --num_fewshot 2 --limit 10 --tasks {','.join(names)}"
+    words = "run --model hf --device cpu --batch_size 4 --num_fewshot 2 --limit 10 --log_samples"
+    paths = ["--include_path", folder, "--output_path", tmp_path, "--tasks", ",".join(names)]
     done = subprocess.run(
-        [LM_EVAL, *words.split(), "--model_args", f"pretrained={triple.sft}"]
-        + ["--include_path", folder, "--output_path", tmp_path, "--log_samples"],
+        [LM_EVAL, *words.split(), *paths, "--model_args", f"pretrained={triple.sft}"],
         capture_output=True,
         text=True,
         check=False,
@@ -237,25 +238,25 @@ def test_without_kept_answers_each_answer_is_counted(triple: Folders, tasks: Loa
     assert at == list(range(1, tasks.count_requests() + 1))
 
 
-@pytest.mark.parametrize("damage", [b"no database at all", None])
 def test_a_damaged_file_of_answers(
     triple: Folders,
     tasks: LoadedTasks,
     whole: dict[str, TaskScore],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    damage: bytes | None,
 ) -> None:
     """It is deleted with a warning, and made anew."""
     cache = tmp_path / "answers.sqlite"
     score_model(triple.sft, tasks, how=CPU, cache=cache)
     content = cache.read_bytes()
-    cache.write_bytes(damage or content[: len(content) // 2])
 
-    with caplog.at_level(logging.WARNING, "slack_ties"):
-        assert score_model(triple.sft, tasks, how=CPU, cache=cache) == whole
+    for damaged in (b"no database at all", content[: len(content) // 2]):
+        cache.write_bytes(damaged)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "slack_ties"):
+            assert score_model(triple.sft, tasks, how=CPU, cache=cache) == whole
+        assert "is damaged" in caplog.text
 
-    assert "is damaged" in caplog.text
     caplog.clear()
     assert score_model(triple.sft, tasks, how=CPU, cache=cache) == whole
     assert caplog.text == ""
@@ -427,13 +428,13 @@ def test_data_on_a_hub_that_does_not_answer(folder: Path, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def dataset(api: HfApi, hub: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A dataset on a Hub of the test; a task of these items is `on_hub`."""
-    items = questions(3)
-    api.create_repo("me/names")
+def dataset(api: HfApi, hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A dataset on a Hub of the test, which no other test has downloaded."""
+    items, repo_id = questions(3), f"me/{tmp_path.name}"
+    api.create_repo(repo_id)
     files = {"test.jsonl": items[:-4], "train.jsonl": items[-4:]}
     api.create_commit(
-        "me/names",
+        repo_id,
         [
             CommitOperationAdd(name, "\n".join(json.dumps(one) for one in part).encode())
             for name, part in {**files, "README.md": [{}]}.items()
@@ -441,11 +442,12 @@ def dataset(api: HfApi, hub: Any, monkeypatch: pytest.MonkeyPatch) -> str:
         commit_message="Add items",
     )
     monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
-    return "me/names"
+    return repo_id
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_data_of_the_hub_is_kept_here(
-    tmp_path: Path, dataset: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second time it needs no network; what was never downloaded is not here."""
     write_task(tmp_path, "on_hub", None, dataset_path=dataset)
@@ -465,9 +467,8 @@ def test_data_of_the_hub_is_kept_here(
     assert caught.value.hint.startswith("unset HF_HUB_OFFLINE")
 
 
-def test_data_that_the_hub_does_not_give(
-    tmp_path: Path, dataset: str, hub: Any, own_cache: Path
-) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_data_that_the_hub_does_not_give(tmp_path: Path, dataset: str, hub: Server) -> None:
     """A dataset behind a gate, and one that does not exist."""
     write_task(tmp_path, "gated", None, dataset_path=dataset)
     write_task(tmp_path, "gone", None, dataset_path="me/gone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from datasets import config
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -71,12 +72,12 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def _refuse(name: str, config: Any) -> None:
+def _refuse(name: str, settings: Any) -> None:
     """Refuse a task that runs code of the model's, or asks about pictures or sound."""
-    if config.get("unsafe_code"):
+    if settings.get("unsafe_code"):
         msg = f"task {name!r} runs programs that the model writes: slack-ties does not run it"
         raise SlackTiesError(msg, hint=OTHER)
-    if config.get("doc_to_image") or config.get("doc_to_audio"):
+    if settings.get("doc_to_image") or settings.get("doc_to_audio"):
         msg = f"task {name!r} asks about pictures or sound, expected a task about text"
         raise SlackTiesError(msg, hint=OTHER)
 
@@ -122,7 +123,7 @@ def _reason(  # noqa: PLR0911 - one per reason
 
 def _hub_reason(what: str, path: str, error: Exception) -> HubError:
     """Return why a dataset cannot be had, by the error of the Hub client."""
-    api = HfApi()
+    api = HfApi(endpoint=config.HF_ENDPOINT)
     named = f"{what}: its dataset {path!r}"
     if isinstance(error, GatedRepoError):
         return _gated(named, path, api)
@@ -135,7 +136,7 @@ def _hub_reason(what: str, path: str, error: Exception) -> HubError:
 
 def _not_here(what: str, path: str, error: Exception) -> HubError:
     """Return the same by an error of `datasets`, which keeps only the text of the client's."""
-    api = HfApi()
+    api = HfApi(endpoint=config.HF_ENDPOINT)
     named = f"{what}: its dataset {path!r}"
     if is_offline():
         return _offline(named)
