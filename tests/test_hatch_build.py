@@ -44,7 +44,7 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
         assert "slack_ties/catalogue/tags.tsv" in wheel.namelist()
         assert "slack_ties/catalogue/tasks.toml" in wheel.namelist()
         pack = "slack_ties/catalogue/packs/milic"
-        for name in ("README.md", "labels.py", "_letters.yaml", "bo/milic_reading_bo.yaml"):
+        for name in ("README.md", "data.py", "_letters.yaml", "bo/milic_reading_bo.yaml"):
             assert f"{pack}/{name}" in wheel.namelist()
         assert "slack_ties/catalogue/LICENSE.unicode" in wheel.namelist()
         (notice,) = (name for name in wheel.namelist() if name.endswith("licenses/NOTICE"))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +53,7 @@ FOLDERS = {
     "topic_sentence": "text_classification_sentence",
     "topic_passage": "text_classification_passage",
 }
-SPLITS = {"train_1": 6, "dev": 3, "test": 4}  # rows of each file of the tests
+SPLITS = {"train_1": 6, "test": 4}  # rows of each file of the tests
 
 
 @pytest.fixture(scope="session")
@@ -272,10 +276,14 @@ def local(milic: Path, tmp_path_factory: pytest.TempPathFactory) -> TaskManager:
     """The tasks of the pack, which read that folder: as its README says for a copy of the data."""
     folder = tmp_path_factory.mktemp("local")
     (pack,) = packs()
-    for path in pack.glob("*/milic_*_*.yaml"):
-        if "task:" in path.read_text("utf-8").splitlines()[1]:
-            told = {"include": str(path), "dataset_path": str(milic)}
-            (folder / path.name).write_text(yaml.safe_dump(told), "utf-8")
+    for tag, code in CODES.items():
+        for kind, name in FOLDERS.items():
+            file = f"milic_{kind}_{tag}.yaml"
+            told = {
+                "include": str(pack / tag / file),
+                "dataset_kwargs": {"source": str(milic), "folder": f"{name}/{code}"},
+            }
+            (folder / file).write_text(yaml.safe_dump(told), "utf-8")
     return TaskManager(include_path=str(folder), include_defaults=False)
 
 
@@ -298,10 +306,9 @@ def test_the_pack_reads_the_documented_files(manager: TaskManager) -> None:
         for kind, folder in FOLDERS.items():
             told = manager.task_index[f"milic_{kind}_{tag}"].cfg
             assert told["dataset_path"] == "pkupie/milic-eval"
-            assert told["dataset_kwargs"]["data_files"] == {
-                "train": f"{folder}/{code}/train_1.json",
-                "validation": f"{folder}/{code}/dev.json",
-                "test": f"{folder}/{code}/test.json",
+            assert told["dataset_kwargs"] == {
+                "source": "pkupie/milic-eval",
+                "folder": f"{folder}/{code}",
             }
 
 
@@ -329,7 +336,7 @@ def test_an_item_with_letters(kind: str, local: TaskManager) -> None:
     assert task.doc_to_choice(four) == ["A", "B", "C", "D"]
     assert task.doc_to_choice(five) == ["A", "B", "C", "D", "E"]
     assert (task.doc_to_target(four), task.doc_to_target(five)) == (0, 1)
-    assert task.config.num_fewshot == 5
+    assert task.config.num_fewshot == (5 if kind == "vocabulary" else None)
 
 
 @pytest.mark.parametrize("kind", TOPICS)
@@ -355,6 +362,7 @@ def test_lm_eval_scores_the_pack(tag: str, local: TaskManager, triple: Folders) 
     found = simple_evaluate(
         model=model,
         tasks=tasks,
+        task_manager=local,
         bootstrap_iters=0,
         log_samples=True,
     )
@@ -363,7 +371,53 @@ def test_lm_eval_scores_the_pack(tag: str, local: TaskManager, triple: Folders) 
     for name in names:
         assert found["results"][name]["acc,none"] in {0, 0.25, 0.5, 0.75, 1}
         assert found["n-samples"][name]["effective"] == SPLITS["test"]
-    reading = found["samples"][f"milic_reading_{tag}"][0]["arguments"]
-    text = next(iter(reading))[0]
-    assert text.count("Answer:") == 6
+    (text, _), *_ = found["samples"][f"milic_vocabulary_{tag}"][0]["arguments"]
+    assert (text.count("Answer: "), text.count("Answer:")) == (5, 6)
     assert text.count("\n\n") == 5
+
+
+OFFLINE = """
+from lm_eval.tasks import TaskManager
+from slack_ties.catalogue.tasks import packs
+tasks = TaskManager(include_path=list(packs()), include_defaults=False)
+print(*(len(task.test_docs()) for task in tasks.load(["milic_bo"])["tasks"].values()))
+"""
+
+
+@pytest.mark.parametrize("here", ["here", ""])
+def test_the_pack_offline(here: str, milic: Path, tmp_path: Path) -> None:
+    """The files in the Hub's cache are enough; if they are not there, the error says so."""
+    cache = tmp_path / "hub" / "datasets--pkupie--milic-eval"
+    commit = "0" * 40
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit, "utf-8")
+    if here:
+        shutil.copytree(milic, cache / "snapshots" / commit)
+    variables = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=variables,
+    )
+
+    assert done.stdout == ("4 4 4 4 4\n" if here else ""), done.stderr
+    assert ("annot find the requested files in the local cache" in done.stderr) == (not here)
+
+
+def test_a_file_that_is_none_of_milic_eval(milic: Path, tmp_path: Path) -> None:
+    """The error names the file, and what was expected."""
+    shutil.copytree(milic / "vocabulary" / "bo", tmp_path / "vocabulary" / "bo")
+    (tmp_path / "vocabulary" / "bo" / "test.json").write_text('{"rows": []}', "utf-8")
+    (pack,) = packs()
+    told = {
+        "include": str(pack / "bo" / "milic_vocabulary_bo.yaml"),
+        "dataset_kwargs": {"source": str(tmp_path), "folder": "vocabulary/bo"},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(told), "utf-8")
+    own = TaskManager(include_path=str(tmp_path), include_defaults=False)
+
+    with pytest.raises(ValueError, match=r"bo/test\.json: expected a list of objects"):
+        own.load(["milic_vocabulary_bo"])
