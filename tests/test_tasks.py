@@ -421,3 +421,37 @@ def test_a_file_that_is_none_of_milic_eval(milic: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"bo/test\.json: expected a list of objects"):
         own.load(["milic_vocabulary_bo"])
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, triple: Folders
+) -> None:
+    """The two files of docs/tasks.md are a task that lm-eval finds, loads and scores."""
+    page = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+    (tmp_path / "my_tasks").mkdir()
+    for name, kind in (("countries_bo.jsonl", "json"), ("countries_bo.yaml", "yaml")):
+        assert f"`my_tasks/{name}`" in page
+        block = re.search(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        (tmp_path / "my_tasks" / name).write_text(block[1], "utf-8")
+    monkeypatch.chdir(tmp_path)
+    own = TaskManager(include_path="my_tasks", include_defaults=False)
+    model = HFLM(pretrained=str(triple.base), device="cpu", dtype="float32", batch_size=4)
+
+    found = simple_evaluate(
+        model=model,
+        tasks=list(own.load(["countries_bo"])["tasks"].values()),
+        task_manager=own,
+        bootstrap_iters=0,
+    )
+
+    assert found["n-samples"]["countries_bo"] == {"original": 3, "effective": 3}
+    assert 0 <= found["results"]["countries_bo"]["acc,none"] <= 1
+
+
+def test_the_page_has_every_language() -> None:
+    """A row for each, with what `evaluate` runs for it."""
+    page = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+
+    for tasks in EVERY:
+        (line,) = re.findall(rf"^\| .+ \(`{tasks.language.tag}`\) \| (.+?) \|", page, re.MULTILINE)
+        assert re.findall(r"`(.+?)`", line) == list(tasks.default)
