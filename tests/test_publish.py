@@ -729,6 +729,16 @@ def test_an_evaluation_goes_with_it(model: Path, api: HfApi) -> None:
     assert verify_model("me/tibetan", against=model, api=api, options=MergeOptions(quiet=True)).same
 
 
+def test_an_evaluation_is_no_difference_of_models(model: Path, original: Path) -> None:
+    """`verify` compares models, not what was found out about them."""
+    evaluated(model)
+
+    found = verify_model(model, against=original)
+
+    assert found.same
+    assert found.files == ()
+
+
 def test_an_evaluation_of_other_weights_stays_here(
     model: Path, api: HfApi, caplog: pytest.LogCaptureFixture
 ) -> None:
