@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from evaluations import ENGLISH, TIBETAN, an_evaluation, model, right
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.errors import OutputError, RecipeError
+from slack_ties.evaluation.file import weights_digest, write_evaluation
+from slack_ties.evaluation.scores import Evaluated
 from slack_ties.explore.compare import compare_merges
 from slack_ties.explore.report import make_report
+from slack_ties.merge.merge import merge_models
+from slack_ties.record import read_record
 from slack_ties.report.figures import Figures
 from slack_ties.rule.tally import CONFIG, RESCUED
 from triple import Folders
@@ -139,3 +146,130 @@ def test_a_report_of_somebody_that_is_damaged_is_an_error(tmp_path: Path) -> Non
 
     with pytest.raises(OutputError, match="damaged"):
         compare_merges(tmp_path, tmp_path)
+
+
+# Scores
+
+
+def evaluated(folder: Path, number: int, **fields: Any) -> Path:
+    """Write an evaluation in which the merged model has so many Tibetan items right."""
+    folder.mkdir(exist_ok=True)
+    models = (model("merged", number, 70),)
+    return write_evaluation(an_evaluation(models=models, **fields), folder)
+
+
+def test_scores_stand_side_by_side(configs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Below the figures of the reports: both scores, the paired difference, and what it says."""
+    for name, config, number in (("a", configs[0], 60), ("b", configs[1], 40)):
+        make_report(config, tmp_path / name, quiet=True)
+        evaluated(tmp_path / name, number)
+
+    found = compare_merges(tmp_path / "a", tmp_path / "b")
+
+    tibetan, english = found.tasks
+    assert (tibetan.one, tibetan.other, tibetan.said) == (0.6, 0.4, "0 is better")
+    assert tibetan.difference == pytest.approx(0.2)
+    assert 0 < (tibetan.low or 0) < 0.2 < (tibetan.high or 0)
+    assert (english.difference, english.said) == (0, "not decided")
+    assert found.rows[0].name == "method"
+    lines = found.as_text().splitlines()
+    start = lines.index("scores of the merged models")
+    assert lines[start : start + 5] == [
+        "scores of the merged models",
+        "                     a               b  difference",
+        "  belebele_bod_Tibt",
+        "             60.0 ±4.9       40.0 ±4.9  +20.0 (+11.3 to +27.9)  a is better",
+        "  arc_easy",
+    ]
+    assert lines[start + 5].endswith("70.0 ±4.6       70.0 ±4.6  0.0 (-2.8 to +2.8)  not decided")
+    assert max(map(len, lines)) < 80
+    assert "a is better" in found.as_html()
+    assert "tasks" in json.loads(json.dumps(asdict(found)))
+
+
+def test_scores_alone(tmp_path: Path) -> None:
+    """Two evaluations are compared without reports; one of them cannot be."""
+    one, other = evaluated(tmp_path / "a", 40), evaluated(tmp_path / "b", 60)
+
+    found = compare_merges(one, other)
+    assert found.rows == ()
+    assert found.tasks[0].said == "1 is better"
+    assert "b is better" in found.as_text()
+    assert found.as_text().startswith("scores of the merged models\n")
+    assert compare_merges(tmp_path / "a", tmp_path / "b").tasks == found.tasks
+    assert found.summary().endswith("scores on 2 tasks")
+
+    with pytest.raises(OutputError, match="is an evaluation, expected two of them"):
+        compare_merges(one, tmp_path / "b" / "report.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"docs": "f" * 64}, "other items"),
+        ({"docs": ""}, "other items"),
+        ({"fewshot": 5}, "other examples"),
+        ({"version": "2.0"}, "another version"),
+    ],
+)
+def test_other_items_are_not_compared(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    """Both scores are shown, with the reason why there is no difference."""
+    one = evaluated(tmp_path / "a", 60)
+    other = evaluated(tmp_path / "b", 40, tasks=(replace(TIBETAN, **change), ENGLISH))
+
+    task = compare_merges(one, other).tasks[0]
+
+    assert (task.one, task.other, task.difference, task.said) == (0.6, 0.4, None, said)
+    assert task.texts() == ("60.0 ±4.9", "40.0 ±4.9", "-")
+
+
+def test_a_task_of_one_evaluation_alone(tmp_path: Path) -> None:
+    """It is shown with a dash for the other, and in the order of subjects."""
+    tasks = (ENGLISH, replace(TIBETAN, name="only_here"))
+    scores = {"only_here": right(50), ENGLISH.name: right(70)}
+    merged = (Evaluated("m", "merged", scores),)
+    one = write_evaluation(an_evaluation(tasks=tasks, models=merged), tmp_path / "one.json")
+    other = evaluated(tmp_path / "b", 40)
+
+    found = compare_merges(one, other)
+
+    assert [task.task for task in found.tasks] == ["only_here", "belebele_bod_Tibt", "arc_easy"]
+    assert found.tasks[0].texts()[1:] == ("-", "-")
+
+
+def test_a_stale_evaluation_is_left_out(
+    configs: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scores of other weights, or a damaged file, are named and not compared."""
+    merge_models(configs[0], tmp_path / "a", quiet=True)
+    merge_models(configs[1], tmp_path / "b", quiet=True)
+    weights = weights_digest(read_record(tmp_path / "a"))
+    evaluated(tmp_path / "a", 60, settings={"weights": weights})
+    evaluated(tmp_path / "b", 40)
+
+    assert compare_merges(tmp_path / "a", tmp_path / "b", quiet=True).tasks == ()
+
+    assert f"evaluation.json is of other weights. Next: slack-ties evaluate {tmp_path}/b" in (
+        caplog.text
+    )
+    (tmp_path / "b" / "evaluation.json").write_text("{")
+    found = compare_merges(tmp_path / "a", tmp_path / "b", quiet=True)
+    assert found.rows
+    assert "cannot be used" in caplog.text
+
+
+def test_methods_without_reports_are_compared_by_scores(
+    configs: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A method of which we make no report still has scores."""
+    for name, right_items in (("a", 60), ("b", 40)):
+        evaluated(tmp_path / name, right_items)
+        text = (
+            configs[0].read_text("utf-8").replace("merge_method: slack_ties", "merge_method: sce")
+        )
+        (tmp_path / name / "mergekit_config.yml").write_text(text, "utf-8")
+
+    found = compare_merges(tmp_path / "a", tmp_path / "b")
+
+    assert (found.rows, len(found.tasks)) == ((), 2)
+    assert "only the scores are compared" in caplog.text

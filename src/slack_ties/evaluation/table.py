@@ -29,7 +29,7 @@ __all__ = [
     "number",
     "role_names",
     "rows_of",
-    "tasks_in_order",
+    "with_error",
 ]
 
 # What tasks are about, in the order of the table, and the heading of each part.
@@ -81,12 +81,6 @@ def role_names(models: Sequence[Evaluated]) -> list[str]:
     ]
 
 
-def tasks_in_order(evaluation: Evaluation) -> list[Task]:
-    """Return the tasks in the target language, then those in English, then the others."""
-    order = [*SUBJECTS]
-    return sorted(evaluation.tasks, key=lambda task: order.index(task.about))
-
-
 def rows_of(evaluation: Evaluation) -> list[Row]:
     """Return the rows: the tasks of each subject, and their mean if there are several."""
     differences = differences_of(evaluation)
@@ -110,7 +104,7 @@ def _row(evaluation: Evaluation, task: Task, differences: dict[tuple[str, int], 
             continue
         marks = _sign(differences.get((task.name, i)))
         marks += GUESS if at_chance(task, score) else ""
-        cells.append(Cell(_with_error(score, share=share), marks))
+        cells.append(Cell(with_error(score, share=share), marks))
     return Row(
         task.about,
         task.name,
@@ -133,7 +127,7 @@ def _mean_row(evaluation: Evaluation, about: str, tasks: Sequence[Task]) -> Row:
         chance = mean.chance
         marks = "" if model is merged else _sign(mean_difference(merged, model, tasks))
         marks += GUESS if mean_at_chance(mean, tasks) else ""
-        cells.append(Cell(_with_error(mean.score, share=True), marks))
+        cells.append(Cell(with_error(mean.score, share=True), marks))
     shown = "-" if chance is None else number(chance, share=True)
     return Row(about, f"mean of {len(tasks)} tasks", "", tuple(cells), shown, "", "")
 
@@ -149,7 +143,8 @@ def is_share(evaluation: Evaluation, task: Task) -> bool:
     return task.more_is_better and all(0 <= one.value <= 1 for one in scores if one)
 
 
-def _with_error(score: Score, *, share: bool) -> str:
+def with_error(score: Score, *, share: bool) -> str:
+    """Return a score with its standard error as text: in percent if it is a share."""
     shown = number(score.value, share=share)
     if score.stderr is None:
         return shown

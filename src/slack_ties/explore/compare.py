@@ -1,4 +1,4 @@
-"""Compare two merges: their settings and the figures of their reports.
+"""Compare two merges: their settings, the figures of their reports, and their scores.
 
 `slack-ties compare` calls this. If a merge has a report.json, we read it. If not, we make the
 report in memory and do not write it.
@@ -6,11 +6,19 @@ report in memory and do not write it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import OutputError, visible
+from slack_ties.errors import OutputError, RecipeError, visible
+from slack_ties.explore.compare_scores import (
+    compare_scores,
+    evaluation_at,
+    is_evaluation,
+    scores_as_html,
+    scores_as_text,
+)
 from slack_ties.files import expanded
 from slack_ties.models.names import COMMIT, split_reference
 from slack_ties.notebook import Shown, html_lines, html_table
@@ -22,16 +30,21 @@ from slack_ties.report.file import REPORT_FILE, read_report
 from slack_ties.report.rows import ROWS, percent
 from slack_ties.report.sentences import read_figures
 from slack_ties.settings import Settings
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from typing_extensions import Unpack
 
+    from slack_ties.explore.compare_scores import ComparedTask
+    from slack_ties.recipe.recipe import Recipe
     from slack_ties.report.report import Report
     from slack_ties.settings import SettingsByName
 
 __all__ = ["Comparison", "Row", "compare_merges"]
+
+LOG = logging.getLogger("slack_ties")
 
 WIDTH = 26  # characters of a value or a heading
 
@@ -82,11 +95,15 @@ class Comparison(Shown):
     names: tuple[str, str]
     rows: tuple[Row, ...]
     note: str = ""  # why there are no figures
+    tasks: tuple[ComparedTask, ...] = ()  # of their evaluations
 
     def summary(self) -> str:
         """Return how much differs."""
         number = sum(row.differs for row in self.rows)
-        return f"{self.names[0]} and {self.names[1]}: {number} of {len(self.rows)} rows differ"
+        said = f"{number} of {len(self.rows)} rows differ"
+        if not self.rows:
+            said = f"scores on {counted(len(self.tasks), 'task')}"
+        return f"{self.names[0]} and {self.names[1]}: {said}"
 
     def as_html(self) -> str:
         """Return the same as HTML."""
@@ -94,12 +111,17 @@ class Comparison(Shown):
             ["*" if row.differs else "", row.about, row.name, *row.texts(), row.meaning]
             for row in self.rows
         ]
-        return html_table(["", "", "", *self.names, "meaning"], rows) + html_lines(
-            [LEGEND, *filter(None, [self.note])]
-        )
+        table = html_table(["", "", "", *self.names, "meaning"], rows)
+        table += html_lines([LEGEND, *filter(None, [self.note])])
+        return (table if self.rows else "") + scores_as_html(self.names, self.tasks)
 
     def as_text(self) -> str:
-        """Return a table, and below it the meaning of its rows."""
+        """Return a table, and below it the meaning of its rows; then the scores."""
+        lines = [*self._rows_as_text(), ""] if self.rows else []
+        lines += scores_as_text(self.names, self.tasks)
+        return "\n".join(visible(line.rstrip()) for line in lines).rstrip("\n")
+
+    def _rows_as_text(self) -> list[str]:
         lines = [f"  {'':22}{_cut(self.names[0])}  {_cut(self.names[1])}"]
         about = ""
         for row in self.rows:
@@ -109,8 +131,7 @@ class Comparison(Shown):
             mark = "*" if row.differs else " "
             lines.append(f"{mark} {row.name:22}" + "  ".join(map(_cut, row.texts())))
         lines += ["", LEGEND, *filter(None, [self.note])]
-        lines += [f"  {name:22}{meaning}" for name, meaning in self.meanings().items()]
-        return "\n".join(visible(line.rstrip()) for line in lines)
+        return lines + [f"  {name:22}{meaning}" for name, meaning in self.meanings().items()]
 
     def meanings(self) -> dict[str, str]:
         """Return what the rows say, by their names, each once."""
@@ -125,7 +146,7 @@ def compare_merges(
     """Return the comparison of two merges.
 
     Args:
-        one: A merge config, a merged folder, or a report.json.
+        one: A merge config, a merged folder, a report.json, or an evaluation.json.
         other: The second merge, in one of the same forms.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`; used if we
             must make a report.
@@ -136,15 +157,50 @@ def compare_merges(
     """
     shared = Settings(**settings)
     paths = [expanded(path) for path in (one, other)]
-    # Read both configs before we read the models of the first for minutes.
-    recipes = [None if _report_at(path) else read_recipe(_config_at(path)) for path in paths]
+    names, (first, second) = (str(one), str(other)), map(evaluation_at, paths)
+    tasks = compare_scores(first, second) if first and second else ()
+    recipes = _recipes(paths, scored=bool(tasks))
+    if recipes is None:
+        return Comparison(names, (), tasks=tasks)
     without = [recipe.method for recipe in recipes if recipe and not has_figures(recipe)]
     reports = [
         describe_settings(recipe) if recipe and without else _report_of(path, shared)
         for path, recipe in zip(paths, recipes, strict=True)
     ]
     note = f"only settings, no figures: {without[0]} has no report" if without else ""
-    return Comparison((str(one), str(other)), tuple(_rows(*reports)), note)
+    return Comparison(names, tuple(_rows(*reports)), note, tasks)
+
+
+def _recipes(paths: Sequence[Path], *, scored: bool) -> list[Recipe | None] | None:
+    """Read the configs of both merges, before we read the models of the first for minutes.
+
+    Args:
+        paths: Both merges.
+        scored: Both have evaluations: then these can be compared without configs.
+
+    Returns:
+        The config of each merge, None for one that has a report; or None if there is nothing to
+        compare but scores.
+
+    Raises:
+        SlackTiesError: A merge cannot be read, or has no evaluation to compare.
+
+    """
+    recipes: list[Recipe | None] = []
+    for path in paths:
+        if is_evaluation(path):
+            if scored:
+                return None
+            msg = f"{str(path)!r} is an evaluation, expected two of them, or reports of both merges"
+            raise OutputError(msg, hint="slack-ties evaluate OUT  # for the other merge too")
+        try:
+            recipes.append(None if _report_at(path) else read_recipe(_config_at(path)))
+        except (RecipeError, OutputError) as error:
+            if not scored:
+                raise
+            LOG.warning("  only the scores are compared: %s", error)
+            return None
+    return recipes
 
 
 def _report_at(path: Path) -> Path | None:
