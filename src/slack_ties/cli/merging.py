@@ -147,15 +147,18 @@ def compare(
     as_json: bool,
     settings: Settings,
 ) -> None:
-    """Compare two merges side by side: their settings and the figures of their reports.
+    """Compare two merges side by side: settings, figures of their reports, and scores.
 
     A and B are merge configs, merged folders, or report.json files. If a merge has a report.json,
-    it is used; if not, the models are read, as by `slack-ties report`.
+    it is used; if not, the models are read, as by `slack-ties report`. If both have an
+    evaluation.json, the scores of the merged models are compared too, item by item. Two
+    evaluation.json files are compared by their scores alone.
 
     \b
     Examples:
       slack-ties compare tibetan merge_configs/bo.yml
       slack-ties compare bo-report other/report.json --json
+      slack-ties compare tibetan/evaluation.json other/evaluation.json
     """
     from slack_ties.explore.compare import compare_merges  # noqa: PLC0415 - heavy
 
