@@ -686,6 +686,7 @@ def test_texts_of_an_evaluation_are_no_markup(merged: Path, tmp_path: Path) -> N
     assert "pip install 'slack-ties[eval]' torch==2.6.0\n" in card
     command = next(line for line in card.splitlines() if line.startswith("slack-ties evaluate"))
     assert shlex.split(command)[3:] == [*("--tasks", bad, "--alone", "--include-path", "my-tasks")]
+    assert "has files of these tasks in a folder: my-tasks" in card
 
 
 def test_metadata_that_a_person_broke(merged: Path, tmp_path: Path) -> None:

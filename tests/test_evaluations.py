@@ -161,6 +161,42 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str, said: str) -> N
         read_evaluation(tmp_path)
 
 
+def _places(data: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values of a JSON document, of long lists those of the first."""
+    items = [*(data.items() if isinstance(data, dict) else [])]
+    items += [*enumerate(data[:2])] if isinstance(data, list) else []
+    return [at, *(place for key, one in items for place in _places(one, (*at, key)))]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+def test_whatever_the_file_has_it_is_shown_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A value of any kind at any place of the file gives one error, or texts that are shown."""
+    content = evaluation_as_json(an_evaluation())
+    place = data.draw(st.sampled_from(_places(content)))
+    value = data.draw(VALUES)
+    if place:
+        _set(*place, value=value)(content)
+    path = tmp_path_factory.getbasetemp() / "fuzz.json"
+    path.write_text(json.dumps(content if place else value), encoding="utf-8")
+    try:
+        found = read_evaluation(path)
+    except OutputError:
+        return
+    assert found.as_text().replace("\n", "").isprintable()
+    assert found.as_html()
+    assert notes_of(found) is not None
+    assert differences_of(found) is not None
+
+
 def test_a_missing_or_huge_file(tmp_path: Path) -> None:
     """A folder without the file says so; a huge file is not read."""
     with pytest.raises(OutputError, match=r"there is no evaluation\.json in"):

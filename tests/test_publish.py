@@ -752,6 +752,8 @@ def test_an_evaluation_of_other_weights_stays_here(
 
     assert f"Next: slack-ties evaluate {model}" in caplog.text
     assert "evaluation.json is not published" in caplog.text
+    (model / "evaluation.json").write_text("{")  # damaged: the same
+    assert not {"evaluation.json"} & set(plan_publish(model, "me/other", api=api).send)
     assert "evaluation.json" in on_hub(api, "me/tibetan")  # that of these weights
 
 
@@ -772,6 +774,23 @@ def test_an_evaluation_of_an_earlier_merge_leaves_the_hub(
     assert not {"evaluation.json", ".eval_results/slack-ties-evaluation.yaml"} & on_hub(
         api, "me/tibetan"
     )
+
+
+def test_results_of_earlier_scores_stay_here(model: Path, api: HfApi) -> None:
+    """The Hub's page does not get results that are not those of evaluation.json."""
+    evaluated(model)
+    evaluation = replace(read_evaluation(model), date="2026-12-01T00:00:00+00:00")
+    write_evaluation(evaluation, model)
+    results = ".eval_results/slack-ties-evaluation.yaml"
+
+    assert results not in plan_publish(model, "me/tibetan", api=api).send
+    write_card(model)
+    assert results in plan_publish(model, "me/tibetan", api=api).send
+
+    (model / "evaluation.json").unlink()
+    assert results not in plan_publish(model, "me/tibetan", api=api).send
+    (model / results).write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
+    assert results in plan_publish(model, "me/tibetan", api=api).send
 
 
 def test_a_card_without_the_evaluation_is_named(

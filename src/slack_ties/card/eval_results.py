@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from slack_ties.evaluation.scores import Evaluation, Task
 
-__all__ = ["entries_of", "keep_results"]
+__all__ = ["entries_of", "has_stale_results", "keep_results"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -73,6 +73,21 @@ def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise OutputError(msg) from None
     return None
+
+
+def has_stale_results(folder: Path, evaluation: Evaluation | None) -> bool:
+    """Say whether a model's folder has a file of ours with other results than its evaluation's.
+
+    Args:
+        folder: The merged model.
+        evaluation: Its evaluation; None if there is none of these weights.
+
+    """
+    path = folder / RESULTS_FOLDER / OWN_RESULTS
+    if not (path.is_file() and _is_ours(path)):
+        return False
+    entries = entries_of(evaluation) if evaluation else []
+    return not entries or path.read_text(encoding="utf-8") != results_text(entries)
 
 
 def entries_of(evaluation: Evaluation) -> list[EvalResultEntry]:

@@ -19,6 +19,7 @@ from slack_ties.evaluation.sentences import notes_of, says_something, sentences_
 from slack_ties.evaluation.table import legend_of, role_names, rows_of
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,11 @@ def measured_by(evaluation: Evaluation, recipe: Recipe) -> Measured:
         for name in role_names(evaluation.models)
     ]
     notes = [*legend_of(evaluation, rows), *notes_of(evaluation)]
+    if folders := _includes(evaluation.settings.get("include")):
+        notes.append(
+            "the person who made this model has files of these tasks in a folder: "
+            f"{join_names(folders)}"
+        )
     return Measured(
         sentences=tuple(map(plain_sentence, sentences_of(evaluation, _language(recipe)))),
         head=("Task", "Metric", *names, "Chance", "Items", "Shots"),

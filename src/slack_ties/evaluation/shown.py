@@ -42,10 +42,10 @@ class ShownEvaluation(Shown, Evaluation):
         lines = [f"{name:{wide}}{self._model(i)}" for i, name in enumerate(names)]
         lines += ["", *_table(["", *names, *HEAD_END], rows), ""]
         for text in [*legend_of(self, rows), *notes_of(self)]:
-            lines += textwrap.wrap(text, COLUMNS, subsequent_indent="  ")
+            lines += _wrapped(text, indent="  ")
         lines.append("")
         for text in sentences_of(self):
-            lines += textwrap.wrap(text, COLUMNS)
+            lines += _wrapped(text)
         return "\n".join(visible(line.rstrip()) for line in lines)
 
     def as_html(self) -> str:
@@ -72,6 +72,13 @@ class ShownEvaluation(Shown, Evaluation):
         if model.commit and "@" not in name:
             name += f" at commit {model.commit[:7]}"
         return f"{name}, {model.dtype}" if model.dtype else name
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Return the lines of a text; a number stays beside its percent sign."""
+    whole = text.replace(" %", "\xa0%")
+    lines = textwrap.wrap(whole, COLUMNS, subsequent_indent=indent)
+    return [line.replace("\xa0%", " %") for line in lines]
 
 
 def _table(head: Sequence[str], rows: Sequence[Row]) -> list[str]:

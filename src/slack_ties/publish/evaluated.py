@@ -8,6 +8,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from slack_ties.card.eval_results import has_stale_results
 from slack_ties.card.evaluation import OWN_RESULTS, RESULTS_FOLDER
 from slack_ties.card.measured import is_shown
 from slack_ties.card.write import CARD_FILE
@@ -43,10 +44,14 @@ def current_evaluation(folder: Path, record: MergeRecord) -> Evaluation | None:
 
 
 def not_sent(folder: Path, record: MergeRecord) -> frozenset[str]:
-    """Return the files of an evaluation that are not published: those of other weights."""
+    """Return the files of an evaluation that are not published: of other weights or scores."""
     if not any((folder / name).is_file() for name in EVALUATED):
         return frozenset()
-    return frozenset() if current_evaluation(folder, record) else frozenset(EVALUATED)
+    evaluation = current_evaluation(folder, record)
+    left = set() if evaluation else {EVALUATION_FILE}
+    if has_stale_results(folder, evaluation):
+        left.add(f"{RESULTS_FOLDER}/{OWN_RESULTS}")
+    return frozenset(left)
 
 
 def warn_of_evaluation(folder: Path, record: MergeRecord) -> None:
