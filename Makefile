@@ -32,7 +32,8 @@ format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff format .
 
 # Pages with parts that are made: --help, and tables of data.
-COG := docs/cli.md docs/evidence.md docs/licenses.md docs/tasks.md merge_configs/README.md
+COG := docs/cli.md docs/evidence.md docs/licenses.md docs/methods.md docs/tasks.md \
+	merge_configs/README.md
 docs: $(VENV)/.ready  ## Write --help and the tables of data into the pages
 	$(BIN)/cog -r $(COG)
 

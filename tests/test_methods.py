@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +32,14 @@ from slack_ties.merge.merge import merge_models
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import Recipe
+from slack_ties.report.anatomy import layer_of
 from slack_ties.run import run_all
 from slack_ties.sharing.adapt import adapt_recipe
 from slack_ties.sharing.pull import pull_recipe
 from slack_ties.sharing.search import search_recipes
 from slack_ties.sharing.untrusted import lint_recipe
 from slack_ties.sharing.verify import verify_model
-from triple import Folders, extend
+from triple import Folders, changed, extend, llama
 from zoo_merge import tensors
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
@@ -518,3 +520,42 @@ def test_a_model_that_mergekit_yaml_merged(triple: Folders, tmp_path: Path) -> N
     assert "[Chat Vector](https://arxiv.org/abs/2310.04799)" in card
     assert "merged with [mergekit](https://github.com/arcee-ai/mergekit)" in card
     assert "was continually pre-trained on Tibetan" in card
+
+
+# The page
+
+
+PAGE = (Path(__file__).parent.parent / "docs" / "methods.md").read_text("utf-8")
+
+
+def test_the_commands_of_the_page(invoke: Invoke) -> None:
+    """Each writes a config."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+    done = [invoke(*shlex.split(line)[1:]) for line in block.splitlines()]
+
+    assert [one.exit_code for one in done] == [0] * 3
+    assert len({one.stdout for one in done}) == 3
+
+
+def test_layer_swapping(tmp_path: Path) -> None:
+    """The page's config takes the layers that it names, as they are, and mixes those between."""
+    base = llama(hidden=16, layers=32)
+    models = {"pkupie/Llama-2-7b-bod": "ct", "pkupie/Llama-2-7b-FLAN-step884": "sft"}
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for seed, (name, role) in enumerate(models.items()):
+        changed(base, 0.02, seed).half().save_pretrained(tmp_path / role)
+        text = text.replace(name, str(tmp_path / role))
+    ct, sft = (tensors(tmp_path / role) for role in ("ct", "sft"))
+
+    merged = ours(parse_recipe(text, where="swap.yml"), tmp_path / "ours")
+
+    assert_same(merged, stock(parse_recipe(text, where="swap.yml"), tmp_path / "stock"))
+    of = {name: [torch.equal(merged[name], one[name]) for one in (ct, sft)] for name in merged}
+    layers: dict[int | None, list[list[bool]]] = {}
+    for name, same in of.items():
+        if "layernorm" not in name:  # 16 numbers, which a mixture may round to the same
+            layers.setdefault(layer_of(name), []).append(same)
+    for layer, found in layers.items():
+        here = layer is None or not 4 <= layer < 28, layer is not None and 8 <= layer < 24
+        assert found == [list(here)] * len(found), layer

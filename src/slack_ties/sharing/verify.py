@@ -115,8 +115,8 @@ def verify_model(
 
 def _why_no_seed(what: str | Path) -> str:
     """Return what one can do if a merge drew random numbers without a seed."""
-    own = shlex.join(["slack-ties", "verify", str(what), "--against"])
-    return f"{own} FOLDER  # compares with a merge that you have"
+    own = shlex.quote(str(what))
+    return f"slack-ties verify {own} --against FOLDER  # compares with a merge that you have"
 
 
 def _check_weights(folder: Path) -> None:
