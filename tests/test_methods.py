@@ -370,6 +370,37 @@ def test_a_plan_without_a_base(triple: Folders, tmp_path: Path) -> None:
     assert warning.endswith("copy the tokenizer of another model into its folder")
 
 
+def test_models_of_a_mean_that_are_not_related(triple: Folders, tmp_path: Path) -> None:
+    """There is no base to compare with: the models are compared with the first."""
+    shutil.copytree(triple.sft, tmp_path / "other")
+    llama(seed=9).bfloat16().save_pretrained(tmp_path / "other")
+    recipe = make_config(
+        "bo", choose(Folders(triple.base, triple.ct, tmp_path / "other"), "linear")
+    )
+
+    (error,) = plan_merge(recipe).errors
+    allowed = plan_merge(recipe, allow_unrelated=True)
+
+    assert f"{str(tmp_path / 'other')!r} have nothing in common with {str(triple.ct)!r}" in str(
+        error
+    )
+    assert "made from one base, or merge anyway: --allow-unrelated" in error.hint
+    assert not allowed.errors
+    assert all(model.likeness is None for model in allowed.models)
+
+
+@pytest.mark.parametrize("weights", [{"ct": 0.0, "sft": 0.0}, {"ct": 1.0, "sft": -1.0}])
+def test_a_mean_with_weights_of_sum_0(weights: dict[str, float], triple: Folders) -> None:
+    """Mergekit would divide by 0; without the division it is a sum like any other."""
+    divided, added = (
+        plan_merge(make_config("bo", choose(triple, "linear", weight=weights, normalize=divide)))
+        for divide in (True, False)
+    )
+
+    assert "the weights have the sum 0, and linear divides by it" in str(divided.errors[0])
+    assert not added.errors
+
+
 def replace_ct(triple: Folders, ct: Path) -> Folders:
     """Return a triple with another CT model."""
     return Folders(triple.base, ct, triple.sft)

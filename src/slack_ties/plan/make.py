@@ -79,7 +79,7 @@ def plan_merge(
     dtype = result_dtype(draft)
     if draft.layout and not draft.errors:
         prove_result(draft, section, dtype)
-    if recipe.base in draft.headers and "models" in recipe.data:
+    if draft.first in draft.headers and "models" in recipe.data:
         compare_ancestry(draft)
         say_what_is_alike(draft)
     if writes:

@@ -6,13 +6,16 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from slack_ties.config.methods import RANDOM
-from slack_ties.plan.parameters import odd_settings
+from slack_ties.errors import RecipeError
+from slack_ties.plan.parameters import merge_settings, odd_settings
 from slack_ties.plan.swapped import seem_swapped
 from slack_ties.recipe.pin import used_versions
 from slack_ties.recipe.recipe import reference
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slack_ties.plan.draft import Draft
     from slack_ties.recipe.recipe import Recipe
 
@@ -81,8 +84,12 @@ def say_what_is_odd(draft: Draft) -> None:
         {**(recipe.data.get("parameters") or {}), **(part.get("parameters") or {})}.get("weight")
         for part in recipe.data.get("models") or ()
     ]
-    if weights and not any(weights) and None not in weights:
+    if recipe.base and weights and not any(weights) and None not in weights:
         draft.warnings.append("all weights are 0: the result is the base")
+    divides = recipe.method == "linear" and merge_settings(recipe).get("normalize", True)
+    if divides and _have_sum_0(weights):
+        msg = f"{recipe.where}: the weights have the sum 0, and linear divides by it"
+        draft.errors.append(RecipeError(msg, hint="change a weight, or write: normalize: false"))
     draft.warnings += odd_settings(recipe)
     options = draft.settings.options
     if recipe.method in RANDOM and (options is None or options.random_seed is None):
@@ -100,3 +107,8 @@ def say_what_is_odd(draft: Draft) -> None:
         draft.warnings.append(
             f"this config was made with {', '.join(sorted(other))}: the bytes may differ"
         )
+
+
+def _have_sum_0(weights: Sequence[object]) -> bool:
+    numbers = [one for one in weights if isinstance(one, (int, float))]
+    return bool(numbers) and len(numbers) == len(weights) and sum(numbers) == 0
