@@ -175,6 +175,9 @@ def test_options_that_a_method_lacks(choices: Choices, message: str, known: str)
     with pytest.raises(RecipeError, match=message) as caught:
         make_config("bo", choices)
     assert known in caught.value.hint
+    away = replace(choices, ct="NOBODY/here")  # refused before anybody is asked for the model
+    with pytest.raises(RecipeError, match=message):
+        look_at_choices(away, ["bo"])
 
 
 def test_own_values_and_models(invoke: Invoke, triple: Folders) -> None:

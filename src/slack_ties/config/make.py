@@ -131,18 +131,20 @@ def look_at_choices(
     Reads small files, on this disk or on the Hub; reads nothing if no model was chosen.
 
     Raises:
-        SlackTiesError: A model is missing or cannot be downloaded, or the method is unknown.
+        SlackTiesError: A model is missing or cannot be downloaded, the method is unknown, or it
+            lacks a parameter.
 
     """
+    method = find_method(choices.method)
+    check_parameters(choices, method)
     if not (choices.base or choices.ct or choices.sft):
         return choices
     triples = choose_triples(list(languages), choices)
-    merges_base = find_method(choices.method).has_base
-    roles = {t.base.id: "base" for t in triples} if merges_base else {}
+    roles = {t.base.id: "base" for t in triples} if method.has_base else {}
     roles |= {t.ct.id: "ct" for t in triples}
     roles |= {source.id: "sft" for source in sft_models(triples, choices)}
     section, folders = needed_section(roles, api)
-    first = triples[0].base if merges_base else triples[0].ct
+    first = triples[0].base if method.has_base else triples[0].ct
     dtype = stored_dtype(folders[first.id]) if choices.base else None
     return replace(
         choices,
@@ -196,7 +198,8 @@ def _about(method: str) -> str:
         return ""
     lines = [f"{known.title}: {known.formula} ({known.source})."]
     others = join_names([f"{alias.title} ({alias.source})" for alias in known.aliases])
-    lines += [f"With its default values: {known.plain}. Known as {others}."] if others else []
+    if others:
+        lines.append(f"For one CT and one SFT model, by default: {known.plain}. Known as {others}.")
     lines += [f"Default values: {known.values}."]
     lines += ["The base takes no part, and is not downloaded."] if not known.has_base else []
     if known.random:
