@@ -373,6 +373,16 @@ def test_a_plan_without_a_base(triple: Folders, tmp_path: Path) -> None:
     assert warning.endswith("copy the tokenizer of another model into its folder")
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].has_base])
+def test_a_base_as_ct_model_is_refused(name: str, triple: Folders) -> None:
+    """The same mistake has the same message with every method that adds changes to a base."""
+    folders = Folders(triple.base, triple.base, triple.sft)
+
+    (error,) = plan_merge(make_config("bo", choose(folders, name))).errors
+
+    assert f"the CT model is the base {triple.base}: it adds nothing" in str(error)
+
+
 def test_models_of_a_mean_that_are_not_related(triple: Folders, tmp_path: Path) -> None:
     """There is no base to compare with: the models are compared with the first."""
     shutil.copytree(triple.sft, tmp_path / "other")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slack_ties.config.methods import METHODS
 from slack_ties.errors import RecipeError
 from slack_ties.plan.swapped import made_from
 from slack_ties.wording import join_names
@@ -24,7 +25,9 @@ def refuse_nothing(draft: Draft) -> None:
     Models are the same if they are the same folder, or the same commit of a repository.
     """
     recipe, base = draft.recipe, draft.recipe.base
-    if recipe.method != "slack_ties" or not base or not set(recipe.models) <= draft.looks.keys():
+    # mergekit runs such a recipe of another method; we refuse those that have roles, as ours do.
+    ours = recipe.method == "slack_ties" or (recipe.method in METHODS and recipe.facts.roles)
+    if not ours or not base or not set(recipe.models) <= draft.looks.keys():
         return
     same = {name for name in recipe.models if _folders(draft, name) == _folders(draft, base)}
     if "models" in recipe.data and same == set(recipe.models):
