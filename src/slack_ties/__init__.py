@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slack_ties.explore.compare import compare_merges
     from slack_ties.explore.report import make_report
     from slack_ties.explore.search import Search
+    from slack_ties.explore.try_prompts import try_prompts
     from slack_ties.explore.tune import tune_config
     from slack_ties.hub.retries import Retries
     from slack_ties.licenses.known import Stated
@@ -46,6 +47,7 @@ __all__ = [
     "run_all",
     "search_recipes",
     "slack_ties_merge",
+    "try_prompts",
     "tune_config",
     "verify_model",
     "write_card",
@@ -72,6 +74,7 @@ _HOME = {
     "run_all": "run",
     "search_recipes": "sharing.search",
     "slack_ties_merge": "rule.definition",
+    "try_prompts": "explore.try_prompts",
     "tune_config": "explore.tune",
     "verify_model": "sharing.verify",
     "write_card": "card.write",

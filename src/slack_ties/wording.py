@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ __all__ = [
     "join_names",
     "parameter_count",
     "part_of",
+    "readable",
     "size",
 ]
+
+# Signs without a form of their own that scripts need: between words (U+200B), to join letters
+# (U+200C, U+200D), Mongolian's vowel separator (U+180E), and marks of direction.
+JOINERS = "\u200b\u200c\u200d\u180e\u200e\u200f\u061c"
 
 # The least bytes for which a unit is used, and the bytes of one.
 UNITS = {"GB": (1e8, 1e9), "MB": (1e5, 1e6), "kB": (1e3, 1e3)}
@@ -26,6 +32,20 @@ def join_names(names: Sequence[str]) -> str:
     """Return names as a sentence lists them: `a, b and c`."""
     *first, last = names or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def readable(text: str) -> str:
+    """Return a text in any script, safe to print: control characters are written as escapes.
+
+    Spaces and the signs that join and part letters stay, because scripts need them. Signs that
+    change the order of the letters around them are written as escapes.
+    """
+    return "".join(
+        c
+        if c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs"
+        else c.encode("unicode_escape").decode()
+        for c in text
+    )
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:

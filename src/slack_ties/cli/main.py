@@ -23,6 +23,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     publishing,
     recipes,
     run,
+    trying,
 )
 from slack_ties.cli.group import BROKEN_PIPE, cli
 from slack_ties.errors import AS_UTF_8
@@ -31,6 +32,8 @@ from slack_ties.progress import end_progress
 __all__ = ["cli", "main"]
 
 GO_ON = "the same command goes on; what was downloaded or uploaded is kept"
+
+BEGIN_AGAIN = "the same command begins again; what was downloaded is kept"  # of `try`
 
 # The output is on a full disk, beyond a limit of its size, or its device is broken.
 UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -60,7 +63,8 @@ def main() -> None:
         _flush()
         if isinstance(stop, Stop):
             end_progress()
-            click.echo(f"Stopped: {GO_ON}", err=True)
+            tries = sys.argv[1:2] == ["try"]
+            click.echo(f"Stopped: {BEGIN_AGAIN if tries else GO_ON}", err=True)
             sys.stderr.flush()
             # All is cleaned up. Python would take torch and mergekit apart, which takes seconds.
             os._exit(stop.number)

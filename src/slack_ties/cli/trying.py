@@ -1,0 +1,143 @@
+"""The command `try`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from slack_ties.cli.group import PATH, cli, print_json
+from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.options import with_settings
+from slack_ties.errors import SlackTiesError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slack_ties.settings import Settings
+
+__all__: list[str] = []
+
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+OPTIONS = """\b
+Options of mergekit-yaml that say where a model runs work here too:
+  --device DEVICE          cpu, cuda, cuda:1, mps  [a GPU if there is one]
+  --cuda                   short for --device cuda
+  --transformers-cache DIR folder for downloads
+"""
+
+
+@cli.command(
+    "try",
+    cls=MergeCommand,
+    short_help="Ask a merged model and its parents the same.",
+    epilog=OPTIONS,
+)
+@click.argument("what", metavar="OUT|REPO_ID")
+@click.argument("prompt", required=False)
+@click.option(
+    "--prompts",
+    type=PATH,
+    metavar="FILE",
+    help="Ask these: a text in UTF-8 with one prompt in each line, or a .json file with a list of "
+    "texts; - is the standard input.",
+)
+@click.option("--alone", is_flag=True, help="Ask the merged model only, not base, CT and SFT.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Cut an answer after N new tokens.",
+)
+@click.option(
+    "--no-chat-template",
+    "chat_template",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Give every model the prompt as plain text, even if it has a chat template.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**32 - 1),
+    metavar="N",
+    help="Sample with this seed, by each model's own settings.  [the likeliest token each time]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default="that of each model",
+    help="Number type in which the models run.",
+)
+@click.option(
+    *("-o", "--output"),
+    type=PATH,
+    metavar="FILE",
+    help="Write the answers to FILE too, as JSON; `slack-ties card OUT --examples FILE` takes it.",
+)
+@with_settings
+def try_(  # noqa: PLR0913 - one per option
+    *,
+    what: str,
+    prompt: str | None,
+    prompts: Path | None,
+    alone: bool,
+    max_tokens: int,
+    chat_template: bool,
+    seed: int | None,
+    dtype: str,
+    output: Path | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Ask a merged model, and its base, CT and SFT model, the same prompts; show all answers.
+
+    OUT is a merged folder, REPO_ID (OWNER/NAME[@REVISION]) a published merge. A model with a chat
+    template gets the prompt in it, another one gets it as plain text and continues it. One model
+    is in memory at a time. A model that cannot be used is left out, but for the merged model. No
+    code of a model is run.
+
+    A few answers show how a model writes. They do not measure how good it is.
+
+    \b
+    Examples:
+      slack-ties try tibetan 'བོད་སྐད'
+      slack-ties try tibetan --prompts prompts.txt -o answers.json
+      slack-ties try ME/Llama-2-7b-Tibetan 'བོད་སྐད' --alone --max-tokens 30
+    """
+    from slack_ties.explore.prompts import read_prompts  # noqa: PLC0415
+    from slack_ties.explore.try_prompts import try_prompts  # noqa: PLC0415 - heavy
+
+    if prompt is not None and prompts:
+        msg = "give PROMPT or --prompts FILE, not both"
+        raise click.UsageError(msg)
+    if settings.options and settings.options.trust_remote_code:
+        msg = "--trust-remote-code: try runs no code of a model"
+        raise SlackTiesError(msg, hint="leave --trust-remote-code out")
+    given = read_prompts(prompts) if prompts else [] if prompt is None else [prompt]
+    found = try_prompts(
+        what,
+        given,
+        alone=alone,
+        max_tokens=max_tokens,
+        chat_template=chat_template,
+        seed=seed,
+        dtype=dtype,
+        output=output,
+        **vars(settings),
+    )
+    if as_json:
+        print_json(asdict(found))
+        return
+    click.echo(found.as_text())
+    if output and not settings.quiet:
+        card = f"slack-ties card OUT --examples {shlex.quote(str(output))}"
+        if "/" not in what:
+            card = card.replace("OUT", shlex.quote(what), 1)
+        click.echo(f"\n{output}\n\nNext: {card}  # shows these answers in the card", err=True)
