@@ -19,7 +19,10 @@ from hub_server import Server, Token
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("models", "plan", "merge", "report", "tune", "card", "publishing", "recipes", "mergekit")
+PAGES = (
+    *("models", "plan", "merge", "report", "tune", "try", "card"),
+    *("publishing", "recipes", "mergekit"),
+)
 TEXT = "".join(
     (ROOT / page).read_text("utf-8")
     for page in ("README.md", *(f"docs/{page}.md" for page in PAGES), "docs/python.md")

@@ -51,6 +51,7 @@ def make_card(  # noqa: PLR0913 - all by name
     own: OwnText | None = None,
     results: Sequence[EvalResultEntry] = (),
     evaluation: Evaluation | None = None,
+    examples: str = "",
     shown: Sequence[Shown] = (),
     planned: Sequence[Parent] = (),
 ) -> ModelCard:
@@ -106,6 +107,7 @@ def make_card(  # noqa: PLR0913 - all by name
             sft_language="English" if "en" in facts.sft_languages else "the SFT model's language",
             results=[_result(entry) for entry in results],
             measured=measured,
+            examples=examples,
             shown=[replace(one, text=plain_text(one.text, 600)) for one in shown],
             method=plain_text(recipe.method),
             method_text=method_text(recipe),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from slack_ties.card.adopt import is_card_of_mergekit, record_of
 from slack_ties.card.eval_results import keep_results
 from slack_ties.card.evaluation import add_results, results_of
+from slack_ties.card.examples import add_examples, examples_of
 from slack_ties.card.license_files import plan_notices, write_notices
 from slack_ties.card.measured import evaluation_of
 from slack_ties.card.own_text import (
@@ -61,6 +62,7 @@ def write_card(  # noqa: PLR0913 - all by name
     license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
     texts: Mapping[str, str] | None = None,
     results: str | Path | None = None,
+    examples: str | Path | None = None,
     overwrite: bool = False,
     api: HfApi | None = None,
 ) -> Path:
@@ -77,6 +79,8 @@ def write_card(  # noqa: PLR0913 - all by name
             else the licence that follows from the parents.
         texts: A person's own texts by their place in the card: see `own_text.PLACES`.
         results: Results of evaluations, a file in the Hub's `.eval_results` format.
+        examples: Answers that the person chose to show, a file of `try_prompts`. They stay when
+            the card is made again.
         overwrite: Replace a card that was edited outside of these places; the old card is
             kept as .README.md.old.
         api: The Hub client; the default one if not given.
@@ -96,6 +100,8 @@ def write_card(  # noqa: PLR0913 - all by name
     _check_edited(out, old, stated, overwrite=overwrite or of_mergekit)
     if results:
         add_results(Path(results), out)
+    if examples:
+        add_examples(Path(examples), out, record)
     before, now = (_resolution(record, old, one) for one in (None, stated))
     write_notices(out, as_known(record), now, before=before if old else None, api=api)
     evaluation = evaluation_of(out, record)
@@ -201,6 +207,7 @@ def _card(  # noqa: PLR0913, PLR0917 - as write_card
         own=OwnText({**own.places, **texts}, own.metadata, own.tags, own.datasets),
         results=results_of(out, ours=False),
         evaluation=evaluation,
+        examples=examples_of(out, record),
         shown=shown,
     )
     return sealed(str(card))

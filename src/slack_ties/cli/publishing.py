@@ -76,6 +76,12 @@ LOG = logging.getLogger("slack_ties")
     "--eval-results", metavar="FILE", type=PATH, help="Results, in the Hub's .eval_results format."
 )
 @click.option(
+    "--examples",
+    metavar="FILE",
+    type=PATH,
+    help="Answers to show: a file that `slack-ties try` wrote.",
+)
+@click.option(
     "--overwrite", is_flag=True, help="Replace a README.md that was edited; keep a copy of it."
 )
 @click.option("--offline", is_flag=True, help="With a config: read no model's card.")
@@ -87,6 +93,7 @@ def card(  # noqa: PLR0913 - one per option
     repo_id: str | None,
     license: Stated | None,  # noqa: A002 - the Hub's word for it
     eval_results: Path | None,
+    examples: Path | None,
     overwrite: bool,
     offline: bool,
     quiet: bool,
@@ -118,7 +125,7 @@ def card(  # noqa: PLR0913 - one per option
     from slack_ties.card.write import resolve_for, write_card  # noqa: PLC0415 - the Hub client
 
     if source.suffix in {".yml", ".yaml"}:
-        if license or eval_results or any(texts.values()):
+        if license or eval_results or examples or any(texts.values()):
             msg = f"{source} is a config: only --repo-id and --offline can be used with a config"
             raise click.UsageError(msg)
         _card_of_config(source, repo_id, offline=offline, as_json=as_json)
@@ -134,6 +141,7 @@ def card(  # noqa: PLR0913 - one per option
             name.replace("_", "-"): read_text_file(file) for name, file in texts.items() if file
         },
         results=eval_results,
+        examples=examples,
         overwrite=overwrite,
     )
     found = resolve_for(source)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import RESULTS_FOLDER
+from slack_ties.card.examples import EXAMPLES_FILE
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.repo_id import repo_id_of
 from slack_ties.card.write import CARD_FILE
@@ -54,6 +55,7 @@ PARTS = (
     *("README.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*", CONFIG_FILE, "slack_ties.json"),
     *(
         EVALUATION_FILE,
+        EXAMPLES_FILE,
         "report.json",
         "report.html",
         "*.png",

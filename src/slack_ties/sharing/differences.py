@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.card.examples import EXAMPLES_FILE
 from slack_ties.errors import CheckpointError, HubError, OutputError, visible
 from slack_ties.evaluation.file import EVALUATION_FILE
 from slack_ties.files import any_matches, checksum
@@ -39,7 +40,7 @@ WEIGHT_FILES = ("*.safetensors",)
 # Texts and pictures beside the model: nothing loads them.
 NOT_COMPARED = (
     *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
-    *("*.png", "*.jpg", "*.svg", "*.html", "report.json", EVALUATION_FILE),
+    *("*.png", "*.jpg", "*.svg", "*.html", "report.json", EVALUATION_FILE, EXAMPLES_FILE),
 )
 
 # Keys whose values depend on the version of transformers.
