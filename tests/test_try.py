@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,9 @@ def test_sampling_is_repeatable(merged: Path) -> None:
     )
 
     assert first == again != other
+    before = torch.get_rng_state()
+    try_prompts(merged, "x", alone=True, max_tokens=2, seed=1)
+    assert torch.equal(before, torch.get_rng_state()), "the caller's random numbers stay"
 
 
 def test_the_chat_template_can_be_left_out(merged: Path) -> None:
@@ -227,8 +231,8 @@ def test_prompts_from_a_file(
 
 
 def test_prompts_from_the_standard_input(merged: Path, tmp_path: Path) -> None:
-    """`-` reads them there."""
-    code = "import io, sys; from slack_ties.cli.main import main; "
+    """`-` reads them there; lm-eval is not needed for it."""
+    code = "import io, sys; sys.modules['lm_eval'] = None; from slack_ties.cli.main import main; "
     code += "sys.stdin = io.TextIOWrapper(io.BytesIO('ཀ\\nཁ\\n'.encode())); main()"
     words = ["try", merged, "--prompts", "-", "--alone", "--max-tokens", "2", "--json"]
 
@@ -330,7 +334,9 @@ def test_a_prompt_that_only_one_model_cannot_take(triple: Folders, own: Path) ->
     assert all(one.answers[1].tokens for one in found.models if one is not base)
 
 
-def test_a_parent_with_an_adapter_runs_with_it(triple: Folders, tmp_path: Path) -> None:
+def test_a_parent_with_an_adapter_runs_with_it(
+    triple: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MODEL+ADAPTER answers as peft lets it answer."""
     torch.manual_seed(5)
     plain = AutoModelForCausalLM.from_pretrained(triple.base, dtype=torch.float32)
@@ -353,6 +359,11 @@ def test_a_parent_with_an_adapter_runs_with_it(triple: Folders, tmp_path: Path) 
     sft = next(one for one in found.models if one.role == "sft")
     assert sft.answers[0].text == expected
     assert sft.answers[0].text != found.models[1].answers[0].text
+
+    monkeypatch.setitem(sys.modules, "peft", None)
+    without = try_prompts(tmp_path / "out", "x", max_tokens=2)
+    assert [one.role for one in without.models] == ["merged", "base", "ct"]
+    assert "peft is not installed: pip install peft" in without.as_text()
 
 
 def test_a_published_merge(triple: Folders, hub: Server, api: HfApi, tmp_path: Path) -> None:
@@ -430,6 +441,9 @@ def test_texts_of_models_are_safe_to_print() -> None:
     assert "CT      [an empty answer]" in text
     assert "me/ct at aaaaaaa, float16, plain text" in text
     assert "2 models" in repr(found)
+    html = replace(found, prompts=("<b>",))._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
 
 
 @pytest.mark.parametrize(

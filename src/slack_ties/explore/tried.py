@@ -132,8 +132,8 @@ def _check(candidate: Candidate) -> None:
             hint = f"slack-ties try {repo_id_of(look.folder)} PROMPT  # if the Hub has its weights"
             raise CheckpointError(msg, hint=hint)
     if len(candidate.looks) > 1 and not importlib.util.find_spec("peft"):
-        msg = f"{candidate.name} has a LoRA adapter, and peft is not installed"
-        raise CheckpointError(msg, hint="pip install peft")
+        msg = f"{candidate.name} has a LoRA adapter, and peft is not installed: pip install peft"
+        raise CheckpointError(msg)
 
 
 def _of_folder(folder: Path, *, alone: bool) -> Merge:

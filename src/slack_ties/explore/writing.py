@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError
 from slack_ties.evaluation.answers import Answer
-from slack_ties.private.transformers import set_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,17 +139,16 @@ class Writer:
         more: dict[str, Any] = {} if seed is None else {"do_sample": True}
         if settings.pad_token_id is None:  # of no effect for one text; transformers would warn
             more["pad_token_id"] = ends[0] if ends else 0
-        if seed is not None:
-            set_seed(seed)
         began = time.monotonic()
         try:
-            out = self.model.generate(
-                input_ids=given,
-                attention_mask=torch.ones_like(given),
-                max_new_tokens=most,
-                stopping_criteria=StoppingCriteriaList([each_token]),
-                **{"do_sample": False, "num_beams": 1, **more},
-            )
+            with _seeded(seed):
+                out = self.model.generate(
+                    input_ids=given,
+                    attention_mask=torch.ones_like(given),
+                    max_new_tokens=most,
+                    stopping_criteria=StoppingCriteriaList([each_token]),
+                    **{"do_sample": False, "num_beams": 1, **more},
+                )
         except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
             raise failed(self.name, "cannot write", error) from None
         seconds = time.monotonic() - began
@@ -158,6 +156,19 @@ class Writer:
         ended = len(new) < most or new[-1] in ends
         text = asked.tokenizer.decode(new, skip_special_tokens=True)
         return Answer(text, len(new), ended), seconds
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch's random numbers for a while; None: leave them alone."""
+    import torch  # noqa: PLC0415 - heavy
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _as_list(value: Any) -> list[int]:
