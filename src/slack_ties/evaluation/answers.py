@@ -6,13 +6,13 @@ A few answers are no evaluation. `slack-ties try` writes them, and a card can sh
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
-from slack_ties.files import json_text, sha256_of
+from slack_ties.files import json_text, sha256_of, write_whole
 from slack_ties.notebook import Shown
 from slack_ties.wording import counted, readable
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_answers_file",
     "digest_of_weights",
     "read_answers",
+    "write_answers",
 ]
 
 ANSWERS_VERSION = 1  # raised when the meaning of a field changes
@@ -175,9 +176,30 @@ def check_answers_file(path: Path) -> None:
         except OutputError:
             msg = f"{str(path)!r} exists, and has no answers of slack-ties try"
             raise OutputError(msg, hint="choose another file with -o") from None
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
-        msg = f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r} to write to"
-        raise OutputError(msg, hint="choose another file with -o")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def write_answers(answers: Answers, path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        OutputError: It cannot be written, or the file there is none of ours.
+
+    """
+    check_answers_file(path)
+    try:
+        write_whole(path, answers_as_json(answers))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    msg = f"cannot write {str(path)!r}: {error.strerror or error}"
+    return OutputError(msg, hint="choose another file with -o")
 
 
 def read_answers(path: Path) -> Answers:

@@ -20,14 +20,14 @@ from slack_ties.evaluation.answers import (
     Answer,
     Answers,
     Tried,
-    answers_as_json,
     check_answers_file,
     digest_of_weights,
+    write_answers,
 )
 from slack_ties.explore.memory import bytes_in_memory, check_fits
 from slack_ties.explore.prompts import check_prompts
 from slack_ties.explore.tried import MERGED, find_merge, look_at_candidates
-from slack_ties.files import expanded, sha256, write_whole
+from slack_ties.files import expanded, sha256
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.record import RECORD_FILE, read_record
@@ -134,8 +134,7 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
             weights=_digest(merge, found[0], shared),
         )
     if out:
-        check_answers_file(out)  # answers take long
-        write_whole(out, answers_as_json(answers))
+        write_answers(answers, out)
     return answers
 
 
