@@ -17,10 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_server import Server
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
+from slack_ties.explore.candidates import config_values
 from slack_ties.explore.report import make_report
 from slack_ties.explore.search import Search
 from slack_ties.explore.study import key_of, open_study
-from slack_ties.explore.trials import AT_ONCE, config_values
+from slack_ties.explore.trials import AT_ONCE
 from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe

@@ -24,6 +24,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     recipes,
     run,
     trying,
+    tuning,
 )
 from slack_ties.cli.group import BROKEN_PIPE, cli
 from slack_ties.errors import AS_UTF_8

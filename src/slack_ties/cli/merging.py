@@ -1,4 +1,4 @@
-"""The commands `merge`, `report`, `compare` and `tune`."""
+"""The commands `merge`, `report` and `compare`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
     allow_unrelated,
-    numbers_option,
     report_option,
     with_settings,
 )
 from slack_ties.errors import RecipeError
-from slack_ties.explore.metrics import METRICS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,103 +165,6 @@ def compare(
         print_json(asdict(found))
     else:
         click.echo(found.as_text())
-
-
-@cli.command(cls=MergeCommand, short_help="Search for slack, density and weight.")
-@click.argument("config", type=PATH)
-@click.option(
-    "--metric",
-    type=click.Choice(list(METRICS)),
-    default="kept",
-    show_default=True,
-    help="How candidates are scored: `kept` looks at the weights only; `perplexity` runs the model "
-    "on your text.",
-)
-@click.option("--text", type=PATH, metavar="FILE", help="For perplexity: a text in the language.")
-@click.option(
-    "--text-sft",
-    type=PATH,
-    metavar="FILE",
-    help="For perplexity: a second text, in a language or task that the SFT model must not lose "
-    "(for example English).",
-)
-@numbers_option("--slack", "Values for the SFT model to try.  [0,0.05,0.1,0.15,0.2,0.3,0.4]")
-@numbers_option("--density", "Values for all models to try.  [as in the config]")
-@numbers_option("--weight", "Values for the SFT model to try.  [as in the config]")
-@click.option(
-    "--trials",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Let Optuna choose N candidates within the range of these values.",
-)
-@click.option(
-    "-o", "--output", type=PATH, help="File for the best config.  [CONFIG-tuned-METRIC.yml]"
-)
-@click.option(
-    "--study", type=PATH, help="File that records the results.  [CONFIG-tune-METRIC.json]"
-)
-@click.option(
-    "--overwrite",
-    is_flag=True,
-    help="Replace the file for the best config, and the page, even if tune did not write "
-    "them, or if the best config was edited.",
-)
-@allow_unrelated
-@with_settings
-def tune(  # noqa: PLR0913 - one per option
-    *,
-    config: Path,
-    metric: str,
-    text: Path | None,
-    text_sft: Path | None,
-    slack: tuple[float, ...],
-    density: tuple[float, ...],
-    weight: tuple[float, ...],
-    trials: int | None,
-    output: Path | None,
-    study: Path | None,
-    overwrite: bool,
-    as_json: bool,
-    settings: Settings,
-) -> None:
-    """Search for slack, density and weight, and write the best config.
-
-    It merges candidates in memory, several in one pass over the models, and writes no candidate
-    to disk. `kept` looks at the weights only: a candidate scores high if the merge keeps the
-    most important parameters of both the CT and the SFT models. `perplexity` runs each candidate
-    on your own texts. Neither measures how well a model does a task.
-
-    You can stop it at any time: the same command continues from the results so far.
-
-    \b
-    Examples:
-      slack-ties tune merge_configs/bo.yml
-      slack-ties tune merge_configs/bo.yml --metric perplexity --text tibetan.txt
-      slack-ties tune merge_configs/bo.yml --slack 0,0.1,0.2 --density 0.4,0.6 --weight 1,1.25
-    """
-    from slack_ties.explore.search import Search  # noqa: PLC0415 - heavy
-    from slack_ties.explore.tune import tune_config  # noqa: PLC0415 - heavy
-
-    search = Search(slack or Search.slack, density, weight, trials or 0)
-    found = tune_config(
-        config,
-        metric=metric,
-        search=search,
-        text=text,
-        text_sft=text_sft,
-        output=output,
-        study=study,
-        overwrite=overwrite,
-        **vars(settings),
-    )
-    if as_json:
-        print_json(asdict(found))
-        return
-    if not settings.quiet:
-        click.echo(f"{found.as_text()}\n\nPicture: {found.page}")
-    click.echo(found.config)
-    if not settings.quiet:
-        click.echo(f"\nNext: slack-ties merge {shlex.quote(str(found.config))} OUT", err=True)
 
 
 def _one_folder(config: Path, folder: Path | None, out: Path | None) -> Path:

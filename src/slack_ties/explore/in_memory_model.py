@@ -22,6 +22,7 @@ from slack_ties.models.header import ENTRY_BYTES, main_type
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.settings import Settings
+from slack_ties.tensors.loading import quiet_transformers
 from slack_ties.tokenizer.files import has_tokenizer
 from slack_ties.wording import size
 
@@ -90,16 +91,17 @@ class Builder:
 
         try:
             find: Any = AutoModelForCausalLM.from_config
-            with torch.device("meta"):  # without memory: only its class is of use
-                empty = find(deepcopy(self.config))
-            model, info = type(empty).from_pretrained(
-                None,
-                config=deepcopy(empty.config),
-                state_dict=dict(tensors),
-                output_loading_info=True,
-                dtype=dtype,
-                generation_config=deepcopy(self.generation),
-            )
+            with quiet_transformers():
+                with torch.device("meta"):  # without memory: only its class is of use
+                    empty = find(deepcopy(self.config))
+                model, info = type(empty).from_pretrained(
+                    None,
+                    config=deepcopy(empty.config),
+                    state_dict=dict(tensors),
+                    output_loading_info=True,
+                    dtype=dtype,
+                    generation_config=deepcopy(self.generation),
+                )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             msg = f"transformers cannot load the merged model: {reason}"

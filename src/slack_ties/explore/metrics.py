@@ -1,41 +1,76 @@
-"""The metrics of `tune`. To add a metric, write its class here and add it to `METRICS`."""
+"""The metrics of `tune` that need no task. To add one, write its class and add it to `METRICS`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from slack_ties.errors import RecipeError, SlackTiesError
-from slack_ties.recipe.recipe import Recipe, reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-    from slack_ties.explore.perplexity import Scorer, Text
+    from slack_ties.explore.perplexity import Text
+    from slack_ties.harness.score import Loaded
+    from slack_ties.recipe.recipe import Recipe
     from slack_ties.report.report import Report
-    from slack_ties.rule.collect import Trial
     from slack_ties.settings import Settings
 
-__all__ = ["METRICS", "Kept", "Metric", "Perplexity"]
+__all__ = ["METRICS", "Kept", "Made", "Measured", "Metric", "Perplexity"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate that was merged in memory."""
+
+    report: Report | None  # what it keeps and loses; of slack_ties and ties
+    # Builds the model, on the device of the settings; the argument is its type, as torch names it.
+    build: Callable[[str], Loaded]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric says of a candidate."""
+
+    score: float  # to compare candidates by
+    parts: Mapping[str, float]  # partial scores, by their names
+    errors: Mapping[str, float] = field(default_factory=dict)  # as in TrialResult
+    items: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # as in TrialResult
 
 
 class Metric(Protocol):
     """How to score a candidate. Each search has its own instance."""
 
-    name: ClassVar[str]  # as `--metric` takes it
-    more_is_better: ClassVar[bool]
-    is_share: ClassVar[bool]  # whether scores are from 0 to 1
-    roles: ClassVar[tuple[str, ...]]  # the recipe must name a model for each
-    runs_models: ClassVar[bool]  # whether it needs the tensors of each candidate in memory
-    legend: ClassVar[Mapping[str, str]]  # what the score and its parts are, each in one line
-    asks: ClassVar[str]  # the question that the score answers
+    @property
+    def name(self) -> str:
+        """What the score is called, in the table."""
 
-    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
-        """Prepare a search."""
+    @property
+    def more_is_better(self) -> bool:
+        """Whether a larger score is better."""
 
-    @classmethod
-    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
+    @property
+    def is_share(self) -> bool:
+        """Whether scores are from 0 to 1."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The recipe must name a model for each."""
+
+    @property
+    def runs_models(self) -> bool:
+        """Whether it needs the tensors of each candidate in memory."""
+
+    @property
+    def legend(self) -> Mapping[str, str]:
+        """What the score and its parts are, each in one line."""
+
+    @property
+    def asks(self) -> str:
+        """The question that the score answers."""
+
+    def check_texts(self, texts: Sequence[str | Path | None]) -> None:
         """Refuse texts that the metric cannot use.
 
         Args:
@@ -46,20 +81,19 @@ class Metric(Protocol):
 
         """
 
-    @classmethod
-    def check_recipe(cls, recipe: Recipe) -> None:
-        """Refuse a recipe that the metric cannot score, before a model is read.
+    def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
+        """Refuse a recipe or a method that the metric cannot score, before a model is read.
 
         Raises:
             RecipeError: The message says what is missing.
 
         """
 
-    def parts(self, report: Report, trial: Trial) -> dict[str, float]:
-        """Return the partial scores of a candidate, by their names."""
+    def prepare(self, texts: Sequence[Text], settings: Settings) -> None:
+        """Get ready to measure."""
 
-    def score(self, parts: Mapping[str, float]) -> float:
-        """Return the score to compare candidates by."""
+    def measure(self, made: Made) -> Measured:
+        """Return the score of a candidate."""
 
 
 class Kept:
@@ -80,43 +114,46 @@ class Kept:
     }
     asks = "which values keep most of the CT and the SFT models together"
 
-    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
-        """Prepare a search: this metric needs nothing."""
-
-    @classmethod
-    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
+    def check_texts(self, texts: Sequence[str | Path | None]) -> None:
         """Refuse texts: this metric would not read them."""
         if any(texts):
             msg = "a text needs --metric perplexity"
             raise SlackTiesError(msg)
 
-    @classmethod
-    def check_recipe(cls, recipe: Recipe) -> None:
-        """Accept any recipe."""
+    def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
+        """Refuse all methods but slack_ties and ties: only they say what they keep."""
+        from slack_ties.explore.candidates import IN_ONE_PASS  # noqa: PLC0415 - heavy
+        from slack_ties.report.describe import check_reportable  # noqa: PLC0415 - heavy
 
-    def parts(self, report: Report, trial: Trial) -> dict[str, float]:
-        """Return, by role, the share of the models' top 20 % that the merge keeps."""
+        check_reportable(recipe)
+        if others := [name for name in methods if name not in IN_ONE_PASS]:
+            msg = f"--metric kept scores only {' and '.join(IN_ONE_PASS)}, not {others[0]}: what "
+            msg += "a merge keeps is counted in their election"
+            hint = "--metric perplexity --text FILE  # or tasks of lm-eval: --metric TASKS"
+            raise RecipeError(msg, hint=hint)
+
+    def prepare(self, texts: Sequence[Text], settings: Settings) -> None:
+        """Do nothing: this metric needs nothing."""
+
+    def measure(self, made: Made) -> Measured:
+        """Return, by role, the share of the models' top 20 % that the merge keeps, and the mean."""
         from slack_ties.report.figures import Figures  # noqa: PLC0415 - imports numpy
         from slack_ties.rule.tally import CONFIG, TOPS  # noqa: PLC0415 - imports numpy
 
         top_20_percent = TOPS.index(0.2)  # slack 0.2 protects it: docs/report.md
-        counted = replace(report, tensors=trial.tallies)
+        counted: Any = made.report
         parts = {}
         for role in ("ct", "sft"):
             shares = []
-            for number in report.of_role(role):
+            for number in counted.of_role(role):
                 share = Figures(counted.total, number).top_kept(top_20_percent, CONFIG)
                 if share is None:
-                    msg = f"{report.models[number].model} does not differ from the base"
+                    msg = f"{counted.models[number].model} does not differ from the base"
                     hint = "choose another model: with this one there is nothing to tune"
                     raise SlackTiesError(msg, hint=hint)
                 shares.append(share)
             parts[role] = sum(shares) / len(shares)
-        return parts
-
-    def score(self, parts: Mapping[str, float]) -> float:
-        """Return the harmonic mean."""
-        return len(parts) / sum(1 / max(part, 1e-9) for part in parts.values())
+        return Measured(len(parts) / sum(1 / max(part, 1e-9) for part in parts.values()), parts)
 
 
 class Perplexity:
@@ -134,60 +171,35 @@ class Perplexity:
     }
     asks = "which values predict your texts best"
 
-    def __init__(self, recipe: Recipe, texts: Sequence[Text], settings: Settings) -> None:
-        """Prepare a search. The first candidate builds the model."""
-        self.recipe, self.texts, self.settings = recipe, texts, settings
-        self.scorer: Scorer | None = None
+    def __init__(self) -> None:
+        """Prepare nothing: the first candidate brings the tokenizer."""
+        self.texts: Sequence[Text] = ()
+        self.dtype = "float32"
 
-    @classmethod
-    def check_texts(cls, texts: Sequence[str | Path | None]) -> None:
+    def check_texts(self, texts: Sequence[str | Path | None]) -> None:
         """Refuse a missing text in the language."""
         if not texts[0]:
             msg = "perplexity needs a text in the language"
             raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
 
-    @classmethod
-    def check_recipe(cls, recipe: Recipe) -> None:
-        """Refuse a tokenizer that does not come from one of the models."""
-        _tokenizer_of(recipe)
+    def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
+        """Accept any recipe."""
 
-    def parts(self, report: Report, trial: Trial) -> dict[str, float]:  # noqa: ARG002 - see Metric
-        """Return the perplexity on each text."""
-        if self.scorer is None:
-            from slack_ties.explore.perplexity import Scorer  # noqa: PLC0415 - heavy
+    def prepare(self, texts: Sequence[Text], settings: Settings) -> None:
+        """Take the texts; half precision is slow on a CPU."""
+        self.texts = texts
+        self.dtype = "float32" if settings.device == "cpu" else "float16"
 
-            base, tokenizer = map(self._folder, _tokenizer_of(self.recipe))
-            self.scorer = Scorer(base, tokenizer, self.texts, self.settings.device)
-        found = self.scorer.score(trial.tensors)
-        return dict(zip(("text", "text sft"), found, strict=False))
+    def measure(self, made: Made) -> Measured:
+        """Return the perplexity on each text, and their geometric mean."""
+        from slack_ties.explore.perplexity import perplexities  # noqa: PLC0415 - heavy
 
-    def score(self, parts: Mapping[str, float]) -> float:
-        """Return the geometric mean."""
+        found = perplexities(made.build(self.dtype), self.texts)
+        parts = dict(zip(("text", "text sft"), found, strict=False))
         product = 1.0
         for part in parts.values():
             product *= part ** (1 / len(parts))
-        return product
-
-    def _folder(self, name: str) -> Path:
-        """Return the folder of a model; download it if necessary."""
-        from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
-        from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
-
-        path, revision = split_reference(name)[0]
-        return find_model(path, revision, api=self.settings.api).path
-
-
-def _tokenizer_of(recipe: Recipe) -> tuple[str, str]:
-    """Return the base, and the model that gives the merged model its tokenizer."""
-    section = recipe.data.get("tokenizer") or {}
-    source = section.get("source") or recipe.data.get("tokenizer_source") or "base"
-    if source == "base":
-        return recipe.base, recipe.base
-    name = reference(source)
-    if name not in recipe.models:
-        msg = f"{recipe.where}: perplexity does not work with the tokenizer source {name!r}"
-        raise RecipeError(msg, hint="use --metric kept, or a tokenizer of one of the models")
-    return recipe.base, name
+        return Measured(product, parts)
 
 
 METRICS: Mapping[str, Any] = {metric.name: metric for metric in (Kept, Perplexity)}

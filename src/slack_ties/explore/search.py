@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from slack_ties.errors import SlackTiesError
 
-__all__ = ["SLACKS", "Search", "check_optuna"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["MOST_SLACK", "SLACKS", "WEIGHTS", "Search", "check_optuna"]
 
 SLACKS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+
+WEIGHTS = (0.5, 1.0, 1.5)  # of the SFT models, for methods without slack
+
+MOST_SLACK = 0.5  # upper limit for Optuna: above it, the SFT model decides almost everything
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,7 @@ class Search:
     density: tuple[float, ...] = ()  # if empty, as in the config
     weight: tuple[float, ...] = ()  # of the SFT models; if empty, as in the config
     trials: int = 0  # by Optuna, instead of the grid
+    methods: tuple[str, ...] = ()  # merge methods to compare; if empty, that of the config
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -34,12 +43,25 @@ class Search:
                     msg = f"{name} must be in [0, 1], got {value:g}"
                     raise SlackTiesError(msg)
 
-    def grid(self) -> list[dict[str, float]]:
-        """Return the config as it is, and then every combination."""
-        names = [name for name in ("slack", "density", "weight") if getattr(self, name)]
-        values = (dict.fromkeys(getattr(self, name)) for name in names)
-        every = [dict(zip(names, one, strict=True)) for one in itertools.product(*values)]
-        return [{}, *every] if names else [{}]
+    def grid(self, parameters: Collection[str] = ("slack",)) -> list[dict[str, float]]:
+        """Return every combination of values; the config as it is comes first, if there are any.
+
+        Args:
+            parameters: Those that the merge method has for each model. A method without slack is
+                tried with a few weights.
+
+        """
+        named = self.ranges(parameters)
+        values = (dict.fromkeys(one) for one in named.values())
+        every = [dict(zip(named, one, strict=True)) for one in itertools.product(*values)]
+        return [{}, *every] if named else [{}]
+
+    def ranges(self, parameters: Collection[str]) -> dict[str, tuple[float, ...]]:
+        """Return the values to try of each parameter of a merge method; see `grid`."""
+        weight = self.weight or (() if "slack" in parameters else WEIGHTS)
+        named = {"slack": self.slack, "density": self.density, "weight": weight}
+        # All methods that trim have a density and a weight; slack_ties has slack too.
+        return {name: values for name, values in named.items() if values and name in parameters}
 
 
 def check_optuna() -> None:

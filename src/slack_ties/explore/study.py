@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Study", "TrialResult", "key_of", "open_study", "row_of"]
 
 STUDY_VERSION = 1
 
-OTHER = {"texts": "other texts"}  # what a search is about, where "another" does not fit
+# What a search is about, where "another" does not fit.
+OTHER = {
+    "texts": "other texts",
+    "tasks": "other tasks, other items, or other examples (few-shot)",
+    "chat_template": "a search that differs in --chat-template",
+    "lm_eval": "another version of lm-eval",
+}
 
 AS_IT_IS = "as the config"
 
@@ -29,6 +35,16 @@ class TrialResult:
     values: Mapping[str, float]
     score: float
     parts: Mapping[str, float]
+    method: str = ""  # mergekit's name; empty: that of the config
+    # Standard errors: of the parts by their names, and of the score by "".
+    errors: Mapping[str, float] = field(default_factory=dict)
+    # The score of each item by the name of its task, in the items' order.
+    items: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Its name in the study."""
+        return key_of(self.values, self.method)
 
 
 @dataclass
@@ -38,6 +54,7 @@ class Study:
     path: Path
     about: Mapping[str, object]  # checksums of the config and the texts; the metric
     results: dict[str, TrialResult] = field(default_factory=dict)
+    held_out: dict[str, TrialResult] = field(default_factory=dict)  # on items of no other trial
 
     def add(self, result: TrialResult) -> None:
         """Add a result and write the file before the next trial begins.
@@ -46,15 +63,27 @@ class Study:
             OutputError: The file cannot be written.
 
         """
-        self.results[key_of(result.values)] = result
-        data = {
+        self.results[result.key] = result
+        self._write()
+
+    def add_held_out(self, result: TrialResult) -> None:
+        """Add a result on the held-out items, and write the file.
+
+        Raises:
+            OutputError: The file cannot be written.
+
+        """
+        self.held_out[result.key] = result
+        self._write()
+
+    def _write(self) -> None:
+        data: dict[str, Any] = {
             "tune": STUDY_VERSION,
             "about": dict(self.about),
-            "trials": [
-                {"values": dict(one.values), "score": one.score, "parts": dict(one.parts)}
-                for one in self.results.values()
-            ],
+            "trials": [_as_json(one) for one in self.results.values()],
         }
+        if self.held_out:
+            data["held_out"] = [_as_json(one) for one in self.held_out.values()]
         try:
             write_whole(self.path, json.dumps(data, indent=1) + "\n")
         except OSError as error:
@@ -62,18 +91,35 @@ class Study:
             raise OutputError(msg) from None
 
 
-def key_of(values: Mapping[str, float]) -> str:
-    """Return the name of a trial."""
-    parts = (
+def key_of(values: Mapping[str, float], method: str = "") -> str:
+    """Return the name of a trial.
+
+    Args:
+        values: The changed values.
+        method: Its merge method, if it is not that of the config.
+
+    """
+    text = ", ".join(
         f"{name} {values[name]:g}" for name in ("slack", "density", "weight") if name in values
     )
-    return ", ".join(parts) or AS_IT_IS
+    if method:
+        return f"{method}: {text}" if text else method
+    return text or AS_IT_IS
 
 
-def row_of(values: Mapping[str, float], as_it_is: Mapping[str, float]) -> str:
-    """Return the name of a trial for a table; the config as it is with its values in brackets."""
-    name = key_of(values)
-    return name if values or not as_it_is else f"{name} ({key_of(as_it_is)})"
+def row_of(result: TrialResult, as_it_is: Mapping[str, float], own: str = "") -> str:
+    """Return the name of a trial for a table; the config as it is with its values in brackets.
+
+    Args:
+        result: A trial.
+        as_it_is: The values of the config.
+        own: The method of the config, if trials have several.
+
+    """
+    if not result.method and not result.values:
+        inside = key_of(as_it_is, own) if as_it_is else own
+        return f"{AS_IT_IS} ({inside})" if inside else AS_IT_IS
+    return key_of(result.values, result.method or own)
 
 
 def open_study(path: Path, about: Mapping[str, object]) -> Study:
@@ -95,12 +141,54 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
                 raise OutputError(msg, hint=hint)
         study = Study(path, about)
         for one in data["trials"]:
-            values = {str(k): float(v) for k, v in one["values"].items()}
-            parts = {str(k): float(v) for k, v in one["parts"].items()}
-            study.results[key_of(values)] = TrialResult(values, float(one["score"]), parts)
+            result = _from_json(one)
+            study.results[result.key] = result
+        for one in data.get("held_out", ()):
+            result = _from_json(one)
+            study.held_out[result.key] = result
     except FileNotFoundError:
         return Study(path, about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path}: damaged: {error!r}"
         raise OutputError(msg, hint=hint) from None
     return study
+
+
+def _as_json(result: TrialResult) -> dict[str, Any]:
+    """Return a result for the file; values of items that are only 0 and 1 as one text."""
+    data: dict[str, Any] = {
+        "values": dict(result.values),
+        "score": result.score,
+        "parts": dict(result.parts),
+    }
+    if result.method:
+        data["method"] = result.method
+    if result.errors:
+        data["errors"] = dict(result.errors)
+    if result.items:
+        data["items"] = {name: _packed(values) for name, values in result.items.items()}
+    return data
+
+
+def _from_json(data: Mapping[str, Any]) -> TrialResult:
+    def numbers(name: str) -> dict[str, float]:
+        return {str(key): float(value) for key, value in data.get(name, {}).items()}
+
+    return TrialResult(
+        {str(key): float(value) for key, value in data["values"].items()},
+        float(data["score"]),
+        {str(key): float(value) for key, value in data["parts"].items()},
+        str(data.get("method", "")),
+        numbers("errors"),
+        {str(name): _unpacked(values) for name, values in data.get("items", {}).items()},
+    )
+
+
+def _packed(values: Sequence[float]) -> str | list[float]:
+    if set(values) <= {0.0, 1.0}:
+        return "".join("1" if value else "0" for value in values)
+    return list(values)
+
+
+def _unpacked(values: str | Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, values))

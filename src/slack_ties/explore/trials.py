@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import math
 from contextlib import contextmanager
-from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.explore.study import Study, TrialResult, key_of
-from slack_ties.files import sha256_of
-from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
+from slack_ties.errors import SlackTiesError
+from slack_ties.explore.candidates import (
+    IN_ONE_PASS,
+    Candidate,
+    as_method,
+    changed_recipe,
+    config_values,
+    parameters_of,
+)
+from slack_ties.explore.metrics import Made, Measured, Metric
+from slack_ties.explore.search import MOST_SLACK, Search
+from slack_ties.explore.study import Study, TrialResult
 from slack_ties.rule.collect import Trial
-from slack_ties.rule.parameters import PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
-    from slack_ties.explore.metrics import Metric
-    from slack_ties.explore.search import Search
+    import torch
+
     from slack_ties.merge.inputs import Found
+    from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["Trials", "config_values", "is_unedited", "with_values"]
+__all__ = ["Trials"]
 
 LOG = logging.getLogger("slack_ties")
-
-# The second line of a tuned config begins so: by the checksum we see whether somebody edited it.
-SEAL = "# slack-ties tune replaces this file only if all other lines have the checksum "
-
-MOST_SLACK = 0.5  # upper limit for Optuna: above it, the SFT model decides almost everything
 
 # The share of free memory that the candidates of one pass may use.
 MEMORY_SHARE = 0.4
 
 AT_ONCE = 8  # trials in a pass if memory is no limit; an interruption loses at most these
+
+SEED = 0  # for methods that draw random numbers, if no option sets another: mergekit's own draws
 
 
 class Trials:
@@ -51,7 +56,7 @@ class Trials:
         """Prepare a search; nothing is merged yet."""
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
         self.as_it_is = config_values(recipe)
-        self.found: Found | None = None
+        self.found: dict[str, Found] = {}  # by the name of the method
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
@@ -66,55 +71,125 @@ class Trials:
             )
             raise
 
-    def by_grid(self, grid: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    def by_grid(self, search: Search) -> list[Candidate]:
         """Try all candidates of a grid, as many in a pass as memory allows; return the trials."""
-        grid = list({key_of(one): one for one in map(self._changed, grid)}.values())
-        left = [values for values in grid if key_of(values) not in self.study.results]
-        if len(left) < len(grid):
-            LOG.info(
-                "  %d of %d trials are in %s", len(grid) - len(left), len(grid), self.study.path
-            )
-        at_once = self._fit() if self.metric.runs_models else AT_ONCE
-        for start in range(0, len(left), at_once):
-            self._try(left[start : start + at_once], start, len(left))
-        return grid
+        return self._all(
+            [
+                Candidate(method, values)
+                for method in ("", *self._others(search))
+                for values in self._grid(search, method)
+            ]
+        )
 
-    def by_optuna(self, search: Search) -> list[dict[str, float]]:
+    def by_optuna(self, search: Search) -> list[Candidate]:
         """Let Optuna choose one trial after the other; do not repeat a trial of the study."""
         import optuna  # noqa: PLC0415 - an extra
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        limits = {
-            name: (min(values), max(values))
-            for name in ("density", "weight")
-            if (values := getattr(search, name))
-        }
-        limits["slack"] = (0.0, MOST_SLACK)
         # With a fixed seed, the same scores lead to the same trials, so a study can be continued.
         study = optuna.create_study(
             direction="maximize" if self.metric.more_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=0),
         )
-        tried: list[dict[str, float]] = [{}]
-        self.by_grid(tried)
+        tried = self._all([Candidate()])
+        methods = [name for name in ("", *self._others(search)) if name or self._own(search)]
         for number in range(search.trials):
             trial = study.ask()
-            values = {
-                name: trial.suggest_float(name, low, high, step=0.01 if low < high else None)
-                for name, (low, high) in sorted(limits.items())
-            }
-            values = self._changed({name: round(value, 6) for name, value in values.items()})
-            if key_of(values) not in self.study.results:
-                self._try([values], number, search.trials)
-            study.tell(trial, self.study.results[key_of(values)].score)
-            if values not in tried:
-                tried.append(values)
+            method = methods[0]
+            if len(methods) > 1:
+                method = trial.suggest_categorical("method", methods)
+            values = {}
+            for name, found in sorted(search.ranges(self._parameters(search, method)).items()):
+                low, high = (0.0, MOST_SLACK) if name == "slack" else (min(found), max(found))
+                step = 0.01 if low < high else None
+                values[name] = round(trial.suggest_float(name, low, high, step=step), 6)
+            candidate = self._changed(Candidate(method, values))
+            if candidate.key not in self.study.results:
+                self._try([candidate], number, search.trials)
+            study.tell(trial, self.study.results[candidate.key].score)
+            if candidate not in tried:
+                tried.append(candidate)
         return tried
 
-    def _changed(self, values: dict[str, float]) -> dict[str, float]:
-        """Return a candidate; {} if it has the values of the config: that is one trial, not two."""
-        same = all(self.as_it_is.get(name) == value for name, value in values.items())
-        return {} if same else values
+    def hold_out(
+        self, candidates: Sequence[Candidate], measure: Callable[[Made], Measured]
+    ) -> list[TrialResult]:
+        """Score candidates on held-out items, each once in the life of the study.
+
+        Args:
+            candidates: The config as it is, and the best one.
+            measure: Scores a candidate on the held-out items.
+
+        """
+        left = [one for one in candidates if one.key not in self.study.held_out]
+        if left:
+            LOG.info("  held-out items: %s", "; ".join(one.key for one in left))
+        for group in self._passes(left):
+            for candidate, made in self._merge(group):
+                measured = measure(made)
+                self.study.add_held_out(_result(candidate, measured))
+        return [self.study.held_out[one.key] for one in candidates]
+
+    def _own(self, search: Search) -> bool:
+        """Say whether other values of the config's own method are tried."""
+        return not search.methods or self.recipe.method in search.methods
+
+    def _others(self, search: Search) -> list[str]:
+        return [name for name in search.methods if name != self.recipe.method]
+
+    def _parameters(self, search: Search, method: str) -> tuple[str, ...]:
+        """Return the parameters to try; a config of ties is tried with slack too."""
+        own = self.recipe.method
+        if not method and not search.methods and own in IN_ONE_PASS:
+            return parameters_of("slack_ties")
+        return parameters_of(method or own)
+
+    def _grid(self, search: Search, method: str) -> list[dict[str, float]]:
+        if not method and not self._own(search):
+            return [{}]
+        grid = search.grid(self._parameters(search, method))
+        # Only the config's own method has candidates without values: the config as it is.
+        return grid if not method or len(grid) == 1 else grid[1:]
+
+    def _all(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        grid = list({one.key: one for one in map(self._changed, candidates)}.values())
+        left = [one for one in grid if one.key not in self.study.results]
+        if len(left) < len(grid):
+            LOG.info(
+                "  %d of %d trials are in %s", len(grid) - len(left), len(grid), self.study.path
+            )
+        done = 0
+        for group in self._passes(left):
+            self._try(group, done, len(left))
+            done += len(group)
+        return grid
+
+    def _changed(self, candidate: Candidate) -> Candidate:
+        """Return a candidate, or the config as it is if the values are its own: one trial."""
+        same = not candidate.method and all(
+            self.as_it_is.get(name) == value for name, value in candidate.values.items()
+        )
+        return Candidate() if same else candidate
+
+    def _passes(self, candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+        """Yield the candidates of each pass over the models."""
+        for (_, several), group in itertools.groupby(
+            candidates, key=lambda one: (one.method, self._in_one_pass(one))
+        ):
+            at_once = (self._fit() if self.metric.runs_models else AT_ONCE) if several else 1
+            every = list(group)
+            for start in range(0, len(every), at_once):
+                yield every[start : start + at_once]
+
+    def _in_one_pass(self, candidate: Candidate) -> bool:
+        """Say whether our method can make a candidate while it makes others.
+
+        It merges `ties` as mergekit does but for the last bits. That is enough to count. A model
+        that runs is the one that mergekit merges: its scores are those of the written model.
+        """
+        method = "slack_ties" if "slack" in candidate.values else candidate.method
+        method = method or self.recipe.method
+        return method == "slack_ties" or (method in IN_ONE_PASS and not self.metric.runs_models)
 
     def _fit(self) -> int:
         """Return how many candidates fit into memory besides the model that runs."""
@@ -126,104 +201,88 @@ class Trials:
         size = max(plan.parameters * 4, 1)  # at most float32
         return max(1, int(MEMORY_SHARE * psutil.virtual_memory().available / size) - 1)
 
-    def _try(self, batch: Sequence[dict[str, float]], done: int, total: int) -> None:
+    def _try(self, batch: Sequence[Candidate], done: int, total: int) -> None:
         """Merge a batch in one pass over the models, and score each candidate."""
-        from slack_ties.merge.in_memory import merge_in_memory  # noqa: PLC0415 - heavy
-        from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - as above
+        names = "; ".join(one.key for one in batch)
+        LOG.info("  trials %d to %d of %d: %s", done + 1, done + len(batch), total, names)
+        for candidate, made in self._merge(batch):
+            measured = self.metric.measure(made)
+            self.study.add(_result(candidate, measured))
+            LOG.info("  %s: %s %.4f", candidate.key, self.metric.name, measured.score)
 
-        if not batch:
-            return
-        if self.found is None:  # once for all trials: candidates have the same models
-            self.found = find_all(self.recipe, None, self.settings)
+    def _merge(self, batch: Sequence[Candidate]) -> Iterator[tuple[Candidate, Made]]:
+        """Yield candidates of one method, merged in memory in one pass over the models."""
+        from slack_ties.explore.in_memory_model import Builder  # noqa: PLC0415 - heavy
+        from slack_ties.merge.in_memory import make_collector, merge_unwritten  # noqa: PLC0415
+        from slack_ties.report.describe import describe  # noqa: PLC0415 - heavy
+
+        found = self._find(batch[0].method)
+        recipe, snapshots, _ = found
         keep = self.metric.runs_models
-        trials = [Trial(values, keep=keep) for values in batch]
-        names = [key_of(values) for values in batch]
-        LOG.info(
-            "  trials %d to %d of %d: %s", done + 1, done + len(batch), total, "; ".join(names)
-        )
-        report = merge_in_memory(
-            self.recipe,
+        trials = [Trial(one.values, keep=keep) for one in batch]
+        collector = None
+        if self._in_one_pass(batch[0]):
+            collector = make_collector(recipe, snapshots, trials)
+        else:
+            found = (changed_recipe(recipe, batch[0].values), *found[1:])
+        unwritten = merge_unwritten(
+            found[0],
             self.study.path.parent,
             take=lambda name, tensor: _cast(trials, name, tensor) if keep else None,
-            trials=trials,
-            settings=self.settings,
-            found=self.found,
+            collector=collector,
+            settings=self._seeded(recipe.method),
+            found=found,
         )
-        for trial in trials:
-            parts = self.metric.parts(report, trial)
-            score = self.metric.score(parts)
-            self.study.add(TrialResult(trial.values, score, parts))
+        report = describe(recipe, collector) if collector else None
+        builder = Builder(unwritten) if keep else None
+        for candidate, trial in zip(batch, trials, strict=True):
+
+            def build(dtype: str, trial: Trial = trial) -> Any:
+                if builder is None:
+                    msg = f"the metric {self.metric.name} runs no models"
+                    raise SlackTiesError(msg)
+                return builder.build(trial.tensors, device=self.settings.device, dtype=dtype)
+
+            own = replace(report, tensors=trial.tallies) if report else None
+            yield candidate, Made(own, build)
             trial.tensors.clear()
-            LOG.info("  %s: %s %.4f", key_of(trial.values), self.metric.name, score)
+
+    def _find(self, method: str) -> Found:
+        """Check all inputs of a method's merge, once: its candidates have the same models."""
+        from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - heavy
+
+        if method not in self.found:
+            recipe = as_method(self.recipe, method) if method else self.recipe
+            self.found[method] = find_all(recipe, None, self.settings)
+        return self.found[method]
+
+    def _seeded(self, method: str) -> Settings:
+        """Return the settings with a seed, or a method that draws could not be resumed."""
+        from slack_ties.config.methods import RANDOM  # noqa: PLC0415
+
+        options = self.settings.options
+        if method not in RANDOM or (options and options.random_seed is not None):
+            return self.settings
+        from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import
+
+        from slack_ties.merge.options import DEFAULTS  # noqa: PLC0415
+
+        options = options or MergeOptions(**DEFAULTS, quiet=self.settings.quiet)
+        return replace(self.settings, options=options.model_copy(update={"random_seed": SEED}))
 
 
-def _cast(trials: Sequence[Trial], name: str, tensor: Any) -> None:
+def _result(candidate: Candidate, measured: Measured) -> TrialResult:
+    return TrialResult(
+        candidate.values,
+        measured.score,
+        measured.parts,
+        candidate.method,
+        measured.errors,
+        measured.items,
+    )
+
+
+def _cast(trials: Sequence[Trial], name: str, tensor: torch.Tensor) -> None:
     """Store a tensor for each candidate in the result's type; unmerged tensors are the same."""
     for trial in trials:
         trial.tensors[name] = trial.tensors.get(name, tensor).to(tensor.dtype).cpu()
-
-
-def config_values(recipe: Recipe) -> dict[str, float]:
-    """Return the values that a config has now, of what `tune` changes.
-
-    A value is left out if it is no plain number, or differs among the models that `tune` changes.
-    """
-    shared = recipe.data.get("parameters") or {}
-    sft = recipe.models_of("sft")
-    values = {}
-    for parameter in PARAMETERS:
-        if not parameter.per_model:
-            continue
-        found = set()
-        for part in recipe.data["models"]:
-            name = reference(part["model"])
-            if name != recipe.base and (parameter.name == "density" or name in sft):
-                own = {**shared, **(part.get("parameters") or {})}
-                try:
-                    found.add(float(parameter.check(own.get(parameter.name, parameter.default))))
-                except ValueError:  # for example a gradient
-                    found.add(math.nan)
-        if len(found) == 1 and math.isfinite(value := found.pop()):
-            values[parameter.name] = value
-    return values
-
-
-def with_values(recipe: Recipe, best: TrialResult, metric: str) -> str:
-    """Return the text of a config with the values of a trial and the roles of its models."""
-    import yaml  # noqa: PLC0415
-
-    data: dict[str, Any] = deepcopy(dict(recipe.data))
-    sft = recipe.models_of("sft")
-    for part in data["models"]:
-        name = reference(part["model"])
-        if name == recipe.base:
-            continue
-        parameters = part.setdefault("parameters", {})
-        for key, value in best.values.items():
-            if key == "density" or name in sft:
-                parameters[key] = value
-    if "slack" in best.values:
-        data["merge_method"] = "slack_ties"
-    if not recipe.facts.roles:  # with slack 0, nothing else would identify the SFT model
-        facts = dict(data.get(FACTS_KEY) or {"recipe": RECIPE_VERSION})
-        roles = {role: list(recipe.models_of(role)) for role in ("ct", "sft")}
-        data[FACTS_KEY] = {**facts, "roles": {k: v for k, v in roles.items() if v}}
-    head = (
-        f"# The best of `slack-ties tune` by {metric}: {key_of(best.values)} ({best.score:.6g})\n"
-    )
-    return _sealed(head, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
-def _sealed(head: str, body: str) -> str:
-    """Return the text of a tuned config: the head, a line with a checksum, and the body."""
-    return f"{head}{SEAL}{sha256_of(head + body)}\n{body}"
-
-
-def is_unedited(path: Path) -> bool:
-    """Return whether `tune` wrote a file, and nobody edited it since."""
-    try:
-        text = path.read_bytes().decode()
-    except (OSError, ValueError):
-        return False
-    head, _, rest = text.partition(SEAL)
-    return text == _sealed(head, rest.partition("\n")[2])

@@ -1,35 +1,44 @@
-"""A small search for slack, density and the SFT model's weight. `slack-ties tune` calls this.
+"""A small search for a method, slack, density and the SFT model's weight: `slack-ties tune`.
 
 We merge all candidates in memory while we read the tensors, and write no candidate to disk. The
-score says something about the weights (`kept`) or about the user's texts (`perplexity`), not more.
+score says something about the weights (`kept`), about the user's texts (`perplexity`), or about
+tasks of lm-eval; not more.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
+from slack_ties.explore.candidates import Candidate, config_values, is_unedited, with_values
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
 from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import key_of, open_study
-from slack_ties.explore.trials import Trials, config_values, is_unedited, with_values
+from slack_ties.explore.study import Study, TrialResult, open_study
+from slack_ties.explore.trials import SEED, Trials
 from slack_ties.explore.tune_page import is_tune_page, write_tune_page
 from slack_ties.explore.tuned import Tuned
+from slack_ties.explore.verdict import Verdict, verdict_of
 from slack_ties.files import expanded, sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
-from slack_ties.report.describe import check_reportable
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Unpack
 
     from slack_ties.settings import SettingsByName
 
 __all__ = ["Tuned", "tune_config"]
+
+LONGEST_NAME = 60  # characters of the metric in names of files
 
 
 def tune_config(  # noqa: PLR0913 - all by name
@@ -42,15 +51,24 @@ def tune_config(  # noqa: PLR0913 - all by name
     output: str | Path | None = None,
     study: str | Path | None = None,
     overwrite: bool = False,
+    include: Sequence[str | Path] = (),
+    limit: int | None = None,
+    fewshot: int | None = None,
+    batch_size: str = "",
+    chat_template: bool = False,
+    seed: int = 0,
     **settings: Unpack[SettingsByName],
 ) -> Tuned:
     """Try values for a config, and write the best config beside it.
 
     Args:
-        config: A merge config of `slack_ties` or `ties` that says which model is the SFT model.
+        config: A merge config that says which model is the SFT model.
         metric: `kept`: the share of the top 20 % of the CT models and of the SFT models that the
-            merge keeps, as a harmonic mean; runs no model. `perplexity`: on `text`; with
-            `text_sft`, the geometric mean of both.
+            merge keeps, as a harmonic mean; runs no model; for `slack_ties` and `ties` only.
+            `perplexity`: on `text`; with `text_sft`, the geometric mean of both. Or names of tasks
+            of lm-eval, with commas; `tasks` are those of the config's language and the English
+            ones. Candidates are compared on one half of the items of each task; the best one and
+            the config as it was are then scored on the other half.
         search: What to try.
         text: A text in the language, UTF-8.
         text_sft: A text in a language or task that the SFT model must not lose, such as English.
@@ -59,6 +77,12 @@ def tune_config(  # noqa: PLR0913 - all by name
             CONFIG-tune-METRIC.json.
         overwrite: Replace `output` also if `tune` did not write it, or if it was edited; and a
             file CONFIG-tune-METRIC.html that is no page of a search.
+        include: Folders with task files of yours, for lm-eval.
+        limit: Use only the first items of each task.
+        fewshot: Examples before each item; as each task says if not given.
+        batch_size: Items at once, or auto; if empty: auto on a GPU, 1 on a CPU.
+        chat_template: Put each item into the chat template of the model.
+        seed: Decides which items are held out.
         settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
 
     Raises:
@@ -70,38 +94,119 @@ def tune_config(  # noqa: PLR0913 - all by name
     search = search or Search()
     path = expanded(config)
     recipe = read_recipe(path)
-    kind = _check(recipe, metric, (text, text_sft))
-    texts = [read_text(expanded(one)) for one in (text, text_sft) if one]
+    search = replace(search, methods=_methods(recipe, search))
+    given = [expanded(one) if one else None for one in (text, text_sft)]
+    how = _Tasks(
+        tuple(expanded(one) for one in include), limit, fewshot, batch_size, chat_template, seed
+    )
+    scorer = _metric(metric, recipe, how)
+    _check(recipe, scorer, given, search)
+    texts = [read_text(one) for one in given if one]
     if search.trials:
         check_optuna()
-    about = {
+    about: dict[str, Any] = {
         "config": sha256_of(recipe.text),
         "metric": metric,
         "texts": [one.digest for one in texts],
+        **getattr(scorer, "about", {}),
     }
+    slug = _slug(metric)
     kept = open_study(
-        Path(study) if study else path.with_name(f"{path.stem}-tune-{metric}.json"), about
+        Path(study) if study else path.with_name(f"{path.stem}-tune-{slug}.json"), about
     )
-    name = f"{path.stem}-tuned-{metric}.yml"
+    name = f"{path.stem}-tuned-{slug}.yml"
     out = expanded(output) if output else path.with_name(name)
-    page = path.with_name(f"{path.stem}-tune-{metric}.html")
+    page = path.with_name(f"{path.stem}-tune-{slug}.html")
     if out.resolve() in {kept.path.resolve(), page.resolve()}:
         msg = f"{str(out)!r} is also the file for the results or for the page of this search"
         raise OutputError(msg, hint="choose another path with -o")
     _check_output(out, path, overwrite=overwrite)  # before we read a model
     _check_page(page, overwrite=overwrite)
-    trials = Trials(recipe, kind(recipe, texts, shared), kept, shared)
+    scorer.prepare(texts, shared)
+    trials = Trials(recipe, scorer, kept, shared)
     with trials.resumable():
-        tried = trials.by_optuna(search) if search.trials else trials.by_grid(search.grid())
-    results = tuple(kept.results[key_of(values)] for values in tried)
-    best = (max if kind.more_is_better else min)(results, key=lambda one: one.score)
+        tried = trials.by_optuna(search) if search.trials else trials.by_grid(search)
+        results = tuple(kept.results[one.key] for one in tried)
+        best = (max if scorer.more_is_better else min)(results, key=lambda one: one.score)
+        verdict = _verdict(results, best, scorer, trials, kept)
     _check_output(out, path, overwrite=overwrite)  # a search takes long
     _check_page(page, overwrite=overwrite)
-    tuned = parse_recipe(with_values(recipe, best, metric), where=out.name)
+    notes = [*getattr(scorer, "doubts", []), *_on_seed(best, recipe, shared)]
+    tuned = parse_recipe(
+        with_values(recipe, best, scorer.name, [*verdict.lines, *notes]), where=out.name
+    )
     write_recipes({out: tuned}, overwrite=True)
-    found = Tuned(metric, results, best, out, kept.path, page, config_values(recipe))
-    write_tune_page(page, kind, recipe, found)
+    found = Tuned(
+        scorer.name,
+        results,
+        best,
+        out,
+        kept.path,
+        page,
+        config_values(recipe),
+        recipe.method if search.methods else "",
+        scorer.more_is_better,
+        dict(scorer.legend),
+        scorer.asks,
+        verdict,
+        tuple(notes),
+    )
+    write_tune_page(page, scorer, recipe, found)
     return found
+
+
+class _Tasks(NamedTuple):
+    """The options for tasks."""
+
+    include: tuple[Path, ...]
+    limit: int | None
+    fewshot: int | None
+    batch_size: str
+    chat_template: bool
+    seed: int
+
+
+def _metric(name: str, recipe: Recipe, how: _Tasks) -> Metric:
+    """Return the metric with this name, or that of tasks; tasks are loaded."""
+    if name in METRICS:
+        if given := [key for key, value in how._asdict().items() if value]:
+            option = given[0].replace("include", "include-path").replace("_", "-")
+            msg = f"--{option} is for tasks of lm-eval, and --metric is {name}"
+            raise SlackTiesError(msg, hint="--metric TASKS  # names of tasks, or: tasks")
+        made: Metric = METRICS[name]()
+        return made
+    from slack_ties.explore.task_metric import TaskMetric, TaskOptions  # noqa: PLC0415 - an extra
+
+    return TaskMetric(name, TaskOptions(*how), recipe)
+
+
+def _verdict(
+    results: tuple[TrialResult, ...], best: TrialResult, metric: Metric, trials: Trials, kept: Study
+) -> Verdict:
+    """Score the best trial and the config as it is on held-out items, if there are any."""
+    measure = getattr(metric, "measure_held_out", None)
+    held_out = []
+    if measure is not None:
+        chosen = [Candidate(), Candidate(best.method, best.values)]
+        held_out = trials.hold_out(chosen[: 1 if best is results[0] else 2], measure)
+    return verdict_of(results, held_out, kept)
+
+
+def _on_seed(best: TrialResult, recipe: Recipe, settings: Settings) -> list[str]:
+    """Say the seed of a best trial whose method draws random numbers."""
+    method = best.method or recipe.method
+    if method not in RANDOM:
+        return []
+    options = settings.options
+    given = options.random_seed if options else None
+    seed = SEED if given is None else given
+    return [f"{method} draws random numbers: merge it with --random-seed {seed}"]
+
+
+def _slug(metric: str) -> str:
+    """Return a metric's name for names of files."""
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", metric).strip("-.") or "tasks"
+    return slug if len(slug) <= LONGEST_NAME else f"{slug[:40]}-{sha256_of(metric)[:8]}"
 
 
 def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:
@@ -128,23 +233,35 @@ def _check_page(page: Path, *, overwrite: bool) -> None:
         raise OutputError(msg, hint=hint)
 
 
-def _check(recipe: Recipe, name: str, texts: tuple[str | Path | None, ...]) -> type[Metric]:
-    """Return the metric; refuse a recipe that we cannot tune, before we read a model."""
-    if name not in METRICS:
-        msg = f"unknown metric {name!r}, expected {' or '.join(METRICS)}"
-        raise SlackTiesError(msg)
-    metric: type[Metric] = METRICS[name]
+def _methods(recipe: Recipe, search: Search) -> tuple[str, ...]:
+    """Return the names of the methods to compare, as mergekit knows them, each once.
+
+    Raises:
+        RecipeError: One is not known, or needs a base that the config does not name.
+
+    """
+    methods = [find_method(name) for name in search.methods]
+    for method in methods:
+        if method.has_base and not recipe.base:
+            msg = f"{recipe.where}: it names no base_model, which {method.name} needs"
+            raise RecipeError(msg, hint="add: base_model: ID")
+    if not methods and recipe.method not in METHODS:
+        msg = f"{recipe.where}: merge_method is {recipe.method!r}, whose values cannot be tuned"
+        raise RecipeError(msg, hint=f"--method NAMES  # known: {', '.join(METHODS)}")
+    return tuple(dict.fromkeys(method.name for method in methods))
+
+
+def _check(recipe: Recipe, metric: Metric, texts: Sequence[Path | None], search: Search) -> None:
+    """Refuse texts, and a recipe that we cannot tune, before we read a model."""
     metric.check_texts(texts)
-    check_reportable(recipe)
+    metric.check_recipe(recipe, search.methods)
     if "models" not in recipe.data:
         msg = f"{recipe.where}: expected `models`: slices and modules cannot be tuned"
         raise RecipeError(msg)
-    if len(recipe.models) < 3:  # noqa: PLR2004 - the base and two others
+    if sum(name != recipe.base for name in recipe.models) < 2:  # noqa: PLR2004 - CT and SFT
         msg = f"{recipe.where}: it merges only one model, so slack changes nothing"
         raise RecipeError(msg, hint="name a CT model and an SFT model")
     if not all(recipe.models_of(role) for role in metric.roles):
         msg = f"{recipe.where} does not say which model is the SFT model and which the CT model"
         hint = f"add: {FACTS_KEY}: {{recipe: {RECIPE_VERSION}, roles: {{ct: [ID], sft: [ID]}}}}"
         raise RecipeError(msg, hint=hint)
-    metric.check_recipe(recipe)
-    return metric

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.explore.study import key_of, row_of
+from slack_ties.explore.study import key_of
 from slack_ties.files import write_whole
 from slack_ties.recipe.public import published_names
 from slack_ties.record import Parent
@@ -31,7 +31,7 @@ MOST_LINES = 6  # colours in the palette
 
 def write_tune_page(
     path: Path,
-    metric: type[Metric],
+    metric: Metric,
     recipe: Recipe,
     found: Tuned,
 ) -> None:
@@ -67,7 +67,7 @@ def write_tune_page(
     parts = list(best.parts)
     head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric.name, *parts))
     rows = "".join(
-        f"<tr><td>{'* ' if one is best else ''}{escape(row_of(one.values, as_it_is))}</td>"
+        f"<tr><td>{'* ' if one is best else ''}{escape(found.name_of(one))}</td>"
         + "".join(f"<td>{number:.4f}</td>" for number in (one.score, *one.parts.values()))
         + "</tr>"
         for one in results

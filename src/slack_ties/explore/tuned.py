@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from slack_ties.explore.metrics import METRICS
 from slack_ties.explore.study import TrialResult, row_of
+from slack_ties.explore.verdict import Verdict, difference, gap, in_percent, with_error
 from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.wording import counted, in_columns
 
@@ -14,42 +14,73 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Tuned"]
+__all__ = ["Tuned", "tuned_as_json"]
 
 ELSEWHERE = "`report` asks what the SFT model needs, so it may suggest another slack"
+
+MOST_PARTS = 4  # columns that fit on a terminal beside the others
 
 
 @dataclass(frozen=True, repr=False)
 class Tuned(Shown):
     """The result of a search."""
 
-    metric: str
+    metric: str  # what the score is called
     results: tuple[TrialResult, ...]  # in the order of the trials
     best: TrialResult
     config: Path  # the best one
     study: Path
     page: Path
     as_it_is: Mapping[str, float] = field(default_factory=dict)  # values of the config itself
+    method: str = ""  # of the config, if trials have several methods
+    more_is_better: bool = True
+    columns: Mapping[str, str] = field(default_factory=dict)  # what the score and its parts are
+    asks: str = ""  # the question that the score answers
+    verdict: Verdict = field(default_factory=lambda: Verdict(None))
+    notes: tuple[str, ...] = ()  # what weakens the result
 
     def summary(self) -> str:
         """Return the best trial."""
-        name = row_of(self.best.values, self.as_it_is)
+        name = self.name_of(self.best)
         return f"the best of {counted(len(self.results), 'trial')} is {name}: {self.config}"
 
-    def rows(self) -> list[list[str]]:
-        """Return the head of the table, and a row for each trial; * marks the best one."""
-        parts = list(self.best.parts)
-        rows = [["TRIAL", self.metric.upper(), *(part.upper() for part in parts)]]
+    def name_of(self, result: TrialResult) -> str:
+        """Return the name of a trial for a table."""
+        return row_of(result, self.as_it_is, self.method)
+
+    def parts(self, *, every: bool = False) -> list[str]:
+        """Return the names of the parts to show; if there are many, only means of several."""
+        names = list(self.best.parts)
+        if every or len(names) <= MOST_PARTS:
+            return names
+        return [name for name in names if name not in self.best.items]
+
+    def rows(self, *, every: bool = False) -> list[list[str]]:
+        """Return the head of the table, and a row for each trial; * marks the best one.
+
+        Args:
+            every: Show all parts, if there are many too.
+
+        """
+        parts, first = self.parts(every=every), self.results[0]
+        held_out = {one.key: one for one in self.verdict.held_out}
+        head = ["TRIAL", self.metric.upper(), *(part.upper() for part in parts)]
+        rows = [[*head, *(["DIFFERENCE", "HELD-OUT"] if first.items else [])]]
         for result in self.results:
             mark = "* " if result is self.best else ""
-            numbers = [f"{result.score:.4f}", *(f"{result.parts[part]:.4f}" for part in parts)]
-            rows.append([mark + row_of(result.values, self.as_it_is), *numbers])
+            row = [mark + self.name_of(result), with_error(result)]
+            row += [with_error(result, part) for part in parts]
+            if first.items:
+                row.append("" if result is first else gap(result, first))
+                row.append(with_error(held_out[result.key]) if result.key in held_out else "")
+            rows.append(row)
         return rows
 
     def as_text(self) -> str:
         """Return the results as a table for people."""
         rows = [[name if "* " in name[:2] else f"  {name}", *rest] for name, *rest in self.rows()]
-        return "\n".join([*in_columns(rows), "", *self.legend()])
+        lines = [line.rstrip() for line in in_columns(rows)]
+        return "\n".join([*lines, "", *self.legend()])
 
     def as_html(self) -> str:
         """Return the same as HTML."""
@@ -58,13 +89,31 @@ class Tuned(Shown):
 
     def legend(self) -> list[str]:
         """Return what the table means: what is better, what * says, and what each column is."""
-        metric = METRICS[self.metric]
-        more = "More" if metric.more_is_better else "Less"
+        more = "More" if self.more_is_better else "Less"
         equal = sum(one.score == self.best.score for one in self.results) - 1
         also = f" ({equal} more with the same score)" if equal else ""
-        shown = (self.metric, *self.best.parts)
-        return [
-            f"{more} is better. * is the best trial{also}: its values are in {self.config}",
-            *(f"{name}: {metric.legend[name]}" for name in dict.fromkeys(shown)),
-            f"question: {metric.asks}; {ELSEWHERE}",
-        ]
+        lines = [f"{more} is better. * is the best trial{also}: its values are in {self.config}"]
+        lines += [f"result: {line}" if not i else line for i, line in enumerate(self.verdict.lines)]
+        lines += [f"note: {line}" for line in self.notes]
+        shown = dict.fromkeys((self.metric, *self.parts()))
+        lines += [f"{name}: {self.columns[name]}" for name in shown]
+        if self.results[0].items:
+            percent = all(map(in_percent, self.results))
+            lines += [
+                f"{'scores in percent; ' if percent else ''}± is one standard error",
+                "difference: to the config as it is, on the same items, with its 95 % interval",
+                "held-out: score on the other half of the items, which no trial was chosen by",
+            ]
+        return [*lines, f"question: {self.asks}; {ELSEWHERE}"]
+
+
+def tuned_as_json(found: Tuned) -> dict[str, Any]:
+    """Return a result for `--json`: without the values of single items, which the study has."""
+    data = asdict(found)
+    for one in (*data["results"], data["best"], *data["verdict"]["held_out"]):
+        del one["items"]
+    pairs = [difference(one, found.results[0]) for one in found.results]
+    for row, pair in zip(data["results"], pairs, strict=True):
+        if pair:
+            row["difference"] = asdict(pair)
+    return data

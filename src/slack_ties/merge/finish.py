@@ -86,6 +86,7 @@ def write_beside(  # noqa: PLR0913 - all by name
     base_config: Mapping[str, Any],
     snapshots: Mapping[str, list[Snapshot]],
     options: MergeOptions,
+    say: bool = True,
 ) -> None:
     """Write all files of a merged model but its weights.
 
@@ -98,6 +99,7 @@ def write_beside(  # noqa: PLR0913 - all by name
         base_config: The base's config.json.
         snapshots: The folders of the models.
         options: mergekit's options.
+        say: Log what is copied from the SFT model.
 
     Raises:
         OSError: A file cannot be written.
@@ -115,7 +117,7 @@ def write_beside(  # noqa: PLR0913 - all by name
             translate_ids(work, base)
         readable_by_all(work, base if copied else _source_of_tokenizer(recipe, snapshots, base))
         _set_chat_template(recipe, snapshots, work)
-        _adopt_chat(recipe, work, snapshots)
+        _adopt_chat(recipe, work, snapshots, say=say)
 
 
 def prove_loading(
@@ -213,7 +215,9 @@ def _set_chat_template(recipe: Recipe, snapshots: Mapping[str, list[Snapshot]], 
         set_template(work, template)
 
 
-def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]]) -> None:
+def _adopt_chat(
+    recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapshot]], *, say: bool
+) -> None:
     """Copy the chat template and the special tokens of the first SFT model."""
     for name in recipe.models_of("sft")[:1]:
         model, *adapters = (part.path for part in snapshots[name])
@@ -227,5 +231,5 @@ def _adopt_chat(recipe: Recipe, work: Path, snapshots: Mapping[str, list[Snapsho
         except (CheckpointError, OSError) as error:  # a bad file must not spoil a finished merge
             LOG.warning("  nothing was copied from the tokenizer of %s: %s", name, error)
             return
-        if taken:
+        if taken and say:
             LOG.info("  copied from %s: %s", name.partition("@")[0], ", ".join(taken))

@@ -63,6 +63,7 @@ class Unwritten:
             base_config=model_config(self.snapshots[first][0].path, first),
             snapshots=self.snapshots,
             options=self.options,
+            say=False,
         )
 
 

@@ -7,7 +7,7 @@ the error tells the versions of transformers that have the name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slack_ties.private.lazy import import_lazily
 
@@ -36,7 +36,6 @@ __all__ = [
     "rename_source_key",
     "revert_weight_conversion",
     "set_seed",
-    "tied_weights",
 ]
 
 BOUNDS = ">=5.0,<6"
@@ -55,8 +54,3 @@ NAMES = {
 }
 
 __getattr__ = import_lazily("transformers", BOUNDS, NAMES)
-
-
-def tied_weights(model: Any) -> set[str]:
-    """Return the names of a model's tied parameters; an empty set if transformers does not tell."""
-    return set(getattr(model, "_tied_weights_keys", None) or ())

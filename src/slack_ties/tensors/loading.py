@@ -38,7 +38,7 @@ from slack_ties.tensors.origin import Origin, Proof
 if TYPE_CHECKING:
     from slack_ties.models.header import Header
 
-__all__ = ["Skeleton", "skeleton_of"]
+__all__ = ["Skeleton", "quiet_transformers", "skeleton_of"]
 
 # Keys of a config.json that say how weights are stored or computed, not which weights exist.
 NOT_OF_STRUCTURE = (
@@ -63,7 +63,7 @@ class Skeleton:
     @cached_property
     def model(self) -> Any:
         """The model, with every tensor on the meta device."""
-        with _quiet(), torch.device("meta"):
+        with quiet_transformers(), torch.device("meta"):
             return self.kind(deepcopy(self.config))
 
     @cached_property
@@ -206,7 +206,7 @@ class Skeleton:
         return {origins[name]: part for name, part in saved.items() if name in origins}
 
     def _load(self, state: Mapping[str, torch.Tensor]) -> tuple[Any, dict[str, Any]]:
-        with _quiet():
+        with quiet_transformers():
             model, info = self.kind.from_pretrained(
                 None,
                 config=deepcopy(self.config),
@@ -239,7 +239,7 @@ def skeleton_of(config: Mapping[str, Any]) -> Skeleton | None:
         return None
     plain = _of_structure(config)
     try:
-        with _quiet():
+        with quiet_transformers():
             # From a file, because transformers reads infinity from a file only.
             with tempfile.TemporaryDirectory() as folder:
                 text = json.dumps(plain)
@@ -267,7 +267,7 @@ def _of_structure(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hide transformers' own reports of loading and its progress bars."""
     from transformers.utils import logging as theirs  # noqa: PLC0415
 

@@ -1,0 +1,252 @@
+"""The metric of `tune` that runs tasks of lm-eval: on one half of the items of each task.
+
+The other half is for the winner and the config as it was, when all is chosen. A score that was the
+best of several on some items is too high for these items: it was lucky there, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import RecipeError, SlackTiesError, nearest
+from slack_ties.evaluation.differences import is_mean_of_items
+from slack_ties.evaluation.statistics import mean_of, standard_error
+from slack_ties.explore.metrics import METRICS, Made, Measured
+from slack_ties.explore.split import FEW, split_tasks
+from slack_ties.harness.extra import check_lm_eval
+from slack_ties.harness.items import contents_of, corpus_tasks
+from slack_ties.harness.score import How, score_model
+from slack_ties.harness.tasks import known_tasks, load_tasks
+from slack_ties.wording import counted, join_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from slack_ties.evaluation.scores import Task
+    from slack_ties.explore.perplexity import Text
+    from slack_ties.recipe.recipe import Recipe
+    from slack_ties.settings import Settings
+
+__all__ = ["OF_LANGUAGE", "TaskMetric", "TaskOptions"]
+
+LOG = logging.getLogger("slack_ties")
+
+OF_LANGUAGE = "tasks"  # the tasks of the config's language, and the English ones
+
+ABOUT = {"language": "the language", "english": "English"}  # Task.about, and what it is
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How tasks are run."""
+
+    include: tuple[Path, ...] = ()  # folders with task files of the user
+    limit: int | None = None  # items of each task; all if None
+    fewshot: int | None = None  # examples before each item; as each task says if None
+    batch_size: str = ""  # as lm-eval takes it; empty: auto on a GPU, 1 on a CPU
+    chat_template: bool = False  # put each item into that of the model
+    seed: int = 0  # decides which items are held out
+
+
+class TaskMetric:
+    """The mean of the tasks' main metrics, on the items to choose by."""
+
+    more_is_better = True
+    is_share = True
+    roles = ("sft",)
+    runs_models = True
+    asks = "which values answer these tasks best"
+
+    def __init__(self, names: str, options: TaskOptions, recipe: Recipe) -> None:
+        """Load tasks and data, and split the items.
+
+        Args:
+            names: Names of tasks as `--metric` takes them, with commas; or OF_LANGUAGE.
+            options: How to run them.
+            recipe: The config: it says its language.
+
+        Raises:
+            SlackTiesError: lm-eval is not installed, or a task cannot be used.
+
+        """
+        wanted, about = _names(names, recipe)
+        self.version = check_lm_eval()
+        _check_names(wanted, options.include)
+        self.options = options
+        self.loaded = load_tasks(
+            wanted,
+            include=options.include,
+            limit=options.limit,
+            fewshot=options.fewshot,
+            about=about,
+        )
+        self.tasks = self.loaded.tasks
+        self._check_tasks()
+        self.halves = split_tasks(contents_of(self.loaded), seed=options.seed)
+        for line in self.doubts:
+            LOG.warning("  %s", line)
+
+    @property
+    def name(self) -> str:
+        """The task, or what the score of several is."""
+        return self.tasks[0].name if len(self.tasks) == 1 else "mean"
+
+    @property
+    def legend(self) -> Mapping[str, str]:
+        """What the score and the parts are."""
+        found = {}
+        if len(self.tasks) > 1:
+            found["mean"] = f"of {len(self.tasks)} tasks, which count alike"
+        for about, tasks in self.groups.items():
+            names = join_names([one.name for one in tasks])
+            found[about] = f"mean of the tasks in {ABOUT[about]}: {names}"
+        for task in self.tasks:
+            count = counted(len(self.halves[task.name][0]), "item")
+            guess = f"; guessing scores {task.chance:.4g}" if task.chance is not None else ""
+            found[task.name] = f"{task.metric} of {count}{guess}"
+        return found
+
+    @property
+    def groups(self) -> dict[str, list[Task]]:
+        """Those in the language and in English, if there are both, and several of one."""
+        found = {about: [task for task in self.tasks if task.about == about] for about in ABOUT}
+        both = all(found.values()) and any(len(tasks) > 1 for tasks in found.values())
+        return found if both else {}
+
+    @property
+    def doubts(self) -> list[str]:
+        """What weakens the result: tasks with few items."""
+        few = [name for name, (_, other) in self.halves.items() if len(other) < FEW]
+        if not few:
+            return []
+        least = min(len(half) for name in few for half in self.halves[name])
+        line = f"{join_names(few)}: {counted(least, 'item')} in a half; with fewer than {FEW}, "
+        return [line + "hardly any difference can be decided"]
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What the scores of a study depend on, beside the config."""
+        return {
+            "tasks": [
+                [task.name, task.version, task.metric, task.fewshot, task.items, task.docs]
+                for task in self.tasks
+            ],
+            "chat_template": self.options.chat_template,
+            "seed": self.options.seed,
+            "lm_eval": self.version,
+        }
+
+    def check_texts(self, texts: Sequence[str | Path | None]) -> None:
+        """Refuse texts: tasks bring their own."""
+        if any(texts):
+            msg = "--text and --text-sft are for --metric perplexity: tasks have texts of their own"
+            raise SlackTiesError(msg, hint="leave --text out  # or --metric perplexity")
+
+    def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
+        """Accept any recipe."""
+
+    def prepare(self, texts: Sequence[Text], settings: Settings) -> None:  # noqa: ARG002 - see Metric
+        """Take the device."""
+        self.how = How(
+            device=settings.device,
+            batch_size=self.options.batch_size,
+            chat_template=self.options.chat_template,
+        )
+
+    def measure(self, made: Made) -> Measured:
+        """Return the scores of a candidate on the items to choose by."""
+        return self._score(made, 0)
+
+    def measure_held_out(self, made: Made) -> Measured:
+        """Return the scores of a candidate on the other items."""
+        return self._score(made, 1)
+
+    def _score(self, made: Made, half: int) -> Measured:
+        items = {name: halves[half] for name, halves in self.halves.items()}
+        # In the type of the written model: so scores equal those of the folder of the merge.
+        scores = score_model(made.build("auto"), self.loaded, how=self.how, items=items)
+        parts, errors, values = {}, {}, {}
+        for task in self.tasks:
+            score = scores[task.name]
+            if not is_mean_of_items(score, task.metric):
+                raise _no_mean(task.name, task.metric)
+            values[task.name] = score.values
+            parts[task.name] = score.metrics[task.metric].value
+            if (error := standard_error(score.values)) is not None:
+                errors[task.name] = error
+        for about, tasks in self.groups.items():
+            names = [task.name for task in tasks]
+            parts[about] = mean_of([parts[name] for name in names])
+            _add_error(errors, about, names)
+        names = [task.name for task in self.tasks]
+        score_of_all = mean_of([parts[name] for name in names])
+        _add_error(errors, "", names)
+        return Measured(score_of_all, parts if len(names) > 1 else {}, errors, values)
+
+    def _check_tasks(self) -> None:
+        """Refuse tasks that cannot be compared item by item, or with each other."""
+        less = [task for task in self.tasks if not task.more_is_better]
+        if less:
+            msg = f"task {less[0].name!r}: less is better in its metric {less[0].metric}, expected "
+            msg += "one in which more is better"
+            raise SlackTiesError(
+                msg, hint="choose another task, or --metric perplexity --text FILE"
+            )
+        if corpus := corpus_tasks(self.loaded):
+            metrics = {task.name: task.metric for task in self.tasks}
+            raise _no_mean(corpus[0], metrics[corpus[0]])
+
+
+def _no_mean(task: str, metric: str) -> SlackTiesError:
+    msg = f"task {task!r}: its metric {metric} is no mean of its items, so candidates cannot be "
+    msg += "compared item by item"
+    return SlackTiesError(msg, hint="choose a task that counts right answers, such as acc")
+
+
+def _add_error(errors: dict[str, float], name: str, tasks: Sequence[str]) -> None:
+    """Add the standard error of the mean of tasks: they have different items."""
+    found = [errors[task] for task in tasks if task in errors]
+    if len(found) == len(tasks):
+        errors[name] = math.hypot(*found) / len(found)
+
+
+def _names(names: str, recipe: Recipe) -> tuple[list[str], dict[str, str]]:
+    """Return the tasks to run, and what each is about."""
+    wanted = [one.strip() for one in names.split(",") if one.strip()]
+    if not wanted:
+        msg = f"--metric is {names!r}, expected {', '.join(METRICS)}, or names of tasks"
+        raise SlackTiesError(msg, hint="slack-ties tune --help")
+    if both := [one for one in wanted if one in METRICS]:
+        msg = f"the metric {both[0]!r} cannot be combined with tasks"
+        raise SlackTiesError(msg, hint=f"--metric {both[0]}  # or names of tasks alone")
+    tag = recipe.facts.language.get("tag", "")
+    if OF_LANGUAGE not in wanted and not tag:
+        return wanted, {}
+    from slack_ties.catalogue.tasks import tasks_for  # noqa: PLC0415
+
+    if not tag:
+        msg = f"{recipe.where} does not say its language, so its tasks are not known"
+        raise RecipeError(msg, hint="name tasks: --metric NAMES")
+    try:
+        known = tasks_for(tag)
+    except SlackTiesError:
+        if OF_LANGUAGE in wanted:
+            raise
+        return wanted, {}
+    found: list[str] = []
+    for one in wanted:
+        found += [*known.default, *known.english] if one == OF_LANGUAGE else [one]
+    return list(dict.fromkeys(found)), dict(known.about)
+
+
+def _check_names(names: Sequence[str], include: Sequence[Path]) -> None:
+    """Refuse a name that is nearly the name of a metric, and not the name of a task."""
+    for name in names:
+        close = nearest(name, [*METRICS, OF_LANGUAGE])
+        if close and name not in known_tasks(include):
+            msg = f"{name!r} is neither a metric nor a task of lm-eval.{close}"
+            raise SlackTiesError(msg, hint=f"metrics: {', '.join(METRICS)}, or names of tasks")

@@ -1,0 +1,129 @@
+"""Say what a search has shown: is the best trial better than the config as it is?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slack_ties.evaluation.statistics import Paired, mean_of_pairs, paired
+from slack_ties.wording import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slack_ties.explore.study import Study, TrialResult
+
+__all__ = ["Verdict", "all_equal", "difference", "gap", "in_percent", "verdict_of", "with_error"]
+
+NOTHING = "nothing is decided"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a search has shown, in sentences."""
+
+    decided: bool | None  # None: the metric has no items that were held out
+    lines: tuple[str, ...] = ()
+    held_out: tuple[TrialResult, ...] = ()  # the config as it is, and the best trial
+
+
+def difference(one: TrialResult, other: TrialResult) -> Paired | None:
+    """Return the mean difference of two trials on the same items; None if they have none."""
+    if not one.items or one.items.keys() != other.items.keys():
+        return None
+    return mean_of_pairs([paired(values, other.items[task]) for task, values in one.items.items()])
+
+
+def all_equal(results: Sequence[TrialResult]) -> bool:
+    """Say whether several trials cannot be told apart: not by their scores, and by no item."""
+    first, *others = results
+    return bool(others) and all(
+        (one.score, one.items) == (first.score, first.items) for one in others
+    )
+
+
+def with_error(result: TrialResult, part: str = "") -> str:
+    """Return a score, or one of its parts, with its standard error if there is one.
+
+    Scores of tasks are in percent, if they are shares.
+    """
+    number, error = result.parts[part] if part else result.score, result.errors.get(part)
+    if not result.items:
+        return f"{number:.4f}"
+    share = in_percent(result)
+    shown = _number(number, share=share)
+    return shown if error is None else f"{shown} ±{_number(error, share=share)}"
+
+
+def in_percent(result: TrialResult) -> bool:
+    """Say whether all scores of items are from 0 to 1."""
+    return all(0 <= one <= 1 for values in result.items.values() for one in values)
+
+
+def gap(result: TrialResult, other: TrialResult) -> str:
+    """Return the difference of two trials on the same items: its standard error, its interval."""
+    found = difference(result, other)
+    if found is None:
+        return ""
+    share = in_percent(result) and in_percent(other)
+    mean, low, high = (_number(one, share=share) for one in (found.mean, found.low, found.high))
+    error = f" ±{_number(found.stderr, share=share)}" if found.stderr is not None else ""
+    plus = "+" if found.mean > 0 else ""
+    return f"{plus}{mean}{error} ({low} to {high})"
+
+
+def _number(value: float, *, share: bool) -> str:
+    return f"{100 * value:.1f}" if share else f"{value:.4g}"
+
+
+def verdict_of(
+    results: Sequence[TrialResult], held_out: Sequence[TrialResult], study: Study
+) -> Verdict:
+    """Return what the trials and their scores on held-out items show.
+
+    Args:
+        results: All trials, the config as it is first.
+        held_out: On held-out items: the config as it is, and the best one unless it is the same;
+            nothing for a metric without items.
+        study: It knows who else was scored on held-out items.
+
+    """
+    trials = counted(len(results), "trial")
+    if all_equal(results):
+        how = "answer every item alike" if held_out else "have the same score"
+        line = f"{NOTHING}: all {trials} {how}, so the config stays as it is"
+        return Verdict(False, (line, *_on_held_out(held_out)), tuple(held_out))
+    if not held_out:
+        return Verdict(None)
+    if len(held_out) == 1:
+        line = f"{NOTHING}: of {trials}, none scores higher than the config as it is"
+        if len(results) == 1:
+            line = f"{NOTHING}: only the config as it is was tried"
+        return Verdict(False, (line, *_on_held_out(held_out)), tuple(held_out))
+    before, after = held_out
+    found = difference(after, before)
+    if found is None:
+        return Verdict(None)
+    numbers = f"best trial {with_error(after)}, config as it is {with_error(before)}"
+    items = counted(found.items, "held-out item")
+    if found.decided and found.mean > 0:
+        said = f"decided: the best of {trials} is better than the config as it is on {items}, "
+        said += "which no trial was chosen by"
+    elif found.decided:
+        said = f"the choice did not hold: on {items}, the best of {trials} is worse than the "
+        said += "config as it is"
+    else:
+        said = f"{NOTHING}: on {items}, the best of {trials} does not differ from the config as "
+        said += "it is by more than chance"
+    lines = [said, f"held-out: {numbers}; difference {gap(after, before)}"]
+    before_this = len(study.held_out.keys() - {before.key, after.key})
+    if before_this:
+        lines.append(
+            f"the held-out items were used for {counted(before_this, 'other choice')} before: the "
+            "more often, the less they prove; --seed N holds out others"
+        )
+    return Verdict(found.decided and found.mean > 0, tuple(lines), tuple(held_out))
+
+
+def _on_held_out(held_out: Sequence[TrialResult]) -> list[str]:
+    return [f"held-out: config as it is {with_error(one)}" for one in held_out[:1]]

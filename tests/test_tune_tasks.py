@@ -1,0 +1,486 @@
+"""A search by tasks of lm-eval: what it chooses by, what it proves, and methods side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mergekit.config import MergeConfiguration
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from command import Invoke
+from eval_tasks import ENGLISH, TIBETAN, make_tasks, write_task
+from slack_ties.errors import OutputError, RecipeError, SlackTiesError
+from slack_ties.evaluation.scores import TaskScore
+from slack_ties.explore import task_metric
+from slack_ties.explore.search import Search
+from slack_ties.explore.split import split_items, split_tasks
+from slack_ties.explore.tune import tune_config
+from slack_ties.explore.tuned import Tuned
+from slack_ties.harness.items import contents_of
+from slack_ties.harness.score import How, score_model
+from slack_ties.harness.tasks import load_tasks
+from slack_ties.merge.merge import merge_models
+from slack_ties.recipe.read import read_recipe
+from triple import Folders
+
+METHODS = ("slack_ties", "ties", "chat-vector")
+ITEMS = 16  # of each task: enough for the machinery, not for a decision
+
+QUESTIONS = [f"Is {number} a number?" for number in range(84)]
+
+Calls = list[dict[str, tuple[int, ...]]]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small tasks: lm-eval reads its list of tasks anew for each folder."""
+    folder = make_tasks(tmp_path_factory.mktemp("tasks"), items=ITEMS)
+    item = {"question": "a", "choices": ["b", "c"], "answer": 0}
+    other = {**item, "answer": 1}
+    write_task(folder, "double", [item, other, item, *[item] * 4])
+    write_task(folder, "same", [item] * 8)
+    less = [{"metric": "acc", "aggregation": "mean", "higher_is_better": False}]
+    write_task(folder, "less", [item] * 8, metric_list=less)
+    whole = [{"metric": "f1", "aggregation": "f1", "higher_is_better": True}]
+    write_task(folder, "corpus", [item] * 8, metric_list=whole)
+    yes = [{"question": one, "choices": ["no", "yes"], "answer": 1} for one in QUESTIONS]
+    write_task(folder, "yes", yes)
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """The items that each model was asked, in the order of the models."""
+    calls: Calls = []
+
+    def score(
+        *given: Any, items: Mapping[str, tuple[int, ...]], **how: Any
+    ) -> dict[str, TaskScore]:
+        calls.append({name: tuple(some) for name, some in items.items()})
+        return score_model(*given, items=items, **how)
+
+    monkeypatch.setattr(task_metric, "score_model", score)
+    return calls
+
+
+def make_config(folders: Folders, path: Path, **more: Any) -> Path:
+    """Write a config of slack_ties that names the role of each model."""
+    models = [
+        {"model": str(folders.ct), "parameters": {"weight": 1.0, "density": 0.5}},
+        {"model": str(folders.sft), "parameters": {"weight": 1.0, "density": 0.5, "slack": 0.1}},
+    ]
+    roles = {"base": [str(folders.base)], "ct": [str(folders.ct)], "sft": [str(folders.sft)]}
+    data = {
+        "merge_method": "slack_ties",
+        "base_model": str(folders.base),
+        "models": models,
+        "parameters": {"normalize": False},
+        "out_dtype": "bfloat16",
+        "slack_ties": {"recipe": 1, "roles": roles},
+        **more,
+    }
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture
+def config(triple: Folders, tmp_path: Path) -> Path:
+    """The config of the triple."""
+    return make_config(triple, tmp_path / "a.yml")
+
+
+def tune(config: Path, tasks: Path, **how: Any) -> Tuned:
+    """Run a search by both tasks, in batches."""
+    given = {"metric": "names", "include": [tasks], "batch_size": "8", "quiet": True, **how}
+    return tune_config(config, **given)
+
+
+# The halves
+
+
+def test_halves_are_disjoint_complete_and_fixed_by_the_seed() -> None:
+    """Each item is in one half; the halves are equal; another seed or task gives others."""
+    items = [f"item {number}" for number in range(101)]
+
+    selection, held_out = split_items(items, seed=0, task="a")
+
+    assert not set(selection) & set(held_out)
+    assert sorted((*selection, *held_out)) == list(range(101))
+    assert abs(len(selection) - len(held_out)) == 1
+    assert split_items(items, seed=0, task="a") == (selection, held_out)
+    assert selection[:6] == (0, 5, 6, 7, 8, 11)  # on every machine
+    assert split_items(items, seed=1, task="a") != (selection, held_out)
+    assert split_items(items, seed=0, task="b") != (selection, held_out)
+    shuffled = items[::-1]
+    chosen = {shuffled[i] for i in split_items(shuffled, seed=0, task="a")[0]}
+    assert chosen == {items[i] for i in selection}  # the content decides, not the position
+
+
+def test_the_same_item_is_never_in_both_halves() -> None:
+    """Duplicates stay together, and the halves stay about equal."""
+    items = [f"item {number % 7}" for number in range(70)] + ["one", "two"]
+
+    selection, held_out = split_items(items, seed=0)
+
+    assert not {items[i] for i in selection} & {items[i] for i in held_out}
+    assert abs(len(selection) - len(held_out)) <= 10
+
+
+def test_a_task_without_items_for_one_half_is_refused() -> None:
+    """One item, however often it is there."""
+    with pytest.raises(SlackTiesError, match="has 1 item, expected 2 or more"):
+        split_tasks({"a": ["x", "y"], "b": ["x", "x", "x"]}, seed=0)
+
+
+def test_an_item_of_lm_eval_is_told_by_its_content(tasks: Path) -> None:
+    """Two items with equal fields are one item; one with another answer is another."""
+    (contents,) = contents_of(load_tasks(["double"], include=[tasks])).values()
+
+    assert contents[0] == contents[2] != contents[1]
+    assert len(contents) == 3
+
+
+# A search
+
+
+def test_three_methods_stopped_and_taken_up_give_the_same_table(
+    config: Path, tasks: Path, tmp_path: Path, asked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held-out items reach no candidate; afterwards only two, once; a third run asks nothing."""
+    how = {"search": Search(slack=(0.0, 0.2), methods=METHODS)}
+    whole = tune(config, tasks, study=tmp_path / "whole.json", **how)
+    halves = split_tasks(contents_of(load_tasks(["names"], include=[tasks])), seed=0)
+    selection = {name: half for name, (half, _) in halves.items()}
+    held_out = {name: half for name, (_, half) in halves.items()}
+
+    assert len(whole.results) == 9
+    assert {one.method for one in whole.results} == {"", "ties", "task_arithmetic"}
+    looks = 1 if whole.best is whole.results[0] else 2
+    assert asked == [selection] * 9 + [held_out] * looks
+    asked.clear()
+
+    class Stop(task_metric.TaskMetric):
+        def measure(self, made: Any) -> Any:
+            if len(asked) == 5:
+                raise KeyboardInterrupt
+            return super().measure(made)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(task_metric, "TaskMetric", Stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config, tasks, study=tmp_path / "half.json", **how)
+    assert asked == [selection] * 5
+    assert "held_out" not in json.loads((tmp_path / "half.json").read_text("utf-8"))
+    asked.clear()
+
+    again = tune(config, tasks, study=tmp_path / "half.json", **how)
+
+    assert asked == [selection] * 4 + [held_out] * looks
+    assert again.results == whole.results
+    assert again.as_text() == whole.as_text()
+    assert (tmp_path / "half.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    page = again.page.read_bytes()
+    asked.clear()
+    third = tune(config, tasks, study=tmp_path / "half.json", **how)
+    assert asked == []
+    assert third.as_text() == whole.as_text()
+    assert third.page.read_bytes() == page
+
+
+def prefer(study: Path, number: int, score: float = 2.0) -> None:
+    """Make one trial the best one, and forget all held-out scores."""
+    data = json.loads(study.read_text("utf-8"))
+    data["trials"][number]["score"] = score
+    data.pop("held_out", None)
+    study.write_text(json.dumps(data), "utf-8")
+
+
+def test_a_search_stopped_before_the_last_held_out_score_asks_only_for_that(
+    config: Path, tasks: Path, tmp_path: Path, asked: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score of the config as it is stays in the study."""
+    study = tmp_path / "s.json"
+    how = {"search": Search(slack=(0.3,)), "metric": TIBETAN, "study": study}
+    tune(config, tasks, **how)
+    prefer(study, 1)
+    whole = tune(config, tasks, **how)
+    prefer(study, 1)
+    asked.clear()
+
+    class Stop(task_metric.TaskMetric):
+        def measure_held_out(self, made: Any) -> Any:
+            if asked:
+                raise KeyboardInterrupt
+            return super().measure_held_out(made)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(task_metric, "TaskMetric", Stop)
+        with pytest.raises(KeyboardInterrupt):
+            tune(config, tasks, **how)
+    assert len(json.loads(study.read_text("utf-8"))["held_out"]) == 1
+    asked.clear()
+
+    again = tune(config, tasks, **how)
+
+    assert len(asked) == 1
+    assert again.as_text() == whole.as_text()
+    assert len(again.verdict.held_out) == 2
+
+
+@pytest.mark.parametrize("method", ["", "ties", "task_arithmetic", "linear"])
+def test_scores_are_those_of_the_merged_folder(
+    method: str, config: Path, tasks: Path, tmp_path: Path
+) -> None:
+    """To the last digit, item by item, also of another method; the config is one of mergekit."""
+    search = Search(slack=(0.2,), weight=(0.5,), methods=(method,) if method else ())
+    found = tune(config, tasks, metric=f"{TIBETAN},{ENGLISH}", search=search)
+    trial = found.results[1]
+    assert trial.method == method
+
+    # The tuned config of this trial: the same search, if it were the best.
+    prefer(found.study, 1)
+    best = tune(config, tasks, metric=f"{TIBETAN},{ENGLISH}", search=search)
+    assert best.best.key == trial.key
+    recipe = read_recipe(best.config)
+    assert recipe.method == (method or "slack_ties")
+    assert recipe.models_of("sft") == read_recipe(config).models_of("sft")
+    stock = {key: value for key, value in recipe.data.items() if key != "slack_ties"}
+    MergeConfiguration.model_validate(stock)
+    merge_models(best.config, tmp_path / "out", quiet=True)
+    loaded = load_tasks([TIBETAN, ENGLISH], include=[tasks])
+    halves = split_tasks(contents_of(loaded), seed=0)
+    for half, result in enumerate((trial, best.verdict.held_out[-1])):
+        items = {name: both[half] for name, both in halves.items()}
+        scores = score_model(tmp_path / "out", loaded, how=How(batch_size="8"), items=items)
+        assert dict(result.items) == {name: one.values for name, one in scores.items()}
+        for name, one in scores.items():
+            assert result.parts[name] == one.metrics["acc"].value
+            assert result.errors[name] == pytest.approx(one.metrics["acc"].stderr)
+    assert (trial.score, best.best.score) == (found.results[1].score, 2.0)
+    assert trial.score == pytest.approx(sum(trial.parts.values()) / 2)
+    assert trial.errors[""] == pytest.approx(
+        math.hypot(trial.errors[TIBETAN], trial.errors[ENGLISH]) / 2
+    )
+
+
+# Worlds
+
+
+def same_as(folder: Path, copy: Path) -> Path:
+    """Copy a model."""
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    return copy
+
+
+def test_where_all_candidates_are_equal_nothing_is_decided(
+    triple: Folders, tasks: Path, tmp_path: Path
+) -> None:
+    """The SFT model is the base: table, page and config say so, and the config stays as it is."""
+    folders = Folders(triple.base, triple.ct, same_as(triple.base, tmp_path / "same"))
+    config = make_config(folders, tmp_path / "a.yml")
+
+    found = tune(config, tasks, search=Search(slack=(0.0, 0.2, 0.4)))
+
+    line = "nothing is decided: all 4 trials answer every item alike, so the config stays as it is"
+    assert f"result: {line}" in found.as_text()
+    assert line in found.page.read_text("utf-8")
+    assert f"# {line}" in found.config.read_text("utf-8")
+    assert found.verdict.decided is False
+    assert found.best is found.results[0]
+    before, after = read_recipe(config).data, read_recipe(found.config).data
+    assert {**after, "slack_ties": 0} == {**before, "slack_ties": 0}
+
+
+def test_equal_perplexities_decide_nothing(triple: Folders, tmp_path: Path) -> None:
+    """The same world without items."""
+    folders = Folders(triple.base, triple.ct, same_as(triple.base, tmp_path / "same"))
+    text = tmp_path / "text.txt"
+    text.write_text("བོད་སྐད་" * 9, "utf-8")
+
+    found = tune_config(
+        make_config(folders, tmp_path / "a.yml"),
+        metric="perplexity",
+        text=text,
+        search=Search(slack=(0.0, 0.2)),
+        quiet=True,
+    )
+
+    line = "nothing is decided: all 3 trials have the same score, so the config stays as it is"
+    assert f"result: {line}" in found.as_text()
+    assert line in found.page.read_text("utf-8")
+    assert f"# {line}" in found.config.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def taught(triple: Folders, tmp_path_factory: pytest.TempPathFactory) -> tuple[Folders, Path]:
+    """A triple whose SFT model learnt to answer yes, and a task where yes is right."""
+    folder = tmp_path_factory.mktemp("taught")
+    model = AutoModelForCausalLM.from_pretrained(triple.base, dtype=torch.float32)
+    tokens = AutoTokenizer.from_pretrained(triple.sft)
+    texts = [f"{one} yes" for one in QUESTIONS[::4]]
+    batch = tokens(texts, return_tensors="pt", padding=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    torch.manual_seed(0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(**batch, labels=batch["input_ids"]).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder / "sft")
+    tokens.save_pretrained(folder / "sft")
+    return Folders(triple.base, triple.ct, folder / "sft")
+
+
+def test_a_better_candidate_is_decided_on_held_out_items(
+    taught: Folders, tasks: Path, tmp_path: Path
+) -> None:
+    """Without the SFT model the config guesses; with it, it knows: by more than the interval."""
+    ct, sft = str(taught.ct), str(taught.sft)
+    models = [
+        {"model": ct, "parameters": {"weight": 0.0}},
+        {"model": sft, "parameters": {"weight": 0.01}},
+    ]
+    config = make_config(
+        taught, tmp_path / "a.yml", merge_method="task_arithmetic", models=models, parameters={}
+    )
+
+    found = tune(config, tasks, metric="yes", search=Search(weight=(0.5, 1.0)))
+
+    assert found.best.values["weight"] >= 0.5
+    assert found.verdict.decided is True
+    before, after = found.verdict.held_out
+    assert (before.score, after.score) == (pytest.approx(0.5, abs=0.5), 1.0)
+    said = found.verdict.lines[0]
+    assert said == (
+        "decided: the best of 3 trials is better than the config as it is on 40 held-out items, "
+        "which no trial was chosen by"
+    )
+    assert f"# {said}" in found.config.read_text("utf-8")
+    text = found.as_text()
+    assert "100.0 ±0.0" in text
+    assert "HELD-OUT" in text.splitlines()[0]
+    assert "few" not in text
+    assert read_recipe(found.config).method == "task_arithmetic"
+
+
+def test_a_second_choice_on_the_same_held_out_items_is_said(
+    config: Path, tasks: Path, tmp_path: Path
+) -> None:
+    """Another grid with another winner: the held-out half was looked at before."""
+    study = tmp_path / "s.json"
+    how = {"study": study, "metric": TIBETAN}
+    tune(config, tasks, search=Search(slack=(0.0,)), **how)
+    prefer(study, 1)
+    tune(config, tasks, search=Search(slack=(0.0,)), **how)
+    data = json.loads(study.read_text("utf-8"))
+    data["trials"].append({**data["trials"][1], "values": {"slack": 0.3}, "score": 3.0})
+    study.write_text(json.dumps(data), "utf-8")
+
+    again = tune(config, tasks, search=Search(slack=(0.0, 0.3)), **how)
+
+    assert again.best.key == "slack 0.3"
+    assert "the held-out items were used for 1 other choice before" in again.as_text()
+
+
+def test_optuna_compares_methods_and_goes_on_where_it_was(
+    config: Path, tasks: Path, tmp_path: Path, asked: Calls
+) -> None:
+    """Three trials, then five: the first three are not run again."""
+    how = {"study": tmp_path / "s.json", "metric": TIBETAN}
+    search = Search(trials=3, methods=("slack_ties", "task_arithmetic"))
+    first = tune(config, tasks, search=search, **how)
+    before = len(asked)
+
+    second = tune(config, tasks, search=replace(search, trials=5), **how)
+
+    assert second.results[: len(first.results)] == first.results
+    new = [one for one in second.results if one.key not in {r.key for r in first.results}]
+    assert len(asked) - before <= len(new) + 1  # and the new best one, on held-out items
+    assert before == len(first.results) + len(first.verdict.held_out)
+
+
+# Mistakes
+
+
+def test_what_cannot_be_tuned_by_tasks_is_refused_before_a_model_is_read(
+    tasks: Path, tmp_path: Path
+) -> None:
+    """The models of this config are nowhere."""
+    config = make_config(Folders(Path("no/b"), Path("no/c"), Path("no/s")), tmp_path / "a.yml")
+    text = tmp_path / "text.txt"
+    text.write_text("a text")
+    with pytest.raises(SlackTiesError, match=r"neither a metric nor a task.*'perplexity'") as told:
+        tune(config, tasks, metric="perplexty")
+    assert "kept, perplexity" in told.value.hint
+    with pytest.raises(SlackTiesError, match=r"no task 'names_boo'.*'names_bo'"):
+        tune(config, tasks, metric="names_boo")
+    with pytest.raises(SlackTiesError, match="'kept' cannot be combined"):
+        tune(config, tasks, metric=f"kept,{TIBETAN}")
+    with pytest.raises(SlackTiesError, match=r"--text and --text-sft are for --metric perplexity"):
+        tune(config, tasks, text=text)
+    with pytest.raises(SlackTiesError, match=r"--limit is for tasks of lm-eval"):
+        tune_config(config, limit=3)
+    with pytest.raises(SlackTiesError, match=r"--include-path is for tasks"):
+        tune_config(config, include=[tasks])
+    with pytest.raises(RecipeError, match="does not say its language"):
+        tune(config, tasks, metric="tasks")
+    with pytest.raises(SlackTiesError, match="less is better in its metric acc"):
+        tune(config, tasks, metric="less")
+    with pytest.raises(SlackTiesError, match="its metric f1 is no mean of its items"):
+        tune(config, tasks, metric="corpus")
+    with pytest.raises(SlackTiesError, match="'same' has 1 item, expected 2 or more"):
+        tune(config, tasks, metric="same")
+    with pytest.raises(RecipeError, match=r"scores only slack_ties and ties, not task_arithmetic"):
+        tune_config(config, search=Search(methods=METHODS))
+    with pytest.raises(RecipeError, match=r"unknown merge method 'tie'.*'ties'"):
+        tune(config, tasks, search=Search(methods=("tie",)))
+
+
+def test_a_study_of_other_halves_is_refused(config: Path, tasks: Path, tmp_path: Path) -> None:
+    """Another seed, another limit: its scores are of other items."""
+    how = {"study": tmp_path / "s.json", "search": Search(slack=()), "metric": TIBETAN}
+    tune(config, tasks, **how)
+
+    with pytest.raises(OutputError, match="belongs to another seed"):
+        tune(config, tasks, seed=1, **how)
+    with pytest.raises(OutputError, match=r"belongs to other tasks, other items"):
+        tune(config, tasks, limit=8, **how)
+    with pytest.raises(OutputError, match="differs in --chat-template"):
+        tune(config, tasks, chat_template=True, **how)
+
+
+def test_few_items_are_said_to_decide_nothing(config: Path, tasks: Path) -> None:
+    """In the table, on the page and in the config."""
+    found = tune(config, tasks, metric=TIBETAN, search=Search(slack=()))
+
+    line = f"{TIBETAN}: 8 items in a half; with fewer than 20, hardly any difference can be decided"
+    assert f"note: {line}" in found.as_text()
+    assert line in found.page.read_text("utf-8")
+    assert f"# {line}" in found.config.read_text("utf-8")
+    assert "only the config as it is was tried" in found.as_text()
+
+
+def test_the_command_compares_methods_by_tasks(invoke: Invoke, config: Path, tasks: Path) -> None:
+    """The table names the methods; JSON has the differences, and no single items."""
+    how = ["--metric", TIBETAN, "--include-path", str(tasks), "--batch-size", "8"]
+    search = ["--method", "slack_ties,chat-vector", "--slack", "0.2", "--weight", "1"]
+
+    shown = invoke("tune", str(config), *how, *search)
+
+    assert shown.exit_code == 0, shown.stderr
+    assert "task_arithmetic: weight 1" in shown.stdout
+    assert "as the config (slack_ties: slack 0.1, density 0.5, weight 1)" in shown.stdout
+    data = json.loads(invoke("tune", str(config), *how, *search, "--json", "-q").stdout)
+    assert [one["method"] for one in data["results"]] == ["", "", "task_arithmetic"]
+    assert data["results"][2]["difference"]["items"] == ITEMS // 2
+    assert "items" not in data["results"][0]
+    assert invoke("tune", str(config), *how, "--batch-size", "0").exit_code == 2
