@@ -27,7 +27,7 @@ from triple import Folders
 
 COMMANDS = [
     *("languages", "config", "plan", "merge", "card", "publish", "run", "recipes", "verify"),
-    *("report", "compare", "tune"),
+    *("report", "compare", "tune", "evaluate"),
     *("recipes search", "recipes pull", "recipes adapt"),
 ]
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from slack_ties.config.write import write_configs
     from slack_ties.errors import SlackTiesError
     from slack_ties.explore.compare import compare_merges
+    from slack_ties.explore.evaluate import evaluate_merge
     from slack_ties.explore.report import make_report
     from slack_ties.explore.search import Search
     from slack_ties.explore.try_prompts import try_prompts
@@ -38,6 +39,7 @@ __all__ = [
     "Stated",
     "adapt_recipe",
     "compare_merges",
+    "evaluate_merge",
     "list_languages",
     "make_report",
     "merge_models",
@@ -65,6 +67,7 @@ _HOME = {
     "Destination": "publish.destination",
     "adapt_recipe": "sharing.adapt",
     "compare_merges": "explore.compare",
+    "evaluate_merge": "explore.evaluate",
     "list_languages": "plan.languages",
     "make_report": "explore.report",
     "merge_models": "merge.merge",

@@ -18,6 +18,7 @@ import click
 from slack_ties.cli import (  # noqa: F401 - adds them
     configure,
     demo,
+    evaluating,
     languages,
     merging,
     publishing,

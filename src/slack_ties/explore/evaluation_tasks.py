@@ -1,0 +1,81 @@
+"""Which tasks `evaluate` runs for a merge: those that the user names, or those of its language."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from slack_ties.catalogue.tasks import list_tasks_text, tasks_for
+from slack_ties.errors import CatalogueError, SlackTiesError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from slack_ties.recipe.recipe import Recipe
+
+__all__ = ["chosen_tasks", "list_tasks_of"]
+
+
+def chosen_tasks(
+    recipe: Recipe, tasks: Sequence[str], what: str | Path
+) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the tasks, and what each is about, as far as that is known.
+
+    Args:
+        recipe: The config of the merge, which says its languages.
+        tasks: The names that the user gave; none for the tasks of the languages.
+        what: The merge, as the user named it.
+
+    Raises:
+        CatalogueError: No task is known for a language, and the user named none.
+        SlackTiesError: The config says no language, and the user named no task.
+
+    """
+    about: dict[str, str] = {}
+    names: dict[str, None] = {}
+    english: dict[str, None] = {}
+    for tag in _tags(recipe):
+        try:
+            found = tasks_for(tag)
+        except CatalogueError:
+            if tasks:
+                continue
+            raise
+        names |= dict.fromkeys(found.default)
+        english |= dict.fromkeys(found.english)
+        about = {**found.about, **about}
+    if tasks:
+        return list(tasks), about
+    if not names:
+        raise _no_language(recipe, what)
+    return [*names, *(name for name in english if name not in names)], about
+
+
+def list_tasks_of(recipe: Recipe, what: str | Path) -> str:
+    """Return the tasks of the languages of a merge, as text for people.
+
+    Args:
+        recipe: The config of the merge.
+        what: The merge, as the user named it.
+
+    Raises:
+        CatalogueError: No task is known for a language.
+        SlackTiesError: The config says no language.
+
+    """
+    tags = _tags(recipe)
+    if not tags:
+        raise _no_language(recipe, what)
+    return "\n\n".join(map(list_tasks_text, tags))
+
+
+def _tags(recipe: Recipe) -> list[str]:
+    tags = [str(language.get("tag") or "") for language in recipe.facts.languages]
+    return [tag for tag in dict.fromkeys(tags) if tag]
+
+
+def _no_language(recipe: Recipe, what: str | Path) -> SlackTiesError:
+    msg = f"{recipe.where} does not say the language of the merge, so no tasks are known for it"
+    hint = f"slack-ties evaluate {shlex.quote(str(what))} --tasks NAMES  # lm-eval ls tasks: all"
+    return SlackTiesError(msg, hint=hint)
