@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import Result
+from huggingface_hub import HfApi, ModelCard
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
-from command import Invoke
+from command import PROGRAM, Invoke, files_on_main
 from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks
+from hub_server import Server
+from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.evaluation.file import read_evaluation, weights_digest
+from slack_ties.explore.evaluate import evaluate_merge
 from slack_ties.explore.evaluation_tasks import chosen_tasks
+from slack_ties.harness.answers import answers_file
+from slack_ties.harness.how import How
 from slack_ties.merge.merge import merge_models
+from slack_ties.publish.publish import publish_model
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record
 from triple import Folders
@@ -144,21 +155,20 @@ def refused(result: Result) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "step"),
+    ("name", "said"),
     [
-        ("names_by", "no task 'names_by'. Did you mean 'names_bo'?", "lm-eval ls tasks"),
-        (EMPTY, "names_empty", ""),
-        (ON_HUB, "somebody/names", ""),
+        ("names_by", "no task 'names_by'. Did you mean 'names_bo'?"),
+        (EMPTY, "names_empty"),
+        (ON_HUB, "somebody/names"),
     ],
 )
 def test_a_task_that_cannot_be_run(
-    name: str, said: str, step: str, merged: Path, evaluate: Invoke, tmp_path: Path
+    name: str, said: str, merged: Path, evaluate: Invoke, tmp_path: Path
 ) -> None:
     """Not known, without items, or with data that is not here: one line, and nothing is written."""
-    error, next_step = refused(evaluate(merged, "--tasks", name, "-o", tmp_path / "e.json"))
+    error, _ = refused(evaluate(merged, "--tasks", name, "-o", tmp_path / "e.json"))
 
     assert said in error
-    assert step in next_step
     assert not (tmp_path / "e.json").exists()
 
 
@@ -323,3 +333,141 @@ def test_a_config_is_merged_in_memory(
     ours, theirs = read_evaluation(tmp_path / "bo-evaluation.json"), read_evaluation(out)
     assert [one.scores for one in ours.models] == [one.scores for one in theirs.models]
     assert "weights" not in ours.settings
+
+
+@pytest.fixture
+def published(
+    config: Path, triple: Folders, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, dict[str, str]]:
+    """The commit of a published merge, me/tibetan, and those of its parents, which went on."""
+    monkeypatch.chdir(tmp_path)
+    text = config.read_text("utf-8")
+    commits = {}
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}")
+        folder = getattr(triple, role)
+        commits[role] = api.upload_folder(folder_path=folder, repo_id=f"me/{role}").oid
+        text = text.replace(str(folder), f"me/{role}")
+    (tmp_path / "hub.yml").write_text(text, "utf-8")
+    merge_models(tmp_path / "hub.yml", tmp_path / "sent", quiet=True, api=api)
+    write_card(tmp_path / "sent", license="mit", api=api)
+    commit = publish_model(tmp_path / "sent", "me/tibetan", api=api).commit
+    shutil.rmtree(tmp_path / "sent")
+    api.upload_file(path_or_fileobj=b"new", path_in_repo="new.txt", repo_id="me/base")
+    return commit, commits
+
+
+def test_a_published_merge(
+    published: tuple[str, dict[str, str]], tasks: Path, out: Path, api: HfApi, tmp_path: Path
+) -> None:
+    """It is scored at its present commit, its parents at the commits of its recipe."""
+    commit, commits = published
+
+    found, file = evaluate_merge(
+        "me/tibetan", tasks=[TIBETAN], include=[tasks], limit=3, api=api, quiet=True
+    )
+
+    assert file == Path("tibetan-evaluation.json")
+    assert read_evaluation(tmp_path / file).models == found.models
+    expected = {"tibetan": commit, **commits}
+    assert [one.commit for one in found.models] == list(expected.values())
+    assert [one.name for one in found.models] == [f"me/{n}@{c}" for n, c in expected.items()]
+    here, _ = evaluate_merge(out, tasks=[TIBETAN], include=[tasks], limit=3, quiet=True)
+    assert [one.scores for one in found.models] == [one.scores for one in here.models]
+
+
+def test_models_without_a_chat_template(out: Path, evaluate: Invoke) -> None:
+    """They get the items as they are, and the file and the lines say which models those are."""
+    assert evaluate(out, "--limit", 3, "--alone").exit_code == 0
+    plain = read_evaluation(out).models[0].scores
+
+    result = evaluate(out, "--limit", 3, "--chat-template")
+
+    assert result.exit_code == 0, result.output
+    found = read_evaluation(out)
+    assert found.settings["without_chat_template"] == ["base", "ct"]
+    assert result.stderr.count(", without a chat template") == 2
+    assert found.models[0].scores != plain
+
+
+def test_a_parent_with_an_adapter(
+    merged: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
+) -> None:
+    """MODEL+ADAPTER is scored as the model that PEFT makes of both."""
+    model = AutoModelForCausalLM.from_pretrained(triple.base)
+    torch.manual_seed(0)
+    how = LoraConfig(lora_alpha=256, target_modules="all-linear", init_lora_weights=False)
+    trained = get_peft_model(model, how)
+    trained.save_pretrained(tmp_path / "lora")
+    whole = tmp_path / "whole"
+    trained.merge_and_unload().save_pretrained(whole)
+    for file in triple.base.glob("*token*"):
+        shutil.copy(file, whole)
+    for name, ct in (("one", f"{triple.base}+{tmp_path / 'lora'}"), ("two", str(whole))):
+        out = Path(shutil.copytree(merged, tmp_path / name))
+        record = json.loads((out / "slack_ties.json").read_text("utf-8"))
+        for parent in record["parents"]:
+            if parent["role"] == "ct":
+                parent |= {"model": ct, "commits": ["", ""] if "+" in ct else [""]}
+        (out / "slack_ties.json").write_text(json.dumps(record), "utf-8")
+        assert evaluate(out, "--limit", 6).exit_code == 0
+
+    one, two = (read_evaluation(tmp_path / name).of_role("ct")[0] for name in ("one", "two"))
+
+    assert one.name == f"{triple.base}+{tmp_path / 'lora'}"
+    assert one.scores == two.scores
+    assert one.scores != read_evaluation(tmp_path / "one").of_role("base")[0].scores
+
+
+# Stopped, and taken up again
+
+
+def test_a_run_that_is_stopped_goes_on(out: Path, tasks: Path, evaluate: Invoke) -> None:
+    """Ctrl-C after the first model: one line says how to go on, and the next run does."""
+    how = ["--limit", "4", "--tasks", f"{TIBETAN},{ENGLISH}", "--batch-size", "3"]
+    words = [PROGRAM, "evaluate", str(out), "--include-path", str(tasks), *how]
+    said = []
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr
+        for line in running.stderr:
+            said.append(line)
+            if line.startswith("[2/4]"):
+                running.send_signal(signal.SIGINT)
+    assert running.returncode == 130
+    assert said[-1].startswith("Stopped: the same command goes on")
+    assert "Traceback" not in "".join(said)
+    assert not (out / "evaluation.json").exists()
+    kept = answers_file(out, How(batch_size="3"))
+    before = kept.read_bytes()
+
+    assert evaluate(out, *how).exit_code == 0
+
+    assert len(read_evaluation(out).models) == 4
+    assert kept.read_bytes() == before, "the first model was asked again"
+
+
+# From the scores to the card on the Hub
+
+
+def test_from_scores_to_the_card_on_the_hub(
+    out: Path, evaluate: Invoke, invoke: Invoke, hub: Server, api: HfApi
+) -> None:
+    """The card has the table; it is published with evaluation.json, and read back from there."""
+    assert evaluate(out).exit_code == 0
+    card = invoke("card", out, "--license", "mit")
+    assert card.exit_code == 0, card.output
+    publish_model(out, "me/tibetan", api=api)
+
+    sent = files_on_main(hub.hub, "me/tibetan", "me")
+    text = ModelCard(sent["README.md"].decode()).text
+    assert "| Task | Metric | Merged | Base | CT | SFT | Chance |" in text
+    found = read_evaluation(out)
+    for task in found.tasks:
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {task.name}, ")]
+        for model in found.models:
+            assert f" {100 * model.scores[task.name].metrics[task.metric].value:.1f} ±" in row
+    assert str(out.parent) not in sent["evaluation.json"].decode()
+    ours = json.loads((out / "evaluation.json").read_text("utf-8"))
+    theirs = json.loads(sent["evaluation.json"])
+    for one, other in zip(ours["models"], theirs["models"], strict=True):
+        assert one["scores"] == other["scores"]

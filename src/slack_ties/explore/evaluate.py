@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
+from slack_ties.card.eval_results import keep_results
 from slack_ties.errors import SlackTiesError
 from slack_ties.evaluation.file import EVALUATION_FILE, weights_digest, write_evaluation
 from slack_ties.evaluation.shown import ShownEvaluation
@@ -149,7 +150,10 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     write_evaluation(found, file)
-    return MadeEvaluation(found, file)
+    made = MadeEvaluation(found, file)
+    if made.in_folder:
+        keep_results(file.parent, found)
+    return made
 
 
 def list_tasks_for(what: str | Path, **settings: Unpack[SettingsByName]) -> str:
