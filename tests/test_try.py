@@ -26,12 +26,20 @@ from hub_server import Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import CheckpointError, OutputError, SlackTiesError
-from slack_ties.evaluation.answers import Answer, Answers, Tried, answers_as_json, read_answers
+from slack_ties.evaluation.answers import (
+    Answer,
+    Answers,
+    Tried,
+    answers_as_json,
+    digest_of_weights,
+    read_answers,
+)
 from slack_ties.explore.memory import check_fits
 from slack_ties.explore.prompts import read_prompts
 from slack_ties.explore.try_prompts import try_prompts
 from slack_ties.explore.writing import failed
 from slack_ties.merge.merge import merge_models
+from slack_ties.record import read_record
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -392,6 +400,28 @@ def test_a_published_merge(triple: Folders, hub: Server, api: HfApi, tmp_path: P
     alone = try_prompts("me/tibetan", "x", max_tokens=3, alone=True, api=api)
     assert [one.name for one in alone.models] == ["me/tibetan"]
     assert not [one for one in hub.hub.requests if "me/base" in one]
+
+    hub.hub.requests.clear()
+    words = ["try", "me/tibetan", "x", "--max-tokens", 3, "--json", "-q"]
+    offline = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "1"}
+    done = processes.run(words, env=offline, cwd=tmp_path)
+    cached = json.loads(done.stdout)["models"]
+    assert [one["answers"][0]["text"] for one in cached] == [
+        one.answers[0].text for one in here.models
+    ]
+    assert hub.hub.requests == []
+
+
+def test_a_merge_of_mergekit(own: Path, merged: Path) -> None:
+    """Its config names the models; nothing is written into its folder."""
+    (own / "slack_ties.json").unlink()
+    before = sorted(one.name for one in own.iterdir())
+
+    found = try_prompts(own, "x", max_tokens=2)
+
+    assert [one.role for one in found.models] == ROLES
+    assert found.weights == digest_of_weights(read_record(merged).files)
+    assert sorted(one.name for one in own.iterdir()) == before
 
 
 def test_a_published_merge_of_folders_can_be_asked_alone(merged: Path, api: HfApi) -> None:

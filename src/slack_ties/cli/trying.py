@@ -12,6 +12,7 @@ from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import with_settings
 from slack_ties.errors import SlackTiesError
+from slack_ties.recipe.check import DTYPES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from slack_ties.settings import Settings
 
 __all__: list[str] = []
-
-DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 OPTIONS = """\b
 Options of mergekit-yaml that say where a model runs work here too:
@@ -70,7 +69,7 @@ Options of mergekit-yaml that say where a model runs work here too:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    type=click.Choice(("auto", *DTYPES)),
     default="auto",
     show_default="that of each model",
     help="Number type in which the models run.",

@@ -57,11 +57,6 @@ class Candidate:
         commits = [look.commit for look in self.looks]
         return "+".join(commits) if any(commits) else ""
 
-    @property
-    def download(self) -> int:
-        """The bytes of weights that are not on this disk yet."""
-        return sum(look.download for look in self.looks)
-
 
 @dataclass(frozen=True)
 class Merge:

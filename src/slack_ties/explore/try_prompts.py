@@ -30,6 +30,7 @@ from slack_ties.explore.tried import MERGED, find_merge, look_at_candidates
 from slack_ties.files import expanded, sha256
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
+from slack_ties.recipe.check import DTYPES
 from slack_ties.record import RECORD_FILE, read_record
 from slack_ties.settings import Settings
 from slack_ties.wording import counted, size
@@ -43,11 +44,9 @@ if TYPE_CHECKING:
     from slack_ties.explore.tried import Candidate, Merge
     from slack_ties.settings import SettingsByName
 
-__all__ = ["DTYPES", "try_prompts"]
+__all__ = ["try_prompts"]
 
 LOG = logging.getLogger("slack_ties")
-
-DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 MAX_TOKENS = 100
 
@@ -93,7 +92,8 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
         chat_template: Put the prompt into the model's chat template, if it has one.
         seed: Sample with this seed, by the model's own settings. If not given, each model writes
             its likeliest token each time.
-        dtype: The type in which the models run: auto (as stored), bfloat16, float16 or float32.
+        dtype: The type in which the models run: auto (as stored), bfloat16, float16, float32
+            or float64.
         output: Write the answers to this file too, as JSON.
         settings: `options`, `quiet` and `api`, as in `Settings`. Without `options` a GPU is used
             if there is one. No code of a model is run, whatever the options say.
@@ -105,9 +105,9 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
 
     """
     shared = Settings(**settings)
-    if max_tokens < 1 or dtype not in DTYPES:
+    if max_tokens < 1 or dtype not in ("auto", *DTYPES):
         msg = f"max_tokens is {max_tokens} and dtype {dtype!r}: expected 1 or more, and one of "
-        raise SlackTiesError(msg + ", ".join(DTYPES))
+        raise SlackTiesError(msg + ", ".join(("auto", *DTYPES)))
     out = expanded(output) if output else None
     if out:
         check_answers_file(out)
