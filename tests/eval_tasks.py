@@ -92,9 +92,10 @@ def questions(count: int, *, english: bool = False) -> list[dict[str, Any]]:
     pairs = [(one, other) for one, other in names("bo") if one != other]
     found = []
     for number in range(count + 4):
+        asked = pairs[number % len(pairs)]
         answer = number % CHOICES
         near = [pairs[(number + 7 * (i - answer)) % len(pairs)] for i in range(CHOICES)]
         choices = [one if english else other for one, other in near]
-        text = f"{pairs[number][1]} is called" if english else f"{pairs[number][0]} ཞེས་པ་ནི་"
+        text = f"{asked[1]} is called" if english else f"{asked[0]} ཞེས་པ་ནི་"
         found.append({"question": text, "choices": choices, "answer": answer})
     return found

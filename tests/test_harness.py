@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -9,15 +10,22 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 import pytest
 import torch
 from filelock import FileLock
 from huggingface_hub import CommitOperationAdd, HfApi
+from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks, questions, write_task
 from hub_server import Server
@@ -499,6 +507,25 @@ def test_without_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.hint == "pip install 'slack-ties[eval]'"
 
 
+def test_lm_eval_without_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who installs lm_eval without [hf] gets the same step."""
+    monkeypatch.delitem(sys.modules, "slack_ties.private.lm_eval")
+    monkeypatch.setitem(sys.modules, "lm_eval.models.huggingface", None)
+
+    with pytest.raises(SlackTiesError, match=r"lm-eval 0\.4\.\d+ cannot be imported: ") as caught:
+        load_tasks([TIBETAN])
+    assert caught.value.hint == "pip install 'slack-ties[eval]'"
+
+
+def test_bounds_of_lm_eval_are_those_of_the_extra() -> None:
+    """What we accept is what `pip install 'slack-ties[eval]'` installs."""
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
+    (ours,) = map(Requirement, tomllib.loads(project)["project"]["optional-dependencies"]["eval"])
+    least, below = (".".join(map(str, one)) for one in (extra.LEAST, extra.BELOW))
+
+    assert {*ours.specifier} == {*Requirement(f"x>={least},<{below}").specifier}
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -536,6 +563,23 @@ def test_a_model_that_does_not_fit(triple: Folders, tasks: LoadedTasks, tmp_path
     with pytest.raises(CheckpointError, match=r"need 8796\.1 GB of memory") as caught:
         check_fits(model, How(dtype="float32"))
     assert "--dtype bfloat16" in caught.value.hint
+
+
+def test_a_model_is_gone_after_its_scores(triple: Folders, tasks: LoadedTasks) -> None:
+    """There is room for the next one, while the scores are kept."""
+    model, _ = in_memory(triple.sft)
+    gone = weakref.ref(model.model)
+    found = score_model(model, tasks, how=CPU)
+    del model
+    gc.collect()
+    assert (gone(), len(found)) == (None, 2)
+
+    def in_memory_now() -> int:
+        return sum(type(one) is LlamaForCausalLM for one in gc.get_objects())
+
+    before = in_memory_now()
+    score_model(triple.sft, tasks, how=CPU)
+    assert in_memory_now() == before
 
 
 def test_a_model_that_cannot_be_loaded(triple: Folders, tasks: LoadedTasks, tmp_path: Path) -> None:

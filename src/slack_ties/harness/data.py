@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from datasets import config
@@ -28,7 +29,7 @@ from slack_ties.private.lm_eval import CodeError, metric_functions, no_code_from
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["load_one"]
+__all__ = ["load_one", "task_errors"]
 
 OTHER = "choose another task: lm-eval ls tasks"
 
@@ -56,13 +57,8 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
     """
     entry = manager.task_index[name]
     _refuse(name, entry.cfg or {})
-    try:
-        with quiet(), timeouts(READING), no_code_from_hub():
-            found: dict[str, Any] = manager.load([name])["tasks"]
-    except SlackTiesError:
-        raise
-    except Exception as error:
-        raise _reason(name, error) from error
+    with task_errors(name), quiet(), timeouts(READING), no_code_from_hub():
+        found: dict[str, Any] = manager.load([name])["tasks"]
     for leaf, task in found.items():
         asked = {key: task.get_config(key) for key in ("doc_to_image", "doc_to_audio")}
         _refuse(leaf, {**asked, "unsafe_code": getattr(task, "UNSAFE_CODE", False)})
@@ -70,6 +66,17 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
         if lost:
             raise _code(leaf, lost[0])
     return found
+
+
+@contextmanager
+def task_errors(name: str) -> Iterator[None]:
+    """Turn an error of lm-eval and `datasets` into ours: about a task, or about one of a group."""
+    try:
+        yield
+    except SlackTiesError:
+        raise
+    except Exception as error:
+        raise _reason(name, error) from error
 
 
 def _refuse(name: str, settings: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from slack_ties.errors import SlackTiesError
 
-__all__ = ["INSTALL", "check_lm_eval"]
+__all__ = ["check_lm_eval", "import_lm_eval"]
 
 INSTALL = "pip install 'slack-ties[eval]'"
 
@@ -32,3 +33,18 @@ def check_lm_eval() -> str:
         msg = f"lm-eval {found} is installed, expected {bounds}"
         raise SlackTiesError(msg, hint=INSTALL)
     return found
+
+
+def import_lm_eval() -> None:
+    """Import lm-eval, which takes seconds.
+
+    Raises:
+        SlackTiesError: As of `check_lm_eval`; or lm-eval lacks something, as without its [hf].
+
+    """
+    found = check_lm_eval()
+    try:
+        import_module("slack_ties.private.lm_eval")
+    except ImportError as error:
+        msg = f"lm-eval {found} cannot be imported: {error}"
+        raise SlackTiesError(msg, hint=INSTALL) from error

@@ -96,7 +96,7 @@ def _chance(task: Any, docs: Sequence[Any], choices: Sequence[int]) -> float | N
     if own or not docs or not all(choices):
         return None
     right = [1] * len(docs)
-    if task.multiple_target:
+    if getattr(task, "multiple_target", 0):
         right = [len(set(task.doc_to_target(doc))) for doc in docs]
     return sum(one / count for one, count in zip(right, choices, strict=True)) / len(docs)
 

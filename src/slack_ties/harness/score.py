@@ -91,12 +91,12 @@ def score_model(  # noqa: PLR0913 - all by name
 def _chosen(
     tasks: LoadedTasks, items: Mapping[str, Sequence[int]] | None
 ) -> dict[str, list[int]] | None:
-    """Return the items of each task, in their order; None for all of every task."""
-    if items is None and tasks.limit is None:
+    """Return the items of each task, in their order; None for all that `tasks` has."""
+    if items is None:
         return None
     chosen: dict[str, list[int]] = {}
     for task in tasks.tasks:
-        wanted = (items or {}).get(task.name)
+        wanted = items.get(task.name)
         found = sorted(set(range(task.items) if wanted is None else wanted))
         if not found or found[0] < 0 or found[-1] >= task.items:
             msg = f"task {task.name!r}: expected items from 0 to {task.items - 1}, got "
@@ -127,6 +127,7 @@ def _evaluate(
             lm,
             {"tasks": dict(tasks.loaded)},
             samples=chosen,
+            limit=tasks.limit if chosen is None else None,
             apply_chat_template=how.chat_template,
             fewshot_as_multiturn=how.chat_template,
         )

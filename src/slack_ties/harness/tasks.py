@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties import catalogue
 from slack_ties.errors import SlackTiesError, nearest
-from slack_ties.harness.extra import INSTALL, check_lm_eval
+from slack_ties.harness.extra import import_lm_eval
 from slack_ties.harness.quiet import quiet
 from slack_ties.wording import counted
 
@@ -74,8 +74,8 @@ def load_tasks(
             needs data that is not here and cannot be downloaded.
 
     """
-    check_lm_eval()
-    from slack_ties.harness.data import load_one  # noqa: PLC0415 - imports lm-eval
+    import_lm_eval()
+    from slack_ties.harness.data import load_one, task_errors  # noqa: PLC0415 - imports lm-eval
     from slack_ties.harness.facts import facts_of  # noqa: PLC0415 - as above
 
     if limit is not None and limit < 1:
@@ -95,17 +95,17 @@ def load_tasks(
         msg = "no task is named"
         raise SlackTiesError(msg, hint="name one or more: --tasks NAMES")
     facts, requests = [], {}
-    with quiet():
-        for name, task in loaded.items():
+    for name, task in loaded.items():
+        with quiet(), task_errors(name):
             _set_fewshot(name, task, fewshot)
             one, requests[name] = facts_of(task, limit=limit, about=abouts[name])
-            facts.append(one)
+        facts.append(one)
     return LoadedTasks(tuple(facts), loaded, limit, requests)
 
 
 def known_tasks(include: Sequence[Path] = ()) -> list[str]:
     """Return the names of all tasks, groups and tags that `load_tasks` knows."""
-    check_lm_eval()
+    import_lm_eval()
     return sorted(_manager(include).task_index)
 
 
@@ -131,11 +131,8 @@ def _manager(include: Sequence[Path]) -> Any:
 @cache
 def _defaults() -> Any:
     """Return lm-eval's list of its own tasks and ours: it reads 15,000 files, which takes 4 s."""
-    try:
-        from lm_eval.tasks import TaskManager  # noqa: PLC0415 - heavy
-    except ImportError as error:
-        msg = f"lm-eval cannot be imported: {error}"
-        raise SlackTiesError(msg, hint=INSTALL) from None
+    from lm_eval.tasks import TaskManager  # noqa: PLC0415 - heavy
+
     with quiet():
         return TaskManager(include_path=[str(PACKS)] if PACKS.is_dir() else None)
 
@@ -165,7 +162,10 @@ def _matching(name: str, manager: Any, include: Iterable[Path]) -> list[str]:
         return found
     _check_files(include)
     msg = f"lm-eval has no task {name!r}.{nearest(name, list(manager.task_index))}"
-    raise SlackTiesError(msg, hint="lm-eval ls tasks  # lists all; tasks of yours: --include-path")
+    hint = "lm-eval ls tasks  # lists all; tasks of yours: --include-path FOLDER"
+    if name.endswith((".yaml", ".yml")):
+        hint = "give the task's name, and its folder: --tasks NAME --include-path FOLDER"
+    raise SlackTiesError(msg, hint=hint)
 
 
 def _check_files(include: Iterable[Path]) -> None:

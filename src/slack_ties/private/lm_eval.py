@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from sqlitedict import SqliteDict
 
 from slack_ties.errors import SlackTiesError
 
@@ -43,6 +45,8 @@ REQUEST_KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
 # How the key of a request begins, in the file with the answers, that was too long for the model.
 CUT = "truncated "
+
+SAVE = 2.0  # seconds between two times that answers are written to the disk
 
 
 class CodeError(RuntimeError):
@@ -91,6 +95,22 @@ class _CountingHook:
         """Take one answer, as lm-eval's model gives it."""
         self.inner.add_partial(kind, request, answer)
         self.counts.at(self.counts.answered + 1)
+
+
+class _SavingHook(CacheHook):
+    """lm-eval's hook; every few seconds it also lets the answers be written to the disk."""
+
+    def __init__(self, cache: CachingLM) -> None:
+        """Take the cache."""
+        super().__init__(cache)
+        self.saved = time.monotonic()
+
+    def add_partial(self, attr: str, req: Any, res: Any) -> None:
+        """Take one answer."""
+        super().add_partial(attr, req, res)
+        if time.monotonic() - self.saved > SAVE and self.dbdict is not None:
+            self.dbdict.commit(blocking=False)
+            self.saved = time.monotonic()
 
 
 class CountingModel(HFLM):
@@ -149,9 +169,16 @@ class CountingModel(HFLM):
 class CountingCache(CachingLM):
     """lm-eval's cache of answers, which counts the answers that it has."""
 
+    dbdict: Any
+
     def __init__(self, model: CountingModel, path: Path) -> None:
         """Open the file, or make it."""
         super().__init__(model, str(path))
+        # lm-eval writes each answer in a transaction of its own, with a trace of the stack: about
+        # a millisecond, which is as long as a GPU needs for an answer of a small model.
+        self.dbdict.close()
+        self.dbdict = SqliteDict(str(path), autocommit=False, outer_stack=False)
+        model.set_cache_hook(self.get_cache_hook())
         known = [key for key in self.dbdict if key.startswith(CUT)]
         model.counts.truncated |= {key.removeprefix(CUT) for key in known}
         model.counts.keep = lambda key: self.dbdict.update({CUT + key: True})
@@ -182,8 +209,13 @@ class CountingCache(CachingLM):
 
         return answer
 
+    def get_cache_hook(self) -> CacheHook:
+        """Return what keeps each answer as soon as the model gives it."""
+        return _SavingHook(self)
+
     def close(self) -> None:
         """Write what is not written yet."""
+        self.dbdict.commit()
         self.dbdict.close()
 
 
