@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import tqdm
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -219,22 +220,12 @@ class CountingCache(CachingLM):
         self.dbdict.close()
 
 
-class _NoBar:
-    """In place of tqdm: the same loop, without a bar."""
+class _Hidden(tqdm.tqdm):
+    """A progress bar that is not shown."""
 
-    def __init__(self, iterable: Any = (), *_: Any, **__: Any) -> None:
-        """Take what to go through."""
-        self.iterable = iterable
-
-    def __iter__(self) -> Iterator[Any]:
-        """Go through it."""
-        return iter(self.iterable)
-
-    def update(self, *_: Any) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Disable the bar."""
+        super().__init__(*given, **{**named, "disable": True})
 
 
 @contextmanager
@@ -247,7 +238,7 @@ def no_bars() -> Iterator[None]:
     ]
     before = [(module, module.tqdm) for module in modules]
     for module in modules:
-        module.tqdm = _NoBar  # type: ignore[attr-defined]
+        module.tqdm = _Hidden  # type: ignore[attr-defined]
     try:
         yield
     finally:
