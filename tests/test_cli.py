@@ -56,7 +56,7 @@ WRONG = [
     (["run", "klingon", "--out", "out"], "klingon"),
     (["run", "bo", "--base", "./no", "--ct", "./no", "--out", "out"], "./no"),
 ]
-HEAVY = {"torch", "transformers", "mergekit"}
+HEAVY = {"torch", "transformers", "mergekit", "lm_eval", "datasets"}
 # One process runs them all. What one of them imports stays, so the first to name it is at fault.
 COMMANDS_AND_IMPORTS = """if True:
     import json, sys

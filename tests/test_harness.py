@@ -31,6 +31,7 @@ from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks, questions, w
 from hub_server import Server
 from slack_ties.errors import CheckpointError, GatedError, HubError, NotOnHubError, SlackTiesError
 from slack_ties.evaluation.scores import TaskScore
+from slack_ties.files import sha256_of
 from slack_ties.harness import extra
 from slack_ties.harness.answers import answers_file
 from slack_ties.harness.extra import check_lm_eval
@@ -142,6 +143,14 @@ def test_numbers_are_those_of_lm_eval(folder: Path, triple: Folders, tmp_path: P
             assert score.stderr == (None if stderr == "N/A" else stderr)
         assert (task.fewshot, task.items) == (theirs["n-shot"][task.name], 10)
         assert task.version == str(theirs["versions"][task.name])
+        (logged,) = tmp_path.glob(f"**/samples_{task.name}_*.jsonl")
+        rows = [json.loads(line) for line in logged.read_text("utf-8").splitlines()]
+        metric, _, filter_name = task.metric.partition(",")
+        rows = [one for one in rows if one["filter"] == (filter_name or "none")]
+        rows.sort(key=lambda one: one["doc_id"])
+        assert task.docs == sha256_of("\n".join(one["doc_hash"] for one in rows))
+        means = metric != "bits_per_byte"
+        assert ours[task.name].values == (tuple(one[metric] for one in rows) if means else ())
 
 
 def test_a_model_in_memory_scores_as_its_folder(

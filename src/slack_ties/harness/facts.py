@@ -104,6 +104,5 @@ def _chance(task: Any, docs: Sequence[Any], choices: Sequence[int]) -> float | N
 def _hub_dataset(task: Any) -> str:
     """Return the id of the task's dataset on the Hub; "" if the data is elsewhere."""
     path = str(task.DATASET_PATH or "")
-    own = getattr(task.config, "custom_dataset", None) is not None
-    local = own or is_file_format(path) or Path(path).is_dir()
+    local = is_file_format(path) or Path(path).is_dir()
     return path if path and not local and is_repo_id(path) else ""
