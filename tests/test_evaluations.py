@@ -282,6 +282,22 @@ def test_few_items_decide_nothing_by_luck(items: int) -> None:
     assert not paired([0.5] * items, [0.5] * items).decided
 
 
+def test_both_tests_must_agree() -> None:
+    """An interval alone decides nothing: the sign test, or the sixth item, can be missing."""
+    wins, losses, equal = 20, 9, 971
+    found = paired(
+        [1.0] * wins + [0.0] * (losses + equal), [0.0] * wins + [1.0] * losses + [0.0] * equal
+    )
+    assert found.low > 0
+    assert sign_test(wins, losses) == pytest.approx(0.0614, abs=1e-4)
+    assert not found.decided
+
+    five, six = (paired([1.0] * items, [0.2] * items) for items in (5, 6))
+    assert five.low > 0
+    assert not five.decided
+    assert six.decided
+
+
 @given(BITS)
 def test_laws_of_differences_of_bits(bits: list[tuple[bool, bool]]) -> None:
     """Swapped models swap the signs; the interval has a width and contains the mean."""
@@ -431,8 +447,8 @@ def test_means_of_tasks() -> None:
     assert mean.score.stderr == pytest.approx(math.sqrt(sum(e * e for e in errors if e)) / 2)
     assert mean.chance == 0.25
     assert not mean_at_chance(mean, tasks)
-    low = replace(mean, score=Score(0.30))
-    assert mean_at_chance(low, tasks)
+    assert mean_at_chance(replace(mean, score=Score(0.30)), tasks)
+    assert not mean_at_chance(replace(mean, score=Score(0.32)), tasks)
     better, mixed = (mean_difference(merged, other, tasks) for other in (base, sft))
     assert better
     assert better.sign == 1
