@@ -19,16 +19,18 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from command import PROGRAM, Invoke, files_on_main
-from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks
-from hub_server import Server
+from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks, write_task
+from hub_server import Server, Token
 from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
+from slack_ties.errors import GatedError
 from slack_ties.evaluation.file import read_evaluation, weights_digest
 from slack_ties.explore.evaluate import evaluate_merge
-from slack_ties.explore.evaluation_tasks import chosen_tasks
+from slack_ties.explore.evaluation_tasks import chosen_tasks, load_usual
 from slack_ties.harness.answers import answers_file
 from slack_ties.harness.how import How
+from slack_ties.harness.tasks import load_tasks
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.publish import publish_model
 from slack_ties.recipe.read import read_recipe
@@ -273,6 +275,26 @@ def test_the_usual_tasks_are_those_of_the_language(config: Path) -> None:
     assert names[0] == "belebele_bod_Tibt"
     assert {about[name] for name in names} == {"language", "english"}
     assert chosen_tasks(read_recipe(config), ("a", "b"), config)[0] == ["a", "b"]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_usual_tasks_behind_a_gate(
+    hub: Server, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are left out with a line if another task of the language is there."""
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.url)
+    api.create_repo("me/closed")
+    hub.hub.save("me/closed", {**hub.hub.repo("me/closed", Token("me")), "gated": "manual"})
+    make_tasks(tmp_path, items=3)
+    write_task(tmp_path, "closed", None, dataset_path="me/closed")
+    about = {"closed": "language", TIBETAN: "language", ENGLISH: "english"}
+
+    found = load_usual([TIBETAN, "closed", ENGLISH], about, include=[tmp_path], limit=2)
+    with pytest.raises(GatedError, match="me/closed"):
+        load_usual(["closed", ENGLISH], about, include=[tmp_path])
+
+    both = load_tasks([TIBETAN, ENGLISH], about=about, include=[tmp_path], limit=2)
+    assert (found.tasks, found.requests, found.limit) == (both.tasks, both.requests, 2)
 
 
 def test_code_of_models_is_never_run(merged: Path, evaluate: Invoke) -> None:

@@ -16,7 +16,7 @@ from slack_ties.evaluation.file import EVALUATION_FILE, weights_digest, write_ev
 from slack_ties.evaluation.shown import ShownEvaluation
 from slack_ties.explore.evaluation_output import check_file, check_loss, file_for
 from slack_ties.explore.evaluation_settings import settings_of, versions_used
-from slack_ties.explore.evaluation_tasks import chosen_tasks, list_tasks_of
+from slack_ties.explore.evaluation_tasks import chosen_tasks, list_tasks_of, load_usual
 from slack_ties.explore.models_of import merge_of
 from slack_ties.explore.run_models import usable_device
 from slack_ties.explore.score_members import Runner
@@ -129,7 +129,8 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     from slack_ties.harness.tasks import load_tasks  # noqa: PLC0415 - reads all tasks of lm-eval
 
     folders = [expanded(folder) for folder in include]
-    loaded = load_tasks(names, include=folders, limit=limit, fewshot=fewshot, about=about)
+    load = load_tasks if tasks else load_usual
+    loaded = load(names, about=about, include=folders, limit=limit, fewshot=fewshot)
     runner = Runner(str(what), merge, loaded, how, shared)
     weights = weights_digest(read_record(merge.folder)) if merge.folder else ""
     if old and not overwrite:

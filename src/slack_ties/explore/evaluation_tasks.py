@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from slack_ties.catalogue.tasks import list_tasks_text, tasks_for
-from slack_ties.errors import CatalogueError, SlackTiesError
+from slack_ties.catalogue.tasks import LANGUAGE, list_tasks_text, tasks_for
+from slack_ties.errors import CatalogueError, GatedError, SlackTiesError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from slack_ties.harness.tasks import LoadedTasks
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["chosen_tasks", "list_tasks_of"]
+__all__ = ["chosen_tasks", "list_tasks_of", "load_usual"]
+
+LOG = logging.getLogger("slack_ties")
 
 
 def chosen_tasks(
@@ -50,6 +54,40 @@ def chosen_tasks(
     if not names:
         raise _no_language(recipe, what)
     return [*names, *(name for name in english if name not in names)], about
+
+
+def load_usual(names: Sequence[str], about: Mapping[str, str], **how: Any) -> LoadedTasks:
+    """Load tasks that the user did not name; leave out those whose data is behind a gate.
+
+    Args:
+        names: The tasks.
+        about: What each of them is about.
+        how: Further arguments of `load_tasks`.
+
+    Raises:
+        GatedError: All tasks in the language are behind a gate.
+        SlackTiesError: As for `load_tasks`.
+
+    """
+    from slack_ties.harness.tasks import LoadedTasks, load_tasks  # noqa: PLC0415 - heavy
+
+    found, closed = [], []
+    for name in names:
+        try:
+            found.append(load_tasks([name], about=about, **how))
+        except GatedError as error:
+            closed.append(error)
+    tasks = [task for one in found for task in one.tasks]
+    if closed and not any(task.about == LANGUAGE for task in tasks):
+        raise closed[0]
+    for error in closed:
+        LOG.warning("  left out: %s. To score it too: %s", error, error.hint)
+    return LoadedTasks(
+        tuple(tasks),
+        {name: task for one in found for name, task in one.loaded.items()},
+        found[0].limit,
+        {name: counts for one in found for name, counts in one.requests.items()},
+    )
 
 
 def list_tasks_of(recipe: Recipe, what: str | Path) -> str:
