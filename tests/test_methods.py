@@ -383,6 +383,15 @@ def test_a_base_as_ct_model_is_refused(name: str, triple: Folders) -> None:
     assert f"the CT model is the base {triple.base}: it adds nothing" in str(error)
 
 
+def test_ct_and_sft_swapped_without_a_base(triple: Folders) -> None:
+    """The chat template of the CT model gives it away."""
+    swapped = Folders(triple.base, triple.sft, triple.ct)
+
+    said = plan_merge(make_config("bo", choose(swapped, "linear", dtype="float16"))).warnings
+
+    assert [line for line in said if "are the CT and the SFT model swapped?" in line]
+
+
 def test_models_of_a_mean_that_are_not_related(triple: Folders, tmp_path: Path) -> None:
     """There is no base to compare with: the models are compared with the first."""
     shutil.copytree(triple.sft, tmp_path / "other")

@@ -23,8 +23,9 @@ def seem_swapped(draft: Draft) -> list[str]:
     recipe = draft.recipe
     base, tuned = recipe.base, recipe.models_of("sft")
     warnings = []
-    for sft in (one for one in tuned if {one, base} <= draft.looks.keys() and one != base):
-        if signs := [*_tuned(draft, base, sft), *_from_sft(draft, base, sft)]:
+    bases = {base} if base else set()  # the mean of models has no base
+    for sft in (one for one in tuned if {one, *bases} <= draft.looks.keys() and one != base):
+        if base and (signs := [*_tuned(draft, base, sft), *_from_sft(draft, base, sft)]):
             warnings.append(f"are the base and the SFT model swapped? {'; '.join(signs)}")
         for ct in recipe.models_of("ct"):
             if ct not in draft.looks or ct == sft:
