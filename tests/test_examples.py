@@ -175,11 +175,34 @@ def test_they_are_published_without_folders(
     """examples.json is sent with the card that shows it."""
     write_card(out, examples=written(tmp_path / "a.json", answers_of(out, "ཀ")))
 
-    publish_model(out, Destination("me/tibetan"), license="mit", api=api)
+    api.create_repo("me/ct", private=False)
+    api.upload_folder(repo_id="me/ct", folder_path=triple.ct)
+    known = {str(triple.ct): "me/ct"}  # as with --is
+    publish_model(out, Destination("me/tibetan"), license="mit", known_as=known, api=api)
 
     sent = Path(api.hf_hub_download("me/tibetan", EXAMPLES_FILE)).read_text("utf-8")
     assert [one["name"] for one in json.loads(sent)["models"]] == ["", "./ct"]
     assert str(triple.ct.parent) not in sent
+    assert hub.hub.requests
+
+
+def test_a_file_that_names_folders_is_not_published(
+    out: Path, tmp_path: Path, hub: Server, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What `try -o` wrote beside the model is shown without paths, and sent after `card` only."""
+    raw = written(out / EXAMPLES_FILE, answers_of(out, "ཀ"))
+    write_card(out)
+    assert "CT model ./ct (as plain text" in (out / "README.md").read_text("utf-8")
+
+    publish_model(out, Destination("me/tibetan"), license="mit", api=api)
+
+    assert not api.file_exists("me/tibetan", EXAMPLES_FILE)
+    assert f"Next: slack-ties card {out} --examples {raw}" in caplog.text
+    write_card(out, examples=raw)
+    publish_model(out, Destination("me/tibetan"), license="mit", api=api)
+    assert api.file_exists("me/tibetan", EXAMPLES_FILE)
+    sent = Path(api.hf_hub_download("me/tibetan", EXAMPLES_FILE)).read_text("utf-8")
+    assert str(tmp_path) not in sent
     assert hub.hub.requests
 
 

@@ -11,7 +11,6 @@ import re
 import shlex
 import unicodedata
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.card.markdown import plain_text
@@ -23,11 +22,12 @@ from slack_ties.wording import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from slack_ties.evaluation.answers import Answer, Answers, Tried
-    from slack_ties.record import MergeRecord, Parent
+    from slack_ties.record import MergeRecord
 
-__all__ = ["EXAMPLES_FILE", "add_examples", "examples_of"]
+__all__ = ["EXAMPLES_FILE", "add_examples", "examples_not_sent", "examples_of"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -38,6 +38,8 @@ MOST_EXAMPLES = 10  # prompts in a card
 MOST_CHARACTERS = 1000  # of a prompt or an answer
 
 ROLES = {"merged": "This model", "base": "Base model", "ct": "CT model", "sft": "SFT model"}
+
+LAST_NAME = re.compile(r"\./[^/\\]+")  # of a folder
 
 RIGHT_TO_LEFT = {"R", "AL"}  # Unicode's bidirectional classes
 
@@ -61,13 +63,9 @@ def add_examples(file: Path, folder: Path, record: MergeRecord) -> Path:
         msg = f"{str(file)!r} has answers of another merge: its weights are not those of "
         msg += f"{str(folder)!r}"
         raise OutputError(msg, hint=f"{shlex.join(try_again)}  # asks this model")
-    names = {"+".join(one.names): one for one in record.parents}
-    public = published_names(record.parents)
-    models = tuple(replace(one, name=_public(one, names, public)) for one in answers.models)
     path = folder / EXAMPLES_FILE
     try:
-        # Why a model was left out can name a folder of this disk.
-        write_whole(path, answers_as_json(replace(answers, models=models, left_out={})))
+        write_whole(path, answers_as_json(_published(answers, record)))
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise OutputError(msg) from None
@@ -90,7 +88,39 @@ def examples_of(folder: Path, record: MergeRecord) -> str:
     if not _is_of(answers, record):
         LOG.warning("  the card shows no examples: those in %s are of another merge", path)
         return ""
-    return "\n\n".join([_introduction(answers), *_blocks(answers)])
+    public = _published(answers, record)
+    return "\n\n".join([_introduction(public), *_blocks(public)])
+
+
+def examples_not_sent(folder: Path, record: MergeRecord) -> frozenset[str]:
+    """Return EXAMPLES_FILE if it must not be published as it is, with a warning; else nothing.
+
+    It is not published if it is damaged, of another merge, or names folders of this disk.
+    """
+    path = folder / EXAMPLES_FILE
+    if not path.is_file():
+        return frozenset()
+    try:
+        answers = read_answers(path)
+        if _is_of(answers, record) and answers == _published(answers, record):
+            return frozenset()
+    except OutputError:
+        pass
+    command = shlex.join(["slack-ties", "card", str(folder), "--examples", str(path)])
+    LOG.warning("  %s is not published as it is. Next: %s", path, command)
+    return frozenset({EXAMPLES_FILE})
+
+
+def _published(answers: Answers, record: MergeRecord) -> Answers:
+    """Return answers without the names of folders of this disk."""
+    names = published_names(record.parents)
+    public = {
+        "+".join(one.names): re.sub(r"@[^+]*", "", names[one.model]) for one in record.parents
+    }
+    public |= {name: name for name in public.values()}
+    models = tuple(replace(one, name=_without_folders(one, public)) for one in answers.models)
+    # Why a model was left out can name a folder.
+    return replace(answers, models=models, left_out={})
 
 
 def _is_of(answers: Answers, record: MergeRecord) -> bool:
@@ -100,14 +130,12 @@ def _is_of(answers: Answers, record: MergeRecord) -> bool:
     return roles[0] == "merged" and (not expected or answers.weights == expected)
 
 
-def _public(one: Tried, parents: Mapping[str, Parent], public: Mapping[str, str]) -> str:
-    """Return a model's name without a folder of this disk; "" for the merged model."""
+def _without_folders(one: Tried, public: Mapping[str, str]) -> str:
+    """Return a model's name as it is published; "" for the merged model."""
     if one.role == "merged":
         return ""
-    if one.name in parents:
-        name = public[parents[one.name].model]
-        return re.sub(r"@[^+]*", "", name)
-    return f"./{Path(one.name).name}"
+    # A last name, from before the folder was known to be a model of the Hub.
+    return one.name if LAST_NAME.fullmatch(one.name) else public.get(one.name, "./model")
 
 
 def _introduction(answers: Answers) -> str:

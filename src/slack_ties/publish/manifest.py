@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from slack_ties.card.evaluation import RESULTS_FOLDER
-from slack_ties.card.examples import EXAMPLES_FILE
+from slack_ties.card.examples import EXAMPLES_FILE, examples_not_sent
 from slack_ties.card.own_text import read_own_text
 from slack_ties.card.repo_id import repo_id_of
 from slack_ties.card.write import CARD_FILE
@@ -143,7 +143,8 @@ def read_manifest(
     if sha256(folder / "config.json") != record.beside.get("config.json"):  # a person changed it
         check_config(folder, headers, again)
     _check_beside(folder, record, again)
-    names = sorted(set(_names(folder)) - not_sent(folder, record))
+    left_out = not_sent(folder, record) | examples_not_sent(folder, record)
+    names = sorted(set(_names(folder)) - left_out)
     if record.files:
         _check_foreign(folder, names, {*record.files, *record.beside, *sent}, include)
     strays = [
