@@ -358,7 +358,7 @@ def test_the_values_of_the_config_are_one_trial(
     assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft", "question"]
     page = found.page.read_text("utf-8")
     assert all(f"{line}." in page for line in columns)
-    assert page.count('<circle class="dot') == 2
+    assert page.count('<circle class="dot') == 6  # the score, and its two parts
     assert "a.yml, for Tibetan" in page
     assert "base: ./base; CT: ./ct; SFT: ./sft" in page
     assert str(triple.ct.parent) not in page  # folders are private
@@ -471,7 +471,9 @@ def test_the_page_has_a_curve_and_the_table(config: Path) -> None:
     found = tune_config(config, search=SEARCH, quiet=True)
 
     page = found.page.read_text("utf-8")
-    assert page.count('<path class="line') == 4  # two lines, and their keys
+    # Two lines of the score, one of each part, and their keys.
+    assert page.count('<path class="line') == 8
+    assert page.count('<circle class="ring"') == 2  # the best one, and its key
     assert page.count("<tr>") == 6
     assert f"* {key_of(found.best.values)}" in page
     assert "<script" not in page

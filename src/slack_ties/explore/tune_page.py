@@ -1,4 +1,4 @@
-"""Write the page of a search: the curve of the scores and the table of trials."""
+"""Write the page of a search: what it shows, the curves of the scores, and the table of trials."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.explore.study import key_of
+from slack_ties.explore.tune_charts import charts_of
+from slack_ties.explore.tuned import RESULT
 from slack_ties.files import write_whole
 from slack_ties.recipe.public import published_names
 from slack_ties.record import Parent
-from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.page import STYLE
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from slack_ties.explore.metrics import Metric
     from slack_ties.explore.tuned import Tuned
     from slack_ties.recipe.recipe import Recipe
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["is_tune_page", "write_tune_page"]
 
 MARK = "<title>Search by "  # every page of ours has it
-
-MOST_LINES = 6  # colours in the palette
 
 
 def write_tune_page(
@@ -41,40 +37,21 @@ def write_tune_page(
         OutputError: It cannot be written.
 
     """
-    results, best, as_it_is = found.results, found.best, found.as_it_is
-    groups: dict[str, list[tuple[float, float | None]]] = {}
-    for result in results:
-        if "slack" in result.values:
-            groups.setdefault(_line_of(result.values), []).append(
-                (result.values["slack"], result.score)
-            )
-    varied = {name for result in results for name in result.values}
-    same = {name: value for name, value in as_it_is.items() if name in varied}
-    for result in results:  # the config as it is: a point of the line that has its other values
-        if not result.values and same.keys() == varied and _line_of(same) in groups:
-            groups[_line_of(same)].append((same["slack"], result.score))
-    lines = [
-        Line(name, sorted(points, key=lambda point: point[0]), 1 + i % MOST_LINES)
-        for i, (name, points) in enumerate(groups.items())
-    ]
-    slack = (best.values or same).get("slack")
-    there = slack is not None and any((slack, best.score) in line.points for line in lines)
-    mark = (slack, f"best: {best.score:.4g}") if slack is not None and there else None
-    title = f"{metric.name} by slack"
-    drawn = line_chart(
-        title, lines, across="slack", shares=metric.is_share, mark=mark, from_zero=False
+    charts = "".join(
+        f"<figure><h2>{escape(title)}</h2>{drawn}</figure>"
+        for title, drawn in charts_of(found, shares=metric.is_share)
     )
-    parts = list(best.parts)
-    head = "".join(f"<th>{escape(one)}</th>" for one in ("trial", metric.name, *parts))
+    names, *trials = found.rows(every=True)
+    head = "".join(f"<th>{escape(one.lower())}</th>" for one in names)
     rows = "".join(
-        f"<tr><td>{'* ' if one is best else ''}{escape(found.name_of(one))}</td>"
-        + "".join(f"<td>{number:.4f}</td>" for number in (one.score, *one.parts.values()))
-        + "</tr>"
-        for one in results
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in trials
     )
-    first, *columns = found.legend()
+    first, *columns = found.legend(every=True)
     legend = f"<p>{escape(first.partition(': ')[0])}.</p>"  # not the user's folders
-    legend += "".join(f'<p class="soft">{escape(line)}.</p>' for line in columns)
+    shown = [line for line in columns if not line.startswith(RESULT)]
+    legend += "".join(f'<p class="soft">{escape(line)}.</p>' for line in shown)
+    verdict = "".join(f"<p>{escape(_sentence(line))}</p>" for line in found.verdict.lines)
+    verdict = f'<div class="reading">{verdict}</div>' if verdict else ""
     config = Path(recipe.where).name  # not the user's folders, which are private
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     about = f"{config}, for {join_names(names)}" if any(names) else config
@@ -90,14 +67,14 @@ def write_tune_page(
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{MARK}{escape(metric.name)}: {escape(config)}</title><style>{STYLE}</style></head>"
+        f"{MARK}{escape(found.metric)}: {escape(config)}</title><style>{STYLE}</style></head>"
         "<body>\n"
         f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
-        f'<p class="soft">{escape(models)}</p>{legend}'
-        '<p class="soft">The scores in the picture do not begin at 0, so small differences look '
+        f'<p class="soft">{escape(models)}</p>{verdict}{legend}'
+        '<p class="soft">The scores in the pictures do not begin at 0, so small differences look '
         "large.</p>"
-        f'<div class="charts"><figure>{drawn}</figure>'
-        f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div></div>\n</body></html>\n'
+        f'<div class="charts">{charts}</div>'
+        f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>\n</body></html>\n'
     )
     try:
         write_whole(path, text)
@@ -106,10 +83,8 @@ def write_tune_page(
         raise OutputError(msg) from None
 
 
-def _line_of(values: Mapping[str, float]) -> str:
-    """Return the name of the line that a trial is a point of: its values without slack."""
-    rest = {name: value for name, value in values.items() if name != "slack"}
-    return key_of(rest) if rest else "other values as the config"
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
 
 
 def is_tune_page(path: Path) -> bool:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Tuned", "tuned_as_json"]
+__all__ = ["RESULT", "Tuned", "tuned_as_json"]
 
 ELSEWHERE = "`report` asks what the SFT model needs, so it may suggest another slack"
+
+RESULT = "result: "  # begins a line that says what the search has shown
 
 MOST_PARTS = 4  # columns that fit on a terminal beside the others
 
@@ -87,15 +89,20 @@ class Tuned(Shown):
         head, *rows = self.rows()
         return html_table(head, rows) + html_lines(self.legend())
 
-    def legend(self) -> list[str]:
-        """Return what the table means: what is better, what * says, and what each column is."""
+    def legend(self, *, every: bool = False) -> list[str]:
+        """Return what the table means: what is better, what * says, and what each column is.
+
+        Args:
+            every: As for `rows`.
+
+        """
         more = "More" if self.more_is_better else "Less"
         equal = sum(one.score == self.best.score for one in self.results) - 1
         also = f" ({equal} more with the same score)" if equal else ""
         lines = [f"{more} is better. * is the best trial{also}: its values are in {self.config}"]
-        lines += [f"result: {line}" if not i else line for i, line in enumerate(self.verdict.lines)]
+        lines += [f"{RESULT}{line}" for line in self.verdict.lines]
         lines += [f"note: {line}" for line in self.notes]
-        shown = dict.fromkeys((self.metric, *self.parts()))
+        shown = dict.fromkeys((self.metric, *self.parts(every=every)))
         lines += [f"{name}: {self.columns[name]}" for name in shown]
         if self.results[0].items:
             percent = all(map(in_percent, self.results))

@@ -12,9 +12,23 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Line", "as_percent", "heat_map", "line_chart", "number"]
+__all__ = [
+    "BOTTOM",
+    "LEFT",
+    "RIGHT",
+    "TICKS",
+    "TOP",
+    "WIDTH",
+    "Line",
+    "Spot",
+    "as_percent",
+    "label",
+    "line_chart",
+    "number",
+    "opened",
+]
 
 WIDTH, HEIGHT = 400, 230
 
@@ -24,6 +38,10 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4")
 
 TICKS = 4
 
+BESIDE = 4  # units between two series that have error bars
+
+APART = 36  # units between the middles of two labels below an axis
+
 
 @dataclass(frozen=True)
 class Line:
@@ -32,6 +50,18 @@ class Line:
     name: str
     points: Sequence[tuple[float, float | None]]
     colour: int  # number in the page's palette, from 1
+    errors: Sequence[float | None] = ()  # standard error of each point; none if empty
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point to mark; its text is below the chart, where it covers nothing."""
+
+    x: float
+    y: float
+    text: str
+    hollow: bool = True  # a ring around a point; else a point of its own: a diamond
+    error: float | None = None
 
 
 def _nice(largest: float) -> float:
@@ -52,7 +82,32 @@ def as_percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to front
+@dataclass(frozen=True)
+class _Plane:
+    """Where values are in a chart."""
+
+    first: float  # ends of the horizontal axis
+    last: float
+    low: float  # ends of the vertical axis
+    top: float
+
+    def x(self, value: float) -> float:
+        return LEFT + (value - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        value = min(max(value, self.low), self.top)
+        share = (value - self.low) / (self.top - self.low)
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    def bar(self, x: float, y: float, error: float | None, colour: str) -> str:
+        """Return an error bar at x units: one standard error to each side."""
+        if not error:
+            return ""
+        above, below = number(self.y(y + error)), number(self.y(y - error))
+        return f'<path class="bar {colour}" d="M{number(x)} {above}V{below}"/>'
+
+
+def line_chart(  # noqa: PLR0913 - all by name
     title: str,
     lines: Sequence[Line],
     *,
@@ -60,6 +115,7 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
     shares: bool = True,
     ticks: Mapping[float, str] | None = None,
     mark: tuple[float, str] | None = None,
+    spots: Sequence[Spot] = (),
     largest: float | None = None,
     from_zero: bool = True,
 ) -> str:
@@ -72,125 +128,133 @@ def line_chart(  # noqa: C901, PLR0913 - all by name, and drawn from back to fro
         shares: Whether values are shares.
         ticks: Position on the horizontal axis -> its label; some of the points if not given.
         mark: A position on the horizontal axis to mark, and its label.
+        spots: Points to mark.
         largest: The end of the vertical axis; a little above the largest value if not given.
         from_zero: Whether the vertical axis begins at 0, not a little below the smallest value.
 
     """
     positions = sorted({x for line in lines for x, _ in line.points})
-    values = [y for line in lines for _, y in line.points if y is not None]
+    values = _values(lines, spots)
     if not positions or not values:
         return f'<p class="none">{escape(title)}: no figures.</p>'
     first = positions[0]
     last = positions[-1] if positions[-1] > first else first + 1
-    top = largest or _nice(max(values))
-    low = 0.0
+    low, top = 0.0, largest or _nice(max(values))
     if not from_zero and max(values) > min(values):
         margin = (max(values) - min(values)) / 10
         low, top = min(values) - margin, max(values) + margin
+    plane = _Plane(first, last, low, top)
     show = as_percent if shares else number
-
-    def to_x(x: float) -> float:
-        return LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
-
-    def to_y(y: float) -> float:
-        return HEIGHT - BOTTOM - (y - low) / (top - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = [_open(title, HEIGHT)]
-    for i in range(TICKS + 1):
-        tick = low + (top - low) * i / TICKS
-        y = to_y(tick)
-        parts.append(f'<path class="grid" d="M{LEFT} {number(y)}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 5, y + 4, show(tick), "end"))
-    if ticks is None:
-        step = max(1, math.ceil(len(positions) / 8))
-        ticks = {x: number(x) for x in positions[::step]}
-    for x, text in ticks.items():
-        parts.append(_text(to_x(x), HEIGHT - BOTTOM + 15, text, "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
+    parts = [opened(title, HEIGHT), *_axes(plane, show)]
+    shown = _apart(positions, plane) if ticks is None else ticks
+    for x, text in shown.items():
+        parts.append(label(plane.x(x), HEIGHT - BOTTOM + 15, text, "middle"))
+    parts.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, across, "middle"))
     if mark:
-        x = to_x(mark[0])
+        x = plane.x(mark[0])
         parts.append(f'<path class="mark" d="M{number(x)} {TOP}V{HEIGHT - BOTTOM}"/>')
         side = "end" if x > WIDTH / 2 else "start"
-        parts.append(_text(x + (-4 if side == "end" else 4), HEIGHT / 2, mark[1], side))
+        parts.append(label(x + (-4 if side == "end" else 4), HEIGHT / 2, mark[1], side))
+    # Series with error bars are beside each other, or bars would cover bars.
+    beside = BESIDE if any(line.errors for line in lines) else 0.0
     for i, line in enumerate(lines):
-        path, pen = [], "M"
-        for x, value in line.points:
-            if value is None:
-                pen = "M"
-                continue
-            path.append(f"{pen}{number(to_x(x))} {number(to_y(min(value, top)))}")
-            pen = "L"
-        dash = f' stroke-dasharray="{DASHES[i % len(DASHES)]}"' if i % len(DASHES) else ""
-        parts.append(f'<path class="line s{line.colour}"{dash} d="{"".join(path)}"/>')
-        parts += [
-            f'<circle class="dot f{line.colour}" cx="{number(to_x(x))}" '
-            f'cy="{number(to_y(min(y, top)))}" r="2.5"><title>{escape(line.name)}, '
-            f"{escape(across)} {number(x)}: {show(y)}</title></circle>"
-            for x, y in line.points
-            if y is not None
-        ]
+        shift = beside * (i - (len(lines) - 1) / 2)
+        parts += _drawn(line, i, plane, across, show=show, shift=shift)
+    right = beside * (len(lines) + 1) / 2
+    parts += [_spot(spot, plane, right) for spot in spots]
     parts.append("</svg>")
-    return "".join(parts) + _legend(lines)
+    return "".join(parts) + _legend(lines, spots)
 
 
-def heat_map(
-    title: str,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    values: Mapping[tuple[str, str], float | None],
-    *,
-    across: str,
-) -> str:
-    """Return a map of shares with its scale; larger shares are darker."""
-    found = [value for value in values.values() if value is not None]
-    if not found or not rows or not columns:
-        return f'<p class="none">{escape(title)}: no figures.</p>'
-    least, most = min(found), max(found)
-    left = LEFT + 26  # room for the longest kind, `embedding`
-    cell = (WIDTH - left - RIGHT) / len(columns)
-    tall = 20
-    height = TOP + tall * len(rows) + BOTTOM
-    parts = [_open(title, height)]
-    for r, row in enumerate(rows):
-        y = TOP + r * tall
-        parts.append(_text(left - 5, y + 14, row, "end"))
-        for c, column in enumerate(columns):
-            value = values.get((row, column))
-            if value is None:
-                continue
-            strength = 0.06 + 0.94 * ((value - least) / (most - least) if most > least else 0.5)
-            parts.append(
-                f'<rect class="heat" x="{number(left + c * cell)}" y="{y}" '
-                f'width="{number(max(cell - 0.6, 0.5))}" height="{tall - 1}" '
-                f'fill-opacity="{strength:.2f}"><title>{escape(row)}, {escape(across)} '
-                f"{escape(column)}: {as_percent(value)}</title></rect>"
-            )
-    step = max(1, math.ceil(len(columns) / 10))
-    parts += [
-        _text(left + (c + 0.5) * cell, height - BOTTOM + 14, columns[c], "middle")
-        for c in range(0, len(columns), step)
+def _values(lines: Sequence[Line], spots: Sequence[Spot]) -> list[float]:
+    """Return all values of a chart, and the ends of their error bars."""
+    pairs = [
+        (y, error or 0.0)
+        for line in lines
+        for (_, y), error in zip(line.points, line.errors or [None] * len(line.points), strict=True)
+        if y is not None
     ]
-    parts.append(_text((left + WIDTH - RIGHT) / 2, height - 6, across, "middle"))
-    parts.append("</svg>")
-    scale = (
-        f'<p class="legend"><span>{as_percent(least)}</span><span class="scale"></span>'
-        f"<span>{as_percent(most)}</span></p>"
-    )
-    return "".join(parts) + scale
+    pairs += [(spot.y, spot.error or 0.0) for spot in spots]
+    return [value for y, error in pairs for value in (y - error, y + error)]
 
 
-def _open(title: str, height: float) -> str:
+def _axes(plane: _Plane, show: Callable[[float], str]) -> Iterator[str]:
+    for i in range(TICKS + 1):
+        tick = plane.low + (plane.top - plane.low) * i / TICKS
+        y = plane.y(tick)
+        yield f'<path class="grid" d="M{LEFT} {number(y)}H{WIDTH - RIGHT}"/>'
+        yield label(LEFT - 5, y + 4, show(tick), "end")
+
+
+def _apart(positions: Sequence[float], plane: _Plane) -> dict[float, str]:
+    """Return labels for positions, as many as do not cover each other."""
+    step = max(1, math.ceil(len(positions) / 8))
+    found: dict[float, str] = {}
+    for x in positions[::step]:
+        if not found or plane.x(x) - plane.x(next(reversed(found))) >= APART:
+            found[x] = number(x)
+    return found
+
+
+def _drawn(  # noqa: PLR0913 - one call
+    line: Line,
+    place: int,
+    plane: _Plane,
+    across: str,
+    *,
+    show: Callable[[float], str],
+    shift: float,
+) -> Iterator[str]:
+    """Yield the path, the error bars and the points of a series, `shift` units to the right."""
+    path, pen = [], "M"
+    for x, value in line.points:
+        if value is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{number(plane.x(x) + shift)} {number(plane.y(value))}")
+        pen = "L"
+    dash = f' stroke-dasharray="{DASHES[place % len(DASHES)]}"' if place % len(DASHES) else ""
+    yield f'<path class="line s{line.colour}"{dash} d="{"".join(path)}"/>'
+    for (x, y), error in zip(line.points, line.errors or [None] * len(line.points), strict=True):
+        if y is not None:
+            yield plane.bar(plane.x(x) + shift, y, error, f"s{line.colour}")
+            yield (
+                f'<circle class="dot f{line.colour}" cx="{number(plane.x(x) + shift)}" '
+                f'cy="{number(plane.y(y))}" r="2.5"><title>{escape(line.name)}, '
+                f"{escape(across)} {number(x)}: {show(y)}</title></circle>"
+            )
+
+
+def _spot(spot: Spot, plane: _Plane, right: float) -> str:
+    """Return a ring around a point of the first series, or a diamond right of all series."""
+    x, y, title = plane.x(spot.x), plane.y(spot.y), f"<title>{escape(spot.text)}</title>"
+    if spot.hollow:
+        x -= max(right - BESIDE, 0.0)
+        return f'<circle class="ring" cx="{number(x)}" cy="{number(y)}" r="6">{title}</circle>'
+    x += right
+    bar = plane.bar(x, spot.y, spot.error, "held")
+    return f'{bar}<path class="held" d="{_diamond(x, y)}">{title}</path>'
+
+
+def _diamond(x: float, y: float) -> str:
+    left, right, above, below = (number(one) for one in (x - 5, x + 5, y - 5, y + 5))
+    return f"M{number(x)} {above}L{right} {number(y)}L{number(x)} {below}L{left} {number(y)}Z"
+
+
+def opened(title: str, height: float) -> str:
+    """Return the beginning of a chart; `height` is in units."""
     return (
         f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {number(height)}" '
         f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>'
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def label(x: float, y: float, text: str, anchor: str) -> str:
+    """Return a text in a chart; `anchor` is start, middle or end."""
     return f'<text x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _legend(lines: Sequence[Line]) -> str:
+def _legend(lines: Sequence[Line], spots: Sequence[Spot] = ()) -> str:
     parts = []
     for i, line in enumerate(lines):
         dash = f' stroke-dasharray="{DASHES[i % len(DASHES)]}"' if i % len(DASHES) else ""
@@ -198,4 +262,10 @@ def _legend(lines: Sequence[Line]) -> str:
             f'<span><svg class="key" viewBox="0 0 26 8" aria-hidden="true"><path class="line '
             f's{line.colour}"{dash} d="M0 4H26"/></svg>{escape(line.name)}</span>'
         )
+    for spot in spots:
+        drawn = f'<path class="held" d="{_diamond(13, 6)}"/>'
+        if spot.hollow:
+            drawn = '<circle class="ring" cx="13" cy="6" r="5"/>'
+        key = f'<svg class="key" viewBox="0 0 26 12" aria-hidden="true">{drawn}</svg>'
+        parts.append(f"<span>{key}{escape(spot.text)}</span>")
     return f'<p class="legend">{"".join(parts)}</p>'

@@ -9,8 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from slack_ties.report.anatomy import KINDS
-from slack_ties.report.charts import Line, heat_map, line_chart
+from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.figures import Figures, conflict_share, cosine, same_sign
+from slack_ties.report.heat_map import heat_map
 from slack_ties.report.rows import IMPORTANT, NO_SHARE, ROWS, percent
 from slack_ties.report.sentences import read_figures
 from slack_ties.report.series import config_slack, lost_by_layer, slack_curves
@@ -50,7 +51,8 @@ figure{margin:0;min-width:0}svg{width:100%;height:auto;display:block}
 text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .grid{stroke:var(--rule);stroke-width:.7;fill:none}
 .mark{stroke:var(--fg);stroke-width:1;stroke-dasharray:3 3;fill:none}
-.line{fill:none;stroke-width:2}.heat{fill:var(--c1)}
+.ring{fill:none;stroke:var(--fg);stroke-width:1.5}.held{fill:var(--bg);stroke:var(--fg);
+stroke-width:1.5}.line{fill:none;stroke-width:2}.bar{fill:none;stroke-width:1}.heat{fill:var(--c1)}
 .s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.s4{stroke:var(--c4)}
 .s5{stroke:var(--c5)}.s6{stroke:var(--c6)}
 .f1{fill:var(--c1)}.f2{fill:var(--c2)}.f3{fill:var(--c3)}.f4{fill:var(--c4)}.f5{fill:var(--c5)}
