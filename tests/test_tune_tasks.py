@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -443,6 +446,70 @@ def test_what_cannot_be_tuned_by_tasks_is_refused_before_a_model_is_read(
         tune_config(config, search=Search(methods=METHODS))
     with pytest.raises(RecipeError, match=r"unknown merge method 'tie'.*'ties'"):
         tune(config, tasks, search=Search(methods=("tie",)))
+
+
+# A Python in which lm-eval is not installed; it runs the commands one after the other.
+WITHOUT = """
+import importlib.metadata, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "lm_eval":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+found = importlib.metadata.version
+
+def version(name):
+    if name == "lm_eval":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return found(name)
+
+importlib.metadata.version = version
+from slack_ties.cli.main import main
+
+_, config, *metrics = sys.argv
+for metric in metrics:
+    sys.argv = ["slack-ties", "tune", config, "--slack", "0", "-q", *metric.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print("exit", end.code, file=sys.stderr)
+"""
+
+
+def test_without_lm_eval_the_pip_line_is_said(config: Path) -> None:
+    """Unless the name is nearly that of a metric; perplexity needs no lm-eval."""
+    text = config.with_name("text.txt")
+    text.write_text("བོད་སྐད་" * 9, "utf-8")
+    metrics = ["belebele_bod_Tibt", "perplexty", f"perplexity --text {text.name}"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, config.name, *(f"--metric {one}" for one in metrics)],
+        cwd=config.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    missing, wrong, works, _ = done.stderr.split("exit ")
+    assert "pip install 'slack-ties[eval]'" in missing
+    assert "unknown metric 'perplexty'. Did you mean 'perplexity'?" in wrong
+    assert works.startswith("1")
+    assert done.stdout == "a-tuned-perplexity.yml\n"
+
+
+def test_a_model_that_does_not_fit_in_memory_is_refused_before_it_is_merged(
+    config: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study holds nothing then."""
+    free = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+
+    with pytest.raises(SlackTiesError, match=r"the merged model takes about .* in memory"):
+        tune(config, tasks)
+
+    assert sorted(path.name for path in config.parent.iterdir()) == ["a.yml"]
 
 
 def test_a_study_of_other_halves_is_refused(config: Path, tasks: Path, tmp_path: Path) -> None:

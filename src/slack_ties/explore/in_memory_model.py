@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.files import expanded
-from slack_ties.harness.score import Loaded
+from slack_ties.harness.how import Loaded
 from slack_ties.merge.in_memory import Unwritten, merge_unwritten
 from slack_ties.merge.inputs import Found, find_all
 from slack_ties.models.header import ENTRY_BYTES, main_type

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.explore.perplexity import Text
-    from slack_ties.harness.score import Loaded
+    from slack_ties.harness.how import Loaded
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.report.report import Report
     from slack_ties.settings import Settings

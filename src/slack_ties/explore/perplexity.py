@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from slack_ties.harness.score import Loaded
+    from slack_ties.harness.how import Loaded
 
 __all__ = ["Text", "perplexities", "read_text"]
 

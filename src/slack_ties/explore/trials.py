@@ -249,11 +249,14 @@ class Trials:
 
     def _find(self, method: str) -> Found:
         """Check all inputs of a method's merge, once: its candidates have the same models."""
+        from slack_ties.explore.in_memory_model import check_memory  # noqa: PLC0415 - heavy
         from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - heavy
 
         if method not in self.found:
             recipe = as_method(self.recipe, method) if method else self.recipe
             self.found[method] = find_all(recipe, None, self.settings)
+            if self.metric.runs_models:
+                check_memory(self.found[method])
         return self.found[method]
 
     def _seeded(self, method: str) -> Settings:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
-from slack_ties.errors import OutputError, RecipeError, SlackTiesError
+from slack_ties.errors import OutputError, RecipeError, SlackTiesError, nearest
 from slack_ties.explore.candidates import Candidate, config_values, is_unedited, with_values
 from slack_ties.explore.metrics import METRICS, Metric
 from slack_ties.explore.perplexity import read_text
@@ -175,6 +175,17 @@ def _metric(name: str, recipe: Recipe, how: _Tasks) -> Metric:
             raise SlackTiesError(msg, hint="--metric TASKS  # names of tasks, or: tasks")
         made: Metric = METRICS[name]()
         return made
+    from slack_ties.harness.extra import check_lm_eval  # noqa: PLC0415
+
+    try:
+        check_lm_eval()
+    except SlackTiesError:
+        if not (close := nearest(name, list(METRICS))):
+            raise
+        msg = f"unknown metric {name!r}.{close}"
+        raise SlackTiesError(
+            msg, hint=f"metrics: {', '.join(METRICS)}, or names of tasks"
+        ) from None
     from slack_ties.explore.task_metric import TaskMetric, TaskOptions  # noqa: PLC0415 - an extra
 
     return TaskMetric(name, TaskOptions(*how), recipe)
