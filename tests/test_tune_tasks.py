@@ -158,9 +158,9 @@ def test_three_methods_stopped_and_taken_up_give_the_same_table(
     config: Path, tasks: Path, tmp_path: Path, asked: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held-out items reach no candidate; afterwards only two, once; a third run asks nothing."""
-    how = {"search": Search(slack=(0.0, 0.2), methods=METHODS)}
+    how = {"search": Search(slack=(0.0, 0.2), methods=METHODS), "metric": TIBETAN}
     whole = tune(config, tasks, study=tmp_path / "whole.json", **how)
-    halves = split_tasks(contents_of(load_tasks(["names"], include=[tasks])), seed=0)
+    halves = split_tasks(contents_of(load_tasks([TIBETAN], include=[tasks])), seed=0)
     selection = {name: half for name, (half, _) in halves.items()}
     held_out = {name: half for name, (_, half) in halves.items()}
 
@@ -296,7 +296,7 @@ def test_where_all_candidates_are_equal_nothing_is_decided(
 
     line = "nothing is decided: all 4 trials answer every item alike, so the config stays as it is"
     assert f"result: {line}" in found.as_text()
-    assert line in found.page.read_text("utf-8")
+    assert f"{line[:1].upper()}{line[1:]}." in found.page.read_text("utf-8")
     assert f"# {line}" in found.config.read_text("utf-8")
     assert found.verdict.decided is False
     assert found.best is found.results[0]
@@ -320,7 +320,7 @@ def test_equal_perplexities_decide_nothing(triple: Folders, tmp_path: Path) -> N
 
     line = "nothing is decided: all 3 trials have the same score, so the config stays as it is"
     assert f"result: {line}" in found.as_text()
-    assert line in found.page.read_text("utf-8")
+    assert f"{line[:1].upper()}{line[1:]}." in found.page.read_text("utf-8")
     assert f"# {line}" in found.config.read_text("utf-8")
 
 
@@ -409,6 +409,43 @@ def test_optuna_compares_methods_and_goes_on_where_it_was(
     new = [one for one in second.results if one.key not in {r.key for r in first.results}]
     assert len(asked) - before <= len(new) + 1  # and the new best one, on held-out items
     assert before == len(first.results) + len(first.verdict.held_out)
+
+
+def test_tasks_of_the_language_and_of_english_are_shown_apart(
+    config: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its mean, and each task counts alike in the score."""
+    about = {TIBETAN: "language", "yes": "language", ENGLISH: "english"}
+    monkeypatch.setattr(task_metric, "chosen_tasks", lambda *_: (list(about), about))
+
+    found = tune(config, tasks, metric=",".join(about), search=Search(slack=()))
+
+    (result,) = found.results
+    parts = dict(result.parts)
+    assert parts["language"] == pytest.approx((parts[TIBETAN] + parts["yes"]) / 2)
+    assert parts["english"] == parts[ENGLISH]
+    assert result.score == pytest.approx((parts[TIBETAN] + parts["yes"] + parts[ENGLISH]) / 3)
+    errors = result.errors
+    assert errors["language"] == pytest.approx(math.hypot(errors[TIBETAN], errors["yes"]) / 2)
+    head = found.as_text().splitlines()[0]
+    assert "LANGUAGE" in head
+    assert "ENGLISH" in head
+    assert f"language: mean of the tasks in the language: {TIBETAN} and yes" in found.as_text()
+
+
+def test_tasks_means_those_of_the_language_and_english_ones(
+    triple: Folders, tmp_path: Path
+) -> None:
+    """For Tibetan in its script; a name may stand beside it."""
+    facts = {"recipe": 1, "language": {"tag": "bo", "name": "Tibetan"}}
+    recipe = read_recipe(make_config(triple, tmp_path / "bo.yml", slack_ties=facts))
+
+    names, about, usual = task_metric.named_tasks("tasks, mine", recipe)
+
+    assert usual
+    assert "belebele_bod_Tibt" in names
+    assert names[-1] == "mine"
+    assert {about.get(name) for name in names} == {"language", "english", None}
 
 
 # Mistakes

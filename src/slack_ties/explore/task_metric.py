@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import RecipeError, SlackTiesError, nearest
 from slack_ties.evaluation.differences import is_mean_of_items
 from slack_ties.evaluation.statistics import mean_of, standard_error
+from slack_ties.explore.evaluation_tasks import chosen_tasks, load_usual
 from slack_ties.explore.metrics import METRICS, Made, Measured
 from slack_ties.explore.split import FEW, split_tasks
 from slack_ties.harness.extra import check_lm_eval
 from slack_ties.harness.items import contents_of, corpus_tasks
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import known_tasks, load_tasks
+from slack_ties.progress import Progress
 from slack_ties.wording import counted, join_names
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["OF_LANGUAGE", "TaskMetric", "TaskOptions"]
+__all__ = ["OF_LANGUAGE", "TaskMetric", "TaskOptions", "named_tasks"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -73,17 +75,18 @@ class TaskMetric:
             SlackTiesError: lm-eval is not installed, or a task cannot be used.
 
         """
-        wanted, about = _names(names, recipe)
+        wanted, about, usual = named_tasks(names, recipe)
         self.version = check_lm_eval()
         _check_names(wanted, options.include)
         self.options = options
-        self.loaded = load_tasks(
-            wanted,
-            include=options.include,
-            limit=options.limit,
-            fewshot=options.fewshot,
-            about=about,
-        )
+        how: dict[str, Any] = {
+            "about": about,
+            "include": options.include,
+            "limit": options.limit,
+            "fewshot": options.fewshot,
+        }
+        # The usual tasks go without those whose data is behind a gate.
+        self.loaded = load_usual(wanted, **how) if usual else load_tasks(wanted, **how)
         self.tasks = self.loaded.tasks
         self._check_tasks()
         self.halves = split_tasks(contents_of(self.loaded), seed=options.seed)
@@ -151,6 +154,7 @@ class TaskMetric:
 
     def prepare(self, texts: Sequence[Text], settings: Settings) -> None:  # noqa: ARG002 - see Metric
         """Take the device."""
+        self.quiet = settings.quiet or bool(settings.options and settings.options.quiet)
         self.how = How(
             device=settings.device,
             batch_size=self.options.batch_size,
@@ -168,7 +172,11 @@ class TaskMetric:
     def _score(self, made: Made, half: int) -> Measured:
         items = {name: halves[half] for name, halves in self.halves.items()}
         # In the type of the written model: so scores equal those of the folder of the merge.
-        scores = score_model(made.build("auto"), self.loaded, how=self.how, items=items)
+        total = self.loaded.count_requests(items)
+        with Progress("answered", total, quiet=self.quiet, unit="requests") as progress:
+            scores = score_model(
+                made.build("auto"), self.loaded, how=self.how, items=items, done=progress.at
+            )
         parts, errors, values = {}, {}, {}
         for task in self.tasks:
             score = scores[task.name]
@@ -214,8 +222,17 @@ def _add_error(errors: dict[str, float], name: str, tasks: Sequence[str]) -> Non
         errors[name] = math.hypot(*found) / len(found)
 
 
-def _names(names: str, recipe: Recipe) -> tuple[list[str], dict[str, str]]:
-    """Return the tasks to run, and what each is about."""
+def named_tasks(names: str, recipe: Recipe) -> tuple[list[str], dict[str, str], bool]:
+    """Return the tasks to run, what each is about, and whether the usual ones are among them.
+
+    Args:
+        names: As `--metric` takes them.
+        recipe: The config: it says its language.
+
+    Raises:
+        SlackTiesError: No task is named, or none is known for the language.
+
+    """
     wanted = [one.strip() for one in names.split(",") if one.strip()]
     if not wanted:
         msg = f"--metric is {names!r}, expected {', '.join(METRICS)}, or names of tasks"
@@ -223,24 +240,14 @@ def _names(names: str, recipe: Recipe) -> tuple[list[str], dict[str, str]]:
     if both := [one for one in wanted if one in METRICS]:
         msg = f"the metric {both[0]!r} cannot be combined with tasks"
         raise SlackTiesError(msg, hint=f"--metric {both[0]}  # or names of tasks alone")
-    tag = recipe.facts.language.get("tag", "")
-    if OF_LANGUAGE not in wanted and not tag:
-        return wanted, {}
-    from slack_ties.catalogue.tasks import tasks_for  # noqa: PLC0415
-
-    if not tag:
+    if OF_LANGUAGE not in wanted:
+        return *chosen_tasks(recipe, wanted, recipe.where), False
+    if not any(one.get("tag") for one in recipe.facts.languages):
         msg = f"{recipe.where} does not say its language, so its tasks are not known"
         raise RecipeError(msg, hint="name tasks: --metric NAMES")
-    try:
-        known = tasks_for(tag)
-    except SlackTiesError:
-        if OF_LANGUAGE in wanted:
-            raise
-        return wanted, {}
-    found: list[str] = []
-    for one in wanted:
-        found += [*known.default, *known.english] if one == OF_LANGUAGE else [one]
-    return list(dict.fromkeys(found)), dict(known.about)
+    usual, about = chosen_tasks(recipe, (), recipe.where)
+    found = [name for one in wanted for name in (usual if one == OF_LANGUAGE else [one])]
+    return list(dict.fromkeys(found)), about, True
 
 
 def _check_names(names: Sequence[str], include: Sequence[Path]) -> None:
