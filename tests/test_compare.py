@@ -261,7 +261,7 @@ def test_a_stale_evaluation_is_left_out(
 def test_methods_without_reports_are_compared_by_scores(
     configs: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A method of which we make no report still has scores."""
+    """A method of which we make no report has settings and scores; without a config, scores."""
     for name, right_items in (("a", 60), ("b", 40)):
         evaluated(tmp_path / name, right_items)
         text = (
@@ -271,5 +271,11 @@ def test_methods_without_reports_are_compared_by_scores(
 
     found = compare_merges(tmp_path / "a", tmp_path / "b")
 
+    assert len(found.tasks) == 2
+    assert {row.name for row in found.rows} >= {"method", "weight", "density"}
+    assert "delta norm" not in {row.name for row in found.rows}
+    assert "only settings, no figures: sce has no report" in found.as_text()
+    (tmp_path / "b" / "mergekit_config.yml").write_text("merge_method:", "utf-8")
+    found = compare_merges(tmp_path / "a", tmp_path / "b")
     assert (found.rows, len(found.tasks)) == ((), 2)
     assert "only the scores are compared" in caplog.text
