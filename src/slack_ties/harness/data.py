@@ -82,7 +82,7 @@ def task_errors(name: str) -> Iterator[None]:
 def _refuse(name: str, settings: Any) -> None:
     """Refuse a task that runs code of the model's, or asks about pictures or sound."""
     if settings.get("unsafe_code"):
-        msg = f"task {name!r} runs programs that the model writes: slack-ties does not run it"
+        msg = f"task {name!r} runs programs that the model writes: it is not run here"
         raise SlackTiesError(msg, hint=OTHER)
     if settings.get("doc_to_image") or settings.get("doc_to_audio"):
         msg = f"task {name!r} asks about pictures or sound, expected a task about text"
@@ -92,7 +92,7 @@ def _refuse(name: str, settings: Any) -> None:
 def _code(name: str, metric: str) -> SlackTiesError:
     msg = (
         f"task {name!r} needs the metric {metric!r}, a program that the library evaluate "
-        "downloads from the Hub and runs: slack-ties does not run it"
+        "downloads from the Hub and runs: it is not run here"
     )
     return SlackTiesError(msg, hint=OTHER)
 
