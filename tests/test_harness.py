@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -159,8 +160,10 @@ def test_a_model_in_memory_scores_as_its_folder(
     """`tune` needs no file; and a second model on the same tasks does not see the first one."""
     model, _ = in_memory(triple.sft)
     other = score_model(triple.ct, tasks, how=CPU)
+    before = random.getstate(), torch.get_rng_state().tolist()
 
     assert score_model(model, tasks, how=CPU) == whole
+    assert (random.getstate(), torch.get_rng_state().tolist()) == before
     assert other != whole
 
 

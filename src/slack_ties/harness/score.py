@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from slack_ties.harness.model import check_fits, check_how, is_out_of_memory, op
 from slack_ties.harness.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slack_ties.harness.tasks import LoadedTasks
@@ -39,7 +40,7 @@ def score_model(  # noqa: PLR0913 - all by name
     """Return the score of a model on each task, by the task's name.
 
     The numbers are those of `lm_eval run` with the same settings. A model in memory stays as it
-    is, on its device and in its dtype.
+    is, on its device and in its dtype; its tokenizer gets a token for padding if it has none.
 
     Args:
         model: A folder that transformers can load, or a model in memory.
@@ -113,17 +114,12 @@ def _evaluate(
     `lm_eval.evaluate` is what `simple_evaluate` calls, without its report on the machine, which
     takes seconds for each model.
     """
-    import numpy as np  # noqa: PLC0415 - heavy
-    import torch  # noqa: PLC0415 - heavy
     from lm_eval import evaluate  # noqa: PLC0415 - heavy
 
-    random.seed(SEEDS["python"])
-    np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - as lm-eval does, for tasks that use it
-    torch.manual_seed(SEEDS["torch"])
     for task in tasks.loaded.values():
         task.set_fewshot_seed(seed=SEEDS["few-shot"])
-    return dict(
-        evaluate(
+    with _seeded():
+        found = evaluate(
             lm,
             {"tasks": dict(tasks.loaded)},
             samples=chosen,
@@ -131,7 +127,25 @@ def _evaluate(
             apply_chat_template=how.chat_template,
             fewshot_as_multiturn=how.chat_template,
         )
-    )
+    return dict(found)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed random numbers as lm-eval does; afterwards they are the caller's again."""
+    import numpy as np  # noqa: PLC0415 - heavy
+    import torch  # noqa: PLC0415 - heavy
+
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - lm-eval's
+    with torch.random.fork_rng():
+        random.seed(SEEDS["python"])
+        np.random.seed(SEEDS["numpy"])  # noqa: NPY002 - as above
+        torch.manual_seed(SEEDS["torch"])
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002 - as above
 
 
 def _task_score(results: Mapping[str, Any], name: str, main: str, truncated: int) -> TaskScore:
