@@ -8,10 +8,12 @@ import logging
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import weakref
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from eval_tasks import EMPTY, ENGLISH, ON_HUB, TIBETAN, make_tasks, questions, write_task
 from hub_server import Server
-from slack_ties.errors import CheckpointError, GatedError, HubError, NotOnHubError, SlackTiesError
+from slack_ties.errors import (
+    CheckpointError,
+    GatedError,
+    HubError,
+    NotOnHubError,
+    OutputError,
+    SlackTiesError,
+)
 from slack_ties.evaluation.scores import TaskScore
 from slack_ties.files import sha256_of
 from slack_ties.harness import extra
@@ -280,6 +289,20 @@ def test_a_damaged_file_of_answers(
     caplog.clear()
     assert score_model(triple.sft, tasks, how=CPU, cache=cache) == whole
     assert caplog.text == ""
+
+
+def test_an_answer_that_cannot_be_read(triple: Folders, tasks: LoadedTasks, tmp_path: Path) -> None:
+    """SQLite finds no fault with it: the error names the file to delete."""
+    cache = tmp_path / "answers.sqlite"
+    score_model(triple.sft, tasks, how=CPU, cache=cache)
+    with closing(sqlite3.connect(cache)) as opened, opened:
+        opened.execute("UPDATE unnamed SET value = x'00ff'")
+
+    with pytest.raises(
+        OutputError, match=r"cannot use the kept answers in '.*answers\.sqlite': "
+    ) as caught:
+        score_model(triple.sft, tasks, how=CPU, cache=cache)
+    assert caught.value.hint.startswith(f"rm {cache}")
 
 
 def test_two_at_once_take_turns(

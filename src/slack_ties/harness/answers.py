@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import pickle
 import shlex
 import sqlite3
 from contextlib import closing
@@ -33,6 +34,9 @@ SUFFIXES = {".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".tikto
 NOT_THESE = {"slack_ties.json", "evaluation.json"}  # written after the merge
 
 LIBRARIES = ("lm_eval", "torch", "transformers", "tokenizers")
+
+# What reading and writing it raises: of SQLite, and of an answer that is damaged.
+OF_THE_FILE = (sqlite3.Error, pickle.UnpicklingError, EOFError)
 
 POLL = 1.0  # seconds between two looks whether another process is done
 
@@ -102,6 +106,8 @@ class AnswersFile:
         try:
             if self.cache:
                 self.cache.close()
+        except sqlite3.Error as error:
+            raise self.reason(error) or error from error
         finally:
             if self.lock:
                 self.lock.release()
@@ -114,6 +120,14 @@ class AnswersFile:
 
         self.cache = CountingCache(model, self.path)
         return self.cache
+
+    def reason(self, error: Exception) -> OutputError | None:
+        """Return what to do if an error is one of the file; None if it is about something else."""
+        if self.path is None or not isinstance(error, OF_THE_FILE):
+            return None
+        msg = f"cannot use the kept answers in {str(self.path)!r}: {error}"
+        step = f"rm {shlex.quote(str(self.path))}"
+        return OutputError(msg, hint=f"{step}  # if the disk is not full; then run it again")
 
     def _wait(self) -> None:
         assert self.lock  # noqa: S101 - for mypy

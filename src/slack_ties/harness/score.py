@@ -54,6 +54,7 @@ def score_model(  # noqa: PLR0913 - all by name
 
     Raises:
         CheckpointError: The model cannot be loaded, or does not fit in memory.
+        OutputError: The file with answers cannot be used.
         SlackTiesError: A score cannot be computed; or the model has no chat template, and `how`
             asks for one.
 
@@ -78,6 +79,8 @@ def score_model(  # noqa: PLR0913 - all by name
         except Exception as error:
             if is_out_of_memory(error):
                 raise out_of_memory(model, how) from error
+            if of_the_file := answers.reason(error):
+                raise of_the_file from error
             reason = f"{type(error).__name__}: {str(error)[:300]}".removesuffix(": ")
             msg = f"lm-eval cannot score model {name!r}: {reason}"
             raise SlackTiesError(msg, hint="--debug shows where it stopped") from error
