@@ -71,6 +71,11 @@ def test_prints_its_table_of_a_gpu(run: Callable[..., str]) -> None:
             ["--size", "tiny", "--rounds", "1"],
             ["slack-ties merge --report", "merge and count"],
         ),
+        (
+            "evaluate",
+            ["--items", "4", "--hidden", "32", "--layers", "1", "--rounds", "1"],
+            ["| lm_eval run ", "| slack-ties evaluate --alone |"],
+        ),
     ],
 )
 def test_measures_processes(script: str, words: list[str], shown: list[str]) -> None:

@@ -398,6 +398,29 @@ def test_a_published_merge(
     assert [one.scores for one in found.models] == [one.scores for one in here.models]
 
 
+def test_a_merge_of_mergekit(
+    merged: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
+) -> None:
+    """Without roles, its models are left out; a person may add them to the config."""
+    out = Path(shutil.copytree(merged, tmp_path / "mergekit"))
+    (out / "slack_ties.json").unlink()
+    models = [str(triple.ct), str(triple.sft)]
+    config = {
+        "merge_method": "linear",
+        "models": [{"model": one, "parameters": {"weight": 0.5}} for one in models],
+    }
+    (out / "mergekit_config.yml").write_text(yaml.safe_dump(config), "utf-8")
+
+    first = evaluate(out, "--limit", 2)
+    assert first.exit_code == 0, first.output
+    assert "left out: the config does not say which model is CT" in first.stderr
+    facts = {"slack_ties": {"recipe": 1, "roles": {"ct": [models[0]], "sft": [models[1]]}}}
+    (out / "mergekit_config.yml").write_text(yaml.safe_dump({**config, **facts}), "utf-8")
+
+    assert evaluate(out, "--limit", 2).exit_code == 0
+    assert [one.role for one in read_evaluation(out).models] == ["merged", "ct", "sft"]
+
+
 def test_models_without_a_chat_template(out: Path, evaluate: Invoke) -> None:
     """They get the items as they are, and the file and the lines say which models those are."""
     assert evaluate(out, "--limit", 3, "--alone").exit_code == 0

@@ -112,17 +112,18 @@ def _of_folder(folder: Path, *, alone: bool, api: HfApi | None) -> Merge:
         msg = f"{str(folder)!r} has no weights: they were deleted here after an upload, or moved"
         raise CheckpointError(msg, hint=f"slack-ties evaluate {repo_id_of(folder)}")
     merged = Member(MERGED, str(folder))
-    others = () if alone else _parents(record)
     recipe = read_recipe(folder / CONFIG_FILE)
+    others = () if alone else _parents(record, recipe)
     return Merge(folder.resolve().name, recipe, (merged, *others), folder=folder)
 
 
-def _parents(record: MergeRecord) -> tuple[Member, ...]:
+def _parents(record: MergeRecord, recipe: Recipe) -> tuple[Member, ...]:
     """Return the models of a record, in our order; folders that are gone by their Hub ids."""
     found = []
     for here, known in zip(record.parents, as_known(record).parents, strict=True):
         one = here if _is_here(here) else known
-        found.append(Member(one.role, pinned_name(one.model, one.commits)))
+        role = here.role or recipe.role(here.model)  # a person may have written it later
+        found.append(Member(role, pinned_name(one.model, one.commits)))
     return _ordered(found)
 
 

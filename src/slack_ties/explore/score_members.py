@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import shutil
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation.scores import Evaluated
 from slack_ties.explore.memory import bytes_in_memory, check_fits
 from slack_ties.explore.models_of import MERGED, look_at_members
@@ -18,9 +19,11 @@ from slack_ties.harness.how import Loaded
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_headers
 from slack_ties.models.model_config import stored_dtype
+from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
+from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
 from slack_ties.tokenizer.templates import read_template
-from slack_ties.wording import counted, duration, size
+from slack_ties.wording import counted, duration, join_names, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,14 +65,17 @@ class Runner:
         self.merge, self.tasks = merge, tasks
         self.how, self.settings = how, settings
         self.members = [one for one in merge.members if one.role]
-        for one in merge.members:
-            if not one.role:
-                LOG.warning("  %s is left out: the config does not say its role", one.reference)
+        if unknown := [one.reference for one in merge.members if not one.role]:
+            roles = f"{FACTS_KEY}: {{recipe: {RECIPE_VERSION}, roles: {{ct: [ID], sft: [ID]}}}}"
+            left_out = "  %s left out: the config does not say which model is CT and which is SFT. "
+            left_out += "To score them: add %s to %s"
+            LOG.warning(left_out, join_names(unknown), roles, merge.recipe.where)
         self.again = shlex.join(["slack-ties", "evaluate", what])
         there = [one for one in self.members if one.reference]
         self.looks = self._look_at(there)
         for one, looks in self.looks.items():
             self._check(one, looks)
+        self._check_room()
         self.found: Found | None = None  # the models of a config that is merged in memory
         self.plain = [one.role for one in there if how.chat_template and not self._template(one)]
         self.each = tasks.count_requests()  # requests of one model
@@ -125,6 +131,16 @@ class Runner:
         hint = f"{self.again} --alone" if smaller else f"{self.again} --dtype bfloat16"
         need = bytes_in_memory(looks, self.how.dtype)
         check_fits(one.reference, need, self.how.device, hint=f"{hint}  # or a larger machine")
+
+    def _check_room(self) -> None:
+        """Refuse models that the disk has no room for."""
+        missing = {look.path: look.download for looks in self.looks.values() for look in looks}
+        needs, folder = sum(missing.values()), cache_folder(self.settings.cache)
+        free = shutil.disk_usage(folder).free
+        if needs > free:
+            msg = f"the models that are not here take {size(needs)}, and {str(folder)!r} has "
+            msg += f"{size(free)} free"
+            raise OutputError(msg, hint="set HF_HUB_CACHE to a folder on a disk with more room")
 
     def _find_inputs(self) -> None:
         """Find the models of a config, and refuse a merge that is not possible or too large."""
