@@ -171,7 +171,10 @@ def test_three_methods_stopped_and_taken_up_give_the_same_table(
     asked.clear()
 
     class Stop(task_metric.TaskMetric):
+        """Is stopped at the sixth candidate."""
+
         def measure(self, made: Any) -> Any:
+            """Ask, or stop."""
             if len(asked) == 5:
                 raise KeyboardInterrupt
             return super().measure(made)
@@ -219,7 +222,10 @@ def test_a_search_stopped_before_the_last_held_out_score_asks_only_for_that(
     asked.clear()
 
     class Stop(task_metric.TaskMetric):
+        """Is stopped at the second held-out score."""
+
         def measure_held_out(self, made: Any) -> Any:
+            """Ask, or stop."""
             if asked:
                 raise KeyboardInterrupt
             return super().measure_held_out(made)
