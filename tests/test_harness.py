@@ -430,6 +430,17 @@ def test_wrong_task_files(tmp_path: Path, changes: dict[str, Any], said: str) ->
     assert caught.value.hint
 
 
+def test_a_metric_that_is_a_program_on_the_hub(tmp_path: Path) -> None:
+    """Also of a task that asks for it only when it computes its score."""
+    (tmp_path / "own.py").write_text(
+        "import evaluate\n\ndef score(*_):\n    return evaluate.load('rouge').compute()\n", "utf-8"
+    )
+    write_task(tmp_path, "late", questions(4), process_results="!function own.score")
+
+    with pytest.raises(SlackTiesError, match="task 'late' needs the metric 'rouge', a program"):
+        load_tasks(["late"], include=[tmp_path])
+
+
 def test_a_damaged_task_file(tmp_path: Path) -> None:
     """lm-eval passes over it, so that its task is not known: the error names the file."""
     write_task(tmp_path, "damaged", questions(4)).write_text("task: damaged\n  x: [", "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["load_one", "task_errors"]
 
 OTHER = "choose another task: lm-eval ls tasks"
+
+LOG = logging.getLogger("slack_ties")
 
 # Where it says how a task is written.
 GUIDE = "https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/task_guide.md"
@@ -65,7 +68,30 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
         lost = [one for one, function in metric_functions(task).items() if function is None]
         if lost:
             raise _code(leaf, lost[0])
+        with task_errors(leaf), quiet():
+            _try_own_metrics(task)
     return found
+
+
+def _try_own_metrics(task: Any) -> None:
+    """Let a task that computes its metrics itself do so once, with an answer that nobody gave.
+
+    Some load their metric only then, which would be after hours of work of the model.
+
+    Raises:
+        CodeError: The metric is a program on the Hub.
+
+    """
+    if not callable(task.get_config("process_results")):
+        return
+    answer = "-" if task.OUTPUT_TYPE == "generate_until" else (-1.0, False)
+    try:
+        with no_code_from_hub():
+            task.process_results(task.eval_docs[0], [answer])
+    except CodeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of the task, which expected another answer
+        LOG.debug("%s: %r", task.task_name, error)
 
 
 @contextmanager

@@ -119,9 +119,11 @@ def _evaluate(
     """
     from lm_eval import evaluate  # noqa: PLC0415 - heavy
 
+    from slack_ties.private.lm_eval import no_code_from_hub  # noqa: PLC0415 - imports lm-eval
+
     for task in tasks.loaded.values():
         task.set_fewshot_seed(seed=SEEDS["few-shot"])
-    with _seeded():
+    with _seeded(), no_code_from_hub():
         found = evaluate(
             lm,
             {"tasks": dict(tasks.loaded)},
