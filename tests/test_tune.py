@@ -272,7 +272,7 @@ def test_what_cannot_be_tuned_is_refused(triple: Folders, tmp_path: Path, text: 
     with pytest.raises(RecipeError, match="only one model"):
         tune_config(make_config(triple, tmp_path / "c.yml", models=[other]))
     linear = make_config(triple, tmp_path / "d.yml", merge_method="linear", parameters={})
-    with pytest.raises(RecipeError, match="only for slack_ties and ties"):
+    with pytest.raises(RecipeError, match="scores only slack_ties and ties, not linear"):
         tune_config(linear)
     config = make_config(triple, tmp_path / "e.yml")
     with pytest.raises(SlackTiesError, match="needs --metric perplexity"):

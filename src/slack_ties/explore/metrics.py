@@ -123,10 +123,8 @@ class Kept:
     def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
         """Refuse all methods but slack_ties and ties: only they say what they keep."""
         from slack_ties.explore.candidates import IN_ONE_PASS  # noqa: PLC0415 - heavy
-        from slack_ties.report.describe import check_reportable  # noqa: PLC0415 - heavy
 
-        check_reportable(recipe)
-        if others := [name for name in methods if name not in IN_ONE_PASS]:
+        if others := [name for name in (recipe.method, *methods) if name not in IN_ONE_PASS]:
             msg = f"--metric kept scores only {' and '.join(IN_ONE_PASS)}, not {others[0]}: what "
             msg += "a merge keeps is counted in their election"
             hint = "--metric perplexity --text FILE  # or tasks of lm-eval: --metric TASKS"

@@ -204,7 +204,9 @@ class Trials:
     def _try(self, batch: Sequence[Candidate], done: int, total: int) -> None:
         """Merge a batch in one pass over the models, and score each candidate."""
         names = "; ".join(one.key for one in batch)
-        LOG.info("  trials %d to %d of %d: %s", done + 1, done + len(batch), total, names)
+        first, last = done + 1, done + len(batch)
+        which = f"trial {first}" if first == last else f"trials {first} to {last}"
+        LOG.info("  %s of %d: %s", which, total, names)
         for candidate, made in self._merge(batch):
             measured = self.metric.measure(made)
             self.study.add(_result(candidate, measured))

@@ -42,7 +42,9 @@ def write_tune_page(
         for title, drawn in charts_of(found, shares=metric.is_share)
     )
     names, *trials = found.rows(every=True)
-    head = "".join(f"<th>{escape(one.lower())}</th>" for one in names)
+    head = "".join(
+        f"<th>{escape(one if one in found.best.items else one.lower())}</th>" for one in names
+    )
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in trials
     )

@@ -66,8 +66,9 @@ class Tuned(Shown):
         """
         parts, first = self.parts(every=every), self.results[0]
         held_out = {one.key: one for one in self.verdict.held_out}
-        head = ["TRIAL", self.metric.upper(), *(part.upper() for part in parts)]
-        rows = [[*head, *(["DIFFERENCE", "HELD-OUT"] if first.items else [])]]
+        # Names of tasks are written as they are: lm-eval tells large letters from small ones.
+        named = [name if name in first.items else name.upper() for name in (self.metric, *parts)]
+        rows = [["TRIAL", *named, *(["DIFFERENCE", "HELD-OUT"] if first.items else [])]]
         for result in self.results:
             mark = "* " if result is self.best else ""
             row = [mark + self.name_of(result), with_error(result)]
