@@ -121,10 +121,10 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     merge = merge_of(what, alone=alone, api=shared.api)
     file = file_for(merge, output)
     old = check_file(file, overwrite=overwrite)
+    names, about = chosen_tasks(merge.recipe, tasks, what)
     device = usable_device(device or (shared.device if shared.options else "auto"))
     how = How(device, dtype, batch_size, chat_template)
     check_how(how)
-    names, about = chosen_tasks(merge.recipe, tasks, what)
 
     from slack_ties.harness.tasks import load_tasks  # noqa: PLC0415 - reads all tasks of lm-eval
 
@@ -138,7 +138,7 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     runner.announce()
     with _resumable():
         models = runner.run()
-    noted = {**settings_of(how, limit=limit, fewshot=fewshot, include=folders)}
+    noted = settings_of(how, limit=limit, fewshot=fewshot, include=folders)
     if weights:
         noted["weights"] = weights
     if runner.plain:
@@ -185,5 +185,5 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        LOG.warning("  stopped: the same command goes on; the answers so far are kept")
+        LOG.warning("  stopped: the answers so far are kept")
         raise

@@ -80,8 +80,8 @@ def load_usual(names: Sequence[str], about: Mapping[str, str], **how: Any) -> Lo
     tasks = [task for one in found for task in one.tasks]
     if closed and not any(task.about == LANGUAGE for task in tasks):
         raise closed[0]
-    for error in closed:
-        LOG.warning("  left out: %s. To score it too: %s", error, error.hint)
+    for one_closed in closed:
+        LOG.warning("  left out: %s. To score it too: %s", one_closed, one_closed.hint)
     return LoadedTasks(
         tuple(tasks),
         {name: task for one in found for name, task in one.loaded.items()},
