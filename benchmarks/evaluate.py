@@ -1,6 +1,6 @@
 """Measure what `slack-ties evaluate` costs beside `lm_eval run`, from the command to the file.
 
-    python benchmarks/evaluate.py                  # 400 items, a model of 3M parameters, CPU
+    python benchmarks/evaluate.py                  # 600 items, a model of 11M parameters, CPU
     python benchmarks/evaluate.py --items 1000 --rounds 5
 
 Both score the same merged model on the same local multiple-choice task, as processes of their own
@@ -113,9 +113,9 @@ def measure(command: list[str], log: Path, home: Path) -> Cost:
 def main(arguments: list[str] | None = None) -> None:
     """Print a table; the first column is the ratio to `lm_eval run`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--items", type=int, default=400, help="[400]")
-    parser.add_argument("--hidden", type=int, default=192, help="size of the model  [192]")
-    parser.add_argument("--layers", type=int, default=6, help="[6]")
+    parser.add_argument("--items", type=int, default=600, help="[600]")
+    parser.add_argument("--hidden", type=int, default=320, help="size of the model  [320]")
+    parser.add_argument("--layers", type=int, default=8, help="[8]")
     parser.add_argument("--rounds", type=int, default=3, help="[3]")
     options = parser.parse_args(arguments)
     print_environment()
