@@ -6,6 +6,7 @@ import itertools
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import SlackTiesError
@@ -176,7 +177,7 @@ class Trials:
         for (_, several), group in itertools.groupby(
             candidates, key=lambda one: (one.method, self._in_one_pass(one))
         ):
-            at_once = (self._fit() if self.metric.runs_models else AT_ONCE) if several else 1
+            at_once = (self._fits if self.metric.runs_models else AT_ONCE) if several else 1
             every = list(group)
             for start in range(0, len(every), at_once):
                 yield every[start : start + at_once]
@@ -191,8 +192,9 @@ class Trials:
         method = method or self.recipe.method
         return method == "slack_ties" or (method in IN_ONE_PASS and not self.metric.runs_models)
 
-    def _fit(self) -> int:
-        """Return how many candidates fit into memory besides the model that runs."""
+    @cached_property
+    def _fits(self) -> int:
+        """How many candidates fit into memory besides the model that runs."""
         import psutil  # noqa: PLC0415
 
         from slack_ties.plan.make import plan_merge  # noqa: PLC0415 - imports the Hub client
