@@ -29,7 +29,7 @@ OURS = "from slack_ties.cli.main import main; main()"
 MODULES = (
     "slack_ties.run",
     "slack_ties.cli.main",
-    "slack_ties.explore.tune",
+    "slack_ties.tuning.tune",
     "slack_ties.explore.compare",
     "slack_ties.sharing.verify",
     "slack_ties.sharing.search",

@@ -136,6 +136,7 @@ COMMANDS = [
     *(["demo"], ["languages"], ["config", "bo"], ["plan", "x.yml"], ["merge", "x.yml", "out"]),
     *(["merge", "x.yml", "out", "--cuda"], ["merge", "--help-mergekit"], ["report", "x.yml"]),
     *(["compare", "a", "b"], ["tune", "x.yml"], ["card", "out"], ["publish", "out", "me/x"]),
+    *(["try", "out", "one"], ["evaluate", "out"]),
     *(["run", "bo", "--out", "out"], ["recipes", "search"], ["recipes", "pull", "me/x"]),
     *(["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"], ["verify", "me/x"]),
 ]
@@ -216,6 +217,7 @@ WRONG = [
         ["publish", "out", "me/x"],
         ["run", "x.yml", "--out", "out"],
     ),
+    *(["try", "out", "one"], ["evaluate", "x.yml"]),
     *(["recipes", "search"], ["recipes", "pull", "me/x"], ["verify", "me/x"]),
     ["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"],
 ]
@@ -249,7 +251,9 @@ INJECTED = [
     ("merge bo.yml out", "slack_ties.merge.merge.parent_of"),
     ("report bo.yml", "slack_ties.merge.in_memory.describe"),
     ("compare bo.yml bo.yml", "slack_ties.explore.compare.compare_merges"),
-    ("tune bo.yml", "slack_ties.explore.tune._check"),
+    ("tune bo.yml", "slack_ties.tuning.tune._check"),
+    ("try out one", "slack_ties.trying.try_prompts.try_prompts"),
+    ("evaluate bo.yml", "slack_ties.evaluating.evaluate.evaluate_merge"),
     ("card out", "slack_ties.card.write.write_card"),
     ("publish out me/x", "slack_ties.publish.publish.publish_model"),
     ("run bo.yml --out out", "slack_ties.run.run_all"),

@@ -25,9 +25,8 @@ from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.errors import GatedError
+from slack_ties.evaluating.evaluate import evaluate_merge
 from slack_ties.evaluation.file import read_evaluation, weights_digest
-from slack_ties.explore.evaluate import evaluate_merge
-from slack_ties.explore.evaluation_tasks import chosen_tasks, load_usual
 from slack_ties.harness.answers import answers_file
 from slack_ties.harness.how import How
 from slack_ties.harness.tasks import load_tasks
@@ -35,6 +34,7 @@ from slack_ties.merge.merge import merge_models
 from slack_ties.publish.publish import publish_model
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record
+from slack_ties.running.tasks import chosen_tasks, load_usual
 from triple import Folders
 
 ITEMS = 12

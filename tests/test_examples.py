@@ -21,11 +21,11 @@ from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.answers import Answer, Answers, Tried, answers_as_json, digest_of_weights
-from slack_ties.explore.try_prompts import try_prompts
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.destination import Destination
 from slack_ties.publish.publish import publish_model
 from slack_ties.record import read_record
+from slack_ties.trying.try_prompts import try_prompts
 from triple import Folders
 
 EVIL = (

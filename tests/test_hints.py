@@ -21,8 +21,8 @@ from slack_ties.cli.main import cli
 from slack_ties.cli.mergekit_options import MERGEKIT_NAMES, MergeCommand
 from slack_ties.config.make import make_config
 from slack_ties.errors import SlackTiesError
-from slack_ties.explore.perplexity import read_text
 from slack_ties.plan.make import plan_merge
+from slack_ties.tuning.perplexity import read_text
 from test_next_steps import commands, step
 from triple import Folders
 

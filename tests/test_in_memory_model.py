@@ -13,8 +13,8 @@ from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from slack_ties.errors import SlackTiesError
-from slack_ties.explore.in_memory_model import load_merged
 from slack_ties.merge.merge import merge_models
+from slack_ties.running.in_memory_model import load_merged
 from slack_ties.settings import Settings
 from triple import CHAT, Folders, changed, extend, llama
 

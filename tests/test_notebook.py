@@ -18,7 +18,6 @@ from huggingface_hub import HfApi
 
 import slack_ties
 from hub_server import Server, Token
-from slack_ties.explore.tuned import Tuned
 from slack_ties.merge.ready import _bars
 from slack_ties.notebook import Shown
 from slack_ties.publish.publish import Published
@@ -27,6 +26,7 @@ from slack_ties.report.report import ReportedModel
 from slack_ties.sharing.differences import Difference, Verified
 from slack_ties.sharing.pull import Pulled
 from slack_ties.sharing.search import Listed, Recipes
+from slack_ties.tuning.tuned import Tuned
 from triple import Folders
 
 EVIL = '<script>alert("x")</script>\x1b[31m\u202e'

@@ -34,13 +34,13 @@ from slack_ties.evaluation.answers import (
     digest_of_weights,
     read_answers,
 )
-from slack_ties.explore.memory import check_fits
-from slack_ties.explore.prompts import read_prompts
-from slack_ties.explore.try_prompts import try_prompts
-from slack_ties.explore.writing import failed
 from slack_ties.merge.merge import merge_models
 from slack_ties.record import read_record
 from slack_ties.run import run_all
+from slack_ties.running.memory import check_fits
+from slack_ties.trying.prompts import read_prompts
+from slack_ties.trying.try_prompts import try_prompts
+from slack_ties.trying.writing import failed
 from triple import Folders
 
 PROMPTS = ["བོད་སྐད", "What comes after two?"]

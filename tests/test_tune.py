@@ -17,16 +17,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_server import Server
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
-from slack_ties.explore.candidates import config_values
 from slack_ties.explore.report import make_report
-from slack_ties.explore.search import Search
-from slack_ties.explore.study import key_of, open_study
-from slack_ties.explore.trials import AT_ONCE
-from slack_ties.explore.tune import tune_config
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
 from slack_ties.report.figures import Figures
 from slack_ties.rule.tally import CONFIG, TOPS
+from slack_ties.tuning.candidates import config_values
+from slack_ties.tuning.search import Search
+from slack_ties.tuning.study import key_of, open_study
+from slack_ties.tuning.trials import AT_ONCE
+from slack_ties.tuning.tune import tune_config
 from triple import Folders, extend
 
 TOP = TOPS.index(0.2)

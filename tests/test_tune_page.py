@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from slack_ties.explore.study import TrialResult
-from slack_ties.explore.tune_charts import charts_of
-from slack_ties.explore.tuned import Tuned
-from slack_ties.explore.verdict import Verdict
+from slack_ties.tuning.study import TrialResult
+from slack_ties.tuning.tune_charts import charts_of
+from slack_ties.tuning.tuned import Tuned
+from slack_ties.tuning.verdict import Verdict
 
 WIDE, HIGH = 6.0, 11.0  # units of a letter of 11 px: more than most of them take
 

@@ -22,16 +22,16 @@ from command import Invoke
 from eval_tasks import ENGLISH, TIBETAN, make_tasks, write_task
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.evaluation.scores import TaskScore
-from slack_ties.explore import task_metric
-from slack_ties.explore.search import Search
-from slack_ties.explore.split import split_items, split_tasks
-from slack_ties.explore.tune import tune_config
-from slack_ties.explore.tuned import Tuned
 from slack_ties.harness.items import contents_of
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import load_tasks
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
+from slack_ties.tuning import task_metric
+from slack_ties.tuning.search import Search
+from slack_ties.tuning.split import split_items, split_tasks
+from slack_ties.tuning.tune import tune_config
+from slack_ties.tuning.tuned import Tuned
 from triple import Folders
 
 METHODS = ("slack_ties", "ties", "chat-vector")

@@ -10,12 +10,9 @@ if TYPE_CHECKING:
     from slack_ties.config.choices import Choices
     from slack_ties.config.write import write_configs
     from slack_ties.errors import SlackTiesError
+    from slack_ties.evaluating.evaluate import evaluate_merge
     from slack_ties.explore.compare import compare_merges
-    from slack_ties.explore.evaluate import evaluate_merge
     from slack_ties.explore.report import make_report
-    from slack_ties.explore.search import Search
-    from slack_ties.explore.try_prompts import try_prompts
-    from slack_ties.explore.tune import tune_config
     from slack_ties.hub.retries import Retries
     from slack_ties.licenses.known import Stated
     from slack_ties.merge.merge import merge_models
@@ -29,6 +26,9 @@ if TYPE_CHECKING:
     from slack_ties.sharing.pull import pull_recipe
     from slack_ties.sharing.search import search_recipes
     from slack_ties.sharing.verify import verify_model
+    from slack_ties.trying.try_prompts import try_prompts
+    from slack_ties.tuning.search import Search
+    from slack_ties.tuning.tune import tune_config
 
 __all__ = [
     "Choices",
@@ -62,12 +62,12 @@ _HOME = {
     "Choices": "config.choices",
     "SlackTiesError": "errors",
     "Stated": "licenses.known",
-    "Search": "explore.search",
+    "Search": "tuning.search",
     "Retries": "hub.retries",
     "Destination": "publish.destination",
     "adapt_recipe": "sharing.adapt",
     "compare_merges": "explore.compare",
-    "evaluate_merge": "explore.evaluate",
+    "evaluate_merge": "evaluating.evaluate",
     "list_languages": "plan.languages",
     "make_report": "explore.report",
     "merge_models": "merge.merge",
@@ -77,8 +77,8 @@ _HOME = {
     "run_all": "run",
     "search_recipes": "sharing.search",
     "slack_ties_merge": "rule.definition",
-    "try_prompts": "explore.try_prompts",
-    "tune_config": "explore.tune",
+    "try_prompts": "trying.try_prompts",
+    "tune_config": "tuning.tune",
     "verify_model": "sharing.verify",
     "write_card": "card.write",
     "write_configs": "config.write",

@@ -139,11 +139,11 @@ def evaluate(  # noqa: PLR0913 - one per option
       slack-ties evaluate tibetan --tasks belebele_bod_Tibt --limit 100 --alone
       slack-ties evaluate ME/Llama-2-7b-Tibetan --cuda --dtype bfloat16
     """
-    from slack_ties.evaluation.file import evaluation_as_json  # noqa: PLC0415 - as above
-    from slack_ties.explore.evaluate import (  # noqa: PLC0415 - heavy
+    from slack_ties.evaluating.evaluate import (  # noqa: PLC0415 - heavy
         evaluate_merge,
         list_tasks_for,
     )
+    from slack_ties.evaluation.file import evaluation_as_json  # noqa: PLC0415 - as above
 
     if tasks == ("list",):
         click.echo(list_tasks_for(what, **vars(settings)))

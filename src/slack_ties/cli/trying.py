@@ -110,8 +110,8 @@ def try_(  # noqa: PLR0913 - one per option
       slack-ties try tibetan --prompts prompts.txt -o answers.json
       slack-ties try ME/Llama-2-7b-Tibetan 'བོད་སྐད' --alone --max-tokens 30
     """
-    from slack_ties.explore.prompts import read_prompts  # noqa: PLC0415
-    from slack_ties.explore.try_prompts import try_prompts  # noqa: PLC0415 - heavy
+    from slack_ties.trying.prompts import read_prompts  # noqa: PLC0415
+    from slack_ties.trying.try_prompts import try_prompts  # noqa: PLC0415 - heavy
 
     if prompt is not None and prompts:
         msg = "give PROMPT or --prompts FILE, not both"

@@ -169,9 +169,9 @@ def tune(  # noqa: PLR0913 - one per option
       slack-ties tune merge_configs/bo.yml --metric belebele_bod_Tibt --cuda
       slack-ties tune merge_configs/bo.yml --metric tasks --method slack_ties,ties,task_arithmetic
     """
-    from slack_ties.explore.search import Search  # noqa: PLC0415 - heavy
-    from slack_ties.explore.tune import tune_config  # noqa: PLC0415 - heavy
-    from slack_ties.explore.tuned import tuned_as_json  # noqa: PLC0415 - heavy
+    from slack_ties.tuning.search import Search  # noqa: PLC0415 - heavy
+    from slack_ties.tuning.tune import tune_config  # noqa: PLC0415 - heavy
+    from slack_ties.tuning.tuned import tuned_as_json  # noqa: PLC0415 - heavy
 
     search = Search(slack or Search.slack, density, weight, trials or 0, method)
     found = tune_config(

@@ -1,1 +1,1 @@
-"""Analyse merges without writing a model: report, compare, tune."""
+"""Look at merges without writing a model: report, compare."""

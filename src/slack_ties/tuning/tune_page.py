@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.explore.tune_charts import charts_of
-from slack_ties.explore.tuned import RESULT
 from slack_ties.files import write_whole
 from slack_ties.recipe.public import published_names
 from slack_ties.record import Parent
 from slack_ties.report.page import STYLE
+from slack_ties.tuning.tune_charts import charts_of
+from slack_ties.tuning.tuned import RESULT
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from slack_ties.explore.metrics import Metric
-    from slack_ties.explore.tuned import Tuned
     from slack_ties.recipe.recipe import Recipe
+    from slack_ties.tuning.metrics import Metric
+    from slack_ties.tuning.tuned import Tuned
 
 __all__ = ["is_tune_page", "write_tune_page"]
 

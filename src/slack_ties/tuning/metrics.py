@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from slack_ties.explore.perplexity import Text
     from slack_ties.harness.how import Loaded
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.report.report import Report
     from slack_ties.settings import Settings
+    from slack_ties.tuning.perplexity import Text
 
 __all__ = ["METRICS", "Kept", "Made", "Measured", "Metric", "Perplexity"]
 
@@ -122,7 +122,7 @@ class Kept:
 
     def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
         """Refuse all methods but slack_ties and ties: only they say what they keep."""
-        from slack_ties.explore.candidates import IN_ONE_PASS  # noqa: PLC0415 - heavy
+        from slack_ties.tuning.candidates import IN_ONE_PASS  # noqa: PLC0415 - heavy
 
         if others := [name for name in (recipe.method, *methods) if name not in IN_ONE_PASS]:
             msg = f"--metric kept scores only {' and '.join(IN_ONE_PASS)}, not {others[0]}: what "
@@ -190,7 +190,7 @@ class Perplexity:
 
     def measure(self, made: Made) -> Measured:
         """Return the perplexity on each text, and their geometric mean."""
-        from slack_ties.explore.perplexity import perplexities  # noqa: PLC0415 - heavy
+        from slack_ties.tuning.perplexity import perplexities  # noqa: PLC0415 - heavy
 
         found = perplexities(made.build(self.dtype), self.texts)
         parts = dict(zip(("text", "text sft"), found, strict=False))

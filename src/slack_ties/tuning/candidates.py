@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.config.methods import METHODS, find_method
-from slack_ties.explore.study import TrialResult, key_of
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.parameters import PARAMETERS
+from slack_ties.tuning.study import TrialResult, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation.scores import Evaluated
-from slack_ties.explore.memory import bytes_in_memory, check_fits
-from slack_ties.explore.models_of import MERGED, look_at_members
-from slack_ties.explore.run_models import folders_of, load_adapted
 from slack_ties.harness.how import Loaded
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_headers
@@ -22,17 +19,20 @@ from slack_ties.models.model_config import stored_dtype
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
+from slack_ties.running.memory import bytes_in_memory, check_fits
+from slack_ties.running.models_of import MERGED, look_at_members
+from slack_ties.running.run_models import folders_of, load_adapted
 from slack_ties.tokenizer.templates import read_template
 from slack_ties.wording import counted, duration, join_names, size
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slack_ties.explore.models_of import Member, Merge
     from slack_ties.harness.how import How
     from slack_ties.harness.tasks import LoadedTasks
     from slack_ties.merge.inputs import Found
     from slack_ties.models.look import Look
+    from slack_ties.running.models_of import Member, Merge
     from slack_ties.settings import Settings
 
 __all__ = ["Runner"]
@@ -146,8 +146,8 @@ class Runner:
         """Find the models of a config, and refuse a merge that is not possible or too large."""
         if not self.merge.is_config:
             return
-        from slack_ties.explore.in_memory_model import check_memory  # noqa: PLC0415 - heavy
         from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - heavy
+        from slack_ties.running.in_memory_model import check_memory  # noqa: PLC0415 - heavy
 
         self.found = find_all(self.merge.recipe, None, self.settings)
         check_memory(self.found)
@@ -174,7 +174,7 @@ class Runner:
         """Return a model on this disk or in memory, and what its weights depend on."""
         how, settings = self.how, self.settings
         if not one.reference:
-            from slack_ties.explore.in_memory_model import load_merged  # noqa: PLC0415 - heavy
+            from slack_ties.running.in_memory_model import load_merged  # noqa: PLC0415 - heavy
 
             assert self.found  # noqa: S101 - for mypy
             recipe, snapshots, _ = self.found

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError, nearest
-from slack_ties.explore.candidates import Candidate, config_values, is_unedited, with_values
-from slack_ties.explore.metrics import METRICS, Metric
-from slack_ties.explore.perplexity import read_text
-from slack_ties.explore.search import Search, check_optuna
-from slack_ties.explore.study import Study, TrialResult, open_study
-from slack_ties.explore.trials import SEED, Trials
-from slack_ties.explore.tune_page import is_tune_page, write_tune_page
-from slack_ties.explore.tuned import Tuned
-from slack_ties.explore.verdict import Verdict, verdict_of
 from slack_ties.files import expanded, sha256_of
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.settings import Settings
+from slack_ties.tuning.candidates import Candidate, config_values, is_unedited, with_values
+from slack_ties.tuning.metrics import METRICS, Metric
+from slack_ties.tuning.perplexity import read_text
+from slack_ties.tuning.search import Search, check_optuna
+from slack_ties.tuning.study import Study, TrialResult, open_study
+from slack_ties.tuning.trials import SEED, Trials
+from slack_ties.tuning.tune_page import is_tune_page, write_tune_page
+from slack_ties.tuning.tuned import Tuned
+from slack_ties.tuning.verdict import Verdict, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,7 +186,7 @@ def _metric(name: str, recipe: Recipe, how: _Tasks) -> Metric:
         raise SlackTiesError(
             msg, hint=f"metrics: {', '.join(METRICS)}, or names of tasks"
         ) from None
-    from slack_ties.explore.task_metric import TaskMetric, TaskOptions  # noqa: PLC0415 - an extra
+    from slack_ties.tuning.task_metric import TaskMetric, TaskOptions  # noqa: PLC0415 - an extra
 
     return TaskMetric(name, TaskOptions(*how), recipe)
 

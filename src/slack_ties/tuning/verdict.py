@@ -11,7 +11,7 @@ from slack_ties.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slack_ties.explore.study import Study, TrialResult
+    from slack_ties.tuning.study import Study, TrialResult
 
 __all__ = ["Verdict", "all_equal", "difference", "gap", "in_percent", "verdict_of", "with_error"]
 

@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import SlackTiesError
-from slack_ties.explore.candidates import (
+from slack_ties.rule.collect import Trial
+from slack_ties.tuning.candidates import (
     IN_ONE_PASS,
     Candidate,
     as_method,
@@ -18,10 +19,9 @@ from slack_ties.explore.candidates import (
     config_values,
     parameters_of,
 )
-from slack_ties.explore.metrics import Made, Measured, Metric
-from slack_ties.explore.search import MOST_SLACK, Search
-from slack_ties.explore.study import Study, TrialResult
-from slack_ties.rule.collect import Trial
+from slack_ties.tuning.metrics import Made, Measured, Metric
+from slack_ties.tuning.search import MOST_SLACK, Search
+from slack_ties.tuning.study import Study, TrialResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -216,9 +216,9 @@ class Trials:
 
     def _merge(self, batch: Sequence[Candidate]) -> Iterator[tuple[Candidate, Made]]:
         """Yield candidates of one method, merged in memory in one pass over the models."""
-        from slack_ties.explore.in_memory_model import Builder  # noqa: PLC0415 - heavy
         from slack_ties.merge.in_memory import make_collector, merge_unwritten  # noqa: PLC0415
         from slack_ties.report.describe import describe  # noqa: PLC0415 - heavy
+        from slack_ties.running.in_memory_model import Builder  # noqa: PLC0415 - heavy
 
         found = self._find(batch[0].method)
         recipe, snapshots, _ = found
@@ -253,8 +253,8 @@ class Trials:
 
     def _find(self, method: str) -> Found:
         """Check all inputs of a method's merge, once: its candidates have the same models."""
-        from slack_ties.explore.in_memory_model import check_memory  # noqa: PLC0415 - heavy
         from slack_ties.merge.inputs import find_all  # noqa: PLC0415 - heavy
+        from slack_ties.running.in_memory_model import check_memory  # noqa: PLC0415 - heavy
 
         if method not in self.found:
             recipe = as_method(self.recipe, method) if method else self.recipe

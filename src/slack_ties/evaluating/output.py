@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slack_ties.evaluation.scores import Evaluation, Task
-    from slack_ties.explore.models_of import Merge
+    from slack_ties.running.models_of import Merge
 
 __all__ = ["check_file", "check_loss", "file_for"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.explore.study import TrialResult, row_of
-from slack_ties.explore.verdict import Verdict, difference, gap, in_percent, with_error
 from slack_ties.notebook import Shown, html_lines, html_table
+from slack_ties.tuning.study import TrialResult, row_of
+from slack_ties.tuning.verdict import Verdict, difference, gap, in_percent, with_error
 from slack_ties.wording import counted, in_columns
 
 if TYPE_CHECKING:

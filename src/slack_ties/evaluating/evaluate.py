@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.card.eval_results import keep_results
 from slack_ties.errors import SlackTiesError
+from slack_ties.evaluating.output import check_file, check_loss, file_for
+from slack_ties.evaluating.score_members import Runner
+from slack_ties.evaluating.settings import settings_of, versions_used
 from slack_ties.evaluation.file import EVALUATION_FILE, weights_digest, write_evaluation
 from slack_ties.evaluation.shown import ShownEvaluation
-from slack_ties.explore.evaluation_output import check_file, check_loss, file_for
-from slack_ties.explore.evaluation_settings import settings_of, versions_used
-from slack_ties.explore.evaluation_tasks import chosen_tasks, list_tasks_of, load_usual
-from slack_ties.explore.models_of import merge_of
-from slack_ties.explore.run_models import usable_device
-from slack_ties.explore.score_members import Runner
 from slack_ties.files import expanded
 from slack_ties.harness.extra import check_lm_eval
 from slack_ties.harness.how import How
 from slack_ties.harness.model import check_how
 from slack_ties.notebook import Shown
 from slack_ties.record import CONFIG_FILE, read_record
+from slack_ties.running.models_of import merge_of
+from slack_ties.running.run_models import usable_device
+from slack_ties.running.tasks import chosen_tasks, list_tasks_of, load_usual
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slack_ties.explore.study import TrialResult, key_of
-from slack_ties.explore.verdict import with_error
 from slack_ties.report.charts import Line, Spot, line_chart
 from slack_ties.report.dot_chart import Dot, DotRow, dot_chart
+from slack_ties.tuning.study import TrialResult, key_of
+from slack_ties.tuning.verdict import with_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from slack_ties.explore.tuned import Tuned
+    from slack_ties.tuning.tuned import Tuned
 
 __all__ = ["charts_of"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from slack_ties.explore.asked import Asked
+    from slack_ties.trying.asked import Asked
 
 __all__ = ["Writer", "failed", "loaded", "quiet_transformers"]
 

@@ -14,7 +14,7 @@ from slack_ties.tokenizer.files import has_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slack_ties.explore.tried import Candidate
+    from slack_ties.trying.tried import Candidate
 
 __all__ = ["Asked", "ask_in_tokens"]
 

@@ -24,15 +24,15 @@ from slack_ties.evaluation.answers import (
     digest_of_weights,
     write_answers,
 )
-from slack_ties.explore.memory import bytes_in_memory, check_fits
-from slack_ties.explore.prompts import check_prompts
-from slack_ties.explore.tried import MERGED, find_merge, look_at_candidates
 from slack_ties.files import expanded, sha256
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.check import DTYPES
 from slack_ties.record import RECORD_FILE, read_record
+from slack_ties.running.memory import bytes_in_memory, check_fits
 from slack_ties.settings import Settings
+from slack_ties.trying.prompts import check_prompts
+from slack_ties.trying.tried import MERGED, find_merge, look_at_candidates
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from slack_ties.explore.asked import Asked
-    from slack_ties.explore.tried import Candidate, Merge
     from slack_ties.settings import SettingsByName
+    from slack_ties.trying.asked import Asked
+    from slack_ties.trying.tried import Candidate, Merge
 
 __all__ = ["try_prompts"]
 
@@ -117,7 +117,7 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
     merge = find_merge(what, alone=alone, api=shared.api)
     found, left_out = look_at_candidates(merge, api=shared.api, cache=shared.cache)
     how = _How(str(what), max_tokens, chat_template, seed, dtype, _device(shared))
-    from slack_ties.explore.writing import quiet_transformers  # noqa: PLC0415 - heavy
+    from slack_ties.trying.writing import quiet_transformers  # noqa: PLC0415 - heavy
 
     with quiet_transformers():
         asked = _ask_all(found, given, how, left_out)
@@ -170,7 +170,7 @@ def _ask_all(
     found: Sequence[Candidate], prompts: Sequence[str], how: _How, left_out: dict[str, str]
 ) -> dict[Candidate, Asked]:
     """Return the prompts in the tokens of each model; leave out a model without a tokenizer."""
-    from slack_ties.explore.asked import ask_in_tokens  # noqa: PLC0415 - heavy
+    from slack_ties.trying.asked import ask_in_tokens  # noqa: PLC0415 - heavy
 
     asked = {}
     for one in found:
@@ -252,7 +252,7 @@ def _run_all(
 
 def _run(one: Candidate, folders: list[Path], asked: Asked, how: _How, progress: Progress) -> Tried:
     """Load a model, and return its answers to all prompts."""
-    from slack_ties.explore.writing import loaded  # noqa: PLC0415 - heavy
+    from slack_ties.trying.writing import loaded  # noqa: PLC0415 - heavy
 
     LOG.info("  %-6s %s", one.role or "model", one.name)
     answers, seconds = [], 0.0

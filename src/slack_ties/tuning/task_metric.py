@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import RecipeError, SlackTiesError, nearest
 from slack_ties.evaluation.differences import is_mean_of_items
 from slack_ties.evaluation.statistics import mean_of, standard_error
-from slack_ties.explore.evaluation_tasks import chosen_tasks, load_usual
-from slack_ties.explore.metrics import METRICS, Made, Measured
-from slack_ties.explore.split import FEW, split_tasks
 from slack_ties.harness.extra import check_lm_eval
 from slack_ties.harness.items import contents_of, corpus_tasks
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import known_tasks, load_tasks
 from slack_ties.progress import Progress
+from slack_ties.running.tasks import chosen_tasks, load_usual
+from slack_ties.tuning.metrics import METRICS, Made, Measured
+from slack_ties.tuning.split import FEW, split_tasks
 from slack_ties.wording import counted, join_names
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.evaluation.scores import Task
-    from slack_ties.explore.perplexity import Text
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
+    from slack_ties.tuning.perplexity import Text
 
 __all__ = ["OF_LANGUAGE", "TaskMetric", "TaskOptions", "named_tasks"]
 

@@ -1,0 +1,1 @@
+"""Bring the models of a merge onto this disk and into memory, and choose the tasks to run."""
