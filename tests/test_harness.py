@@ -45,7 +45,6 @@ from slack_ties.files import sha256_of
 from slack_ties.harness import extra
 from slack_ties.harness.answers import answers_file
 from slack_ties.harness.extra import check_lm_eval
-from slack_ties.harness.model import check_fits
 from slack_ties.harness.score import How, Loaded, score_model
 from slack_ties.harness.tasks import LoadedTasks, load_tasks
 from slack_ties.hub.retries import Retries
@@ -604,10 +603,10 @@ def test_a_model_that_does_not_fit(triple: Folders, tasks: LoadedTasks, tmp_path
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + 2 * entries)
 
-    with pytest.raises(CheckpointError, match=r"need 4398\.0 GB of memory on cpu, .* is free"):
+    with pytest.raises(CheckpointError, match=r"weights take 4398\.0 GB, .* of memory are free"):
         score_model(model, tasks, how=CPU)
-    with pytest.raises(CheckpointError, match=r"need 8796\.1 GB of memory") as caught:
-        check_fits(model, How(dtype="float32"))
+    with pytest.raises(CheckpointError, match=r"weights take 8796\.1 GB") as caught:
+        score_model(model, tasks, how=How(dtype="float32"))
     assert "--dtype bfloat16" in caught.value.hint
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,12 @@ from slack_ties.evaluation.answers import (
     read_answers,
 )
 from slack_ties.merge.merge import merge_models
+from slack_ties.models.memory import check_fits
 from slack_ties.record import read_record
 from slack_ties.run import run_all
-from slack_ties.running.memory import check_fits
+from slack_ties.running.run_models import failed
 from slack_ties.trying.prompts import read_prompts
 from slack_ties.trying.try_prompts import try_prompts
-from slack_ties.trying.writing import failed
 from triple import Folders
 
 PROMPTS = ["བོད་སྐད", "What comes after two?"]
@@ -159,6 +160,27 @@ def test_the_command_shows_all_answers_and_writes_the_file(
     ]
     assert set(data["versions"]) == {"slack-ties", "transformers", "torch"}
     assert (data["seed"], data["max_tokens"], data["device"]) == (None, 4, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "device"),
+    [((), "cuda"), (("--num-threads", "1"), "cuda"), (("--device", "cpu"), "cpu")],
+)
+def test_a_gpu_is_used_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, merged: Path, invoke: Invoke, words: Sequence[str], device: str
+) -> None:
+    """Unless the command names another device; other options of mergekit name none."""
+    asked: list[str] = []
+
+    def stop(_: object, __: object, name: str, **___: object) -> None:
+        asked.append(name)
+        raise CheckpointError("stop here")  # noqa: EM101, TRY003 - there is no GPU to go on with
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("slack_ties.trying.try_prompts.check_fits", stop)
+
+    assert "stop here" in invoke("try", merged, "x", "--alone", *words).output
+    assert asked == [device]
 
 
 def test_a_file_of_somebody_else_stays(merged: Path, tmp_path: Path) -> None:
@@ -300,7 +322,7 @@ def test_incomplete_weights_are_not_filled_with_chance(own: Path) -> None:
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, own / "model.safetensors", metadata={"format": "pt"})
 
-    with pytest.raises(CheckpointError, match=r"its weights lack model.layers.1.mlp.up_proj"):
+    with pytest.raises(CheckpointError, match=r"its weights lack 'model.layers.1.mlp.up_proj"):
         try_prompts(own, "x", alone=True)
 
 
@@ -315,11 +337,13 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(own: Path) -> 
         file.truncate(8 + len(text) + size)
 
     with pytest.raises(CheckpointError, match=r"its weights take 4398.0 GB, and .* are free") as no:
+        try_prompts(own, "x", dtype="float32")
+    # By its config, which transformers goes by, its type is bfloat16.
+    with pytest.raises(CheckpointError, match=r"its weights take 2199.0 GB") as auto:
         try_prompts(own, "x")
-    with pytest.raises(CheckpointError, match=r"its weights take 2199.0 GB"):
-        try_prompts(own, "x", dtype="bfloat16")
 
     assert no.value.hint == f"slack-ties try {own} PROMPT --dtype bfloat16"
+    assert "--dtype" not in str(auto.value.hint)
     check_fits("small", 1, "cpu", hint="")
 
 

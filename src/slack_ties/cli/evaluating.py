@@ -6,10 +6,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from slack_ties.cli.group import PATH, cli, print_json
-from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import allow_unrelated, with_settings
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def evaluate(  # noqa: PLR0913 - one per option
         batch_size=batch_size,
         dtype=dtype,
         chat_template=chat_template,
-        device="" if _device_is_given() else "auto",
+        device="" if device_is_given() else "auto",
         output=output,
         overwrite=overwrite,
         **vars(settings),
@@ -169,9 +168,3 @@ def evaluate(  # noqa: PLR0913 - one per option
     click.echo(f"{made.as_text()}\n\nScores: {made.file}")
     if made.in_folder and not settings.quiet:
         click.echo(f"\nNext: slack-ties card {shlex.quote(str(made.file.parent))}", err=True)
-
-
-def _device_is_given() -> bool:
-    """Say whether the command line names a device."""
-    source = click.get_current_context().get_parameter_source
-    return any(source(name) == ParameterSource.COMMANDLINE for name in ("device", "cuda"))

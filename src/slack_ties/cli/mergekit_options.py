@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from slack_ties.cli.docstrings import check_docstrings
 from slack_ties.cli.group import one_line
@@ -16,7 +17,7 @@ from slack_ties.private.click import options_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MERGEKIT_NAMES", "MergeCommand"]
+__all__ = ["MERGEKIT_NAMES", "MergeCommand", "device_is_given"]
 
 # Options of mergekit that we do not offer: we write the card, and have our own --quiet.
 NOT_OFFERED = {"write_model_card", "quiet"}
@@ -210,3 +211,9 @@ def parse_size(value: str | int) -> int:
     from slack_ties.private.mergekit import parse_kmb  # noqa: PLC0415 - see MergeCommand
 
     return int(parse_kmb(_size_text(str(value))))
+
+
+def device_is_given() -> bool:
+    """Say whether the command line names a device; mergekit's default is the CPU."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(name) == ParameterSource.COMMANDLINE for name in ("device", "cuda"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slack_ties.cli.group import PATH, cli, print_json
-from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
 from slack_ties.errors import SlackTiesError
 from slack_ties.recipe.check import DTYPES
@@ -128,6 +128,7 @@ def try_(  # noqa: PLR0913 - one per option
         chat_template=chat_template,
         seed=seed,
         dtype=dtype,
+        device="" if device_is_given() else "auto",
         output=output,
         **vars(settings),
     )

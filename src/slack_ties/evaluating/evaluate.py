@@ -122,7 +122,7 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     file = file_for(merge, output)
     old = check_file(file, overwrite=overwrite)
     names, about = chosen_tasks(merge.recipe, tasks, what)
-    device = usable_device(device or (shared.device if shared.options else "auto"))
+    device = usable_device(device, shared)
     how = How(device, dtype, batch_size, chat_template)
     check_how(how)
 

@@ -15,13 +15,13 @@ from slack_ties.evaluation.scores import Evaluated
 from slack_ties.harness.how import Loaded
 from slack_ties.models.header import main_type
 from slack_ties.models.headers import read_headers
+from slack_ties.models.memory import bytes_in_memory, check_fits
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
-from slack_ties.running.memory import bytes_in_memory, check_fits
 from slack_ties.running.models_of import MERGED, look_at_members
-from slack_ties.running.run_models import folders_of, load_adapted
+from slack_ties.running.run_models import folders_of, load_model
 from slack_ties.tokenizer.templates import read_template
 from slack_ties.wording import counted, duration, join_names, size
 
@@ -127,9 +127,9 @@ class Runner:
             if not look.weights:
                 msg = f"model {one.reference!r} has no weights"
                 raise CheckpointError(msg, hint=f"{self.again} {ALONE}")
-        smaller = self.how.dtype in {"bfloat16", "float16"}
-        hint = f"{self.again} --alone" if smaller else f"{self.again} --dtype bfloat16"
         need = bytes_in_memory(looks, self.how.dtype)
+        smaller = bytes_in_memory(looks, "bfloat16") < need
+        hint = f"{self.again} --dtype bfloat16" if smaller else f"{self.again} --alone"
         check_fits(one.reference, need, self.how.device, hint=f"{hint}  # or a larger machine")
 
     def _check_room(self) -> None:
@@ -189,10 +189,13 @@ class Runner:
                 recipe.text,
                 *(part.path for found in snapshots.values() for part in found),
             ]
-        folders = folders_of(one.reference, api=settings.api, cache=settings.cache)
+        folders = folders_of(one.name(self.looks[one]), api=settings.api, cache=settings.cache)
         if len(folders) == 1:
             return folders[0], [*folders]
-        return load_adapted(*folders, device=how.device, dtype=how.dtype), [*folders]
+        from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
+
+        model = load_model(folders, one.reference, device=how.device, dtype=how.dtype)
+        return Loaded(model, AutoTokenizer.from_pretrained(folders[0])), [*folders]
 
     def _template(self, one: Member) -> bool:
         """Say whether a model has a chat template."""

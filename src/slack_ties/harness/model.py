@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
-from slack_ties.files import read_json
 from slack_ties.harness.how import DTYPES, Loaded
 from slack_ties.harness.quiet import quiet
-from slack_ties.models.header import ENTRY_BYTES
-from slack_ties.models.headers import read_headers
-from slack_ties.wording import size
+from slack_ties.models.memory import bytes_of_folder, check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from slack_ties.harness.how import How
     from slack_ties.private.lm_eval import CountingModel, Counts
 
-__all__ = ["check_fits", "check_how", "is_out_of_memory", "opened", "out_of_memory"]
+__all__ = ["check_how", "check_room", "is_out_of_memory", "opened", "out_of_memory"]
 
 
 def check_how(how: How) -> None:
@@ -51,48 +48,20 @@ def check_how(how: How) -> None:
         raise SlackTiesError(msg, hint="leave it to lm-eval: --batch-size auto")
 
 
-def check_fits(folder: Path, how: How, name: str = "") -> None:
+def check_room(folder: Path, how: How) -> None:
     """Compare the size of a model's weights with the memory that is free on the device.
 
     What a batch needs besides is not known before it runs, and not counted.
-
-    Args:
-        folder: The model's folder.
-        how: How it is to be run.
-        name: The model's name in errors.
 
     Raises:
         CheckpointError: The weights do not fit; or they are missing or damaged.
 
     """
-    name = name or str(folder)
-    headers = read_headers(folder, name)
-    dtype = how.dtype
-    if dtype == "auto":  # transformers takes the config's, or that of the file
-        config = read_json(folder / "config.json")
-        dtype = str(config.get("dtype") or config.get("torch_dtype") or "auto")
-    need = sum(
-        one.size * ENTRY_BYTES.get(dtype.removeprefix("torch."), ENTRY_BYTES.get(one.dtype, 1))
-        for one in headers.values()
-    )
-    free = _free_memory(how.device)
-    if need > free:
-        msg = f"model {name!r}: its weights need {size(need)} of memory on {how.device}, "
-        msg += f"{size(free)} is free"
-        other = "--dtype bfloat16" if dtype in {"float32", "float64"} else "a smaller model"
-        hint = f"end other programs, or use {other}, or another --device"
-        raise CheckpointError(msg, hint=hint)
-
-
-def _free_memory(device: str) -> int:
-    """Return the bytes of memory that a program can still get on a device."""
-    if device.startswith("cuda"):
-        import torch  # noqa: PLC0415 - heavy
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil  # noqa: PLC0415 - not for --help
-
-    return int(psutil.virtual_memory().available)
+    need = bytes_of_folder(folder, how.dtype)
+    smaller = bytes_of_folder(folder, "bfloat16") < need
+    other = "--dtype bfloat16" if smaller else "a smaller model"
+    hint = f"end other programs, or use {other}, or another --device"
+    check_fits(str(folder), need, how.device, hint=hint)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from slack_ties.evaluation.scores import Score, TaskScore
 from slack_ties.harness.answers import AnswersFile
 from slack_ties.harness.facts import metric_key
 from slack_ties.harness.how import How, Loaded
-from slack_ties.harness.model import check_fits, check_how, is_out_of_memory, opened, out_of_memory
+from slack_ties.harness.model import check_how, check_room, is_out_of_memory, opened, out_of_memory
 from slack_ties.harness.quiet import quiet
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def score_model(  # noqa: PLR0913 - all by name
     check_how(how)
     chosen = _chosen(tasks, items)
     if not isinstance(model, Loaded):
-        check_fits(model, how)
+        check_room(model, how)
     counts = Counts(done)
     name = model.model.name_or_path if isinstance(model, Loaded) else str(model)
     with AnswersFile(cache) as answers, opened(model, how, counts) as lm:

@@ -19,6 +19,7 @@ from slack_ties.harness.how import Loaded
 from slack_ties.merge.in_memory import Unwritten, merge_unwritten
 from slack_ties.merge.inputs import Found, find_all
 from slack_ties.models.header import ENTRY_BYTES, main_type
+from slack_ties.models.memory import free_memory
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.settings import Settings
@@ -162,10 +163,8 @@ def check_memory(found: Found, *, models: int = 1) -> None:
         SlackTiesError: The message says how much is needed and how much is free.
 
     """
-    import psutil  # noqa: PLC0415
-
-    needed, free = bytes_in_memory(found) * models, psutil.virtual_memory().available
-    if needed > MOST * free:
+    needed, free = bytes_in_memory(found) * models, free_memory("cpu")
+    if free is not None and needed > MOST * free:
         where = found[0].where
         what = "the merged model takes" if models == 1 else f"{models} merged models take"
         msg = f"{where}: {what} about {size(needed)} in memory, and {size(free)} is free"

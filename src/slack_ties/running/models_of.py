@@ -17,7 +17,7 @@ from slack_ties.models.names import split_reference
 from slack_ties.recipe.pin import pinned_name
 from slack_ties.recipe.public import as_known
 from slack_ties.recipe.read import read_recipe
-from slack_ties.record import CONFIG_FILE
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +67,15 @@ class Merge:
         return not self.members[0].reference
 
 
-def merge_of(what: str | Path, *, alone: bool = False, api: HfApi | None = None) -> Merge:
+def merge_of(
+    what: str | Path, *, alone: bool = False, adopt: bool = True, api: HfApi | None = None
+) -> Merge:
     """Return the merge that this names, and its models.
 
     Args:
         what: A folder that slack-ties or mergekit merged, a merge config, or a Hub id.
         alone: Leave out the models that it was made from.
+        adopt: Write the record of a folder that mergekit merged, and ask for its weights.
         api: The Hub client; the default one if not given.
 
     Raises:
@@ -81,7 +84,7 @@ def merge_of(what: str | Path, *, alone: bool = False, api: HfApi | None = None)
     """
     path = expanded(what)
     if path.is_dir():
-        return _of_folder(path, alone=alone, api=api)
+        return _of_folder(path, alone=alone, adopt=adopt, api=api)
     is_file = path.suffix in {".yml", ".yaml"} or os.path.isfile(path)  # noqa: PTH113 - never raises
     if is_file or str(what).startswith((".", "/", "~")) or "/" not in str(what):
         return _of_config(path, alone=alone)
@@ -103,7 +106,22 @@ def look_at_members(
     return [[answer.get() for answer in found[one.reference]] for one in members]
 
 
-def _of_folder(folder: Path, *, alone: bool, api: HfApi | None) -> Merge:
+def _of_folder(folder: Path, *, alone: bool, adopt: bool, api: HfApi | None) -> Merge:
+    record: MergeRecord | None = None
+    if adopt:
+        record = _adopted(folder, api)
+    elif (folder / RECORD_FILE).is_file():
+        record = read_record(folder)
+    recipe = read_recipe(folder / CONFIG_FILE)
+    others: tuple[Member, ...] = ()
+    if not alone:
+        others = _parents(record, recipe) if record else _of_recipe(recipe)
+    merged = Member(MERGED, str(folder))
+    return Merge(folder.resolve().name, recipe, (merged, *others), folder=folder)
+
+
+def _adopted(folder: Path, api: HfApi | None) -> MergeRecord:
+    """Return the record of a merge, which is written for one of mergekit."""
     from slack_ties.card.adopt import record_of  # noqa: PLC0415 - imports the Hub client
     from slack_ties.card.repo_id import repo_id_of  # noqa: PLC0415 - as above
 
@@ -111,10 +129,7 @@ def _of_folder(folder: Path, *, alone: bool, api: HfApi | None) -> Merge:
     if not record.has_weights(folder):
         msg = f"{str(folder)!r} has no weights: they were deleted here after an upload, or moved"
         raise CheckpointError(msg, hint=f"slack-ties evaluate {repo_id_of(folder)}")
-    merged = Member(MERGED, str(folder))
-    recipe = read_recipe(folder / CONFIG_FILE)
-    others = () if alone else _parents(record, recipe)
-    return Merge(folder.resolve().name, recipe, (merged, *others), folder=folder)
+    return record
 
 
 def _parents(record: MergeRecord, recipe: Recipe) -> tuple[Member, ...]:

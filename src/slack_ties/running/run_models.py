@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import shlex
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.models.names import split_reference
+from slack_ties.wording import first_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from huggingface_hub import HfApi
 
-    from slack_ties.harness.score import Loaded
+    from slack_ties.settings import Settings
 
-__all__ = ["folders_of", "load_adapted", "usable_device"]
+__all__ = ["failed", "folders_of", "load_model", "usable_device"]
+
+HERE = {"trust_remote_code": False, "local_files_only": True}
 
 
-def usable_device(name: str) -> str:
-    """Return the device with this name, as torch knows it; auto is a GPU if there is one.
+def usable_device(name: str, settings: Settings) -> str:
+    """Return the device on which models run, as torch names it.
+
+    Args:
+        name: The device, or auto: a GPU if there is one. If empty: that of the options in
+            `settings`; without options as auto.
+        settings: The options.
 
     Raises:
         SlackTiesError: This machine has no such device.
@@ -28,6 +35,7 @@ def usable_device(name: str) -> str:
     """
     import torch  # noqa: PLC0415 - heavy
 
+    name = name or (settings.device if settings.options else "auto")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -59,32 +67,54 @@ def folders_of(
     return tuple(find_model(*part, api=api, cache=cache).path for part in parts)
 
 
-def load_adapted(folder: Path, adapter: Path, *, device: str, dtype: str) -> Loaded:
-    """Return a model with its LoRA adapter merged into it, in memory.
+def load_model(folders: Sequence[Path], name: str, *, device: str, dtype: str) -> Any:
+    """Return a model of transformers, in memory; an adapter is merged into it, as a merge does.
+
+    Nothing is downloaded, and no code of a model is run.
 
     Args:
-        folder: The model, whose tokenizer is used.
-        adapter: The adapter.
+        folders: Of the model, and of its adapter if it has one.
+        name: The model's name in errors.
         device: The device to run on.
         dtype: The type to run in, as torch names it; auto: that of the model's files.
 
     Raises:
-        CheckpointError: transformers or PEFT cannot load it.
+        CheckpointError: transformers or PEFT cannot load it, or its weights are not complete.
 
     """
-    from peft import PeftModel  # noqa: PLC0415 - heavy; mergekit needs it
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - heavy
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - heavy
 
-    from slack_ties.harness.score import Loaded  # noqa: PLC0415 - heavy
+    from slack_ties.tensors.loading import quiet_transformers  # noqa: PLC0415 - heavy
 
+    options: dict[str, Any] = {**HERE, "dtype": dtype, "output_loading_info": True}
+    if device != "cpu":
+        options["device_map"] = {"": device}  # no copy in the memory of the CPU
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PEFT's: `plan` has the words for them
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-            model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        msg = f"{folder} with the adapter {adapter}: cannot be loaded: {reason}"
-        raise CheckpointError(msg, hint=f"hf download {shlex.quote(adapter.name)}") from None
-    return Loaded(model.to(device).eval(), tokenizer)
+        with quiet_transformers():
+            model, info = load(folders[0], **options)
+            if missing := sorted(info["missing_keys"]):
+                # transformers would fill them with random numbers.
+                msg = f"its weights lack {first_of(missing)}"
+                raise ValueError(msg)  # noqa: TRY301 - as an error of transformers
+            for adapter in folders[1:]:
+                from peft import PeftModel  # noqa: PLC0415 - seldom needed
+
+                whole: Any = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+                model = whole.merge_and_unload()
+    except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
+        raise failed(name, "cannot be loaded", error) from None
+    return model.eval()
+
+
+def failed(name: str, what: str, error: Exception) -> CheckpointError:
+    """Return the error for a model that cannot be used, in one line.
+
+    Args:
+        name: The model's name.
+        what: What it cannot do, with a verb.
+        error: Why, as a library says it.
+
+    """
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return CheckpointError(f"model {name!r} {what}: {reason}")

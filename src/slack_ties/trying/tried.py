@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slack_ties.card.repo_id import repo_id_of
@@ -17,39 +16,41 @@ from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTi
 from slack_ties.files import expanded
 from slack_ties.models.look_together import look_at_models
 from slack_ties.models.names import HUB_ID, split_reference
-from slack_ties.recipe.pin import pinned_name
-from slack_ties.recipe.public import as_known
-from slack_ties.recipe.read import read_recipe
-from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
+from slack_ties.record import CONFIG_FILE
+from slack_ties.running.models_of import MERGED, Member, merge_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from huggingface_hub import HfApi
 
     from slack_ties.models.look import Look
-    from slack_ties.recipe.recipe import Recipe
-    from slack_ties.record import Parent
 
-__all__ = ["MERGED", "Candidate", "Merge", "find_merge", "look_at_candidates"]
-
-MERGED = "merged"  # the role of the merged model
-
-ORDER = (MERGED, "base", "ct", "sft", "")
+__all__ = ["Candidate", "find_members", "look_at_candidates"]
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model to ask."""
+    """A model to ask, and what is known of it."""
 
-    role: str  # merged, base, ct or sft; empty if it is not known
-    reference: str  # PATH[@REVISION][+ADAPTER]
-    looks: tuple[Look, ...] = ()  # the model, and its adapter if it has one
+    member: Member
+    looks: tuple[Look, ...]  # the model, and its adapter if it has one
+
+    @property
+    def role(self) -> str:
+        """The role in the merge: merged, base, ct or sft; empty if it is not known."""
+        return self.member.role
 
     @property
     def name(self) -> str:
         """The model for people: without commits."""
-        return "+".join(path for path, _ in split_reference(self.reference))
+        return _name(self.member)
+
+    @property
+    def pinned(self) -> str:
+        """The model with the commits that were found: ID@COMMIT, or the folder."""
+        return self.member.name(self.looks)
 
     @property
     def commit(self) -> str:
@@ -58,17 +59,10 @@ class Candidate:
         return "+".join(commits) if any(commits) else ""
 
 
-@dataclass(frozen=True)
-class Merge:
-    """A merge: its models, and its config if it was read."""
-
-    candidates: tuple[Candidate, ...]  # the merged model first
-    recipe: Recipe | None = None
-    folder: Path | None = None  # of the merged model, if it is on this disk
-
-
-def find_merge(what: str | Path, *, alone: bool = False, api: HfApi | None = None) -> Merge:
-    """Return the merge that this names, with the names of its models.
+def find_members(
+    what: str | Path, *, alone: bool = False, api: HfApi | None = None
+) -> tuple[Member, ...]:
+    """Return the models of a merge, the merged model first.
 
     Args:
         what: A merged folder, or the Hub id of a published merge: OWNER/NAME[@REVISION].
@@ -79,23 +73,36 @@ def find_merge(what: str | Path, *, alone: bool = False, api: HfApi | None = Non
         SlackTiesError: It is no merged model, or its config is refused.
 
     """
-    path = expanded(what)
-    if path.is_dir():
-        return _of_folder(path, alone=alone)
-    if path.suffix in {".yml", ".yaml"}:
-        msg = f"{str(what)!r} is a config, expected a merged model"
-        raise RecipeError(msg, hint=f"slack-ties merge {shlex.quote(str(what))} OUT")
-    repo_id, _, revision = str(what).partition("@")
-    if "/" not in repo_id or repo_id.startswith((".", "/", "~")) or not HUB_ID.fullmatch(repo_id):
-        msg = f"there is no folder {str(what)!r}"
-        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  # makes a model's folder")
+    folder = expanded(what) if expanded(what).is_dir() else None
+    if not folder:
+        _check_name(str(what))
     if alone:
-        return Merge((Candidate(MERGED, f"{repo_id}@{revision}" if revision else repo_id),))
-    return _of_published(str(what), api)
+        return (Member(MERGED, str(folder or what)),)
+    try_alone = f"slack-ties try {shlex.quote(str(what))} PROMPT --alone  # without base, CT, SFT"
+    if folder and not (folder / CONFIG_FILE).is_file():
+        msg = f"{str(folder)!r} has no {CONFIG_FILE}, expected a merged model"
+        raise OutputError(msg, hint=try_alone)
+    try:
+        return merge_of(what, adopt=False, api=api).members
+    except RecipeError as error:
+        if folder:
+            raise
+        raise RecipeError(str(error), hint=try_alone) from None
+
+
+def _check_name(what: str) -> None:
+    """Refuse what is neither a folder nor the id of a model on the Hub."""
+    if what.endswith((".yml", ".yaml")):
+        msg = f"{what!r} is a config, expected a merged model"
+        raise RecipeError(msg, hint=f"slack-ties merge {shlex.quote(what)} OUT")
+    repo_id = what.partition("@")[0]
+    if "/" not in repo_id or repo_id.startswith((".", "/", "~")) or not HUB_ID.fullmatch(repo_id):
+        msg = f"there is no folder {what!r}"
+        raise OutputError(msg, hint="slack-ties merge CONFIG OUT  # makes a model's folder")
 
 
 def look_at_candidates(
-    merge: Merge, *, api: HfApi | None = None, cache: str | None = None
+    members: Sequence[Member], *, api: HfApi | None = None, cache: str | None = None
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the models with what is known of them; and why others are left out, by name.
 
@@ -103,20 +110,23 @@ def look_at_candidates(
         SlackTiesError: The merged model is not there.
 
     """
-    answers = look_at_models([one.reference for one in merge.candidates], api=api, cache=cache)
+    answers = look_at_models([one.reference for one in members], api=api, cache=cache)
     found, left_out = [], {}
-    for one in merge.candidates:
+    for one in members:
         try:
-            looks = tuple(answer.get() for answer in answers[one.reference])
-            new = replace(one, looks=looks)
+            new = Candidate(one, tuple(answer.get() for answer in answers[one.reference]))
             _check(new)
         except SlackTiesError as error:
             if one.role == MERGED:
                 raise
-            left_out[one.name] = str(error)
+            left_out[_name(one)] = str(error)
         else:
             found.append(new)
     return found, left_out
+
+
+def _name(member: Member) -> str:
+    return "+".join(path for path, _ in split_reference(member.reference))
 
 
 def _check(candidate: Candidate) -> None:
@@ -129,57 +139,3 @@ def _check(candidate: Candidate) -> None:
     if len(candidate.looks) > 1 and not importlib.util.find_spec("peft"):
         msg = f"{candidate.name} has a LoRA adapter, and peft is not installed: pip install peft"
         raise CheckpointError(msg)
-
-
-def _of_folder(folder: Path, *, alone: bool) -> Merge:
-    merged = Candidate(MERGED, str(folder))
-    if not (folder / CONFIG_FILE).is_file():
-        if alone:
-            return Merge((merged,), folder=folder)
-        msg = f"{str(folder)!r} has no {CONFIG_FILE}, expected a merged model"
-        hint = f"slack-ties try {shlex.quote(str(folder))} PROMPT --alone  # without base, CT, SFT"
-        raise OutputError(msg, hint=hint)
-    recipe = read_recipe(folder / CONFIG_FILE)
-    if alone:
-        return Merge((merged,), recipe, folder)
-    if (folder / RECORD_FILE).is_file():
-        record = read_record(folder)
-        pairs = zip(record.parents, as_known(record).parents, strict=True)
-        others = [_parent(here if _is_here(here) else known) for here, known in pairs]
-    else:
-        others = _of_recipe(recipe)
-    return Merge(_ordered([merged, *others]), recipe, folder)
-
-
-def _parent(parent: Parent) -> Candidate:
-    return Candidate(parent.role, pinned_name(parent.model, parent.commits))
-
-
-def _is_here(parent: Parent) -> bool:
-    """Say whether all folders of a model are on this disk."""
-    return all(Path(path).is_dir() for i, path in enumerate(parent.names) if parent.is_local(i))
-
-
-def _of_published(repo_id: str, api: HfApi | None) -> Merge:
-    from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the Hub client
-    from slack_ties.sharing.untrusted import check_not_here  # noqa: PLC0415 - as above
-
-    try:
-        pulled = pull_recipe(repo_id, api=api)
-        check_not_here(pulled.recipe)
-    except RecipeError as error:
-        alone = f"slack-ties try {shlex.quote(repo_id)} PROMPT --alone  # without base, CT and SFT"
-        raise RecipeError(str(error), hint=alone) from None
-    merged = Candidate(MERGED, f"{pulled.repo_id}@{pulled.commit}")
-    return Merge(_ordered([merged, *_of_recipe(pulled.recipe)]), pulled.recipe)
-
-
-def _of_recipe(recipe: Recipe) -> list[Candidate]:
-    return [Candidate(recipe.role(name), name) for name in recipe.models]
-
-
-def _ordered(candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    """Return the merged model, then base, CT and SFT models, then others; each once."""
-    once: Mapping[str, Candidate] = {one.reference: one for one in reversed(candidates)}
-    known = [one for one in candidates if once[one.reference] is one]
-    return tuple(sorted(known, key=lambda one: ORDER.index(one.role if one.role in ORDER else "")))

@@ -25,14 +25,16 @@ from slack_ties.evaluation.answers import (
     write_answers,
 )
 from slack_ties.files import expanded, sha256
+from slack_ties.models.memory import bytes_in_memory, check_fits
 from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.check import DTYPES
 from slack_ties.record import RECORD_FILE, read_record
-from slack_ties.running.memory import bytes_in_memory, check_fits
+from slack_ties.running.models_of import MERGED, merge_of
+from slack_ties.running.run_models import folders_of, usable_device
 from slack_ties.settings import Settings
 from slack_ties.trying.prompts import check_prompts
-from slack_ties.trying.tried import MERGED, find_merge, look_at_candidates
+from slack_ties.trying.tried import find_members, look_at_candidates
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from slack_ties.settings import SettingsByName
     from slack_ties.trying.asked import Asked
-    from slack_ties.trying.tried import Candidate, Merge
+    from slack_ties.trying.tried import Candidate
 
 __all__ = ["try_prompts"]
 
@@ -76,6 +78,7 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
     chat_template: bool = True,
     seed: int | None = None,
     dtype: str = "auto",
+    device: str = "",
     output: str | Path | None = None,
     **settings: Unpack[SettingsByName],
 ) -> Answers:
@@ -94,9 +97,11 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
             its likeliest token each time.
         dtype: The type in which the models run: auto (as stored), bfloat16, float16, float32
             or float64.
+        device: A device as torch names it, or auto. If not given: that of `options`; without
+            `options`, a GPU if there is one.
         output: Write the answers to this file too, as JSON.
-        settings: `options`, `quiet` and `api`, as in `Settings`. Without `options` a GPU is used
-            if there is one. No code of a model is run, whatever the options say.
+        settings: `options`, `quiet` and `api`, as in `Settings`. No code of a model is run,
+            whatever the options say.
 
     Raises:
         SlackTiesError: There is no prompt, or `what` is no merged model.
@@ -114,10 +119,10 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
     given = check_prompts(
         [prompts] if isinstance(prompts, str) else [*prompts], example=_example(what)
     )
-    merge = find_merge(what, alone=alone, api=shared.api)
-    found, left_out = look_at_candidates(merge, api=shared.api, cache=shared.cache)
-    how = _How(str(what), max_tokens, chat_template, seed, dtype, _device(shared))
-    from slack_ties.trying.writing import quiet_transformers  # noqa: PLC0415 - heavy
+    members = find_members(what, alone=alone, api=shared.api)
+    found, left_out = look_at_candidates(members, api=shared.api, cache=shared.cache)
+    how = _How(str(what), max_tokens, chat_template, seed, dtype, usable_device(device, shared))
+    from slack_ties.tensors.loading import quiet_transformers  # noqa: PLC0415 - heavy
 
     with quiet_transformers():
         asked = _ask_all(found, given, how, left_out)
@@ -131,7 +136,7 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
             left_out=left_out,
             versions={name: version(name) for name in ("slack-ties", "transformers", "torch")},
             date=datetime.now(timezone.utc).date().isoformat(),
-            weights=_digest(merge, found[0], shared),
+            weights=_digest(found[0], shared),
         )
     if out:
         write_answers(answers, out)
@@ -142,28 +147,13 @@ def _example(what: str | Path) -> str:
     """Return a command with a prompt, in the language of the merge if its config says it."""
     prompt = "PROMPT"
     try:
-        recipe = find_merge(what).recipe if expanded(what).is_dir() else None
-        prompt = str(recipe.facts.language.get("endonym") or prompt) if recipe else prompt
+        if expanded(what).is_dir():
+            language = merge_of(what, alone=True, adopt=False).recipe.facts.language
+            prompt = str(language.get("endonym") or prompt)
     except (SlackTiesError, OSError):  # this is only an example
         pass
     command = f"slack-ties try {shlex.quote(str(what))} {shlex.quote(prompt)}"
     return f"{command}  # or --prompts FILE, with one prompt in each line"
-
-
-def _device(settings: Settings) -> str:
-    """Return the device, which can be used: that of the options, or a GPU if there is one."""
-    import torch  # noqa: PLC0415 - heavy
-
-    if settings.options is None or settings.options.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    device = settings.device
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        msg = f"device {device!r} cannot be used here: {reason}"
-        raise SlackTiesError(msg, hint="leave the device options out") from None
-    return device
 
 
 def _ask_all(
@@ -203,11 +193,11 @@ def _check_room(
 ) -> None:
     """Refuse models that do not fit in memory or on the disk, before they are downloaded."""
     for one in list(asked):
-        hint = how.again("--dtype", "bfloat16")
-        if how.dtype in {"bfloat16", "float16"}:
-            hint = "free memory, or use a machine that has more"
+        hint = "free memory, or use a machine that has more"
         try:
             need = bytes_in_memory(one.looks, how.dtype)
+            if bytes_in_memory(one.looks, "bfloat16") < need:
+                hint = how.again("--dtype", "bfloat16")
             check_fits(one.name, need, how.device, hint=hint)
         except CheckpointError as error:
             if one.role == MERGED:
@@ -250,7 +240,9 @@ def _run_all(
                 progress.at(before, progress.total - len(prompts) * how.most)
 
 
-def _run(one: Candidate, folders: list[Path], asked: Asked, how: _How, progress: Progress) -> Tried:
+def _run(
+    one: Candidate, folders: Sequence[Path], asked: Asked, how: _How, progress: Progress
+) -> Tried:
     """Load a model, and return its answers to all prompts."""
     from slack_ties.trying.writing import loaded  # noqa: PLC0415 - heavy
 
@@ -277,19 +269,14 @@ def _run(one: Candidate, folders: list[Path], asked: Asked, how: _How, progress:
     return Tried(one.role, one.name, tuple(answers), one.commit, dtype, asked.chat, seconds)
 
 
-def _folders(one: Candidate, settings: Settings) -> list[Path]:
+def _folders(one: Candidate, settings: Settings) -> tuple[Path, ...]:
     """Return the folders of a model and its adapter, downloaded if they are on the Hub."""
-    from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
-
-    return [
-        find_model(look.path, look.commit or None, api=settings.api, cache=settings.cache).path
-        for look in one.looks
-    ]
+    return folders_of(one.pinned, api=settings.api, cache=settings.cache)
 
 
-def _digest(merge: Merge, merged: Candidate, settings: Settings) -> str:
+def _digest(merged: Candidate, settings: Settings) -> str:
     """Return the digest of the merged model's weights; those of a record are not read again."""
-    folder = merge.folder or _folders(merged, settings)[0]
+    folder = _folders(merged, settings)[0]
     if (folder / RECORD_FILE).is_file() and (files := read_record(folder).files):
         return digest_of_weights(files)
     return digest_of_weights({name: sha256(folder / name) for name in merged.looks[0].weights})

@@ -10,39 +10,20 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.errors import CheckpointError
 from slack_ties.evaluation.answers import Answer
+from slack_ties.running.run_models import failed, load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from slack_ties.trying.asked import Asked
 
-__all__ = ["Writer", "failed", "loaded", "quiet_transformers"]
-
-HERE = {"trust_remote_code": False, "local_files_only": True}
+__all__ = ["Writer", "loaded"]
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Let transformers print only errors, and no bars, for a while."""
-    from transformers.utils import logging  # noqa: PLC0415 - heavy
-
-    tools: Any = logging
-    level, bars = tools.get_verbosity(), tools.is_progress_bar_enabled()
-    tools.set_verbosity_error()
-    tools.disable_progress_bar()
-    try:
-        yield
-    finally:
-        tools.set_verbosity(level)
-        if bars:
-            tools.enable_progress_bar()
-
-
-@contextmanager
-def loaded(folders: list[Path], name: str, *, dtype: str, device: str) -> Iterator[Writer]:
+def loaded(folders: Sequence[Path], name: str, *, dtype: str, device: str) -> Iterator[Writer]:
     """Load a model; give its memory back afterwards.
 
     Args:
@@ -57,7 +38,7 @@ def loaded(folders: list[Path], name: str, *, dtype: str, device: str) -> Iterat
     """
     import torch  # noqa: PLC0415 - heavy
 
-    model = _load(folders, name, dtype, device)
+    model = load_model(folders, name, device=device, dtype=dtype)
     writer = Writer(model, name)
     del model
     try:
@@ -67,29 +48,6 @@ def loaded(folders: list[Path], name: str, *, dtype: str, device: str) -> Iterat
         gc.collect()
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
-
-
-def _load(folders: list[Path], name: str, dtype: str, device: str) -> Any:
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - heavy
-
-    options: dict[str, Any] = {**HERE, "dtype": dtype, "output_loading_info": True}
-    if device != "cpu":
-        options["device_map"] = {"": device}  # no copy in the memory of the CPU
-    load: Any = AutoModelForCausalLM.from_pretrained
-    try:
-        model, info = load(folders[0], **options)
-        if missing := sorted(info["missing_keys"]):
-            # transformers would fill them with random numbers.
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            msg = f"its weights lack {missing[0]}{more}"
-            raise ValueError(msg)  # noqa: TRY301 - as an error of transformers
-        for adapter in folders[1:]:
-            from peft import PeftModel  # noqa: PLC0415 - seldom needed
-
-            model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-    except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
-        raise failed(name, "cannot be loaded", error) from None
-    return model.eval()
 
 
 class Writer:
@@ -173,9 +131,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def _as_list(value: Any) -> list[int]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def failed(name: str, what: str, error: Exception) -> CheckpointError:
-    """Return the error for a model that cannot be used, in one line."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    return CheckpointError(f"model {name!r} {what}: {reason}")
