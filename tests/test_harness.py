@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -633,6 +634,21 @@ def test_a_model_that_cannot_be_loaded(triple: Folders, tasks: LoadedTasks, tmp_
 
     with pytest.raises(CheckpointError, match=r"model '.*model': transformers cannot load it: "):
         score_model(tmp_path / "model", tasks, how=CPU)
+
+
+def test_incomplete_weights_are_not_filled_with_chance(
+    triple: Folders, tasks: LoadedTasks, tmp_path: Path
+) -> None:
+    """lm-eval would score a model of which transformers makes up a tensor; we refuse it."""
+    model = Path(shutil.copytree(triple.sft, tmp_path / "model"))
+    for file in model.glob("*.safetensors*"):
+        file.unlink()
+    tensors = dict(AutoModelForCausalLM.from_pretrained(triple.sft).state_dict())
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(CheckpointError, match=r"its weights lack .*1\.mlp\.up_proj"):
+        score_model(model, tasks, how=CPU)
 
 
 def test_chat_templates(triple: Folders, tasks: LoadedTasks, whole: dict[str, TaskScore]) -> None:

@@ -10,6 +10,7 @@ from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.harness.how import DTYPES, Loaded
 from slack_ties.harness.quiet import quiet
 from slack_ties.models.memory import bytes_of_folder, check_fits
+from slack_ties.wording import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def opened(model: Path | Loaded, how: How, counts: Counts) -> Iterator[CountingM
     """Load a model as lm-eval does; free its memory after the block.
 
     Raises:
-        CheckpointError: It cannot be loaded.
+        CheckpointError: It cannot be loaded, or its weights are not complete.
 
     """
     from slack_ties.private.lm_eval import CountingModel  # noqa: PLC0415 - imports lm-eval
@@ -89,6 +90,9 @@ def opened(model: Path | Loaded, how: How, counts: Counts) -> Iterator[CountingM
         msg = f"model {_name_of(model)}: transformers cannot load it: {reason}"
         raise CheckpointError(msg, hint="merge or download the model again") from error
     try:
+        if found.missing:
+            msg = f"model {_name_of(model)}: its weights lack {first_of(found.missing)}"
+            raise CheckpointError(msg, hint="merge or download the model again")
         yield found
     finally:
         found.forget()

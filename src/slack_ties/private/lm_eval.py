@@ -1,7 +1,8 @@
 """Parts of lm-eval that its documentation does not describe.
 
 lm-eval documents `TaskManager`, `evaluate`, and how to write a task or a model. Its progress bars,
-its cache of answers, and what its model class does with a text that is too long are not described.
+its cache of answers, how its model class loads weights, and what it does with a text that is too
+long are not described.
 pyproject.toml therefore has an upper bound.
 """
 
@@ -117,17 +118,25 @@ class _SavingHook(CacheHook):
 class CountingModel(HFLM):
     """lm-eval's model, which counts its answers and the texts that are too long.
 
-    If a future version calls none of the methods below, requests are only counted at the end, and
-    no item is called truncated.
+    If a future version calls none of the methods below, requests are only counted at the end, no
+    item is called truncated, and incomplete weights are not seen.
     """
 
     tokenizer: Any
 
     def __init__(self, counts: Counts, **given: Any) -> None:
         """Load the model as lm-eval does."""
+        self.missing: list[str] = []  # weights that are not in the model's files
         super().__init__(**given)
         self.counts = counts
         self.set_cache_hook(CacheHook(None))
+
+    def _create_model(self, *given: Any, **named: Any) -> None:
+        # transformers fills weights that are missing with random numbers, and lm-eval scores that.
+        super()._create_model(*given, output_loading_info=True, **named)
+        model: Any = self._model
+        self._model, info = model
+        self.missing = sorted(info["missing_keys"])
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Count what goes to the cache."""
