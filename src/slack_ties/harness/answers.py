@@ -63,14 +63,15 @@ def answers_file(model: str | Path, how: How) -> Path:
         how: How the model is run.
 
     """
-    from huggingface_hub import cached_assets_path  # noqa: PLC0415 - the Hub client
+    from huggingface_hub import cached_assets_path, constants  # noqa: PLC0415 - the Hub client
 
     content = content_of(model) if isinstance(model, Path) else model
     kind = how.device.partition(":")[0]
     parts = [content, how.dtype, kind, how.batch, how.chat_template]
     parts += [version(name) for name in LIBRARIES]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    folder = cached_assets_path("slack-ties", namespace="evaluate", subfolder="answers")
+    assets = constants.HF_ASSETS_CACHE
+    folder = cached_assets_path("slack-ties", "evaluate", "answers", assets_dir=assets)
     return folder / f"{key[:32]}.sqlite"
 
 
