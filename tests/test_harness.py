@@ -661,12 +661,13 @@ def test_chat_templates(triple: Folders, tasks: LoadedTasks, whole: dict[str, Ta
 
 
 def test_an_answer_longer_than_the_model_reads(triple: Folders, tmp_path: Path) -> None:
-    """lm-eval stops there without a message."""
+    """lm-eval stops there without a message; ours names the task, the item and the model."""
     items = questions(2)
-    items[0]["choices"][0] *= 40
+    items[1]["choices"][0] *= 40
     write_task(tmp_path, "long", items)
 
-    with pytest.raises(SlackTiesError, match=r"an answer has \d+ tokens, and the model reads 128"):
+    said = r"task 'long', item 2: the answer .* has \d+ tokens in model '.*sft', which reads 128 at"
+    with pytest.raises(SlackTiesError, match=said):
         score_model(triple.sft, load_tasks(["long"], include=[tmp_path]), how=CPU)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.harness.tasks import LoadedTasks
-    from slack_ties.private.lm_eval import Counts
+    from slack_ties.private.lm_eval import Counts, TooLongError
 
 __all__ = ["SEEDS", "How", "Loaded", "score_model"]
 
@@ -59,7 +59,7 @@ def score_model(  # noqa: PLR0913 - all by name
             asks for one.
 
     """
-    from slack_ties.private.lm_eval import Counts  # noqa: PLC0415 - imports lm-eval
+    from slack_ties.private.lm_eval import Counts, TooLongError  # noqa: PLC0415 - imports lm-eval
 
     check_how(how)
     chosen = _chosen(tasks, items)
@@ -79,6 +79,8 @@ def score_model(  # noqa: PLR0913 - all by name
         except Exception as error:
             if is_out_of_memory(error):
                 raise out_of_memory(model, how) from error
+            if isinstance(error, TooLongError):
+                raise _too_long(name, tasks, error) from None
             if of_the_file := answers.reason(error):
                 raise of_the_file from error
             reason = f"{type(error).__name__}: {str(error)[:300]}".removesuffix(": ")
@@ -90,6 +92,22 @@ def score_model(  # noqa: PLR0913 - all by name
             )
             for task in tasks.tasks
         }
+
+
+def _too_long(model: str, tasks: LoadedTasks, error: TooLongError) -> SlackTiesError:
+    """Return the error for an answer that the model cannot read: which task and item it is of."""
+    from slack_ties.private.lm_eval import request_key  # noqa: PLC0415 - imports lm-eval
+
+    wanted = request_key(error.request)
+    where = [
+        f"task {name!r}, item {one.doc_id + 1}: "
+        for name, task in tasks.loaded.items()
+        for one in task.instances
+        if request_key(one.args) == wanted
+    ]
+    msg = f"{where[0] if where else ''}the answer {error.request[1]!r:.40} has {error.tokens} "
+    msg += f"tokens in model {model!r}, which reads {error.most} at most"
+    return SlackTiesError(msg, hint="leave this task out: --tasks NAMES")
 
 
 def _chosen(

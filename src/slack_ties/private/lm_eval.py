@@ -21,8 +21,6 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 from sqlitedict import SqliteDict
 
-from slack_ties.errors import SlackTiesError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
@@ -33,6 +31,7 @@ __all__ = [
     "CountingCache",
     "CountingModel",
     "Counts",
+    "TooLongError",
     "first_filter",
     "is_file_format",
     "metric_functions",
@@ -53,6 +52,15 @@ SAVE = 2.0  # seconds between two times that answers are written to the disk
 
 class CodeError(RuntimeError):
     """A task needs a metric of the library `evaluate`: a program that it downloads and runs."""
+
+
+class TooLongError(RuntimeError):
+    """An answer has more tokens than the model reads: lm-eval stops there without a message."""
+
+    def __init__(self, request: Sequence[str], tokens: int, most: int) -> None:
+        """Take the request, the tokens of its answer, and how many the model reads."""
+        super().__init__(f"{tokens} tokens, at most {most}")
+        self.request, self.tokens, self.most = request, tokens, most
 
 
 def request_key(arguments: Sequence[Any]) -> str:
@@ -123,6 +131,7 @@ class CountingModel(HFLM):
     """
 
     tokenizer: Any
+    _model: Any
 
     def __init__(self, counts: Counts, **given: Any) -> None:
         """Load the model as lm-eval does."""
@@ -134,8 +143,7 @@ class CountingModel(HFLM):
     def _create_model(self, *given: Any, **named: Any) -> None:
         # transformers fills weights that are missing with random numbers, and lm-eval scores that.
         super()._create_model(*given, output_loading_info=True, **named)
-        model: Any = self._model
-        self._model, info = model
+        self._model, info = self._model
         self.missing = sorted(info["missing_keys"])
 
     def set_cache_hook(self, cache_hook: Any) -> None:
@@ -153,8 +161,7 @@ class CountingModel(HFLM):
         longest, causal = self.max_length, self.backend == "causal"
         for texts, before, after in requests:
             if len(after) > longest:
-                msg = f"an answer has {len(after)} tokens, and the model reads {longest} "
-                raise SlackTiesError(msg + f"at most: {texts[1] if texts else ''!r:.40}")
+                raise TooLongError(texts or ("", ""), len(after), longest)
             # A decoder reads all but the last token; an encoder reads what is before the answer.
             read = len(before) + (len(after) - 1 if causal else 0)
             if texts is not None and read > longest:
