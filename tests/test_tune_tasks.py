@@ -29,7 +29,7 @@ from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
 from slack_ties.tuning import task_metric
 from slack_ties.tuning.search import Search
-from slack_ties.tuning.split import split_items, split_tasks
+from slack_ties.tuning.split import Halves, split_tasks
 from slack_ties.tuning.tune import tune_config
 from slack_ties.tuning.tuned import Tuned
 from triple import Folders
@@ -109,32 +109,42 @@ def tune(config: Path, tasks: Path, **how: Any) -> Tuned:
 # The halves
 
 
+def split(items: list[str], *, seed: int = 0) -> Halves:
+    """Return the halves of one task."""
+    return split_tasks({"a": items}, seed=seed)["a"]
+
+
 def test_halves_are_disjoint_complete_and_fixed_by_the_seed() -> None:
-    """Each item is in one half; the halves are equal; another seed or task gives others."""
+    """Each item is in one half; the halves are equal; another seed gives others."""
     items = [f"item {number}" for number in range(101)]
 
-    selection, held_out = split_items(items, seed=0, task="a")
+    selection, held_out = split(items)
 
     assert not set(selection) & set(held_out)
     assert sorted((*selection, *held_out)) == list(range(101))
     assert abs(len(selection) - len(held_out)) == 1
-    assert split_items(items, seed=0, task="a") == (selection, held_out)
-    assert selection[:6] == (0, 5, 6, 7, 8, 11)  # on every machine
-    assert split_items(items, seed=1, task="a") != (selection, held_out)
-    assert split_items(items, seed=0, task="b") != (selection, held_out)
+    assert split(items) == (selection, held_out)
+    assert selection[:6] == (0, 2, 6, 7, 8, 9)  # on every machine
+    assert split(items, seed=1) != (selection, held_out)
     shuffled = items[::-1]
-    chosen = {shuffled[i] for i in split_items(shuffled, seed=0, task="a")[0]}
+    chosen = {shuffled[i] for i in split(shuffled)[0]}
     assert chosen == {items[i] for i in selection}  # the content decides, not the position
 
 
 def test_the_same_item_is_never_in_both_halves() -> None:
-    """Duplicates stay together, and the halves stay about equal."""
+    """Duplicates stay together, in other tasks too, and the halves stay about equal."""
     items = [f"item {number % 7}" for number in range(70)] + ["one", "two"]
+    tasks = {"a": items, "b": items[3:9], "c": ["two", "three", "four", "item 5"]}
 
-    selection, held_out = split_items(items, seed=0)
+    found = split_tasks(tasks, seed=0)
 
-    assert not {items[i] for i in selection} & {items[i] for i in held_out}
-    assert abs(len(selection) - len(held_out)) <= 10
+    chosen, held_out = (
+        {tasks[name][i] for name, halves in found.items() for i in halves[half]} for half in (0, 1)
+    )
+    assert not chosen & held_out
+    for name, (one, other) in found.items():
+        assert sorted((*one, *other)) == list(range(len(tasks[name])))
+    assert abs(len(found["a"][0]) - len(found["a"][1])) <= 10
 
 
 def test_a_task_without_items_for_one_half_is_refused() -> None:
