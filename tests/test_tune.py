@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hub_server import Server
@@ -281,6 +284,41 @@ def test_what_cannot_be_tuned_is_refused(triple: Folders, tmp_path: Path, text: 
         tune_config(config, metric="perplexity")
     with pytest.raises(SlackTiesError, match="slack must be"):
         Search(slack=(1.5,))
+
+
+def test_a_study_of_other_weights_is_refused(triple: Folders, tmp_path: Path, api: HfApi) -> None:
+    """A folder whose files changed, a repository with a new commit: also if no trial is left."""
+    shutil.copytree(triple.sft, tmp_path / "sft")
+    api.create_repo("me/ct")
+    api.upload_folder(folder_path=triple.ct, repo_id="me/ct")
+    folders = Folders(triple.base, Path("me/ct"), tmp_path / "sft")
+    config = make_config(folders, tmp_path / "a.yml")
+    how = {"quiet": True, "api": api}
+    tune_config(config, search=Search(slack=(0.0,)), **how)
+    (tmp_path / "sft" / "README.md").write_text("This is no weight.")
+    tune_config(config, search=Search(slack=(0.0,)), **how)
+
+    api.upload_file(path_or_fileobj=b"new", path_in_repo="new.txt", repo_id="me/ct")
+    with pytest.raises(OutputError, match=r"belongs to commit [0-9a-f]{12} of me/ct, got"):
+        tune_config(config, search=Search(slack=(0.2,)), **how)
+    weights = tmp_path / "sft" / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    with pytest.raises(OutputError, match="a model folder whose files have changed"):
+        tune_config(config, search=Search(slack=(0.0,)), **how)
+
+
+def test_a_study_with_another_seed_or_device_is_refused(config: Path, text: Path) -> None:
+    """Random numbers of another seed, or floats of another device, are other scores."""
+    how = {"metric": "perplexity", "text": text, "search": Search(slack=())}
+    found = tune_config(config, quiet=True, **how)
+
+    with pytest.raises(OutputError, match="a search that differs in --random-seed"):
+        tune_config(config, options=MergeOptions(random_seed=3, quiet=True), **how)
+    data = json.loads(found.study.read_text("utf-8"))
+    data["about"]["device"] = "cuda"
+    found.study.write_text(json.dumps(data), "utf-8")
+    with pytest.raises(OutputError, match="belongs to another kind of device"):
+        tune_config(config, quiet=True, **how)
 
 
 def test_a_model_without_delta_cannot_be_tuned(triple: Folders, tmp_path: Path) -> None:

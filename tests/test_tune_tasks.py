@@ -19,7 +19,7 @@ from mergekit.config import MergeConfiguration
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from command import Invoke
-from eval_tasks import ENGLISH, TIBETAN, make_tasks, write_task
+from eval_tasks import ENGLISH, TIBETAN, make_tasks, questions, write_task
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.evaluation.scores import TaskScore
 from slack_ties.harness.items import contents_of
@@ -576,6 +576,19 @@ def test_a_study_of_other_halves_is_refused(config: Path, tasks: Path, tmp_path:
         tune(config, tasks, limit=8, **how)
     with pytest.raises(OutputError, match="differs in --chat-template"):
         tune(config, tasks, chat_template=True, **how)
+
+
+def test_a_study_of_another_question_is_refused(config: Path, tmp_path: Path) -> None:
+    """The user edits the task file, and leaves its version and its items."""
+    how = {"search": Search(slack=()), "metric": TIBETAN}
+    write_task(tmp_path, TIBETAN, questions(4))
+    tune(config, tmp_path, **how)
+    tune(config, tmp_path, **how)  # the same file is the same in another search
+
+    write_task(tmp_path, TIBETAN, questions(4), doc_to_text="{{question}}:")
+
+    with pytest.raises(OutputError, match="or an edited task file"):
+        tune(config, tmp_path, **how)
 
 
 def test_few_items_are_said_to_decide_nothing(config: Path, tasks: Path) -> None:

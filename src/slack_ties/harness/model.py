@@ -96,7 +96,8 @@ def opened(model: Path | Loaded, how: How, counts: Counts) -> Iterator[CountingM
         yield found
     finally:
         found.forget()
-        gc.collect()
+        if not isinstance(model, Loaded):  # else the caller still has it
+            gc.collect()
         if how.device.startswith("cuda"):
             import torch  # noqa: PLC0415 - heavy
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.files import sha256_of
+from slack_ties.models.state import state_of
 from slack_ties.recipe.pin import PACKAGES
 from slack_ties.wording import size
 
@@ -61,12 +62,11 @@ def stream_folder(
     # All that can change the bytes. The files of a local folder can be replaced, and their size
     # and time show that.
     local = [
-        [file.name, file.stat().st_size, file.stat().st_mtime_ns]
+        state
         for found in snapshots.values()
         for part in found
         if not part.commit
-        for file in sorted(part.path.iterdir())
-        if file.is_file() and file.suffix != ".md"
+        for state in state_of(part.path)
     ]
     facts = {
         "recipe": sha256_of(recipe.text),

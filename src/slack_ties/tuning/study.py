@@ -20,7 +20,10 @@ STUDY_VERSION = 1
 # What a search is about, where "another" does not fit.
 OTHER = {
     "texts": "other texts",
-    "tasks": "other tasks, other items, or other examples (few-shot)",
+    "tasks": "other tasks, other items, other examples (few-shot), or an edited task file",
+    "models": "a model folder whose files have changed since",
+    "device": "another kind of device",
+    "random_seed": "a search that differs in --random-seed",
     "chat_template": "a search that differs in --chat-template",
     "lm_eval": "another version of lm-eval",
 }
@@ -55,6 +58,7 @@ class Study:
     about: Mapping[str, object]  # checksums of the config and the texts; the metric
     results: dict[str, TrialResult] = field(default_factory=dict)
     held_out: dict[str, TrialResult] = field(default_factory=dict)  # on items of no other trial
+    commits: dict[str, str] = field(default_factory=dict)  # of the models on the Hub
 
     def add(self, result: TrialResult) -> None:
         """Add a result and write the file before the next trial begins.
@@ -76,12 +80,29 @@ class Study:
         self.held_out[result.key] = result
         self._write()
 
+    def check_commits(self, commits: Mapping[str, str]) -> None:
+        """Refuse to go on with other commits: trials of other weights cannot be compared.
+
+        Args:
+            commits: Of the models on the Hub, by their ids.
+
+        Raises:
+            OutputError: A model has another commit than in the earlier trials.
+
+        """
+        for name, commit in commits.items():
+            if (before := self.commits.setdefault(name, commit)) != commit:
+                msg = f"{self.path} belongs to commit {before[:12]} of {name}, got {commit[:12]}"
+                raise OutputError(msg, hint=another(self.path))
+
     def _write(self) -> None:
         data: dict[str, Any] = {
             "tune": STUDY_VERSION,
             "about": dict(self.about),
             "trials": [_as_json(one) for one in self.results.values()],
         }
+        if self.commits:
+            data["commits"] = dict(sorted(self.commits.items()))
         if self.held_out:
             data["held_out"] = [_as_json(one) for one in self.held_out.values()]
         try:
@@ -122,6 +143,11 @@ def row_of(result: TrialResult, as_it_is: Mapping[str, float], own: str = "") ->
     return key_of(result.values, result.method or own)
 
 
+def another(path: Path) -> str:
+    """Return how to go on if a study cannot be used."""
+    return f"move {path} away, or use another file: --study FILE"
+
+
 def open_study(path: Path, about: Mapping[str, object]) -> Study:
     """Return the study at `path`, or a new one.
 
@@ -129,7 +155,7 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
         OutputError: It belongs to another config, metric or text, or it is damaged.
 
     """
-    hint = f"move {path} away, or use another file: --study FILE"
+    hint = another(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["tune"] != STUDY_VERSION:
@@ -139,7 +165,8 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
             if data["about"].get(name) != value:
                 msg = f"{path} belongs to {OTHER.get(name, f'another {name}')}"
                 raise OutputError(msg, hint=hint)
-        study = Study(path, about)
+        commits = data.get("commits", {}).items()
+        study = Study(path, about, commits={str(name): str(one) for name, one in commits})
         for one in data["trials"]:
             result = _from_json(one)
             study.results[result.key] = result

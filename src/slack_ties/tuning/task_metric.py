@@ -6,8 +6,10 @@ best of several on some items is too high for these items: it was lucky there, t
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from slack_ties.errors import RecipeError, SlackTiesError, nearest
 from slack_ties.evaluation.differences import is_mean_of_items
 from slack_ties.evaluation.statistics import mean_of, standard_error
 from slack_ties.harness.extra import check_lm_eval
-from slack_ties.harness.items import contents_of, corpus_tasks
+from slack_ties.harness.items import contents_of, corpus_tasks, definitions_of
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import known_tasks, load_tasks
 from slack_ties.progress import Progress
@@ -133,9 +135,13 @@ class TaskMetric:
     @property
     def about(self) -> dict[str, object]:
         """What the scores of a study depend on, beside the config."""
+        defined = definitions_of(self.loaded)
         return {
             "tasks": [
-                [task.name, task.version, task.metric, task.fewshot, task.items, task.docs]
+                [
+                    *(task.name, task.version, task.metric, task.fewshot, task.items, task.docs),
+                    defined[task.name],
+                ]
                 for task in self.tasks
             ],
             "chat_template": self.options.chat_template,
@@ -173,10 +179,13 @@ class TaskMetric:
         items = {name: halves[half] for name, halves in self.halves.items()}
         # In the type of the written model: so scores equal those of the folder of the merge.
         total = self.loaded.count_requests(items)
+        model = made.build("auto")
+        still_here = weakref.ref(model.model)
         with Progress("answered", total, quiet=self.quiet, unit="requests") as progress:
-            scores = score_model(
-                made.build("auto"), self.loaded, how=self.how, items=items, done=progress.at
-            )
+            scores = score_model(model, self.loaded, how=self.how, items=items, done=progress.at)
+        del model
+        if still_here():  # references in a circle; beside lm-eval's list of tasks this takes 1 s
+            gc.collect()
         parts, errors, values = {}, {}, {}
         for task in self.tasks:
             score = scores[task.name]

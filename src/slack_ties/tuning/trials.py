@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import SlackTiesError
+from slack_ties.models.state import commits_of
 from slack_ties.rule.collect import Trial
 from slack_ties.tuning.candidates import (
     IN_ONE_PASS,
@@ -259,6 +260,7 @@ class Trials:
         if method not in self.found:
             recipe = as_method(self.recipe, method) if method else self.recipe
             self.found[method] = find_all(recipe, None, self.settings)
+            self.study.check_commits(commits_of(self.found[method][1]))
             if self.metric.runs_models:
                 check_memory(self.found[method])
         return self.found[method]

@@ -16,6 +16,7 @@ from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError, nearest
 from slack_ties.files import expanded, sha256_of
+from slack_ties.models.state import local_state
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.settings import Settings
@@ -107,7 +108,10 @@ def tune_config(  # noqa: PLR0913 - all by name
     about: dict[str, Any] = {
         "config": sha256_of(recipe.text),
         "metric": metric,
+        "models": local_state(recipe.models),
         "texts": [one.digest for one in texts],
+        "random_seed": _seed(shared),
+        **({"device": shared.device.partition(":")[0]} if scorer.runs_models else {}),
         **getattr(scorer, "about", {}),
     }
     slug = _slug(metric)
@@ -208,10 +212,13 @@ def _on_seed(best: TrialResult, recipe: Recipe, settings: Settings) -> list[str]
     method = best.method or recipe.method
     if method not in RANDOM:
         return []
-    options = settings.options
-    given = options.random_seed if options else None
-    seed = SEED if given is None else given
-    return [f"{method} draws random numbers: merge it with --random-seed {seed}"]
+    return [f"{method} draws random numbers: merge it with --random-seed {_seed(settings)}"]
+
+
+def _seed(settings: Settings) -> int:
+    """Return the seed of methods that draw random numbers."""
+    given = settings.options.random_seed if settings.options else None
+    return SEED if given is None else given
 
 
 def _slug(metric: str) -> str:
