@@ -117,8 +117,19 @@ SCORES = ("models", 1, "scores", "arc_easy")
         (_set(*SCORES, "metrics", value={}), "expected the metric 'acc'"),
         (_set(*SCORES, "values", value=[1, 0]), "expected 100 of them, got '2'"),
         (_set(*SCORES, "values", value="1" * 100), "values: expected a list, got str"),
-        (_set(*SCORES, "truncated", value=1.5), "expected a whole number from 0 on, got 1.5"),
-        (_set("tasks", 0, "items", value=200), "of: expected a whole number from 200 on, got 100"),
+        (
+            _set(*SCORES, "truncated", value=1.5),
+            "expected a whole number from 0 to 10,000,000, got 1.5",
+        ),
+        (
+            _set("tasks", 0, "items", value=200),
+            "of: expected a whole number from 200 to 10,000,000, got 100",
+        ),
+        (
+            _set("tasks", 0, "fewshot", value=10**50),
+            "fewshot: expected a whole number from 0 to 10",
+        ),
+        (_set("tasks", 0, "x" * 9999, value=1), "unexpected keyword argument 'xxxx"),
         (_set("tasks", 0, "name", value="arc_easy"), "tasks: expected each task once"),
         (_set("tasks", 0, "dataset", value="../x"), "the id of a dataset on the Hub, got '../x'"),
         (_set("tasks", 0, "about", value="bo"), "about: expected one of 'language', 'english'"),
@@ -151,6 +162,7 @@ def test_a_wrong_file_is_refused(
         ("{}", "the key 'evaluation' is missing"),
         ("[" * 100_000, "nested too deeply"),
         ('{"evaluation": 2}', "expected evaluation version 1, got 2"),
+        (f'{{"evaluation": "{9999 * "x"}"}}', "expected evaluation version 1, got .x{299}\n"),
         ("\ud800", "decode"),
     ],
 )
@@ -257,6 +269,13 @@ def test_tails_are_sums_of_the_binomial_distribution(k: int, n: int, share: floa
     assume(k <= n)
     exact = math.fsum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1))
     assert binomial_tail(k, n, share) == pytest.approx(exact, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("least", "tail"), [(0, 1), (4_990_001, 1), (5_000_001, 0.5)])
+def test_a_tail_of_the_most_items_takes_no_time(least: int, tail: float) -> None:
+    """A file that says that a task has ten million items does not hold up who reads it."""
+    assert binomial_tail(least, 10_000_000, 0.5) == pytest.approx(tail, abs=1e-3)
+    assert binomial_tail(10_000_000 - 1, 10_000_000, 0.5) == 0
 
 
 def test_a_difference_by_hand() -> None:

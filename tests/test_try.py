@@ -34,6 +34,7 @@ from slack_ties.evaluation.answers import (
     answers_as_json,
     digest_of_weights,
     read_answers,
+    write_answers,
 )
 from slack_ties.merge.merge import merge_models
 from slack_ties.models.memory import check_fits
@@ -509,10 +510,14 @@ def test_texts_of_models_are_safe_to_print() -> None:
         lambda data: data["models"][0].update(answers=[]),
         lambda data: data["models"][0]["answers"][0].update(text=None),
         lambda data: data["models"][0]["answers"][0].update(tokens="many"),
+        lambda data: data["models"][0]["answers"][0].update(tokens=1.5),
+        lambda data: data["models"][0]["answers"][0].update(tokens=10**400),
+        lambda data: data["models"][0].update(seconds=float("inf")),
         lambda data: data["models"][0].update(chat=1),
         lambda data: data.update(versions=["torch"]),
         lambda data: data.update(more=1),
         lambda data: data.update(answers=2),
+        lambda data: data.update(**{"x" * 9999: 1}),
     ],
 )
 def test_a_damaged_file_is_one_error(tmp_path: Path, change: Any) -> None:
@@ -526,6 +531,15 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, change: Any) -> None:
     assert read_answers(tmp_path / "right.json") == right
     with pytest.raises(OutputError, match=r"wrong\.json"):
         read_answers(tmp_path / "wrong.json")
+
+
+def test_invalid_text_is_kept(tmp_path: Path) -> None:
+    """A file name as prompt, or a file of somebody else, can have half of a character."""
+    odd = Answers(("\udcff",), (Tried("merged", "out", (Answer("\ud800", 1),)),), 5)
+
+    write_answers(odd, tmp_path / "odd.json")
+
+    assert read_answers(tmp_path / "odd.json") == odd
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -35,6 +35,8 @@ ANSWERS_VERSION = 1  # raised when the meaning of a field changes
 
 MOST_BYTES = 10_000_000  # of a file
 
+LARGEST = 2**64  # of a number: seeds are not larger
+
 LABELS = {"merged": "merged", "base": "base", "ct": "CT", "sft": "SFT"}
 
 
@@ -157,7 +159,8 @@ def digest_of_weights(files: Mapping[str, str]) -> str:
 
 def answers_as_json(answers: Answers) -> str:
     """Return the text of the file."""
-    return json_text(asdict(answers))
+    # A text of somebody else may be invalid: JSON writes that as an escape.
+    return json_text(asdict(answers)).encode(errors="backslashreplace").decode()
 
 
 def check_answers_file(path: Path) -> None:
@@ -240,22 +243,24 @@ def _check(found: Answers) -> None:
     texts = [*found.prompts, found.device, found.date, found.weights]
     for pairs in (found.left_out, found.versions):
         texts += [*pairs.keys(), *pairs.values()]
-    numbers: list[Any] = [found.max_tokens, *([] if found.seed is None else [found.seed])]
-    switches = []
+    whole: list[Any] = [found.max_tokens, *([] if found.seed is None else [found.seed])]
+    seconds, switches = [], []
     for model in found.models:
         if len(model.answers) != len(found.prompts):
             msg = f"{len(model.answers)} answers to {len(found.prompts)} prompts"
             raise ValueError(msg)
         texts += [model.role, model.name, model.commit, model.dtype]
         texts += [text for one in model.answers for text in (one.text, one.problem)]
-        numbers += [model.seconds, *(one.tokens for one in model.answers)]
+        seconds.append(model.seconds)
+        whole += [one.tokens for one in model.answers]
         switches += [model.chat, *(one.ended for one in model.answers)]
     if not (found.prompts and found.models):
         msg = "it has no answers"
         raise ValueError(msg)
     if (
         not all(isinstance(one, str) for one in texts)
-        or not all(type(one) in (int, float) and one >= 0 for one in numbers)
+        or not all(type(one) is int and 0 <= one <= LARGEST for one in whole)
+        or not all(type(one) in {int, float} and 0 <= one <= LARGEST for one in seconds)
         or not all(isinstance(one, bool) for one in switches)
     ):
         msg = "a value has the wrong type"

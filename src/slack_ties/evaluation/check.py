@@ -27,6 +27,8 @@ MOST_DEPTH = 4  # of the values of settings
 
 LARGEST = 1e100  # no score is: larger numbers overflow in sums
 
+MOST_WHOLE = 10_000_000  # items, examples: no benchmark has more, and we count up to it
+
 COMMIT = re.compile(r"([0-9a-f]{40})?")
 
 HASH = re.compile(r"([0-9a-f]{64})?")
@@ -170,8 +172,8 @@ def _line(value: Any, where: str, *, least: int = 0) -> None:
 
 
 def _whole(value: Any, where: str, *, least: int) -> None:
-    if type(value) is not int or value < least:
-        _wrong(where, f"a whole number from {least} on", value)
+    if type(value) is not int or not least <= value <= MOST_WHOLE:
+        _wrong(where, f"a whole number from {least:,} to {MOST_WHOLE:,}", value)
 
 
 def _flag(value: Any, where: str) -> None:

@@ -25,7 +25,7 @@ from slack_ties.evaluation.shown import ShownEvaluation
 from slack_ties.files import sha256_of, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from slack_ties.record import MergeRecord
@@ -42,6 +42,8 @@ __all__ = [
 EVALUATION_FILE = "evaluation.json"
 
 MOST_BYTES = 50_000_000
+
+MOST_SAID = 300  # characters of an error, which can quote the file
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> Path:
@@ -142,7 +144,7 @@ def read_evaluation(path: Path) -> ShownEvaluation:
         data = json.loads(_content(path))
         version = data["evaluation"]
         if version != EVALUATION_VERSION:
-            msg = f"{path}: expected evaluation version {EVALUATION_VERSION}, got {version!r}"
+            msg = f"{path}: expected evaluation version {EVALUATION_VERSION}, got {_short(version)}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
         return ShownEvaluation(**vars(check_evaluation(_evaluation(data))))
     except FileNotFoundError:
@@ -155,9 +157,14 @@ def read_evaluation(path: Path) -> ShownEvaluation:
     except OSError as error:
         what = error.strerror or str(error)
     except (ValueError, TypeError, AttributeError) as error:
-        what = str(error)
+        what = _short(error, str)
     msg = f"{path}, an evaluation: {what}"
     raise OutputError(msg, hint=f"{again}  # makes it again")
+
+
+def _short(value: object, text: Callable[[object], str] = repr) -> str:
+    """Return a value of the file as a part of a line."""
+    return text(value)[:MOST_SAID]
 
 
 def _content(path: Path) -> str:

@@ -36,6 +36,8 @@ __all__ = [
     "students_t",
 ]
 
+NEGLIGIBLE = 1e-20  # of the largest term of a sum
+
 ERROR = 0.05  # how often a test may say that equal models differ
 
 Z = 1.959963984540054  # the normal distribution has 97.5 % below it
@@ -177,16 +179,12 @@ def binomial_tail(least: int, number: int, share: float) -> float:
     if not 0 < share < 1:
         return float(share >= 1 and least <= number)
     log, log_not, of_all = math.log(share), math.log1p(-share), math.lgamma(number + 1)
-    return min(
-        1.0,
-        math.fsum(
-            math.exp(
-                of_all
-                - math.lgamma(i + 1)
-                - math.lgamma(number - i + 1)
-                + i * log
-                + (number - i) * log_not
-            )
-            for i in range(least, number + 1)
-        ),
-    )
+    # From the nearer end of the sum, terms only become smaller: the rest does not count.
+    above = least > share * number
+    terms: list[float] = []
+    for i in range(least, number + 1) if above else range(least - 1, -1, -1):
+        ways = of_all - math.lgamma(i + 1) - math.lgamma(number - i + 1)
+        terms.append(math.exp(ways + i * log + (number - i) * log_not))
+        if terms[-1] <= terms[0] * NEGLIGIBLE:
+            break
+    return min(1.0, math.fsum(terms) if above else 1 - math.fsum(terms))
