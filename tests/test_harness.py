@@ -563,6 +563,19 @@ def test_lm_eval_without_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == "pip install 'slack-ties[eval]'"
 
 
+def test_downloads_stay_as_the_user_set_them() -> None:
+    """lm-eval asks for the largest speed and memory when it is imported; we do not."""
+    code = "import os, sys; before = dict(os.environ); from slack_ties.harness.extra import "
+    code += "import_lm_eval; import_lm_eval(); print('lm_eval' in sys.modules, "
+    code += "[name for name in os.environ if name.startswith('HF_') and name not in before])"
+
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET")}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120, env=unset)
+
+    assert done.stdout == "True []\n"
+
+
 def test_bounds_of_lm_eval_are_those_of_the_extra() -> None:
     """What we accept is what `pip install 'slack-ties[eval]'` installs."""
     project = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -10,6 +11,10 @@ from slack_ties.errors import SlackTiesError
 __all__ = ["check_lm_eval", "import_lm_eval"]
 
 INSTALL = "pip install 'slack-ties[eval]'"
+
+# lm-eval sets these when it is imported: then downloads of ours would take all of the network and
+# many gigabytes of memory. Whether they do is the user's choice.
+OF_THE_USER = ("HF_XET_HIGH_PERFORMANCE", "HF_HUB_ENABLE_HF_TRANSFER")
 
 # The bounds of the extra `eval` in pyproject.toml: the first version, and the first that is not.
 LEAST, BELOW = (0, 4, 13), (0, 5)
@@ -43,8 +48,12 @@ def import_lm_eval() -> None:
 
     """
     found = check_lm_eval()
+    before = {name: os.environ.get(name) for name in OF_THE_USER}
     try:
         import_module("slack_ties.private.lm_eval")
     except ImportError as error:
         msg = f"lm-eval {found} cannot be imported: {error}"
         raise SlackTiesError(msg, hint=INSTALL) from error
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
