@@ -101,4 +101,4 @@ def check_loss(
         return
     msg = f"{str(file)!r} has {what}, which this run would not have: a file holds one run"
     hint = "choose another file with -o, add --overwrite, or ask for all of it again: the answers "
-    raise OutputError(msg, hint=f"{hint}so far are kept, so that takes no time")
+    raise OutputError(msg, hint=f"{hint}so far are kept")
