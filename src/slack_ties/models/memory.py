@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
@@ -75,6 +76,8 @@ def free_memory(device: str) -> int | None:
     if kind == "cuda":
         import torch  # noqa: PLC0415 - heavy
 
+        gc.collect()
+        torch.cuda.empty_cache()  # torch keeps the memory of models that are gone
         return int(torch.cuda.mem_get_info(device)[0])
     if kind in {"cpu", "mps"}:  # Apple's chips have one memory for both
         import psutil  # noqa: PLC0415 - not for --help
