@@ -464,6 +464,34 @@ def test_a_parent_with_an_adapter(
     assert one.scores != read_evaluation(tmp_path / "one").of_role("base")[0].scores
 
 
+def test_a_tokenizer_that_is_a_program(
+    merged: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
+) -> None:
+    """Of a model with an adapter, too, it is not run, and nobody is asked: one line."""
+    base = Path(shutil.copytree(triple.base, tmp_path / "base"))
+    for file in base.glob("*token*"):
+        file.unlink()
+    program = f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Own: pass\n"
+    (base / "own.py").write_text(program, "utf-8")
+    kind = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (base / "tokenizer_config.json").write_text(json.dumps(kind), "utf-8")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(triple.base), LoraConfig())
+    model.save_pretrained(tmp_path / "lora")
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    record = json.loads((out / "slack_ties.json").read_text("utf-8"))
+    for parent in record["parents"]:
+        if parent["role"] == "base":
+            parent |= {"model": f"{base}+{tmp_path / 'lora'}", "commits": ["", ""]}
+    (out / "slack_ties.json").write_text(json.dumps(record), "utf-8")
+
+    result = evaluate(out, "--limit", 1)
+
+    assert result.exit_code == 1
+    assert f"model '{base}+{tmp_path / 'lora'}' has a tokenizer that cannot" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "ran").exists()
+
+
 # Stopped, and taken up again
 
 

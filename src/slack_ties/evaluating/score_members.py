@@ -21,7 +21,7 @@ from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
 from slack_ties.running.models_of import MERGED, look_at_members
-from slack_ties.running.run_models import folders_of, load_model
+from slack_ties.running.run_models import folders_of, load_model, load_tokenizer
 from slack_ties.tokenizer.templates import read_template
 from slack_ties.wording import counted, duration, join_names, size
 
@@ -192,10 +192,9 @@ class Runner:
         folders = folders_of(one.name(self.looks[one]), api=settings.api, cache=settings.cache)
         if len(folders) == 1:
             return folders[0], [*folders]
-        from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
-
+        tokenizer = load_tokenizer(folders[0], one.reference)
         model = load_model(folders, one.reference, device=how.device, dtype=how.dtype)
-        return Loaded(model, AutoTokenizer.from_pretrained(folders[0])), [*folders]
+        return Loaded(model, tokenizer), [*folders]
 
     def _template(self, one: Member) -> bool:
         """Say whether a model has a chat template."""

@@ -63,8 +63,9 @@ class Builder:
                 msg = f"{recipe.where}: the merged model would have no tokenizer, so it cannot run"
                 raise CheckpointError(msg, hint="copy the base's tokenizer into its folder")
             try:
-                self.config = AutoConfig.from_pretrained(folder)
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+                self.config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+                load: Any = AutoTokenizer.from_pretrained
+                self.tokenizer: Any = load(folder, trust_remote_code=False)
             except (OSError, ValueError, KeyError) as error:
                 msg = f"{recipe.where}: transformers cannot load the merged model: {error}"
                 raise CheckpointError(msg, hint=self.hint) from None
@@ -94,7 +95,7 @@ class Builder:
             find: Any = AutoModelForCausalLM.from_config
             with quiet_transformers():
                 with torch.device("meta"):  # without memory: only its class is of use
-                    empty = find(deepcopy(self.config))
+                    empty = find(deepcopy(self.config), trust_remote_code=False)
                 model, info = type(empty).from_pretrained(
                     None,
                     config=deepcopy(empty.config),
@@ -103,6 +104,7 @@ class Builder:
                     dtype=dtype,
                     generation_config=deepcopy(self.generation),
                 )
+                model.to(device)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             msg = f"transformers cannot load the merged model: {reason}"
@@ -110,7 +112,7 @@ class Builder:
         for name in sorted(info["missing_keys"]):
             msg = f"the merged model lacks {name!r}, which transformers would initialize"
             raise CheckpointError(msg, hint=self.hint)
-        return Loaded(model.to(device).eval(), self.tokenizer)
+        return Loaded(model.eval(), self.tokenizer)
 
 
 def load_merged(  # noqa: PLR0913 - all by name

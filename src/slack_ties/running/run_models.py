@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from slack_ties.settings import Settings
 
-__all__ = ["failed", "folders_of", "load_model", "usable_device"]
+__all__ = ["failed", "folders_of", "load_model", "load_tokenizer", "usable_device"]
 
 HERE = {"trust_remote_code": False, "local_files_only": True}
 
@@ -105,6 +105,26 @@ def load_model(folders: Sequence[Path], name: str, *, device: str, dtype: str) -
     except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
         raise failed(name, "cannot be loaded", error) from None
     return model.eval()
+
+
+def load_tokenizer(folder: Path, name: str) -> Any:
+    """Return the tokenizer of a model; run no code of the model.
+
+    Args:
+        folder: The model.
+        name: The model's name in errors.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
+
+    load: Any = AutoTokenizer.from_pretrained
+    try:
+        return load(folder, **HERE)
+    except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
+        raise failed(name, "has a tokenizer that cannot be loaded", error) from None
 
 
 def failed(name: str, what: str, error: Exception) -> CheckpointError:
