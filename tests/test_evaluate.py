@@ -307,6 +307,36 @@ def test_code_of_models_is_never_run(merged: Path, evaluate: Invoke) -> None:
 # What may be replaced
 
 
+def test_a_model_that_needs_its_own_code(
+    merged: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
+) -> None:
+    """A parent of a kind that transformers does not have: it is named before any model is run."""
+    own = Path(shutil.copytree(triple.ct, tmp_path / "own"))
+    config = json.loads((own / "config.json").read_text("utf-8"))
+    kind = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    (own / "config.json").write_text(json.dumps({**config, **kind}), "utf-8")
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    text = (out / "slack_ties.json").read_text("utf-8")
+    (out / "slack_ties.json").write_text(text.replace(str(triple.ct), str(own)), "utf-8")
+
+    error, step = refused(evaluate(out))
+
+    assert f"model {str(own)!r} runs only with code of its own, which is never run" in error
+    assert step.startswith(f"Next: slack-ties evaluate {out} --alone")
+
+
+def test_a_folder_that_is_not_there(
+    evaluate: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path looks like a Hub id: the line speaks of both."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    error, _ = refused(evaluate("models/tibetan"))
+
+    assert "there is no folder 'models/tibetan'; on the Hub: " in error
+
+
 def test_scores_are_not_lost(out: Path, evaluate: Invoke) -> None:
     """A run with fewer tasks, items or models stops before the work, without --overwrite."""
     how = ("--limit", 4)

@@ -21,7 +21,7 @@ from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
 from slack_ties.running.models_of import MERGED, look_at_members
-from slack_ties.running.run_models import folders_of, load_model, load_tokenizer
+from slack_ties.running.run_models import folders_of, load_model, load_tokenizer, needs_code
 from slack_ties.tokenizer.templates import read_template
 from slack_ties.wording import counted, duration, join_names, size
 
@@ -122,11 +122,14 @@ class Runner:
         return dict(zip(members, found, strict=True))
 
     def _check(self, one: Member, looks: list[Look]) -> None:
-        """Refuse a model without weights, or one that does not fit in memory."""
+        """Refuse a model without weights, with code, or one that does not fit in memory."""
         for look in looks:
             if not look.weights:
                 msg = f"model {one.reference!r} has no weights"
                 raise CheckpointError(msg, hint=f"{self.again} {ALONE}")
+        if needs_code(looks[0].folder):
+            msg = f"model {one.reference!r} runs only with code of its own, which is never run"
+            raise CheckpointError(msg, hint=f"{self.again} {ALONE}" if one.role != MERGED else "")
         need = bytes_in_memory(looks, self.how.dtype)
         smaller = bytes_in_memory(looks, "bfloat16") < need
         hint = f"{self.again} --dtype bfloat16" if smaller else f"{self.again} --alone"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import expanded
 from slack_ties.models.names import split_reference
 from slack_ties.recipe.pin import pinned_name
@@ -157,7 +157,13 @@ def _of_published(repo_id: str, *, alone: bool, api: HfApi | None) -> Merge:
     from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the client
     from slack_ties.sharing.untrusted import check_not_here  # noqa: PLC0415 - as above
 
-    pulled = pull_recipe(repo_id, api=api)
+    try:
+        pulled = pull_recipe(repo_id, api=api)
+    except HubError as error:
+        if not Path(repo_id).parent.is_dir():
+            raise
+        msg = f"there is no folder {repo_id!r}; on the Hub: {error}"
+        raise type(error)(msg, hint=error.hint) from None
     check_not_here(pulled.recipe)
     merged = Member(MERGED, f"{pulled.repo_id}@{pulled.commit}")
     others = () if alone else _of_recipe(pulled.recipe)

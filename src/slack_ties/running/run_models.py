@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
+from slack_ties.files import read_json
 from slack_ties.models.names import split_reference
 from slack_ties.wording import first_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from slack_ties.settings import Settings
 
-__all__ = ["failed", "folders_of", "load_model", "load_tokenizer", "usable_device"]
+__all__ = ["failed", "folders_of", "load_model", "load_tokenizer", "needs_code", "usable_device"]
 
 HERE = {"trust_remote_code": False, "local_files_only": True}
 
@@ -65,6 +66,19 @@ def folders_of(
 
     parts = split_reference(reference)
     return tuple(find_model(*part, api=api, cache=cache).path for part in parts)
+
+
+def needs_code(folder: Path) -> bool:
+    """Say whether only code that comes with a model can run it: transformers has no class for it.
+
+    Args:
+        folder: The model's config; the weights need not be here.
+
+    """
+    from transformers import CONFIG_MAPPING  # noqa: PLC0415 - heavy
+
+    config = read_json(folder / "config.json")
+    return bool(config.get("auto_map")) and config.get("model_type") not in CONFIG_MAPPING
 
 
 def load_model(folders: Sequence[Path], name: str, *, device: str, dtype: str) -> Any:
