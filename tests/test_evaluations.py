@@ -518,6 +518,7 @@ def test_the_table() -> None:
         "+ the merged model is better than this one, by more than the uncertainty",
         "- the merged model is worse than this one, by more than the uncertainty",
     ]
+    assert "chance alone can give 5 % of comparisons a + or -; here are 6" in lines
     assert max(map(len, lines)) <= 79
 
 

@@ -602,6 +602,18 @@ def test_few_items_are_said_to_decide_nothing(config: Path, tasks: Path) -> None
     assert "only the config as it is was tried" in found.as_text()
 
 
+def test_tasks_with_the_same_items_are_named(config: Path, tmp_path: Path) -> None:
+    """Their errors are not independent, as the error of the mean supposes."""
+    items = questions(4)
+    write_task(tmp_path, "one", items)
+    write_task(tmp_path, "two", items, doc_to_text="{{question}}:")
+
+    found = tune(config, tmp_path, metric="one,two", search=Search(slack=()))
+
+    line = "one and two have items in common, so the error of the mean is larger than it says"
+    assert f"note: {line}" in found.as_text()
+
+
 def test_the_command_compares_methods_by_tasks(invoke: Invoke, config: Path, tasks: Path) -> None:
     """The table names the methods; JSON has the differences, and no single items."""
     how = ["--metric", TIBETAN, "--include-path", str(tasks), "--batch-size", "8"]

@@ -169,6 +169,9 @@ def legend_of(evaluation: Evaluation, rows: Sequence[Row]) -> Iterator[str]:
         yield f"scores in percent, except of {', '.join(others)}"
     yield "shots: examples before each item"
     yield from (text for mark, text in LEGEND.items() if mark in marks)
+    compared = sum(cell.score != Cell().score for row in rows for cell in row.cells[1:])
+    if marks & {BETTER, WORSE}:
+        yield f"chance alone can give 5 % of comparisons a + or -; here are {compared}"
     if len(evaluation.models) > 1 and not marks & {BETTER, WORSE}:
         yield "no + and no -: nothing is decided between the merged model and the others"
     less = [task.name for task in evaluation.tasks if not task.more_is_better]

@@ -7,6 +7,7 @@ best of several on some items is too high for these items: it was lucky there, t
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import math
 import weakref
@@ -91,7 +92,8 @@ class TaskMetric:
         self.loaded = load_usual(wanted, **how) if usual else load_tasks(wanted, **how)
         self.tasks = self.loaded.tasks
         self._check_tasks()
-        self.halves = split_tasks(contents_of(self.loaded), seed=options.seed)
+        self.contents = contents_of(self.loaded)
+        self.halves = split_tasks(self.contents, seed=options.seed)
         for line in self.doubts:
             LOG.warning("  %s", line)
 
@@ -124,13 +126,24 @@ class TaskMetric:
 
     @property
     def doubts(self) -> list[str]:
-        """What weakens the result: tasks with few items."""
+        """What weakens the result: tasks with few items, or with the same items."""
+        return [*self._few(), *self._shared()]
+
+    def _few(self) -> list[str]:
         few = [name for name, (_, other) in self.halves.items() if len(other) < FEW]
         if not few:
             return []
         least = min(len(half) for name in few for half in self.halves[name])
         line = f"{join_names(few)}: {counted(least, 'item')} in a half; with fewer than {FEW}, "
         return [line + "hardly any difference can be decided"]
+
+    def _shared(self) -> list[str]:
+        """Name tasks with the same items: then their errors are not independent."""
+        contents = {name: set(found) for name, found in self.contents.items()}
+        pairs = itertools.combinations(contents, 2)
+        alike = [f"{a} and {b}" for a, b in pairs if contents[a] & contents[b]]
+        line = "have items in common, so the error of the mean is larger than it says"
+        return [f"{one} {line}" for one in alike[:1]]
 
     @property
     def about(self) -> dict[str, object]:

@@ -109,7 +109,8 @@ class Tuned(Shown):
             percent = all(map(in_percent, self.results))
             lines += [
                 f"{'scores in percent; ' if percent else ''}± is one standard error",
-                "difference: to the config as it is, on the same items, with its 95 % interval",
+                "difference: to the config as it is, on the same items, with its 95 % interval; the "
+                "best of several is lucky too, so only held-out items decide",
                 "held-out: score on the other half of the items, which no trial was chosen by",
             ]
         return [*lines, f"question: {self.asks}; {ELSEWHERE}"]
