@@ -604,6 +604,33 @@ def test_an_evaluation_in_the_hubs_format(merged: Path, tmp_path: Path) -> None:
     assert not file.exists()
 
 
+def test_parts_of_a_benchmark_are_no_benchmark(merged: Path, tmp_path: Path) -> None:
+    """Two tasks with other items of the same data are left out; two prompts give one result."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    file = out / ".eval_results" / "slack-ties-evaluation.yaml"
+    same = replace(ENGLISH, dataset=TIBETAN.dataset, subset=TIBETAN.subset, docs=TIBETAN.docs)
+
+    evaluated(out, tasks=(TIBETAN, same))
+    write_card(out)
+    assert [entry.value for entry in read_results(file)] == [60.0]
+    evaluated(out, tasks=(TIBETAN, replace(same, docs="b" * 64)))
+    write_card(out)
+    assert not file.exists()
+
+
+def test_the_commit_of_a_benchmark(merged: Path, tmp_path: Path) -> None:
+    """Data on the Hub can change: the card links what was scored, and the Hub's page gets it."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    commit = "ab" * 20
+    evaluated(out, tasks=(replace(TIBETAN, commit=commit), ENGLISH))
+
+    card = write_card(out).read_text("utf-8")
+
+    entries = read_results(out / ".eval_results" / "slack-ties-evaluation.yaml")
+    assert [entry.dataset_revision for entry in entries] == [commit, None]
+    assert f"](https://huggingface.co/datasets/facebook/belebele/tree/{commit}), version" in card
+
+
 def test_results_of_a_person_stay(merged: Path, tmp_path: Path) -> None:
     """What a person provides is shown as that, beside the evaluation; their file stays."""
     out = Path(shutil.copytree(merged, tmp_path / "out"))

@@ -501,12 +501,13 @@ def dataset(api: HfApi, hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("own_cache")
 def test_data_of_the_hub_is_kept_here(
-    tmp_path: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dataset: str, api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second time it needs no network; what was never downloaded is not here."""
     write_task(tmp_path, "on_hub", None, dataset_path=dataset)
     write_task(tmp_path, "other", None, dataset_path="me/other")
     (online,) = load_tasks(["on_hub"], include=[tmp_path]).tasks
+    commit = api.dataset_info(dataset).sha
     for name in ("huggingface_hub.constants", "datasets.config"):
         monkeypatch.setattr(f"{name}.HF_HUB_OFFLINE", True)
 
@@ -515,7 +516,8 @@ def test_data_of_the_hub_is_kept_here(
         load_tasks(["other"], include=[tmp_path])
 
     assert online == offline
-    assert (online.dataset, online.items) == (dataset, 3)
+    assert (online.dataset, online.items, online.subset) == (dataset, 3, "")
+    assert online.commit == commit
     here = "task 'other': its dataset 'me/other' is not on this disk, and HF_HUB_OFFLINE is set"
     assert str(caught.value) == here
     assert caught.value.hint.startswith("unset HF_HUB_OFFLINE")

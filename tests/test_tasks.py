@@ -29,6 +29,7 @@ from slack_ties.catalogue.tasks import (
     tasks_for,
 )
 from slack_ties.errors import CatalogueError
+from slack_ties.harness.facts import facts_of
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -405,6 +406,42 @@ def test_the_pack_offline(here: str, milic: Path, tmp_path: Path) -> None:
 
     assert done.stdout == ("4 4 4 4 4\n" if here else ""), done.stderr
     assert ("annot find the requested files in the local cache" in done.stderr) == (not here)
+
+
+FACTS = """
+import json
+from slack_ties.harness.tasks import load_tasks
+tasks = load_tasks(["milic_reading_bo", "milic_vocabulary_bo"]).tasks
+print(json.dumps([(one.dataset, one.subset, one.commit) for one in tasks]))
+"""
+
+
+def test_the_pack_names_its_data(milic: Path, tmp_path: Path) -> None:
+    """An evaluation says of which folder and commit the items are, and not that they are all."""
+    cache, commit = tmp_path / "hub" / "datasets--pkupie--milic-eval", "ab" * 20
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit, "utf-8")
+    shutil.copytree(milic, cache / "snapshots" / commit)
+
+    done = subprocess.run(
+        [sys.executable, "-c", FACTS],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+    )
+
+    assert json.loads(done.stdout) == [
+        ["pkupie/milic-eval", f"{folder}/bo", commit]
+        for folder in ("reading_comprehension", "vocabulary")
+    ]
+
+
+def test_a_copy_of_the_data_is_not_the_hubs(local: TaskManager) -> None:
+    """Nobody knows whether it was changed."""
+    (task,) = local.load("milic_reading_bo")["tasks"].values()
+
+    assert facts_of(task, limit=None, about="")[0].dataset == ""
 
 
 def test_a_file_that_is_none_of_milic_eval(milic: Path, tmp_path: Path) -> None:

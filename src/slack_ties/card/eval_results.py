@@ -93,12 +93,18 @@ def has_stale_results(folder: Path, evaluation: Evaluation | None) -> bool:
 def entries_of(evaluation: Evaluation) -> list[EvalResultEntry]:
     """Return the merged model's scores on whole benchmarks whose data are on the Hub.
 
-    A score of some items only is not that of the benchmark, and is left out. So is a second score
-    of the same data, such as that of another prompt: the Hub takes one for each.
+    A score of some items only is not that of the benchmark, and is left out: also if several tasks
+    have different items of the same data. So is a second score of the same items, such as that of
+    another prompt: the Hub takes one for each.
     """
     merged = evaluation.models[0]
     entries: list[EvalResultEntry] = []
+    items: dict[tuple[str, str], set[str]] = {}
     for task in evaluation.tasks:
+        items.setdefault((task.dataset, task.subset), set()).add(task.docs)
+    for task in evaluation.tasks:
+        if len(items[task.dataset, task.subset]) > 1:
+            continue
         score = main_score(merged, task)
         if score is None or task.items < task.of or not DATASET_ID.fullmatch(task.dataset):
             continue
@@ -110,6 +116,7 @@ def entries_of(evaluation: Evaluation) -> list[EvalResultEntry]:
                 dataset_id=task.dataset,
                 task_id=task.subset or DEFAULT,
                 value=value,
+                dataset_revision=task.commit or None,
                 date=evaluation.date or None,
                 notes=_notes(evaluation, task),
             )

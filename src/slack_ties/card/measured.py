@@ -138,7 +138,8 @@ def _cells(evaluation: Evaluation, row: Row) -> tuple[str, ...]:
     name, items = plain_text(row.name), row.items
     if task:
         if task.dataset:
-            name = f"[{name}]({HUB}/datasets/{task.dataset})"
+            at = f"/tree/{task.commit}" if task.commit else ""
+            name = f"[{name}]({HUB}/datasets/{task.dataset}{at})"
         if task.version:
             name += f", version {plain_text(task.version)}"
         if task.of != task.items:

@@ -89,6 +89,7 @@ def _check_task(task: Task, where: str) -> None:
         _wrong(f"{where}: about", f"one of {', '.join(map(repr, ABOUT))}", task.about)
     if not DATASET.fullmatch(task.dataset):
         _wrong(f"{where}: dataset", "the id of a dataset on the Hub", task.dataset)
+    _check_commit(task.commit, where)
     if not HASH.fullmatch(task.docs):
         _wrong(f"{where}: docs", "64 hex digits", task.docs)
 
@@ -99,13 +100,17 @@ def _check_model(model: Evaluated, where: str, tasks: Mapping[str, Task]) -> Non
     where = f"the {model.role} model"
     _text(model.name, f"{where}: name", MOST_PATH, least=1)
     _line(model.dtype, f"{where}: dtype")
-    _line(model.commit, f"{where}: commit")
-    if not COMMIT.fullmatch(model.commit):
-        _wrong(f"{where}: commit", "40 hex digits, or none", model.commit)
+    _check_commit(model.commit, where)
     for name, score in model.scores.items():
         if name not in tasks:
             _wrong(where, "scores of the tasks of the evaluation", name)
         _check_score(score, f"task {name!r}, {where}", tasks[name])
+
+
+def _check_commit(commit: Any, where: str) -> None:
+    _line(commit, f"{where}: commit")
+    if not COMMIT.fullmatch(commit):
+        _wrong(f"{where}: commit", "40 hex digits, or none", commit)
 
 
 def _check_score(score: TaskScore, where: str, task: Task) -> None:

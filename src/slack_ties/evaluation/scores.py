@@ -31,8 +31,9 @@ class Task:
     chance: float | None = None  # what guessing scores, by the number of choices; None: not known
     about: str = ""  # language: in the target language; english: what the SFT model brings; ""
     dataset: str = ""  # id on the Hub; empty for local data
-    subset: str = ""  # of the dataset
+    subset: str = ""  # of the dataset: its configuration, or a folder or file of it
     docs: str = ""  # SHA-256 of lm-eval's hashes of the scored items, in their order
+    commit: str = ""  # of the dataset on the Hub; empty if it is not known
 
 
 @dataclass(frozen=True)

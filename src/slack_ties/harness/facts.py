@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,15 @@ __all__ = ["digest_of_items", "facts_of", "metric_key", "scored_docs"]
 
 # Metrics of multiple choice that count right answers: guessing is right in one of N cases.
 ACCURACIES = {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"}
+
+# Settings of its data that say which part of a dataset a task reads. `folder` is that of our pack.
+PARTS = ("data_dir", "data_files", "folder")
+
+MOST_PART = 200  # characters
+
+# Where a commit of the Hub is: in the name of a downloaded file, hf://datasets/ID@COMMIT/FILE, and
+# in the folder of what `datasets` made of it, .../COMMIT/NAME-test.arrow.
+COMMIT = re.compile(r"hf://datasets/[^@]+@([0-9a-f]{40})/.+|.*[/\\]([0-9a-f]{40})[/\\][^/\\]+")
 
 
 def facts_of(task: Any, *, limit: int | None, about: str) -> tuple[Task, tuple[int, ...]]:
@@ -45,8 +55,9 @@ def facts_of(task: Any, *, limit: int | None, about: str) -> tuple[Task, tuple[i
         chance=_chance(task, docs, choices) if metric in ACCURACIES else None,
         about=about,
         dataset=dataset,
-        subset=str(task.DATASET_NAME or "") if dataset else "",
+        subset=_part(task) if dataset else "",
         docs=digest_of_items(docs),
+        commit=_commit(task) if dataset else "",
     )
     times = 2 if "acc_mutual_info" in task.aggregation() else 1
     repeats = int(task.get_config("repeats") or 1)
@@ -104,5 +115,33 @@ def _chance(task: Any, docs: Sequence[Any], choices: Sequence[int]) -> float | N
 def _hub_dataset(task: Any) -> str:
     """Return the id of the task's dataset on the Hub; "" if the data is elsewhere."""
     path = str(task.DATASET_PATH or "")
-    local = is_file_format(path) or Path(path).is_dir()
+    given = [path, *_data_settings(task).values()]
+    local = is_file_format(path) or any(
+        isinstance(one, str) and Path(one).is_dir() for one in given
+    )
     return path if path and not local and is_repo_id(path) else ""
+
+
+def _data_settings(task: Any) -> dict[str, Any]:
+    return dict(task.get_config("dataset_kwargs") or {})
+
+
+def _part(task: Any) -> str:
+    """Return which part of its dataset a task reads: a configuration, a folder or files."""
+    given = _data_settings(task)
+    parts = [task.DATASET_NAME, *(given.get(key) for key in PARTS)]
+    part = next(filter(None, parts), "")
+    many = list(part.values()) if isinstance(part, dict) else part
+    return (", ".join(map(str, many)) if isinstance(many, list) else str(many))[:MOST_PART]
+
+
+def _commit(task: Any) -> str:
+    """Return the commit of the dataset on the Hub that the items are of; "" if it is not known."""
+    splits = task.dataset.values() if isinstance(task.dataset, dict) else ()
+    names: list[str] = []
+    for split in splits:
+        info = getattr(split, "info", None)
+        names += getattr(info, "download_checksums", None) or ()
+        names += [one["filename"] for one in getattr(split, "cache_files", None) or ()]
+    found = {match[1] or match[2] for match in map(COMMIT.fullmatch, names) if match}
+    return found.pop() if len(found) == 1 else ""

@@ -31,14 +31,19 @@ def load(source: str, folder: str, **_: Any) -> Any:
     from datasets import (  # type: ignore[import-untyped, unused-ignore]  # noqa: PLC0415 - heavy
         Dataset,
         DatasetDict,
+        DatasetInfo,
     )
 
-    rows = {split: _rows(_path(source, f"{folder}/{name}")) for split, name in FILES.items()}
+    paths = {split: _path(source, f"{folder}/{name}") for split, name in FILES.items()}
+    rows = {split: _rows(path) for split, path in paths.items()}
     # Rows of topics name one label each: all of them are the choices, in English.
     labels = sorted({row["label"]["en"] for row in rows["test"] if "label" in row})
     return DatasetDict(
         {
-            split: Dataset.from_list([{**row, "labels": labels} if labels else row for row in some])
+            split: Dataset.from_list(
+                [{**row, "labels": labels} if labels else row for row in some],
+                info=DatasetInfo(download_checksums=_origin(source, folder, paths[split])),
+            )
             for split, some in rows.items()
         }
     )
@@ -51,6 +56,16 @@ def _path(source: str, name: str) -> Path:
     if Path(source).is_dir():
         return Path(source) / name
     return Path(hf_hub_download(source, name, repo_type="dataset"))
+
+
+def _origin(source: str, folder: str, path: Path) -> dict[str, dict[str, Any]]:
+    """Return where a file comes from, as `datasets` notes it; nothing for a folder on this disk."""
+    if Path(source).is_dir():
+        return {}
+    # In the Hub's cache: snapshots/COMMIT/FOLDER/NAME.
+    commit = path.parents[len(Path(folder).parts)].name
+    name = f"hf://datasets/{source}@{commit}/{folder}/{path.name}"
+    return {name: {"num_bytes": path.stat().st_size, "checksum": None}}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
