@@ -387,6 +387,23 @@ def test_a_config_is_merged_in_memory(
     assert "weights" not in ours.settings
 
 
+def test_answers_of_a_merge_that_draws(
+    triple: Folders, evaluate: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another seed makes another model, which is asked itself; without a seed, nothing is kept."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    choices = Choices(str(triple.base), str(triple.ct), str(triple.sft), method="dare_linear")
+    (path,) = write_configs(["bo"], tmp_path, choices=choices)
+
+    kept = []
+    for seed in (("--random-seed", 1), ("--random-seed", 2), ()):
+        result = evaluate(path, "--alone", "--limit", 2, "--tasks", TIBETAN, *seed)
+        assert result.exit_code == 0, result.output
+        kept.append(len([*(tmp_path / "assets").rglob("*.sqlite")]))
+
+    assert kept == [1, 2, 2]
+
+
 @pytest.fixture
 def published(
     config: Path, triple: Folders, api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

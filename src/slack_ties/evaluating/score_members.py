@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from slack_ties.config.methods import RANDOM
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation.scores import Evaluated
 from slack_ties.harness.how import Loaded
@@ -166,7 +167,7 @@ class Runner:
                 model,
                 self.tasks,
                 how=how,
-                cache=_answers(content, how),
+                cache=_answers(content, how) if self._is_repeatable(one) else None,
                 done=lambda answered: progress.at(before + answered),
             )
         looks = self.looks.get(one)
@@ -188,16 +189,27 @@ class Runner:
                 settings=settings,
                 found=self.found,
             )
-            return made, [
-                recipe.text,
-                *(part.path for found in snapshots.values() for part in found),
-            ]
+            places = [part.path for found in snapshots.values() for part in found]
+            return made, [recipe.text, self._options(), *places]
         folders = folders_of(one.name(self.looks[one]), api=settings.api, cache=settings.cache)
         if len(folders) == 1:
             return folders[0], [*folders]
         tokenizer = load_tokenizer(folders[0], one.reference)
         model = load_model(folders, one.reference, device=how.device, dtype=how.dtype)
         return Loaded(model, tokenizer), [*folders]
+
+    def _options(self) -> str:
+        """Return the options that change what a config makes, such as the seed."""
+        from slack_ties.merge.options import traced_options  # noqa: PLC0415 - heavy
+
+        options = self.settings.options
+        return json.dumps(traced_options(options), sort_keys=True) if options else "{}"
+
+    def _is_repeatable(self, one: Member) -> bool:
+        """Say whether the next run has the same model: not if a config draws without a seed."""
+        options = self.settings.options
+        seeded = options is not None and options.random_seed is not None
+        return bool(one.reference) or seeded or self.merge.recipe.method not in RANDOM
 
     def _template(self, one: Member) -> bool:
         """Say whether a model has a chat template."""
