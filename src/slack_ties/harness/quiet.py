@@ -26,7 +26,8 @@ def quiet() -> Iterator[None]:
         with redirect_stdout(sys.stderr):  # the result alone is on the standard output
             yield
         return
-    from slack_ties.private.lm_eval import no_bars  # noqa: PLC0415 - imports lm-eval
+    import slack_ties.private.lm_eval  # noqa: F401, PLC0415 - its bars are hidden only if loaded
+    from slack_ties.private.bars import no_bars  # noqa: PLC0415 - imports tqdm
 
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())

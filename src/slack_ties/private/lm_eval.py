@@ -1,21 +1,19 @@
 """Parts of lm-eval that its documentation does not describe.
 
-lm-eval documents `TaskManager`, `evaluate`, and how to write a task or a model. Its progress bars,
-its cache of answers, how its model class loads weights, and what it does with a text that is too
-long are not described.
+lm-eval documents `TaskManager`, `evaluate`, and how to write a task or a model. Its cache of
+answers, how its model class loads weights, and what it does with a text that is too long are not
+described.
 pyproject.toml therefore has an upper bound.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import tqdm
 from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -35,7 +33,6 @@ __all__ = [
     "first_filter",
     "is_file_format",
     "metric_functions",
-    "no_bars",
     "no_code_from_hub",
     "read_task_file",
     "request_key",
@@ -234,32 +231,6 @@ class CountingCache(CachingLM):
         """Write what is not written yet."""
         self.dbdict.commit()
         self.dbdict.close()
-
-
-class _Hidden(tqdm.tqdm):
-    """A progress bar that is not shown."""
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        """Disable the bar."""
-        super().__init__(*given, **{**named, "disable": True})
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Hide lm-eval's progress bars; in a version with other bars they are shown."""
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if name == "tqdm" or (name.startswith("lm_eval.") and "tqdm" in vars(module))
-    ]
-    before = [(module, module.tqdm) for module in modules]
-    for module in modules:
-        module.tqdm = _Hidden  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module, bar in before:
-            module.tqdm = bar  # type: ignore[attr-defined]
 
 
 @contextmanager
