@@ -109,8 +109,8 @@ class Tuned(Shown):
             percent = all(map(in_percent, self.results))
             lines += [
                 f"{'scores in percent; ' if percent else ''}± is one standard error",
-                "difference: to the config as it is, on the same items, with its 95 % interval; the "
-                "best of several is lucky too, so only held-out items decide",
+                "difference: to the config as it is, on the same items, with its 95 % interval",
+                "of several trials, the best one is lucky too: only the held-out items decide",
                 "held-out: score on the other half of the items, which no trial was chosen by",
             ]
         return [*lines, f"question: {self.asks}; {ELSEWHERE}"]
