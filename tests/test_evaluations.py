@@ -669,3 +669,14 @@ def test_notes() -> None:
         "their beginning: 12 for the CT model.",
     ]
     assert notes_of(an_evaluation()) == []
+
+
+def test_tasks_with_the_same_items_are_named() -> None:
+    """Their errors are not independent, as the error of the mean supposes."""
+    other = replace(TIBETAN, name="other")
+    scores = {TIBETAN.name: right(60), "other": right(50)}
+    one = model("merged", scores=scores)
+    assert notes_of(an_evaluation(tasks=(TIBETAN, other), models=(one,))) == [
+        "belebele_bod_Tibt and other have the same items: the uncertainty of their mean is larger "
+        "than shown."
+    ]

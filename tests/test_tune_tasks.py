@@ -312,7 +312,9 @@ def test_where_all_candidates_are_equal_nothing_is_decided(
 
     line = "nothing is decided: all 4 trials answer every item alike, so the config stays as it is"
     assert f"result: {line}" in found.as_text()
+    assert "the best of several trials is lucky too" in found.as_text()
     assert f"{line[:1].upper()}{line[1:]}." in found.page.read_text("utf-8")
+    assert "A bar is one standard error to each side." in found.page.read_text("utf-8")
     assert f"# {line}" in found.config.read_text("utf-8")
     assert found.verdict.decided is False
     assert found.best is found.results[0]

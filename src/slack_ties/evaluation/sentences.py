@@ -19,6 +19,7 @@ first items, another dtype for some models, a score that is missing, items that 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.evaluation.differences import (
@@ -171,6 +172,12 @@ def notes_of(evaluation: Evaluation) -> list[str]:
             f"Only the first {counted(most, 'item')} of {where} were scored: these are not the "
             "scores of the whole benchmark."
         )
+    notes += [
+        f"{one.name} and {other.name} have the same items: the uncertainty of their mean is larger "
+        "than shown."
+        for one, other in itertools.combinations(evaluation.tasks, 2)
+        if one.docs and (one.docs, one.about) == (other.docs, other.about)
+    ]
     names = role_names(evaluation.models)
     dtypes = [model.dtype for model in evaluation.models]
     if len(set(filter(None, dtypes))) > 1:

@@ -54,6 +54,7 @@ def write_tune_page(
     legend += "".join(f'<p class="soft">{escape(line)}.</p>' for line in shown)
     verdict = "".join(f"<p>{escape(_sentence(line))}</p>" for line in found.verdict.lines)
     verdict = f'<div class="reading">{verdict}</div>' if verdict else ""
+    bars = " A bar is one standard error to each side." if found.best.errors else ""
     config = Path(recipe.where).name  # not the user's folders, which are private
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     about = f"{config}, for {join_names(names)}" if any(names) else config
@@ -74,7 +75,7 @@ def write_tune_page(
         f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
         f'<p class="soft">{escape(models)}</p>{verdict}{legend}'
         '<p class="soft">The scores in the pictures do not begin at 0, so small differences look '
-        "large.</p>"
+        f"large.{bars}</p>"
         f'<div class="charts">{charts}</div>'
         f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>\n</body></html>\n'
     )

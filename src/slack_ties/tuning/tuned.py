@@ -110,9 +110,10 @@ class Tuned(Shown):
             lines += [
                 f"{'scores in percent; ' if percent else ''}± is one standard error",
                 "difference: to the config as it is, on the same items, with its 95 % interval",
-                "of several trials, the best one is lucky too: only the held-out items decide",
                 "held-out: score on the other half of the items, which no trial was chosen by",
             ]
+            if len(self.results) > 1:
+                lines.append("the best of several trials is lucky too: only held-out items decide")
         return [*lines, f"question: {self.asks}; {ELSEWHERE}"]
 
 
