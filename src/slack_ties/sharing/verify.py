@@ -91,6 +91,9 @@ def verify_model(
 
         api = shared.api or HfApi()
         shared = replace(shared, api=api)
+        if against:  # the recipe is not run: it may name folders of its publisher
+            published = _on_hub(*_at_commit(str(what), api), api)
+            return compare_published(published, expanded(against), kept=True)
         pulled = pull_recipe(str(what), api=api)
         check_not_here(pulled.recipe)
         LOG.info("  recipe of %s at commit %s", pulled.repo_id, pulled.commit)
@@ -153,6 +156,15 @@ def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
                 "  the recipe was made with option %s: give it on the command line", name[:60]
             )
     return MergeOptions(**{**DEFAULTS, **chosen}, quiet=quiet)
+
+
+def _at_commit(what: str, api: HfApi) -> tuple[str, str]:
+    """Return the id and the commit of OWNER/NAME or OWNER/NAME@REVISION."""
+    path, _, revision = what.partition("@")
+    if is_offline():
+        return path, revision or "main"
+    with hub_errors(f"model {path!r}", api):
+        return path, ask_hub(path, revision or None, READING, api).sha or ""
 
 
 def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
