@@ -151,7 +151,7 @@ def test_the_command_shows_all_answers_and_writes_the_file(
     assert [line[0] for line in lines if line and line[-1] == "tokens/s"] == [
         "merged", "base", "CT", "SFT",
     ]  # fmt: skip
-    assert "Next: slack-ties card OUT --examples answers.json" in shown.stderr
+    assert f"Next: slack-ties card {merged} --examples answers.json" in shown.stderr
     found = read_answers(tmp_path / "answers.json")
     assert found.prompts == (PROMPTS[0],)
     assert answers_as_json(found) == (tmp_path / "answers.json").read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +16,6 @@ from slack_ties.errors import SlackTiesError
 from slack_ties.recipe.check import DTYPES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from slack_ties.settings import Settings
 
 __all__: list[str] = []
@@ -138,6 +137,6 @@ def try_(  # noqa: PLR0913 - one per option
     click.echo(found.as_text())
     if output and not settings.quiet:
         card = f"slack-ties card OUT --examples {shlex.quote(str(output))}"
-        if "/" not in what:
+        if Path(what).is_dir():
             card = card.replace("OUT", shlex.quote(what), 1)
         click.echo(f"\n{output}\n\nNext: {card}  # shows these answers in the card", err=True)
