@@ -567,6 +567,7 @@ def test_an_evaluation_is_in_the_card(merged: Path, tmp_path: Path) -> None:
         "pip install 'slack-ties[eval]' lm_eval==0.4.13\n"
         "slack-ties evaluate OUT --tasks belebele_bod_Tibt,arc_easy\n" in card
     )
+    assert "with the folder of this model as OUT" in card  # its models are in folders
     assert "The evaluation above shows a part of this" in card
     page = MarkdownIt().enable("table").render(card.split("---", 2)[2])
     assert page.count("<td>60.0 ±4.9</td>") == 1

@@ -297,11 +297,14 @@ def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: P
         for word in (f"--{name}", name)
     ]
 
+    first = invoke("card", "out")
     said = invoke("card", "out", *options, "--eval-results", "r.yaml", "--license", "cc-by-4.0")
     data = json.loads(invoke("card", "out", "--quiet", "--json").stdout)
 
     assert said.exit_code == 0, said.output
     assert said.stdout == f"{Path('out') / 'README.md'}\n"
+    assert "\nScores: none yet: slack-ties evaluate out\n" in first.stderr
+    assert "Scores: " not in said.stderr
     assert "Licence: cc-by-4.0, as stated by the person who made this model." in said.stderr
     card = Path("out/README.md").read_text("utf-8")
     for text in ("My description.", "My in-language.", "My intended-use.", "My contact.", "| 3 |"):

@@ -249,7 +249,7 @@ def test_a_stale_evaluation_is_left_out(
 
     assert compare_merges(tmp_path / "a", tmp_path / "b", quiet=True).tasks == ()
 
-    assert f"evaluation.json is of other weights. Next: slack-ties evaluate {tmp_path}/b" in (
+    assert f"evaluation.json is not of these weights. Next: slack-ties evaluate {tmp_path}/b" in (
         caplog.text
     )
     (tmp_path / "b" / "evaluation.json").write_text("{")

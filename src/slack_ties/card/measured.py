@@ -71,8 +71,8 @@ def evaluation_of(folder: Path, record: MergeRecord) -> Evaluation | None:
         return None
     if not is_of(evaluation, record):
         LOG.warning(
-            "  %s is an evaluation of other weights than those of this merge: the card does not "
-            "show it. Next: %s",
+            "  %s is no evaluation of the weights of this merge: the card does not show it. "
+            "Next: %s",
             folder / EVALUATION_FILE,
             again,
         )

@@ -46,11 +46,13 @@ if TYPE_CHECKING:
     from slack_ties.card.shown import Shown
     from slack_ties.evaluation.scores import Evaluation
 
-__all__ = ["CARD_FILE", "address_card", "plan_card", "resolve_for", "write_card"]
+__all__ = ["CARD_FILE", "NOT_EVALUATED", "address_card", "plan_card", "resolve_for", "write_card"]
 
 LOG = logging.getLogger("slack_ties")
 
 CARD_FILE = "README.md"
+
+NOT_EVALUATED = "No evaluation of this model is known"  # in a card
 
 OLD_CARD = ".README.md.old"  # is not published
 

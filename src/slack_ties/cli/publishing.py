@@ -122,7 +122,11 @@ def card(  # noqa: PLR0913 - one per option
     say(quiet=quiet)
 
     from slack_ties.card.own_text import read_text_file  # noqa: PLC0415
-    from slack_ties.card.write import resolve_for, write_card  # noqa: PLC0415 - the Hub client
+    from slack_ties.card.write import (  # noqa: PLC0415 - the Hub client
+        NOT_EVALUATED,
+        resolve_for,
+        write_card,
+    )
 
     if source.suffix in {".yml", ".yaml"}:
         if license or eval_results or examples or any(texts.values()):
@@ -155,6 +159,9 @@ def card(  # noqa: PLR0913 - one per option
     click.echo(f"\nLicence: {known}{found.reason}", err=True)
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    text = path.read_text(encoding="utf-8")
+    if NOT_EVALUATED in text and read_record(source).has_weights(source):
+        click.echo(f"Scores: none yet: slack-ties evaluate {shlex.quote(str(source))}", err=True)
     click.echo(f"\nNext: {how_to_publish(source, found)}  # after you read the card", err=True)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
+from slack_ties.evaluation.answers import digest_of_weights
 from slack_ties.evaluation.check import check_evaluation
 from slack_ties.evaluation.scores import (
     EVALUATION_VERSION,
@@ -22,7 +23,7 @@ from slack_ties.evaluation.scores import (
     TaskScore,
 )
 from slack_ties.evaluation.shown import ShownEvaluation
-from slack_ties.files import sha256_of, write_whole
+from slack_ties.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,8 +204,7 @@ def weights_digest(record: MergeRecord) -> str:
 
     `evaluate` keeps it in the settings of an evaluation, as `weights`.
     """
-    files = sorted(record.files.items())
-    return sha256_of(json.dumps(files)) if files else ""
+    return digest_of_weights(record.files)
 
 
 def is_of(evaluation: Evaluation, record: MergeRecord) -> bool:

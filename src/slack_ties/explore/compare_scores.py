@@ -105,7 +105,7 @@ def evaluation_at(path: Path) -> Evaluation | None:
         return read_evaluation(path)
     if not (path / EVALUATION_FILE).is_file():
         return None
-    why = "is of other weights"
+    why = "is not of these weights"
     try:
         evaluation = read_evaluation(path)
         if not (path / RECORD_FILE).is_file() or is_of(evaluation, read_record(path)):

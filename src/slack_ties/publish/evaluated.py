@@ -62,8 +62,8 @@ def warn_of_evaluation(folder: Path, record: MergeRecord) -> None:
     evaluation = current_evaluation(folder, record)
     if evaluation is None:
         LOG.warning(
-            "  %s is not published: it is damaged, or of other weights. Next: "
-            "slack-ties evaluate %s",
+            "  %s is not published: it is damaged, or not of these weights. "
+            "Next: slack-ties evaluate %s",
             folder / EVALUATION_FILE,
             name,
         )
