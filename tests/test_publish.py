@@ -23,6 +23,7 @@ from slack_ties.card.write import write_card
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import HubError, OutputError
+from slack_ties.evaluation.answers import Answer, Answers, Tried, digest_of_weights, write_answers
 from slack_ties.evaluation.file import read_evaluation, weights_digest, write_evaluation
 from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
@@ -760,20 +761,29 @@ def test_an_evaluation_of_other_weights_stays_here(
 def test_an_evaluation_of_an_earlier_merge_leaves_the_hub(
     model: Path, triple: Folders, tmp_path: Path, api: HfApi
 ) -> None:
-    """New weights do not stand beside the old ones' scores."""
+    """New weights do not stand beside the old ones' scores and answers."""
+    said = (Answer("y", 1),)
+    digest = digest_of_weights(read_record(model).files)
+    answers = Answers(("x",), (Tried("merged", "", said),), 5, weights=digest)
+    write_answers(answers, tmp_path / "answers.json")
     evaluated(model)
+    write_card(model, examples=tmp_path / "answers.json")
     publish_model(model, "me/tibetan", api=api)
     out = tmp_path / "other"
     choices = Choices(base=str(triple.base), ct=str(triple.ct), sft=str(triple.sft), slack=0.4)
     merge_models(make_config("bo", choices), out, options=MergeOptions(quiet=True))
     write_card(out)
 
+    assert "examples.json" in on_hub(api, "me/tibetan")
+
     published = publish_model(out, "me/tibetan", update=True, api=api)
 
     assert on_hub(api, "me/tibetan") == set(published.files)
-    assert not {"evaluation.json", ".eval_results/slack-ties-evaluation.yaml"} & on_hub(
-        api, "me/tibetan"
-    )
+    assert not {
+        "evaluation.json",
+        "examples.json",
+        ".eval_results/slack-ties-evaluation.yaml",
+    } & on_hub(api, "me/tibetan")
 
 
 def test_results_of_earlier_scores_stay_here(model: Path, api: HfApi) -> None:

@@ -182,7 +182,10 @@ def test_the_yaml_example_is_the_config_of_tibetan() -> None:
 @pytest.mark.parametrize(
     "pages",
     [
-        ["docs/cli.md", "merge_configs/README.md", "docs/licenses.md", "docs/methods.md"],
+        [
+            *("docs/cli.md", "merge_configs/README.md", "docs/licenses.md", "docs/methods.md"),
+            "docs/tasks.md",
+        ],
         # Its tables take half a minute to compute; `make lint` checks it too.
         pytest.param(["docs/evidence.md"], marks=pytest.mark.slow),
     ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.card.eval_results import has_stale_results
 from slack_ties.card.evaluation import OWN_RESULTS, RESULTS_FOLDER
+from slack_ties.card.examples import EXAMPLES_FILE
 from slack_ties.card.measured import is_shown
 from slack_ties.card.write import CARD_FILE
 from slack_ties.errors import OutputError
@@ -24,12 +25,20 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.scores import Evaluated, Evaluation
     from slack_ties.record import MergeRecord, Parent
 
-__all__ = ["EVALUATED", "current_evaluation", "not_sent", "public_evaluation", "warn_of_evaluation"]
+__all__ = [
+    "OF_WEIGHTS",
+    "current_evaluation",
+    "not_sent",
+    "public_evaluation",
+    "warn_of_evaluation",
+]
 
 LOG = logging.getLogger("slack_ties")
 
 # The files that an evaluation makes beside a model: by their names on the Hub.
 EVALUATED = (EVALUATION_FILE, f"{RESULTS_FOLDER}/{OWN_RESULTS}")
+
+OF_WEIGHTS = (*EVALUATED, EXAMPLES_FILE)  # what is false of other weights
 
 PARTS = re.compile(r"[/\\]")
 

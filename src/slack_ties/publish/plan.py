@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slack_ties.card.license_files import is_generated
 from slack_ties.errors import HubError, visible
 from slack_ties.files import any_matches, sha256
-from slack_ties.publish.evaluated import EVALUATED
+from slack_ties.publish.evaluated import OF_WEIGHTS
 from slack_ties.publish.manifest import WEIGHT_FILES, SentFile, check_weights, holds_tokens
 from slack_ties.publish.same_recipe import another_recipe
 from slack_ties.publish.somebodys import changed_there, is_somebodys
@@ -46,7 +46,7 @@ class Planned:
     head: str  # the branch's last commit; empty if there is none
     send: Mapping[str, int] = field(default_factory=dict)  # file to upload -> bytes
     same: tuple[str, ...] = ()  # files that the Hub already has, with the same checksum
-    # files to delete: weights, vocabularies and evaluations of an earlier merge
+    # files to delete: weights, vocabularies, evaluations and examples of an earlier merge
     remove: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()  # other files on the Hub, which stay
 
@@ -110,7 +110,7 @@ def compare(
         for one in others
         if (any_matches([one], WEIGHT_FILES) and one in ours)
         or (target.earlier and _is_left_over(one, target.earlier, branch, retries, api))
-        or (target.earlier and one in EVALUATED and target.earlier.files != record.files)
+        or (target.earlier and one in OF_WEIGHTS and target.earlier.files != record.files)
     ]
     foreign = [one for one in others if any_matches([one], WEIGHT_FILES) and one not in ours]
     if foreign:

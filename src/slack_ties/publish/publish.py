@@ -3,7 +3,7 @@
 All possible checks run before anything is created or uploaded. One commit contains all files: the
 Hub shows the old model or the new one, never a mixture. After the commit, the Hub's checksums are
 compared with the files here. We never delete a repository. We delete files on the Hub only if they
-are weights, an unchanged vocabulary, or our evaluation, from an earlier slack-ties merge.
+are from an earlier slack-ties merge: weights, an unchanged vocabulary, our evaluation and examples.
 """
 
 from __future__ import annotations
