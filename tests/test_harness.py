@@ -340,8 +340,9 @@ def test_the_place_of_answers_names_all_they_depend_on(
     AutoModelForCausalLM.from_pretrained(triple.sft).save_pretrained(model)
     ways = [CPU, How(dtype="float32"), How(batch_size="2"), How(chat_template=True)]
     before = [answers_file(model, how) for how in ways]
-    (model / "README.md").write_text("a card", "utf-8")
-    (model / "slack_ties.json").write_text("{}", "utf-8")
+    after = ("README.md", "slack_ties.json", "evaluation.json", "examples.json", "report.json")
+    for name in (*after, "results.json", "slack_ties_intact.json"):  # files written after the merge
+        (model / name).write_text("{}", "utf-8")
 
     assert len({*before, answers_file(triple.sft, CPU), answers_file("a/b@1", CPU)}) == 6
     assert [answers_file(model, how) for how in ways] == before
@@ -352,7 +353,11 @@ def test_the_place_of_answers_names_all_they_depend_on(
     weights = load_file(model / "model.safetensors")
     weights["lm_head.weight"][0, 0] += 1
     save_file(weights, model / "model.safetensors", {"format": "pt"})
-    assert answers_file(model, CPU) not in before
+    others = [*before, answers_file(model, CPU)]
+    for name in ("tokenizer.json", "chat_template.jinja", "model.safetensors.index.json"):
+        (model / name).write_text("{}", "utf-8")
+        others.append(answers_file(model, CPU))
+    assert len({*others}) == len(others)
 
 
 @pytest.fixture

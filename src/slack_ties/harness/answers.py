@@ -13,6 +13,7 @@ import pickle
 import shlex
 import sqlite3
 from contextlib import closing
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from slack_ties.errors import OutputError
+from slack_ties.models.text_files import ALWAYS, BESIDE
 
 if TYPE_CHECKING:
     from slack_ties.harness.how import How
@@ -29,9 +31,12 @@ __all__ = ["AnswersFile", "answers_file", "content_of"]
 
 LOG = logging.getLogger("slack_ties")
 
-# Files of a model's folder that its answers depend on: weights, config, tokenizer, template.
-SUFFIXES = {".safetensors", ".bin", ".json", ".model", ".txt", ".jinja", ".tiktoken", ".vocab"}
-NOT_THESE = {"slack_ties.json", "evaluation.json"}  # written after the merge
+# Files of a model's folder that its answers depend on: weights, config, tokenizer, template. Other
+# files may come and go: reports, examples, and results of people.
+READ = (
+    *("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json"),
+    *("*.model", "*.tiktoken", "*.vocab", "*.jinja", *ALWAYS, *BESIDE),
+)
 
 LIBRARIES = ("lm_eval", "torch", "transformers", "tokenizers")
 
@@ -42,14 +47,14 @@ POLL = 1.0  # seconds between two looks whether another process is done
 
 
 def content_of(folder: Path) -> str:
-    """Return a text that is another one after a file of a model's folder has changed.
+    """Return a text that is another one after a file that a model's answers depend on has changed.
 
     It has the name, size and time of each file, but not the path of the folder: a snapshot in the
     Hub cache keeps its answers if the cache moves.
     """
     found = []
     for path in sorted(folder.iterdir()):
-        if path.suffix in SUFFIXES and path.name not in NOT_THESE and path.is_file():
+        if any(fnmatch(path.name, pattern) for pattern in READ) and path.is_file():
             status = path.stat()  # of the file that a link leads to
             found.append((path.name, status.st_size, status.st_mtime_ns))
     return json.dumps(found)
