@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.errors import GatedError
 from slack_ties.evaluating.evaluate import evaluate_merge
+from slack_ties.evaluating.pace import Pace
 from slack_ties.evaluation.file import read_evaluation, weights_digest
 from slack_ties.harness.answers import answers_file
 from slack_ties.harness.how import How
@@ -560,10 +562,36 @@ def test_a_run_that_is_stopped_goes_on(out: Path, tasks: Path, evaluate: Invoke)
     kept = answers_file(out, How(batch_size="3"))
     before = kept.read_bytes()
 
-    assert evaluate(out, *how).exit_code == 0
+    again = evaluate(out, *how)
 
+    assert again.exit_code == 0
     assert len(read_evaluation(out).models) == 4
     assert kept.read_bytes() == before, "the first model was asked again"
+    first, second = again.stderr.partition("[1/4]")[2].split("[2/4]")
+    assert "  answers kept from an earlier run" in first.splitlines()
+    assert "took" not in first
+    assert "the other 2 together: about" in second
+
+
+def test_the_time_of_the_other_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is estimated from the answers of this run: those of an earlier one take no time."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def said(kept: int, *, left: int = 3) -> str:
+        pace = Pace(1000)
+        now[0] += 10  # the model is loaded
+        pace.keep(kept)
+        now[0] += 30
+        return pace.said(left)
+
+    assert said(0) == "took 40 s; the other 3 together: about 2 min"
+    assert said(750, left=1) == (
+        "750 of 1,000 answers kept from an earlier run; took 40 s; the last one: about 2 min"
+    )
+    assert said(990) == "990 of 1,000 answers kept from an earlier run; took 40 s"
+    assert said(1000) == "answers kept from an earlier run"
+    assert said(0, left=0) == ""
 
 
 # From the scores to the card on the Hub

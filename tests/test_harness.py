@@ -246,17 +246,21 @@ def test_a_run_that_was_stopped_goes_on(
     with pytest.raises(KeyboardInterrupt):
         score_model(in_memory(triple.sft, stop_at=30)[0], tasks, how=CPU, cache=cache)
 
-    model, batches = in_memory(triple.sft)
-    assert score_model(model, tasks, how=CPU, cache=cache, done=at.append) == whole
+    (model, batches), kept = in_memory(triple.sft), list[int]()
+    found = score_model(model, tasks, how=CPU, cache=cache, done=at.append, kept=kept.append)
 
+    assert found == whole
     assert at[0] >= 30
+    assert kept == at[:1]
     assert at == list(range(at[0], 97))
     assert len(batches) <= 96 - 30
 
     model, batches = in_memory(triple.sft)
     at.clear()
-    assert score_model(model, tasks, how=CPU, cache=cache, done=at.append) == whole
-    assert (at, batches) == ([96], [])
+    kept.clear()
+    found = score_model(model, tasks, how=CPU, cache=cache, done=at.append, kept=kept.append)
+    assert found == whole
+    assert (at, kept, batches) == ([96], [96], [])
 
 
 def test_without_kept_answers_each_answer_is_counted(triple: Folders, tasks: LoadedTasks) -> None:

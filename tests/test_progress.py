@@ -46,6 +46,21 @@ def screen(stream: io.StringIO) -> str:
     return shown.rstrip()
 
 
+def test_answers_of_an_earlier_run_are_not_part_of_the_speed(clock: list[float]) -> None:
+    """What is known in the middle of a job counts as done, but not for the time that is left."""
+    with Progress("answered", 10_000, quiet=True, unit="requests") as shown:
+        shown.at(10)
+        clock[0] += 20
+        shown.skip(4_990)
+        assert str(shown) == "answered 5,000 of 10,000 requests"
+        shown.at(5_000)
+        clock[0] += 20
+        shown.at(5_100)
+        clock[0] += 20
+        shown.at(5_200)
+        assert str(shown) == "answered 5,200 of 10,000 requests, about 16 min left"
+
+
 def test_the_time_that_is_left(clock: list[float]) -> None:
     """It is known once the speed is; what an earlier run did is not part of the speed."""
     with Progress("merged", 13_500_000_000, done=1_500_000_000, quiet=True) as shown:

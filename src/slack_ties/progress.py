@@ -105,6 +105,18 @@ class Progress:
         else:  # in a notebook nobody may have told Python what to do with log lines
             sys.stderr.write(f"  {text}\n")
 
+    def skip(self, number: int) -> None:
+        """Note that an earlier run has done more, which says nothing about the speed of this one.
+
+        Args:
+            number: How many bytes.
+
+        """
+        with _LOCK:
+            self.done += number
+            self.began_at = self.done
+            self.seen = deque([(time.monotonic(), self.done)])
+
     def __str__(self) -> str:
         """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""
         (first, before), (last, now) = self.seen[0], self.seen[-1]

@@ -6,12 +6,12 @@ import json
 import logging
 import shlex
 import shutil
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slack_ties.config.methods import RANDOM
 from slack_ties.errors import CheckpointError, OutputError
+from slack_ties.evaluating.pace import Pace
 from slack_ties.evaluation.scores import Evaluated
 from slack_ties.harness.how import Loaded
 from slack_ties.models.header import main_type
@@ -24,7 +24,7 @@ from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION
 from slack_ties.running.models_of import MERGED, look_at_members
 from slack_ties.running.run_models import folders_of, load_model, load_tokenizer, needs_code
 from slack_ties.tokenizer.templates import read_template
-from slack_ties.wording import counted, duration, join_names, size
+from slack_ties.wording import counted, join_names, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,13 +105,10 @@ class Runner:
         found = []
         for number, one in enumerate(self.members):
             LOG.info("[%d/%d] %s", number + 1, len(self.members), one.role)
-            began = time.monotonic()
-            found.append(self._score(one, number))
-            left = len(self.members) - number - 1
-            took = time.monotonic() - began
-            if left:
-                rest = "the last one" if left == 1 else f"the other {left} together"
-                LOG.info("  took %s; %s: about %s", _time(took), rest, _time(took * left))
+            pace = Pace(self.each)
+            found.append(self._score(one, number, pace))
+            if said := pace.said(len(self.members) - number - 1):
+                LOG.info("  %s", said)
         return found
 
     def _look_at(self, members: list[Member]) -> dict[Member, list[Look]]:
@@ -156,19 +153,25 @@ class Runner:
         self.found = find_all(self.merge.recipe, None, self.settings)
         check_memory(self.found)
 
-    def _score(self, one: Member, number: int) -> Evaluated:
+    def _score(self, one: Member, number: int, pace: Pace) -> Evaluated:
         from slack_ties.harness.score import score_model  # noqa: PLC0415 - imports lm-eval
 
         model, content = self._load(one)
         how = replace(self.how, chat_template=False) if one.role in self.plain else self.how
         before, total = number * self.each, len(self.members) * self.each
         with Progress("answered", total, done=before, unit="requests") as progress:
+
+            def keep(answers: int) -> None:
+                pace.keep(answers)
+                progress.skip(answers)
+
             scores = score_model(
                 model,
                 self.tasks,
                 how=how,
                 cache=_answers(content, how) if self._is_repeatable(one) else None,
                 done=lambda answered: progress.at(before + answered),
+                kept=keep,
             )
         looks = self.looks.get(one)
         commit = looks[0].commit if looks else ""
@@ -238,7 +241,3 @@ def _type_of(model: Path | Loaded, dtype: str) -> str:
     if dtype != "auto":
         return dtype
     return stored_dtype(model) or main_type(read_headers(model))
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004

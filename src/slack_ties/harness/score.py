@@ -36,6 +36,7 @@ def score_model(  # noqa: PLR0913 - all by name
     items: Mapping[str, Sequence[int]] | None = None,
     cache: Path | None = None,
     done: Callable[[int], None] | None = None,
+    kept: Callable[[int], None] | None = None,
 ) -> dict[str, TaskScore]:
     """Return the score of a model on each task, by the task's name.
 
@@ -51,6 +52,8 @@ def score_model(  # noqa: PLR0913 - all by name
             this model and `how` only: see `answers_file`.
         done: Called with the number of requests that are answered so far; those whose answer is
             in `cache` count, too. `LoadedTasks.count_requests` says how many there are.
+        kept: Called before the model is asked, with the number of requests whose answer is in
+            `cache`; again for each kind of request.
 
     Raises:
         CheckpointError: The model cannot be loaded, or does not fit in memory.
@@ -65,7 +68,7 @@ def score_model(  # noqa: PLR0913 - all by name
     chosen = _chosen(tasks, items)
     if not isinstance(model, Loaded):
         check_room(model, how)
-    counts = Counts(done)
+    counts = Counts(done, kept)
     name = model.model.name_or_path if isinstance(model, Loaded) else str(model)
     with AnswersFile(cache) as answers, opened(model, how, counts) as lm:
         if how.chat_template and not lm.tokenizer.chat_template:

@@ -69,9 +69,13 @@ def request_key(arguments: Sequence[Any]) -> str:
 class Counts:
     """How many requests are answered, and which of them were too long for the model."""
 
-    def __init__(self, done: Callable[[int], None] | None = None) -> None:
-        """Start at zero; `done` is called with each new number."""
-        self.done, self.answered = done, 0
+    def __init__(
+        self,
+        done: Callable[[int], None] | None = None,
+        kept: Callable[[int], None] | None = None,
+    ) -> None:
+        """Start at zero; `done` is called with each new number, `kept` with those of the cache."""
+        self.done, self.kept, self.answered = done, kept, 0
         self.truncated: set[str] = set()  # keys of requests
         self.keep: Callable[[str], None] | None = None  # called with each new one
 
@@ -82,6 +86,12 @@ class Counts:
             self.truncated.add(key)
             if self.keep:
                 self.keep(key)
+
+    def take(self, number: int) -> None:
+        """Note that the cache has the answers to this number of requests."""
+        if self.kept:
+            self.kept(number)
+        self.at(self.answered + number)
 
     def at(self, answered: int) -> None:
         """Note how many requests are answered; less than before changes nothing."""
@@ -207,9 +217,12 @@ class CountingCache(CachingLM):
             counts = self.lm.counts
             before = counts.answered
             inner = getattr(self.lm, name)
+            asked = False
 
             def rest(remaining: Sequence[Any]) -> Any:
-                counts.at(before + len(requests) - len(remaining))
+                nonlocal asked
+                asked = True
+                counts.take(len(requests) - len(remaining))
                 return inner(remaining)
 
             # lm-eval's cache asks the model for what it lacks by the attribute of this name.
@@ -218,6 +231,8 @@ class CountingCache(CachingLM):
                 answers = found(requests)
             finally:
                 delattr(self.lm, name)
+            if not asked:
+                counts.take(len(requests))
             counts.at(before + len(requests))
             return answers
 
