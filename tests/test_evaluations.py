@@ -593,15 +593,45 @@ def test_better_worse_and_undecided_are_said() -> None:
 def test_all_at_chance_says_nothing_about_the_model() -> None:
     """If all models guess, no comparison is said, however large the difference."""
     said = _said((33, 20), (20, 30), (25, 25), (28, 22))
-    assert said.count("All models are at the level of guessing: this says nothing") == 2
+    assert (
+        said.count(
+            "With these 100 items, none of the models can be told from guessing: this says nothing "
+            "about the model."
+        )
+        == 2
+    )
     assert "better" not in said
     assert "worse" not in said
+
+
+def test_scores_below_chance_are_not_better_than_guessing() -> None:
+    """That is a fact of the scores, however few the items; of one above chance it is not known."""
+    said = _said((25, 20), (20, 25), (25, 25), (25, 22))
+    assert said.count("No model scores better than guessing: this says nothing about the") == 2
+    assert "told from" not in said
+    assert "The merged model does not score better than guessing: this" in _said((25, 70))
+
+
+def test_few_items_cannot_tell_a_model_from_guessing() -> None:
+    """One of two right is no sign of guessing, nor of anything else: more items are needed."""
+    two = {TIBETAN.name: right(1, 2)}
+    models = (model("merged", scores=two), model("ct", scores={TIBETAN.name: right(0, 2)}))
+    task = replace(TIBETAN, items=2, of=900)
+    (said,) = sentences_of(an_evaluation(tasks=(task,), models=models))
+    assert said.endswith(
+        "guessing gives 25.0 %. With these 2 items, none of the models can be told from guessing: "
+        "this says nothing about the model. More items are needed."
+    )
+    (alone,) = sentences_of(an_evaluation(tasks=(task,), models=models[:1]))
+    assert "the merged model cannot be told from guessing: this says nothing" in alone
+    (all_of_it,) = sentences_of(an_evaluation(tasks=(replace(task, of=2),), models=models))
+    assert "More items" not in all_of_it
 
 
 def test_a_merged_model_at_chance_is_called_that() -> None:
     """If only the merged model guesses, that is said, and that it is worse."""
     said = _said((26, 70), (27, 70), (60, 70), (25, 70))
-    assert "The merged model is at the level of guessing." in said
+    assert "With these 100 items, the merged model cannot be told from guessing. It" in said
     assert "It is worse than the CT model, by more than the uncertainty." in said
     assert "Against the base and the SFT model nothing is decided." in said
 
@@ -618,7 +648,7 @@ def test_equal_models_decide_nothing() -> None:
 def test_a_model_alone() -> None:
     """Without other models there is the score, and chance."""
     assert _said((60, 70)).endswith("scores 70.0 %; guessing gives 25.0 %.")
-    assert "That is at the level of guessing" in _said((26, 70))
+    assert "the merged model cannot be told from guessing" in _said((26, 70))
 
 
 def test_scores_without_items_are_not_compared_in_words() -> None:

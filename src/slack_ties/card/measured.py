@@ -50,7 +50,7 @@ class Measured:
     how: str  # with which program, on which day
     install: str  # the two commands that repeat it
     command: str
-    says_something: bool  # not all models guess
+    says_something: bool  # a model is decidedly better than guessing
 
 
 def evaluation_of(folder: Path, record: MergeRecord) -> Evaluation | None:

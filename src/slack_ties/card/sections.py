@@ -59,7 +59,10 @@ def limits_section(
         "The SFT model's protection against harmful answers can become weaker in the same way.",
     ]
     if measured and not measured.says_something:
-        limits.append("Nobody has measured this: in the evaluation above, all models guess.")
+        limits.append(
+            "Nobody has measured this: the evaluation above cannot tell any of the models from "
+            "guessing."
+        )
     elif measured:
         limits.append("The evaluation above shows a part of this: that of its tasks, and no other.")
     elif not evaluated:

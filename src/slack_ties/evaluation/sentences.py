@@ -5,8 +5,10 @@ Each sentence follows from one rule, for the tasks in the target language and fo
 | What was found | What we say |
 | --- | --- |
 | always | the merged model's score, the scores of the others, and chance |
-| all models are at chance | they guess: this evaluation says nothing about the model |
-| only the merged model is at chance | it is at the level of guessing |
+| no model scores above chance | none is better than guessing: this says nothing about the model |
+| some do, but not decidedly | none can be told from guessing with these items |
+| only the merged model is not decidedly above chance | the same, of it alone |
+| it cannot be told, and the task has more items | more items are needed |
 | decidedly better than others | it is better than these, by more than the uncertainty |
 | decidedly worse than others | it is worse than these, by more than the uncertainty |
 | some comparisons are not decided | against these nothing is decided |
@@ -54,6 +56,8 @@ class _Found(NamedTuple):
     differences: list[Difference | None]  # one for each model after the merged one
     chance: float | None
     share: bool  # the scores are shares
+    items: int  # that were scored
+    more: bool  # there are items that were not scored
 
 
 def sentences_of(evaluation: Evaluation, language: str = "") -> list[str]:
@@ -99,6 +103,8 @@ def _found(evaluation: Evaluation, about: str, where: str) -> Iterator[_Found]:
             [mean_difference(merged, other, several) for other in others],
             means[0].chance if means[0] else None,
             share=True,
+            items=sum(task.items for task in several),
+            more=any(task.items < task.of for task in several),
         )
     tasks = [task for task in evaluation.tasks if task.about == about]
     for task in _single(evaluation, about, tasks)[:MOST_SINGLE]:
@@ -112,6 +118,8 @@ def _found(evaluation: Evaluation, about: str, where: str) -> Iterator[_Found]:
             [difference_on(task, merged, other) for other in others],
             task.chance,
             share=is_share(evaluation, task),
+            items=task.items,
+            more=task.items < task.of,
         )
 
 
@@ -125,12 +133,25 @@ def _say(found: _Found, models: Sequence[Evaluated]) -> Iterator[str]:
     chance = f"; guessing gives {_number(by_chance, share=found.share)}" if by_chance else ""
     yield f"{found.on} the merged model scores {first}{beside}{chance}."
     if all(found.guesses):
-        them = "All models are" if others else "That is"
-        yield f"{them} at the level of guessing: this says nothing about the model."
+        said, needed = _of_guesses(found, found.scores, all_of_them=bool(others))
+        yield f"{said}: this says nothing about the model.{needed}"
         return
     if found.guesses[0]:
-        yield "The merged model is at the level of guessing."
+        yield "{}.{}".format(*_of_guesses(found, found.scores[:1], all_of_them=False))
     yield from _compare(found, names)
+
+
+def _of_guesses(
+    found: _Found, scores: Sequence[Score | None], *, all_of_them: bool
+) -> tuple[str, str]:
+    """Say of scores that are not decidedly above chance whether one is above it, and what helps."""
+    if all(score is None or score.value <= (found.chance or 0) for score in scores):
+        who = "No model scores" if all_of_them else "The merged model does not score"
+        return f"{who} better than guessing", ""
+    who = "none of the models can" if all_of_them else "the merged model cannot"
+    these = "these" if found.items > 1 else "this"
+    said = f"With {these} {counted(found.items, 'item')}, {who} be told from guessing"
+    return said, " More items are needed." if found.more else ""
 
 
 def _compare(found: _Found, names: Sequence[str]) -> Iterator[str]:
