@@ -255,7 +255,8 @@ def test_a_stale_evaluation_is_left_out(
     (tmp_path / "b" / "evaluation.json").write_text("{")
     found = compare_merges(tmp_path / "a", tmp_path / "b", quiet=True)
     assert found.rows
-    assert "cannot be used" in caplog.text
+    assert "is not an evaluation that slack-ties wrote: no JSON from line 1" in caplog.text
+    assert f"Next: slack-ties evaluate {tmp_path}/b --overwrite\n" in caplog.text
 
 
 def test_methods_without_reports_are_compared_by_scores(

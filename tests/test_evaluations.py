@@ -101,7 +101,7 @@ SCORES = ("models", 1, "scores", "arc_easy")
     ("change", "said"),
     [
         (_set("tasks", value=[]), "tasks: expected 1 to 500 of them, got 0"),
-        (_set("models", value=7), "not iterable"),
+        (_set("models", value=7), "models: expected a list, got 7"),
         (_set("models", 0, "role", value="best"), "models[0].role: expected one of merged, base"),
         (
             _set("models", 1, "role", value="merged"),
@@ -116,7 +116,7 @@ SCORES = ("models", 1, "scores", "arc_easy")
         (_set(*SCORES, "metrics", "acc", "stderr", value=-1), "expected a number from 0 on"),
         (_set(*SCORES, "metrics", value={}), "expected the metric 'acc'"),
         (_set(*SCORES, "values", value=[1, 0]), "expected 100 of them, got '2'"),
-        (_set(*SCORES, "values", value="1" * 100), "values: expected a list, got str"),
+        (_set(*SCORES, "values", value="1" * 100), "values: expected a list, got '111"),
         (
             _set(*SCORES, "truncated", value=1.5),
             "expected a whole number from 0 to 10,000,000, got 1.5",
@@ -129,11 +129,19 @@ SCORES = ("models", 1, "scores", "arc_easy")
             _set("tasks", 0, "fewshot", value=10**50),
             "fewshot: expected a whole number from 0 to 10",
         ),
-        (_set("tasks", 0, "x" * 9999, value=1), "unexpected keyword argument 'xxxx"),
+        (_set("tasks", 0, "x" * 9999, value=1), "tasks[0]: unknown key 'xxxx"),
         (_set("tasks", 0, "name", value="arc_easy"), "tasks: expected each task once"),
         (_set("tasks", 0, "dataset", value="../x"), "the id of a dataset on the Hub, got '../x'"),
         (_set("tasks", 0, "about", value="bo"), "about: expected one of 'language', 'english'"),
-        (_set("tasks", 0, "note", value="x"), "unexpected keyword argument 'note'"),
+        (_set("tasks", 0, "note", value="x"), "tasks[0]: unknown key 'note'"),
+        (_set("tasks", 0, value={}), "tasks[0]: the key 'name' is missing"),
+        (_set("tasks", 0, value="x"), "tasks[0]: expected keys and values, got 'x'"),
+        (_set("settings", value=[]), "settings: expected keys and values, got []"),
+        (_set("models", 1, "scores", value=3), "models[1].scores: expected keys and values, got 3"),
+        (
+            _set(*SCORES, "metrics", "acc", value=0.5),
+            "models[1].scores['arc_easy'].metrics['acc']: expected keys and values, got 0.5",
+        ),
         (_set("settings", "limit", value="x"), "settings.limit: expected a whole number"),
         (_set("versions", "torch", value=2.6), "versions.torch: expected a text, got 2.6"),
         (_set("settings", "deep", value=[[[[[[1]]]]]]), "settings.deep: expected a number"),
@@ -151,19 +159,20 @@ def test_a_wrong_file_is_refused(
         read_evaluation(tmp_path)
     assert said in str(error.value)
     assert len(str(error.value)) < 400 + len(str(tmp_path))
-    assert error.value.hint.startswith("slack-ties evaluate ")
+    assert str(error.value).startswith(f"{path} is not an evaluation that slack-ties wrote: ")
+    assert error.value.hint == f"slack-ties evaluate {tmp_path} --overwrite"
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[", "Expecting value"),
-        ("[]", "list indices"),
+        ("[", "no JSON from line 1, column 2 on"),
+        ("[]", r"it: expected keys and values, got \[\]"),
         ("{}", "the key 'evaluation' is missing"),
         ("[" * 100_000, "nested too deeply"),
         ('{"evaluation": 2}', "expected evaluation version 1, got 2"),
         (f'{{"evaluation": "{9999 * "x"}"}}', "expected evaluation version 1, got .x{299}\n"),
-        ("\ud800", "decode"),
+        ("\ud800", "no UTF-8 text from byte 0 on"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str, said: str) -> None:

@@ -755,6 +755,7 @@ def test_an_evaluation_of_other_weights_stays_here(
     assert "evaluation.json is not published" in caplog.text
     (model / "evaluation.json").write_text("{")  # damaged: the same
     assert not {"evaluation.json"} & set(plan_publish(model, "me/other", api=api).send)
+    assert f"Next: slack-ties evaluate {model} --overwrite\n" in caplog.text
     assert "evaluation.json" in on_hub(api, "me/tibetan")  # that of these weights
 
 

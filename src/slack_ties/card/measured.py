@@ -67,7 +67,7 @@ def evaluation_of(folder: Path, record: MergeRecord) -> Evaluation | None:
     try:
         evaluation = read_evaluation(folder)
     except OutputError as error:
-        LOG.warning("  the card shows no evaluation: %s. Next: %s", error, again)
+        LOG.warning("  the card shows no evaluation: %s. Next: %s", error, error.hint)
         return None
     if not is_of(evaluation, record):
         LOG.warning(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, asdict, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.answers import digest_of_weights
@@ -43,6 +43,10 @@ __all__ = [
 EVALUATION_FILE = "evaluation.json"
 
 MOST_BYTES = 50_000_000
+
+Made = TypeVar("Made")
+
+WORDS: dict[type, str] = {dict: "keys and values", list: "a list"}
 
 MOST_SAID = 300  # characters of an error, which can quote the file
 
@@ -141,8 +145,10 @@ def read_evaluation(path: Path) -> ShownEvaluation:
     """
     path = path / EVALUATION_FILE if path.is_dir() else path
     again = f"slack-ties evaluate {shlex.quote(str(path.parent))}"
+    if path.name != EVALUATION_FILE:
+        again = f"slack-ties evaluate OUT -o {shlex.quote(str(path))}"
     try:
-        data = json.loads(_content(path))
+        data = _content(path)
         version = data["evaluation"]
         if version != EVALUATION_VERSION:
             msg = f"{path}: expected evaluation version {EVALUATION_VERSION}, got {_short(version)}"
@@ -151,16 +157,19 @@ def read_evaluation(path: Path) -> ShownEvaluation:
     except FileNotFoundError:
         msg = f"there is no {path.name} in {str(path.parent)!r}"
         raise OutputError(msg, hint=again) from None
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise OutputError(msg, hint=f"{again} --overwrite") from None
     except KeyError as error:
         what = f"the key {error} is missing"
     except RecursionError:
         what = "it is nested too deeply"
-    except OSError as error:
-        what = error.strerror or str(error)
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         what = _short(error, str)
-    msg = f"{path}, an evaluation: {what}"
-    raise OutputError(msg, hint=f"{again}  # makes it again")
+    except (TypeError, AttributeError):
+        what = "a value has the wrong type"
+    msg = f"{path} is not an evaluation that slack-ties wrote: {what}"
+    raise OutputError(msg, hint=f"{again} --overwrite")
 
 
 def _short(value: object, text: Callable[[object], str] = repr) -> str:
@@ -168,35 +177,68 @@ def _short(value: object, text: Callable[[object], str] = repr) -> str:
     return text(value)[:MOST_SAID]
 
 
-def _content(path: Path) -> str:
+def _content(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         msg = f"it has more than {MOST_BYTES:,} bytes"
         raise ValueError(msg)
-    return content.decode()
+    try:
+        return _of_type(dict, json.loads(content.decode()), "it")
+    except json.JSONDecodeError as error:
+        msg = f"no JSON from line {error.lineno}, column {error.colno} on"
+        raise ValueError(msg) from None
+    except UnicodeDecodeError as error:
+        msg = f"no UTF-8 text from byte {error.start:,} on"
+        raise ValueError(msg) from None
 
 
 def _evaluation(data: dict[str, Any]) -> Evaluation:
+    tasks = _of_type(list, data["tasks"], "tasks")
+    models = _of_type(list, data["models"], "models")
     return Evaluation(
-        tasks=tuple(Task(**task) for task in data["tasks"]),
-        models=tuple(_model(**model) for model in data["models"]),
-        settings=dict(data["settings"]),
-        versions=dict(data["versions"]),
+        tasks=tuple(_made(Task, task, f"tasks[{i}]") for i, task in enumerate(tasks)),
+        models=tuple(_model(model, f"models[{i}]") for i, model in enumerate(models)),
+        settings=_of_type(dict, data["settings"], "settings"),
+        versions=_of_type(dict, data["versions"], "versions"),
         date=data["date"],
     )
 
 
-def _model(scores: Mapping[str, Any], **fields: Any) -> Evaluated:
-    return Evaluated(scores={task: _score(**one) for task, one in scores.items()}, **fields)
+def _model(data: Any, where: str) -> Evaluated:
+    model = _made(Evaluated, data, where)
+    scores = _of_type(dict, model.scores, f"{where}.scores")
+    scores = {task: _score(one, f"{where}.scores[{task!r}]") for task, one in scores.items()}
+    return replace(model, scores=scores)
 
 
-def _score(metrics: Mapping[str, Any], values: Any = (), truncated: Any = 0) -> TaskScore:
-    if not isinstance(values, (list, tuple)):
-        msg = f"values: expected a list, got {type(values).__name__}"
-        raise TypeError(msg)
-    found = {name: Score(**one) for name, one in metrics.items()}
-    return TaskScore(found, tuple(values), truncated)
+def _score(data: Any, where: str) -> TaskScore:
+    score = _made(TaskScore, data, where)
+    metrics = _of_type(dict, score.metrics, f"{where}.metrics")
+    found = {name: _made(Score, one, f"{where}.metrics[{name!r}]") for name, one in metrics.items()}
+    values = _of_type(list, data.get("values", []), f"{where}.values")
+    return replace(score, metrics=found, values=tuple(values))
+
+
+def _made(kind: type[Made], data: Any, where: str) -> Made:
+    """Return what an object of the file describes, with its values unchecked."""
+    keys: Any = fields(kind)  # type: ignore[arg-type]
+    given = _of_type(dict, data, where)
+    for key in keys:
+        if key.name not in given and key.default is key.default_factory is MISSING:
+            msg = f"{where}: the key {key.name!r} is missing"
+            raise ValueError(msg)
+    if unknown := [name for name in given if name not in {key.name for key in keys}]:
+        msg = f"{where}: unknown key {unknown[0]!r}"
+        raise ValueError(msg)
+    return kind(**given)
+
+
+def _of_type(kind: type[Made], value: Any, where: str) -> Made:
+    if not isinstance(value, kind):
+        msg = f"{where}: expected {WORDS[kind]}, got {_short(value)}"
+        raise ValueError(msg)  # noqa: TRY004 - wrong content of a file, as others
+    return value
 
 
 def weights_digest(record: MergeRecord) -> str:

@@ -106,13 +106,14 @@ def evaluation_at(path: Path) -> Evaluation | None:
     if not (path / EVALUATION_FILE).is_file():
         return None
     why = "is not of these weights"
+    again = f"slack-ties evaluate {shlex.quote(str(path))}"
     try:
         evaluation = read_evaluation(path)
         if not (path / RECORD_FILE).is_file() or is_of(evaluation, read_record(path)):
             return evaluation
     except OutputError as error:
-        why = f"cannot be used: {error}"
-    again = f"slack-ties evaluate {shlex.quote(str(path))}"
+        LOG.warning("  left out: %s. Next: %s", error, error.hint)
+        return None
     LOG.warning("  left out: %s %s. Next: %s", path / EVALUATION_FILE, why, again)
     return None
 

@@ -68,11 +68,14 @@ def warn_of_evaluation(folder: Path, record: MergeRecord) -> None:
     if not (folder / EVALUATION_FILE).is_file():
         return
     name = shlex.quote(str(folder))
-    evaluation = current_evaluation(folder, record)
-    if evaluation is None:
+    try:
+        evaluation = read_evaluation(folder)
+    except OutputError as error:
+        LOG.warning("  it is not published: %s. Next: %s", error, error.hint)
+        return
+    if not is_of(evaluation, record):
         LOG.warning(
-            "  %s is not published: it is damaged, or not of these weights. "
-            "Next: slack-ties evaluate %s",
+            "  %s is not published: it is not of these weights. Next: slack-ties evaluate %s",
             folder / EVALUATION_FILE,
             name,
         )
