@@ -447,6 +447,35 @@ def test_a_published_merge(
     assert [one.scores for one in found.models] == [one.scores for one in here.models]
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_published_merge_of_folders(
+    tasks: Path,
+    out: Path,
+    api: HfApi,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    *,
+    alone: bool,
+) -> None:
+    """It is scored; nobody else has its parents, and without --alone a line says so."""
+    api.create_repo("me/local", private=False)
+    api.upload_folder(repo_id="me/local", folder_path=out)
+
+    found, _ = evaluate_merge(
+        "me/local",
+        tasks=[TIBETAN],
+        include=[tasks],
+        limit=2,
+        alone=alone,
+        output=tmp_path / "scores.json",
+        api=api,
+    )
+
+    assert [one.role for one in found.models] == ["merged"]
+    left_out = "the SFT model is left out: it was a folder, and is not on the Hub"
+    assert (left_out in caplog.text) is not alone
+
+
 def test_a_merge_of_mergekit(
     merged: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from command import Invoke
 from hub_server import Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import CheckpointError, OutputError, SlackTiesError
+from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.evaluation.answers import (
     Answer,
     Answers,
@@ -449,16 +449,17 @@ def test_a_merge_of_mergekit(own: Path, merged: Path) -> None:
     assert sorted(one.name for one in own.iterdir()) == before
 
 
-def test_a_published_merge_of_folders_can_be_asked_alone(merged: Path, api: HfApi) -> None:
-    """Nobody else has its parents: the next step leaves them out."""
+def test_a_published_merge_of_folders(
+    merged: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else has its parents: they are left out, and a line says so."""
     api.create_repo("me/local", private=False)
     api.upload_folder(repo_id="me/local", folder_path=merged)
 
-    with pytest.raises(SlackTiesError, match="recipe") as raised:
-        try_prompts("me/local", "x", api=api)
+    found = try_prompts("me/local", "x", max_tokens=2, api=api)
 
-    assert raised.value.hint.startswith("slack-ties try me/local PROMPT --alone")
-    assert try_prompts("me/local", "x", alone=True, max_tokens=2, api=api).models
+    assert [one.role for one in found.models] == ["merged"]
+    assert "the CT model is left out: it was a folder, and is not on the Hub" in caplog.text
 
 
 def test_without_network(merged: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ that slack-ties or mergekit wrote, a published model, or a config: that one has 
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from slack_ties.record import MergeRecord, Parent
 
 __all__ = ["MERGED", "Member", "Merge", "look_at_members", "merge_of"]
+
+LOG = logging.getLogger("slack_ties")
 
 MERGED = "merged"  # the role of the merged model
 
@@ -155,10 +158,10 @@ def _of_config(path: Path, *, alone: bool) -> Merge:
 
 def _of_published(repo_id: str, *, alone: bool, api: HfApi | None) -> Merge:
     from slack_ties.sharing.pull import pull_recipe  # noqa: PLC0415 - imports the client
-    from slack_ties.sharing.untrusted import check_not_here  # noqa: PLC0415 - as above
+    from slack_ties.sharing.untrusted import check_not_here, is_of_hub  # noqa: PLC0415 - as above
 
     try:
-        pulled = pull_recipe(repo_id, api=api)
+        pulled = pull_recipe(repo_id, folders=True, api=api)
     except HubError as error:
         if not Path(repo_id).parent.is_dir():
             raise
@@ -167,6 +170,11 @@ def _of_published(repo_id: str, *, alone: bool, api: HfApi | None) -> Merge:
     check_not_here(pulled.recipe)
     merged = Member(MERGED, f"{pulled.repo_id}@{pulled.commit}")
     others = () if alone else _of_recipe(pulled.recipe)
+    for one in others:
+        if not is_of_hub(one.reference):
+            what = f"{one.role.upper() if one.role != 'base' else one.role} model".strip()
+            LOG.warning("  the %s is left out: it was a folder, and is not on the Hub", what)
+    others = tuple(one for one in others if is_of_hub(one.reference))
     name = pulled.repo_id.rpartition("/")[2]
     return Merge(name, pulled.recipe, (merged, *others), commit=pulled.commit)
 

@@ -56,11 +56,18 @@ class Pulled(Shown):
         return "\n".join(map(visible, lines))
 
 
-def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None = None) -> Pulled:
+def pull_recipe(
+    repo_id: str,
+    *,
+    folders: bool = False,
+    retries: Retries = READING,
+    api: HfApi | None = None,
+) -> Pulled:
     """Fetch the recipe of a published model with its commit, and check it.
 
     Args:
         repo_id: OWNER/NAME or OWNER/NAME@REVISION.
+        folders: Accept a recipe that names folders, which are on another disk; do not open them.
         retries: How long to wait for the Hub.
         api: The Hub client. If not given: the default one.
 
@@ -113,6 +120,6 @@ def pull_recipe(repo_id: str, *, retries: Retries = READING, api: HfApi | None =
         text = content.decode()
     except UnicodeDecodeError:
         raise refused(what, "it is not UTF-8 text") from None
-    recipe = check_untrusted(text, where=f"{path}@{commit}")
+    recipe = check_untrusted(text, where=f"{path}@{commit}", folders=folders)
     ignored = tuple(map(visible, what_is_ignored(recipe)))
     return Pulled(recipe, path, commit, tuple(to_slack_ties(recipe)), ignored)

@@ -15,7 +15,14 @@ from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe, places, reference
 
-__all__ = ["MOST_RECIPE_BYTES", "check_not_here", "check_untrusted", "lint_recipe", "refused"]
+__all__ = [
+    "MOST_RECIPE_BYTES",
+    "check_not_here",
+    "check_untrusted",
+    "is_of_hub",
+    "lint_recipe",
+    "refused",
+]
 
 MOST_RECIPE_BYTES = 256 * 1024  # the longest recipe in mergekit's documentation has 5 KB
 
@@ -31,8 +38,10 @@ TEMPLATE = re.compile(r"[\w.-]{1,64}")
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-def check_untrusted(text: str, *, where: str) -> Recipe:
+def check_untrusted(text: str, *, where: str, folders: bool = False) -> Recipe:
     """Return an untrusted recipe, if it only merges models of the Hub.
+
+    With `folders`, it may name folders too; the caller must not open them.
 
     This refuses YAML tags and aliases, models that are not Hub ids, the text of a chat template
     (it is a program), control characters, and recipes of more than 256 KiB. Keys that mergekit
@@ -46,7 +55,7 @@ def check_untrusted(text: str, *, where: str) -> Recipe:
     _check_yaml(text, what)
     recipe = parse_recipe(text, where=where)
     for key_path, value in places(recipe.data):
-        if key_path[0] != FACTS_KEY:
+        if key_path[0] != FACTS_KEY and not folders:
             _check_model(what, reference(value))
     template = recipe.data.get("chat_template")
     if template is not None and not (isinstance(template, str) and TEMPLATE.fullmatch(template)):
@@ -128,7 +137,7 @@ def check_not_here(recipe: Recipe) -> None:
         RecipeError: There is such a folder; the message names it.
 
     """
-    for name in recipe.models:
+    for name in filter(is_of_hub, recipe.models):
         for path, revision in split_reference(name):
             if not revision and Path(path).exists():
                 msg = f"{recipe.where} means {path!r} on the Hub, but a folder here has that name"
@@ -142,11 +151,18 @@ def refused(what: str, found: str) -> RecipeError:
 
 
 def _check_model(what: str, name: str) -> None:
+    if not is_of_hub(name):
+        raise refused(what, f"it has the model {name[:100]!r}, expected a Hub id")
+
+
+def is_of_hub(name: str) -> bool:
+    """Say whether a recipe's name of a model, and of its adapter, can only be ids of the Hub."""
     for part in name.split("+"):
         path, at, revision = part.partition("@")
         good = is_repo_id(path) and bool(HUB_ID.fullmatch(path)) and path.isascii()
         if not good or (at and (not REVISION.fullmatch(revision) or ".." in revision)):
-            raise refused(what, f"it has the model {name[:100]!r}, expected a Hub id")
+            return False
+    return True
 
 
 def _hidden(text: str) -> str:
