@@ -533,6 +533,44 @@ def test_data_of_the_hub_is_kept_here(
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_a_part_of_a_dataset_that_is_not_here(
+    tmp_path: Path, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another part was downloaded: without network, this one needs it; or there is no such part."""
+    write_task(tmp_path, "on_hub", None, dataset_path=dataset)
+    write_task(tmp_path, "other_part", None, dataset_path=dataset, dataset_name="tha_Thai")
+    load_tasks(["on_hub"], include=[tmp_path])
+
+    with pytest.raises(SlackTiesError, match=f"dataset '{dataset}' has no part 'tha_Thai'") as none:
+        load_tasks(["other_part"], include=[tmp_path])
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        monkeypatch.setattr(f"{name}.HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError) as caught:
+        load_tasks(["other_part"], include=[tmp_path])
+
+    assert none.value.hint.startswith("choose another task")
+    named = f"task 'other_part': the part 'tha_Thai' of its dataset '{dataset}'"
+    assert str(caught.value) == f"{named} is not on this disk, and HF_HUB_OFFLINE is set"
+    assert caught.value.hint.startswith("unset HF_HUB_OFFLINE")
+
+
+def test_only_files_of_the_user_are_to_be_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task of lm-eval whose data is not as its file says: choose another task."""
+    file = write_task(tmp_path, "wrong", questions(4), test_split="nonsense")
+    hints = []
+    for own in (tmp_path / "lm_eval", file.parent):
+        monkeypatch.setattr("lm_eval.__file__", str(own / "__init__.py"))
+        with pytest.raises(SlackTiesError, match="cannot be loaded: KeyError: 'nonsense'") as got:
+            load_tasks(["wrong"], include=[tmp_path])
+        hints.append(got.value.hint)
+
+    assert hints[0].startswith("correct the task's file: ")
+    assert hints[1].startswith("choose another task")
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_data_that_the_hub_does_not_give(tmp_path: Path, dataset: str, hub: Server) -> None:
     """A dataset behind a gate, and one that does not exist."""
     write_task(tmp_path, "gated", None, dataset_path=dataset)

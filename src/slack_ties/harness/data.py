@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import config
@@ -17,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from slack_ties import catalogue
 from slack_ties.errors import GatedError, HubError, NotOnHubError, SlackTiesError
 from slack_ties.harness.quiet import quiet
 from slack_ties.hub.errors import first_line, hub_error
@@ -43,6 +46,10 @@ GUIDE = "https://github.com/EleutherAI/lm-evaluation-harness/blob/main/docs/task
 # network `datasets` does not look at those.
 ONCE = "then the data is downloaded once and kept in HF_HOME"
 
+# What `datasets` says if it has only other parts of a dataset, and if the dataset has no such part.
+PART_NOT_HERE = re.compile(r"Couldn't find cache for .* for config '(?P<part>[^']*)'", re.DOTALL)
+NO_PART = re.compile(r"BuilderConfig '(?P<part>[^']*)' not found")
+
 OF_THE_HUB = (HfHubHTTPError, OfflineModeIsEnabled, FaultError)
 
 
@@ -60,7 +67,8 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
     """
     entry = manager.task_index[name]
     _refuse(name, entry.cfg or {})
-    with task_errors(name), quiet(), timeouts(READING), no_code_from_hub():
+    file = str(entry.yaml_path or "")
+    with task_errors(name, file), quiet(), timeouts(READING), no_code_from_hub():
         found: dict[str, Any] = manager.load([name])["tasks"]
     for leaf, task in found.items():
         asked = {key: task.get_config(key) for key in ("doc_to_image", "doc_to_audio")}
@@ -68,7 +76,7 @@ def load_one(manager: Any, name: str) -> dict[str, Any]:
         lost = [one for one, function in metric_functions(task).items() if function is None]
         if lost:
             raise _code(leaf, lost[0])
-        with task_errors(leaf), quiet():
+        with task_errors(leaf, file), quiet():
             _try_own_metrics(task)
     return found
 
@@ -95,14 +103,20 @@ def _try_own_metrics(task: Any) -> None:
 
 
 @contextmanager
-def task_errors(name: str) -> Iterator[None]:
-    """Turn an error of lm-eval and `datasets` into ours: about a task, or about one of a group."""
+def task_errors(name: str, file: str = "") -> Iterator[None]:
+    """Turn an error of lm-eval and `datasets` into ours: about a task, or about one of a group.
+
+    Args:
+        name: The task or group.
+        file: Its file, if it is known.
+
+    """
     try:
         yield
     except SlackTiesError:
         raise
     except Exception as error:
-        raise _reason(name, error) from error
+        raise _reason(name, file, error) from error
 
 
 def _refuse(name: str, settings: Any) -> None:
@@ -124,7 +138,7 @@ def _code(name: str, metric: str) -> SlackTiesError:
 
 
 def _reason(  # noqa: PLR0911 - one per reason
-    name: str, error: Exception
+    name: str, file: str, error: Exception
 ) -> SlackTiesError:
     """Return why a task cannot be loaded."""
     task = _task_of(error)
@@ -138,20 +152,27 @@ def _reason(  # noqa: PLR0911 - one per reason
         return _hub_reason(what, path, theirs)
     if isinstance(error, (ConnectionError, DatasetNotFoundError)):
         return _not_here(what, path, error)
+    if part := PART_NOT_HERE.match(str(error)):
+        return _part_not_here(what, path, part["part"])
+    if part := NO_PART.match(str(error)):
+        msg = f"{what}: its dataset {path!r} has no part {part['part']!r}, or no longer has it"
+        return SlackTiesError(msg, hint=OTHER)
     if isinstance(error, ImportError) and error.name:
         msg = f"{what} needs the Python package {error.name!r}, which is not installed"
         return SlackTiesError(msg, hint=f"pip install {error.name}")
     if "Dataset scripts are no longer supported" in str(error):
         msg = f"{what}: its dataset {path!r} is a program, which the library datasets does not run"
         return SlackTiesError(msg, hint=OTHER)
+    file = _file_of(task) or file
+    hint = f"correct the task's file: {GUIDE}"
     if _is_empty(task):
-        msg = f"{what} has no items in its data"
-        return SlackTiesError(msg, hint=f"correct the task's file or data  # {_file_of(task)}")
-    if isinstance(error, FileNotFoundError):
+        msg, hint = f"{what} has no items in its data", f"correct the task's file or data  # {file}"
+    elif isinstance(error, FileNotFoundError):
         msg = f"{what}: its data is missing: {first_line(error)}"
-        return SlackTiesError(msg, hint="put the data there, or correct the task's file")
-    msg = f"{what} cannot be loaded: {type(error).__name__}: {first_line(error)}"
-    return SlackTiesError(msg, hint=f"correct the task's file: {GUIDE}")
+        hint = "put the data there, or correct the task's file"
+    else:
+        msg = f"{what} cannot be loaded: {type(error).__name__}: {first_line(error)}"
+    return SlackTiesError(msg, hint=hint if _is_users(file) else OTHER)
 
 
 def _hub_reason(what: str, path: str, error: Exception) -> HubError:
@@ -178,6 +199,15 @@ def _not_here(what: str, path: str, error: Exception) -> HubError:
     if isinstance(error, DatasetNotFoundError):
         return _not_found(named, api)
     return HubError(f"{named}: {first_line(error)}", hint=f"check the network  # {ONCE}")
+
+
+def _part_not_here(what: str, path: str, part: str) -> HubError:
+    """Return the error for a dataset of which only other parts are on this disk."""
+    named = f"{what}: the part {part!r} of its dataset {path!r}"
+    if is_offline():
+        return _offline(named)
+    msg = f"{named} is not on this disk, and cannot be downloaded now"
+    return HubError(msg, hint=f"check the network  # {ONCE}")
 
 
 def _offline(named: str) -> HubError:
@@ -227,6 +257,14 @@ def _name_of(task: Any) -> str:
 def _file_of(task: Any) -> str:
     data = getattr(getattr(task, "config", None), "metadata", None) or {}
     return str(data.get("config_source", ""))
+
+
+def _is_users(file: str) -> bool:
+    """Say whether a task file is the user's, who can correct it: not lm-eval's, and not ours."""
+    import lm_eval  # noqa: PLC0415 - heavy
+
+    ours = (Path(lm_eval.__file__).parent, Path(catalogue.__file__).parent)
+    return bool(file) and not any(Path(file).is_relative_to(folder) for folder in ours)
 
 
 def _is_empty(task: Any) -> bool:

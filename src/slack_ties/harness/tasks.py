@@ -96,7 +96,7 @@ def load_tasks(
         raise SlackTiesError(msg, hint="name one or more: --tasks NAMES")
     facts, requests = [], {}
     for name, task in loaded.items():
-        with quiet(), task_errors(name):
+        with quiet(), task_errors(name, _file_of(manager, name)):
             _set_fewshot(name, task, fewshot)
             one, requests[name] = facts_of(task, limit=limit, about=abouts[name])
         facts.append(one)
@@ -135,6 +135,11 @@ def _defaults() -> Any:
 
     with quiet():
         return TaskManager(include_path=[str(PACKS)] if PACKS.is_dir() else None)
+
+
+def _file_of(manager: Any, name: str) -> str:
+    """Return the file of a task; "" if lm-eval does not say it."""
+    return str(getattr(manager.task_index.get(name), "yaml_path", None) or "")
 
 
 def _folder(path: Path) -> Path:
