@@ -270,6 +270,30 @@ def test_the_tasks_of_the_language(merged: Path, invoke: Invoke) -> None:
     assert not (merged / "evaluation.json").exists()
 
 
+def test_the_tasks_of_the_language_for_programs(merged: Path, evaluate: Invoke) -> None:
+    """`--json` prints them as JSON; tasks of the user are listed, too."""
+    result = evaluate(merged, "--tasks", "list", "--json")
+    text = evaluate(merged, "--tasks", "list").stdout
+
+    listed = json.loads(result.stdout)
+    (tibetan,) = listed["languages"]
+    assert (tibetan["language"], tibetan["name"]) == ("bo", "Tibetan")
+    assert {"name": "belebele_bod_Tibt", "items": 900}.items() <= tibetan["default"][0].items()
+    assert "belebele_eng_Latn" in [one["name"] for one in tibetan["english"]]
+    names = [one["name"] for one in listed["yours"]]
+    assert {TIBETAN, ENGLISH, "names"} <= {*names}
+    assert text.endswith("\n".join(["Yours:", *(f"  {name}" for name in names), ""]))
+
+
+@pytest.mark.parametrize("names", ["", " , "])
+def test_a_list_of_tasks_without_a_name(names: str, merged: Path, invoke: Invoke) -> None:
+    """It is refused: the usual tasks are not what the user asked for."""
+    result = invoke("evaluate", merged, "--tasks", names)
+
+    assert result.exit_code == 2
+    assert "expected names of tasks, or list" in result.stderr
+
+
 def test_the_usual_tasks_are_those_of_the_language(config: Path) -> None:
     """Tasks in the language come first, then the English set; each is about its subject."""
     names, about = chosen_tasks(read_recipe(config), (), config)

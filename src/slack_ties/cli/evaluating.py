@@ -29,8 +29,12 @@ Options of mergekit-yaml work here too, such as:
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Return the names in a list with commas."""
-    return tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+    """Return the names in a list with commas; refuse a list without a name."""
+    found = tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+    if value is not None and not found:
+        msg = f"expected names of tasks, or list, got {value!r}"
+        raise click.BadParameter(msg)
+    return found
 
 
 def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -50,7 +54,7 @@ def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     metavar="TASK,...",
     callback=_names,
     help="Tasks, groups or tags of lm-eval, or tasks of your own. `list` shows which there are for "
-    "the language, and ends.  [some of the language, and a short English set]",
+    "the language, and in your folders, and ends.  [some of the language, and a short English set]",
 )
 @click.option(
     "--include-path",
@@ -145,7 +149,11 @@ def evaluate(  # noqa: PLR0913 - one per option
     from slack_ties.evaluation.file import evaluation_as_json  # noqa: PLC0415 - as above
 
     if tasks == ("list",):
-        click.echo(list_tasks_for(what, **vars(settings)))
+        listed = list_tasks_for(what, include=include, **vars(settings))
+        if as_json:
+            print_json(listed.as_json())
+        else:
+            click.echo(listed)
         return
     made = evaluate_merge(
         what,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from slack_ties.running.listed import ListedTasks
     from slack_ties.settings import SettingsByName
 
 __all__ = ["MadeEvaluation", "evaluate_merge", "list_tasks_for"]
@@ -157,11 +158,17 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     return made
 
 
-def list_tasks_for(what: str | Path, **settings: Unpack[SettingsByName]) -> str:
-    """Return the tasks that are known for the languages of a merge, as text for people.
+def list_tasks_for(
+    what: str | Path,
+    *,
+    include: Sequence[str | Path] = (),
+    **settings: Unpack[SettingsByName],
+) -> ListedTasks:
+    """Return the tasks that are known for the languages of a merge, and those of the user.
 
     Args:
         what: A merged folder, a merge config, or the Hub id of a published merge.
+        include: Folders with task files of your own.
         settings: As for `evaluate_merge`.
 
     Raises:
@@ -169,7 +176,7 @@ def list_tasks_for(what: str | Path, **settings: Unpack[SettingsByName]) -> str:
 
     """
     merge = merge_of(what, alone=True, api=Settings(**settings).api)
-    return list_tasks_of(merge.recipe, what)
+    return list_tasks_of(merge.recipe, what, [expanded(folder) for folder in include])
 
 
 def _refuse_code(settings: Settings) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from slack_ties.evaluation.scores import Task
 
-__all__ = ["LoadedTasks", "known_tasks", "load_tasks"]
+__all__ = ["LoadedTasks", "known_tasks", "load_tasks", "tasks_in"]
 
 PACKS = Path(catalogue.__file__).with_name("packs")  # our own tasks
 
@@ -109,6 +109,20 @@ def known_tasks(include: Sequence[Path] = ()) -> list[str]:
     return sorted(_manager(include).task_index)
 
 
+def tasks_in(include: Sequence[Path]) -> list[str]:
+    """Return the names of the tasks, groups and tags in folders of the user.
+
+    Raises:
+        SlackTiesError: lm-eval is not installed; a folder does not exist, or has no task file.
+
+    """
+    import_lm_eval()
+    found = sorted(_own(include).task_index)
+    if not found:
+        _check_files(include)
+    return found
+
+
 def _manager(include: Sequence[Path]) -> Any:
     """Return lm-eval's list of tasks, with those in the user's folders, which may replace its own.
 
@@ -116,16 +130,21 @@ def _manager(include: Sequence[Path]) -> Any:
         SlackTiesError: A folder does not exist, or has no task file.
 
     """
-    folders = [str(_folder(path)) for path in include]
-    if not folders:
+    if not include:
         return _defaults()
-    from lm_eval.tasks import TaskManager  # noqa: PLC0415 - heavy
-
-    with quiet():
-        found = TaskManager(include_path=folders, include_defaults=False)
+    found = _own(include)
     for name, entry in _defaults().task_index.items():
         found.task_index.setdefault(name, entry)
     return found
+
+
+def _own(include: Sequence[Path]) -> Any:
+    """Return lm-eval's list of the tasks in the user's folders alone."""
+    from lm_eval.tasks import TaskManager  # noqa: PLC0415 - heavy
+
+    folders = [str(_folder(path)) for path in include]
+    with quiet():
+        return TaskManager(include_path=folders, include_defaults=False)
 
 
 @cache

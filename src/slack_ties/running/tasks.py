@@ -6,8 +6,9 @@ import logging
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.catalogue.tasks import LANGUAGE, list_tasks_text, tasks_for
+from slack_ties.catalogue.tasks import LANGUAGE, tasks_for
 from slack_ties.errors import CatalogueError, GatedError, SlackTiesError
+from slack_ties.running.listed import ListedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,22 +91,35 @@ def load_usual(names: Sequence[str], about: Mapping[str, str], **how: Any) -> Lo
     )
 
 
-def list_tasks_of(recipe: Recipe, what: str | Path) -> str:
-    """Return the tasks of the languages of a merge, as text for people.
+def list_tasks_of(recipe: Recipe, what: str | Path, include: Sequence[Path] = ()) -> ListedTasks:
+    """Return the tasks of the languages of a merge, and those of the user.
 
     Args:
         recipe: The config of the merge.
         what: The merge, as the user named it.
+        include: Folders with task files of the user.
 
     Raises:
-        CatalogueError: No task is known for a language.
-        SlackTiesError: The config says no language.
+        CatalogueError: No task is known for a language, and there is none of the user.
+        SlackTiesError: The config says no language, and there is no task of the user; or a folder
+            has no task.
 
     """
-    tags = _tags(recipe)
-    if not tags:
+    yours: Sequence[str] = ()
+    if include:
+        from slack_ties.harness.tasks import tasks_in  # noqa: PLC0415 - imports lm-eval
+
+        yours = tasks_in(include)
+    tags, languages = _tags(recipe), []
+    if not tags and not yours:
         raise _no_language(recipe, what)
-    return "\n\n".join(map(list_tasks_text, tags))
+    for tag in tags:
+        try:
+            languages.append(tasks_for(tag))
+        except CatalogueError:
+            if not yours:
+                raise
+    return ListedTasks(tuple(languages), tuple(yours))
 
 
 def _tags(recipe: Recipe) -> list[str]:
