@@ -170,9 +170,11 @@ def test_a_task_that_cannot_be_run(
     name: str, said: str, merged: Path, evaluate: Invoke, tmp_path: Path
 ) -> None:
     """Not known, without items, or with data that is not here: one line, and nothing is written."""
-    error, _ = refused(evaluate(merged, "--tasks", name, "-o", tmp_path / "e.json"))
+    error, step = refused(evaluate(merged, "--tasks", name, "-o", tmp_path / "e.json"))
 
     assert said in error
+    if name == "names_by":
+        assert step == f"Next: slack-ties evaluate {merged} --tasks list # choose another task"
     assert not (tmp_path / "e.json").exists()
 
 

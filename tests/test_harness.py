@@ -403,8 +403,8 @@ def test_items_of_which_the_model_reads_only_the_end(triple: Folders, tmp_path: 
         ("names_bod", "lm-eval has no task 'names_bod'. Did you mean 'names_bo'?", "lm-eval ls"),
         ("names_x*", "lm-eval has no task 'names_x*'", "lm-eval ls tasks"),
         (EMPTY, f"task '{EMPTY}' has no items in its data", "correct the task's file"),
-        ("humaneval", "task 'humaneval' runs programs that the model writes", "choose another"),
-        ("mmmu_val_art", "task 'mmmu_val_art' asks about pictures or sound", "choose another"),
+        ("humaneval", "task 'humaneval' runs programs that the model writes", "another task"),
+        ("mmmu_val_art", "task 'mmmu_val_art' asks about pictures or sound", "another task"),
     ],
 )
 def test_tasks_that_cannot_be_run(folder: Path, name: str, said: str, hint: str) -> None:
@@ -414,6 +414,25 @@ def test_tasks_that_cannot_be_run(folder: Path, name: str, said: str, hint: str)
 
     assert said in str(caught.value)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("belebele_bod_Tib", "belebele_bod_Tibt"),
+        ("belebel", "belebele_bod_Tibt"),  # not the group of all languages
+        ("belebele_khm_khmr", "belebele_khm_Khmr"),
+        ("arc_chalenge", "arc_challenge"),
+        ("hellaswagg", "hellaswag"),
+    ],
+)
+def test_a_mistyped_task(name: str, meant: str) -> None:
+    """A task that fits the merge is offered rather than another one, or a group."""
+    about = dict.fromkeys(["belebele_bod_Tibt", "arc_easy"], "language")
+    with pytest.raises(SlackTiesError) as caught:
+        load_tasks([name], about=about)
+
+    assert str(caught.value) == f"lm-eval has no task {name!r}. Did you mean {meant!r}?"
 
 
 @pytest.mark.parametrize(
@@ -548,7 +567,7 @@ def test_a_part_of_a_dataset_that_is_not_here(
     with pytest.raises(HubError) as caught:
         load_tasks(["other_part"], include=[tmp_path])
 
-    assert none.value.hint.startswith("choose another task")
+    assert none.value.hint.endswith("# choose another task")
     named = f"task 'other_part': the part 'tha_Thai' of its dataset '{dataset}'"
     assert str(caught.value) == f"{named} is not on this disk, and HF_HUB_OFFLINE is set"
     assert caught.value.hint.startswith("unset HF_HUB_OFFLINE")
@@ -567,7 +586,7 @@ def test_only_files_of_the_user_are_to_be_corrected(
         hints.append(got.value.hint)
 
     assert hints[0].startswith("correct the task's file: ")
-    assert hints[1].startswith("choose another task")
+    assert hints[1].endswith("# choose another task")
 
 
 @pytest.mark.usefixtures("own_cache")

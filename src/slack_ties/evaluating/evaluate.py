@@ -25,7 +25,7 @@ from slack_ties.notebook import Shown
 from slack_ties.record import CONFIG_FILE, read_record
 from slack_ties.running.models_of import merge_of
 from slack_ties.running.run_models import usable_device
-from slack_ties.running.tasks import chosen_tasks, list_tasks_of, load_usual
+from slack_ties.running.tasks import chosen_tasks, list_tasks_of, load_usual, offering_tasks
 from slack_ties.settings import Settings
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
 
     folders = [expanded(folder) for folder in include]
     load = load_tasks if tasks else load_usual
-    loaded = load(names, about=about, include=folders, limit=limit, fewshot=fewshot)
+    with offering_tasks(merge.recipe, what):
+        loaded = load(names, about=about, include=folders, limit=limit, fewshot=fewshot)
     runner = Runner(str(what), merge, loaded, how, shared)
     weights = weights_digest(read_record(merge.folder)) if merge.folder else ""
     if old and not overwrite:

@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from slack_ties import catalogue
 from slack_ties.errors import GatedError, HubError, NotOnHubError, SlackTiesError
+from slack_ties.harness.extra import ANOTHER_TASK
 from slack_ties.harness.quiet import quiet
 from slack_ties.hub.errors import first_line, hub_error
 from slack_ties.hub.faults import FaultError
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["load_one", "task_errors"]
-
-OTHER = "choose another task: lm-eval ls tasks"
 
 LOG = logging.getLogger("slack_ties")
 
@@ -123,10 +122,10 @@ def _refuse(name: str, settings: Any) -> None:
     """Refuse a task that runs code of the model's, or asks about pictures or sound."""
     if settings.get("unsafe_code"):
         msg = f"task {name!r} runs programs that the model writes: it is not run here"
-        raise SlackTiesError(msg, hint=OTHER)
+        raise SlackTiesError(msg, hint=ANOTHER_TASK)
     if settings.get("doc_to_image") or settings.get("doc_to_audio"):
         msg = f"task {name!r} asks about pictures or sound, expected a task about text"
-        raise SlackTiesError(msg, hint=OTHER)
+        raise SlackTiesError(msg, hint=ANOTHER_TASK)
 
 
 def _code(name: str, metric: str) -> SlackTiesError:
@@ -134,7 +133,7 @@ def _code(name: str, metric: str) -> SlackTiesError:
         f"task {name!r} needs the metric {metric!r}, a program that the library evaluate "
         "downloads from the Hub and runs: it is not run here"
     )
-    return SlackTiesError(msg, hint=OTHER)
+    return SlackTiesError(msg, hint=ANOTHER_TASK)
 
 
 def _reason(  # noqa: PLR0911 - one per reason
@@ -156,13 +155,13 @@ def _reason(  # noqa: PLR0911 - one per reason
         return _part_not_here(what, path, part["part"])
     if part := NO_PART.match(str(error)):
         msg = f"{what}: its dataset {path!r} has no part {part['part']!r}, or no longer has it"
-        return SlackTiesError(msg, hint=OTHER)
+        return SlackTiesError(msg, hint=ANOTHER_TASK)
     if isinstance(error, ImportError) and error.name:
         msg = f"{what} needs the Python package {error.name!r}, which is not installed"
         return SlackTiesError(msg, hint=f"pip install {error.name}")
     if "Dataset scripts are no longer supported" in str(error):
         msg = f"{what}: its dataset {path!r} is a program, which the library datasets does not run"
-        return SlackTiesError(msg, hint=OTHER)
+        return SlackTiesError(msg, hint=ANOTHER_TASK)
     file = _file_of(task) or file
     hint = f"correct the task's file: {GUIDE}"
     if _is_empty(task):
@@ -172,7 +171,7 @@ def _reason(  # noqa: PLR0911 - one per reason
         hint = "put the data there, or correct the task's file"
     else:
         msg = f"{what} cannot be loaded: {type(error).__name__}: {first_line(error)}"
-    return SlackTiesError(msg, hint=hint if _is_users(file) else OTHER)
+    return SlackTiesError(msg, hint=hint if _is_users(file) else ANOTHER_TASK)
 
 
 def _hub_reason(what: str, path: str, error: Exception) -> HubError:
@@ -226,7 +225,9 @@ def _gated(named: str, path: str, api: HfApi) -> GatedError:
 
 def _not_found(named: str, api: HfApi) -> NotOnHubError:
     who = f"{token_name(api)} may not see it" if has_token(api) else "you are not logged in"
-    return NotOnHubError(f"{named} is not on {api.endpoint}, or private and {who}", hint=OTHER)
+    return NotOnHubError(
+        f"{named} is not on {api.endpoint}, or private and {who}", hint=ANOTHER_TASK
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -8,7 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from slack_ties.errors import SlackTiesError
 
-__all__ = ["check_lm_eval", "import_lm_eval"]
+__all__ = ["ANOTHER_TASK", "check_lm_eval", "import_lm_eval"]
+
+# The next step if a task cannot be used. Who knows the merge can say a better one.
+ANOTHER_TASK = "lm-eval ls tasks # choose another task"
 
 INSTALL = "pip install 'slack-ties[eval]'"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties import catalogue
-from slack_ties.errors import SlackTiesError, nearest
-from slack_ties.harness.extra import import_lm_eval
+from slack_ties.catalogue.tasks import list_tasks
+from slack_ties.errors import SlackTiesError
+from slack_ties.harness.extra import ANOTHER_TASK, import_lm_eval
 from slack_ties.harness.quiet import quiet
 from slack_ties.wording import counted
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["LoadedTasks", "known_tasks", "load_tasks", "tasks_in"]
 
 PACKS = Path(catalogue.__file__).with_name("packs")  # our own tasks
+
+SHORTEST = 4  # letters of a name that may be the beginning of the one that is meant
+
+FITS = 0.1  # by how much a task that fits the merge may be less like a wrong name, of 1
 
 FEWSHOT_SEED = 1234  # lm-eval's default
 
@@ -85,7 +91,7 @@ def load_tasks(
     loaded: dict[str, Any] = {}
     abouts: dict[str, str] = {}
     for name in names:
-        for found in _matching(name, manager, include):
+        for found in _matching(name, manager, include, about or {}):
             if found in loaded:
                 continue
             for leaf, task in load_one(manager, found).items():
@@ -178,18 +184,45 @@ def _folder(path: Path) -> Path:
     return folder
 
 
-def _matching(name: str, manager: Any, include: Iterable[Path]) -> list[str]:
-    """Return the names in lm-eval's list that a name or a pattern means."""
+def _matching(name: str, manager: Any, include: Sequence[Path], about: Iterable[str]) -> list[str]:
+    """Return the names in lm-eval's list that a name or a pattern means.
+
+    Args:
+        name: What the user wrote.
+        manager: lm-eval's list.
+        include: Folders with task files of the user.
+        about: Names that fit the merge: one of them is rather meant than another one.
+
+    """
     if name in manager.task_index:
         return [name]
     if found := fnmatch.filter(sorted(manager.task_index), name):
         return found
     _check_files(include)
-    msg = f"lm-eval has no task {name!r}.{nearest(name, list(manager.task_index))}"
-    hint = "lm-eval ls tasks  # lists all; tasks of yours: --include-path FOLDER"
+    own = tasks_in(include) if include else []
+    close = _nearest(name, [*about, *own], manager.task_index)
+    hint = ANOTHER_TASK
     if name.endswith((".yaml", ".yml")):
         hint = "give the task's name, and its folder: --tasks NAME --include-path FOLDER"
+    msg = f"lm-eval has no task {name!r}.{close}"
     raise SlackTiesError(msg, hint=hint)
+
+
+def _nearest(name: str, fitting: Sequence[str], index: Mapping[str, Any]) -> str:
+    """Return " Did you mean 'x'?" for a wrong name: a task that fits the merge if there is one."""
+    begins = [one for one in fitting if one.lower().startswith(name.lower())]
+    if begins and len(name) >= SHORTEST:
+        return f" Did you mean {begins[0]!r}?"
+    known = [task for one in list_tasks() for task in (*one.default, *one.more)]
+    # Not a group of a hundred languages, of which one task fits.
+    others = [one for one in index if not any(task.startswith(f"{one}_") for task in fitting)]
+    found = {}
+    for names, more in ((fitting, FITS), (known, FITS / 2), (others, 0.0)):
+        lower = {one.lower(): one for one in names}
+        for one in get_close_matches(name.lower(), lower, n=1):
+            likeness = SequenceMatcher(None, one, name.lower()).ratio()
+            found.setdefault(lower[one], likeness + more)
+    return f" Did you mean {max(found, key=lambda one: found[one])!r}?" if found else ""
 
 
 def _check_files(include: Iterable[Path]) -> None:

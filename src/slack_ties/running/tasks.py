@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.tasks import LANGUAGE, tasks_for
 from slack_ties.errors import CatalogueError, GatedError, SlackTiesError
+from slack_ties.harness.extra import ANOTHER_TASK
 from slack_ties.running.listed import ListedTasks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from slack_ties.harness.tasks import LoadedTasks
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["chosen_tasks", "list_tasks_of", "load_usual"]
+__all__ = ["chosen_tasks", "list_tasks_of", "load_usual", "offering_tasks"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -91,6 +93,24 @@ def load_usual(names: Sequence[str], about: Mapping[str, str], **how: Any) -> Lo
     )
 
 
+@contextmanager
+def offering_tasks(recipe: Recipe, what: str | Path) -> Iterator[None]:
+    """If a task cannot be used, say how to list those that fit the merge.
+
+    Args:
+        recipe: The config of the merge.
+        what: The merge, as the user named it.
+
+    """
+    try:
+        yield
+    except SlackTiesError as error:
+        if error.hint != ANOTHER_TASK or not _has_tasks(recipe):
+            raise
+        command = f"slack-ties evaluate {shlex.quote(str(what))} --tasks list"
+        raise type(error)(str(error), hint=f"{command}  # choose another task") from error
+
+
 def list_tasks_of(recipe: Recipe, what: str | Path, include: Sequence[Path] = ()) -> ListedTasks:
     """Return the tasks of the languages of a merge, and those of the user.
 
@@ -120,6 +140,14 @@ def list_tasks_of(recipe: Recipe, what: str | Path, include: Sequence[Path] = ()
             if not yours:
                 raise
     return ListedTasks(tuple(languages), tuple(yours))
+
+
+def _has_tasks(recipe: Recipe) -> bool:
+    """Say whether tasks are known for each language of a merge, and there is one."""
+    try:
+        return bool([tasks_for(tag) for tag in _tags(recipe)])
+    except CatalogueError:
+        return False
 
 
 def _tags(recipe: Recipe) -> list[str]:

@@ -22,7 +22,7 @@ from slack_ties.harness.items import contents_of, corpus_tasks, definitions_of
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import known_tasks, load_tasks
 from slack_ties.progress import Progress
-from slack_ties.running.tasks import chosen_tasks, load_usual
+from slack_ties.running.tasks import chosen_tasks, load_usual, offering_tasks
 from slack_ties.tuning.metrics import METRICS, Made, Measured
 from slack_ties.tuning.split import FEW, split_tasks
 from slack_ties.wording import counted, join_names
@@ -89,7 +89,8 @@ class TaskMetric:
             "fewshot": options.fewshot,
         }
         # The usual tasks go without those whose data is behind a gate.
-        self.loaded = load_usual(wanted, **how) if usual else load_tasks(wanted, **how)
+        with offering_tasks(recipe, recipe.where):
+            self.loaded = load_usual(wanted, **how) if usual else load_tasks(wanted, **how)
         self.tasks = self.loaded.tasks
         self._check_tasks()
         self.contents = contents_of(self.loaded)
