@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from slack_ties.errors import OutputError
 from slack_ties.evaluation.answers import Answer, Answers, Tried, answers_as_json, digest_of_weights
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.destination import Destination
-from slack_ties.publish.publish import publish_model
+from slack_ties.publish.publish import plan_publish, publish_model
 from slack_ties.record import read_record
 from slack_ties.trying.try_prompts import try_prompts
 from triple import Folders
@@ -165,7 +166,8 @@ def test_examples_of_another_merge_in_the_folder_are_not_shown(
     write_card(out)
 
     assert "## Examples" not in (out / "README.md").read_text("utf-8")
-    assert "are of another merge" in caplog.text
+    again = f"slack-ties try {out} PROMPT -o {out / EXAMPLES_FILE}  #"
+    assert f"are of another merge. Next: {again}" in caplog.text
     assert "it is not JSON" in caplog.text
 
 
@@ -198,11 +200,38 @@ def test_a_file_that_names_folders_is_not_published(
 
     assert not api.file_exists("me/tibetan", EXAMPLES_FILE)
     assert f"Next: slack-ties card {out} --examples {raw}" in caplog.text
+    assert caplog.text.count(f"{EXAMPLES_FILE} is not published") == 1
     write_card(out, examples=raw)
     publish_model(out, Destination("me/tibetan"), license="mit", api=api)
     assert api.file_exists("me/tibetan", EXAMPLES_FILE)
     sent = Path(api.hf_hub_download("me/tibetan", EXAMPLES_FILE)).read_text("utf-8")
     assert str(tmp_path) not in sent
+    assert hub.hub.requests
+
+
+def test_what_replaces_examples_that_are_not_published(
+    out: Path,
+    hub: Server,
+    api: HfApi,
+    caplog: pytest.LogCaptureFixture,
+    invoke: Invoke,
+) -> None:
+    """Said once: ask this model again, where `card` would refuse the file; or delete it."""
+    file = out / EXAMPLES_FILE
+    file.write_text("damaged")
+    plan_publish(out, Destination("me/tibetan"), license="mit", api=api)
+    assert f"Next: rm {file}" in caplog.text
+    caplog.clear()
+    written(file, replace(answers_of(out, "x"), weights="0" * 64))
+
+    plan_publish(out, Destination("me/tibetan"), license="mit", api=api)
+
+    (line,) = [one for one in caplog.messages if "is not published" in one]
+    again = f"slack-ties try {out} PROMPT -o {file}"
+    assert f"it has answers of another merge. Next: {again}  # asks this model; or" in line
+    assert invoke(*shlex.split(again)[1:], "--max-tokens", 2).exit_code == 0
+    assert invoke("card", out, "--examples", file).exit_code == 0
+    assert EXAMPLES_FILE in plan_publish(out, Destination("me/tibetan"), api=api).send
     assert hub.hub.requests
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.answers import Answer, Answers, Tried
     from slack_ties.record import MergeRecord
 
-__all__ = ["EXAMPLES_FILE", "add_examples", "examples_not_sent", "examples_of"]
+__all__ = ["EXAMPLES_FILE", "add_examples", "examples_not_sent", "examples_of", "warn_of_examples"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -86,29 +86,49 @@ def examples_of(folder: Path, record: MergeRecord) -> str:
         LOG.warning("  the card shows no examples: %s", error)
         return ""
     if not _is_of(answers, record):
-        LOG.warning("  the card shows no examples: those in %s are of another merge", path)
+        LOG.warning(
+            "  the card shows no examples: those in %s are of another merge. Next: %s",
+            path,
+            _try_again(folder),
+        )
         return ""
     public = _published(answers, record)
     return "\n\n".join([_introduction(public), *_blocks(public)])
 
 
 def examples_not_sent(folder: Path, record: MergeRecord) -> frozenset[str]:
-    """Return EXAMPLES_FILE if it must not be published as it is, with a warning; else nothing.
+    """Return EXAMPLES_FILE if it must not be published as it is; else nothing."""
+    return frozenset({EXAMPLES_FILE} if _why_not(folder, record) else ())
 
-    It is not published if it is damaged, of another merge, or names folders of this disk.
-    """
+
+def warn_of_examples(folder: Path, record: MergeRecord) -> None:
+    """Warn if the examples in a model's folder are not published, and say what to do."""
+    if why := _why_not(folder, record):
+        LOG.warning("  %s is not published: %s. Next: %s", folder / EXAMPLES_FILE, *why)
+
+
+def _why_not(folder: Path, record: MergeRecord) -> tuple[str, str] | None:
+    """Return why the examples are not published, and the next step; None if they are, or none."""
     path = folder / EXAMPLES_FILE
     if not path.is_file():
-        return frozenset()
+        return None
     try:
         answers = read_answers(path)
-        if _is_of(answers, record) and answers == _published(answers, record):
-            return frozenset()
-    except OutputError:
-        pass
-    command = shlex.join(["slack-ties", "card", str(folder), "--examples", str(path)])
-    LOG.warning("  %s is not published as it is. Next: %s", path, command)
-    return frozenset({EXAMPLES_FILE})
+    except OutputError as error:
+        return str(error), shlex.join(["rm", str(path)])
+    if not _is_of(answers, record):
+        return "it has answers of another merge", _try_again(folder)
+    if answers != _published(answers, record):
+        card = shlex.join(["slack-ties", "card", str(folder), "--examples", str(path)])
+        return "it names folders of this disk", card
+    return None
+
+
+def _try_again(folder: Path) -> str:
+    """Return the command that makes new examples in place of those of another merge."""
+    path = str(folder / EXAMPLES_FILE)
+    again = shlex.join(["slack-ties", "try", str(folder), "PROMPT", "-o", path])
+    return f"{again}  # asks this model; or delete the file"
 
 
 def _published(answers: Answers, record: MergeRecord) -> Answers:

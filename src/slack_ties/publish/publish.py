@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from slack_ties.card.examples import warn_of_examples
 from slack_ties.card.write import CARD_FILE, address_card, plan_card, write_card
 from slack_ties.errors import HubError, LostOnHubError, visible
 from slack_ties.hub.client import CLIENT_ERRORS
@@ -131,6 +132,7 @@ def publish_model(  # noqa: PLR0913 - all by name
             check_card(folder, to)
         warn_of_folders(record.parents)
         warn_of_evaluation(folder, record)
+        warn_of_examples(folder, record)
         if address_card(folder, target.to.repo_id):
             LOG.info("  the card's example now loads %s", target.to.repo_id)
         with public_files(folder, record) as instead:
@@ -173,6 +175,7 @@ def plan_publish(  # noqa: PLR0913 - all by name
         record = changed or record
         warn_of_folders(record.parents)
         warn_of_evaluation(folder, record)
+        warn_of_examples(folder, record)
         planned = plan_card(folder, target.to.repo_id, stated, record=changed, api=api)
         with public_files(folder, record) as instead:
             files = read_manifest(folder, record, include=include, instead=instead)
