@@ -539,6 +539,19 @@ def merged_under(
     return tmp_path / "out"
 
 
+def test_a_doubt_about_a_licence_is_said_once(
+    triple: Folders, tmp_path: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if --license has the card written again, and checked again after that."""
+    both = dict.fromkeys(("base", "ct", "sft"), "---\nlicense: mit\n---\n")
+    both["ct"] = "---\nlicense: [apache-2.0, mit]\n---\n"
+    out = merged_under(both, triple, tmp_path)
+    for publishes in (plan_publish, publish_model):
+        caplog.clear()
+        publishes(out, "me/tibetan", license="mit", api=api)
+        assert caplog.text.count("the terms of each are followed") == 1
+
+
 def test_a_name_that_a_parents_license_forbids(
     triple: Folders, tmp_path: Path, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

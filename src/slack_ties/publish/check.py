@@ -130,7 +130,12 @@ def _check_resolution(resolution: Resolution, what: str, again: str, card: str =
 
 
 def check_card(
-    folder: Path, to: Destination, stated: Stated | None = None, *, rewritten: bool = False
+    folder: Path,
+    to: Destination,
+    stated: Stated | None = None,
+    *,
+    rewritten: bool = False,
+    again_later: bool = False,
 ) -> None:
     """Refuse a model if the Hub or a parent's licence does not allow to publish it.
 
@@ -140,6 +145,7 @@ def check_card(
         stated: The licence with which the card will be written again: then the files that the
             licence requires may still be missing.
         rewritten: The card will be written again for another reason.
+        again_later: It will be checked again after that, which says what is doubtful.
 
     """
     rewritten = rewritten or bool(stated)
@@ -169,6 +175,11 @@ def check_card(
     results_of(folder)  # raises if the Hub would refuse the results
     if not rewritten:
         _check_stated(card, resolution, again)
+    if not again_later:
+        _warn_of_license(folder, resolution)
+
+
+def _warn_of_license(folder: Path, resolution: Resolution) -> None:
     for warning in resolution.warnings:
         LOG.warning("  %s", warning)
     for one in resolution.duties:

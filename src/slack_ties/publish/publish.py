@@ -121,7 +121,8 @@ def publish_model(  # noqa: PLR0913 - all by name
     with public_files(folder, record) as instead:
         read_manifest(folder, record, include=include, sent=sent, instead=instead)
     stated = Stated(license) if isinstance(license, str) else license
-    check_card(folder, to, stated, rewritten=bool(known_as))
+    written_again = bool(stated or known_as)
+    check_card(folder, to, stated, rewritten=bool(known_as), again_later=written_again)
     with timeouts(retries):
         target = check_publish(to, retries=retries, api=api)
         known = find_known(local_parts(record.parents), known_as or {}, retries=retries, api=api)
