@@ -685,6 +685,21 @@ def test_an_evaluation_in_which_all_models_guess(merged: Path, tmp_path: Path) -
 
     assert "none of the models can be told from guessing: this says nothing about the" in card
     assert "this: the evaluation above cannot tell any of the models from guessing." in card
+    first = card.partition("\n| Role ")[0]
+    told = "The evaluation below cannot tell it from guessing in Tibetan."
+    assert f"Use it for tasks in Tibetan. {told}" in first
+
+
+def test_an_evaluation_that_speaks_against_the_model(merged: Path, tmp_path: Path) -> None:
+    """The first paragraph names the models that are decidedly better in the language."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    evaluated(out, models=(model("merged", 50, 70), model("base", 52, 90), model("ct", 90, 70)))
+    worse = "In the evaluation below, it is worse in Tibetan than the CT model."
+    assert f"Use it for tasks in Tibetan. {worse}\n" in write_card(out).read_text("utf-8")
+
+    evaluated(out)
+
+    assert "Use it for tasks in Tibetan.\n" in write_card(out).read_text("utf-8")
 
 
 def test_texts_of_an_evaluation_are_no_markup(merged: Path, tmp_path: Path) -> None:

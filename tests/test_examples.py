@@ -14,6 +14,7 @@ from huggingface_hub import HfApi
 from markdown_it import MarkdownIt
 
 from command import Invoke
+from evaluations import an_evaluation
 from hub_server import Server
 from slack_ties.card.examples import EXAMPLES_FILE, MOST_EXAMPLES
 from slack_ties.card.own_text import read_own_text
@@ -22,6 +23,7 @@ from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.answers import Answer, Answers, Tried, answers_as_json, digest_of_weights
+from slack_ties.evaluation.file import write_evaluation
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.destination import Destination
 from slack_ties.publish.publish import plan_publish, publish_model
@@ -125,6 +127,18 @@ def test_whatever_a_model_wrote_is_text(out: Path, tmp_path: Path) -> None:
     assert (own.places, own.edited) == ({}, False)
     assert '<div dir="auto">\n\n```text\nسلم\n```\n\n</div>' in card
     assert 'name = "out"' in card
+
+
+def test_scores_come_before_chosen_examples(out: Path, tmp_path: Path) -> None:
+    """What was measured stands above what a person chose."""
+    weights = digest_of_weights(read_record(out).files)
+    write_evaluation(an_evaluation(settings={"weights": weights}), out)
+    write_card(out, examples=written(tmp_path / "a.json", answers_of(out, "x")))
+    card = (out / "README.md").read_text("utf-8")
+
+    assert re.findall("^## (?:E|How it).*", card, re.MULTILINE) == [
+        *("## Evaluation", "## Examples", "## How it was made")
+    ]
 
 
 def test_long_texts_are_cut(out: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from slack_ties.card.markdown import plain_sentence, plain_text
 from slack_ties.card.parents import HUB
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.file import EVALUATION_FILE, is_of, read_evaluation
-from slack_ties.evaluation.sentences import notes_of, says_something, sentences_of
+from slack_ties.evaluation.sentences import doubt_of, notes_of, says_something, sentences_of
 from slack_ties.evaluation.table import legend_of, role_names, rows_of
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
@@ -50,6 +50,7 @@ class Measured:
     how: str  # with which program, on which day
     install: str  # the two commands that repeat it
     command: str
+    doubt: str  # what speaks against the model in its language
     says_something: bool  # a model is decidedly better than guessing
 
 
@@ -107,6 +108,7 @@ def measured_by(evaluation: Evaluation, recipe: Recipe) -> Measured:
         how=_how(evaluation),
         install=_install(evaluation),
         command=_command(evaluation),
+        doubt=plain_text(doubt_of(evaluation, _language(recipe))),
         says_something=says_something(evaluation),
     )
 

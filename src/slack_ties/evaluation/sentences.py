@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluated, Evaluation, Score, Task
 
-__all__ = ["notes_of", "says_something", "sentences_of"]
+__all__ = ["doubt_of", "notes_of", "says_something", "sentences_of"]
 
 MOST_SINGLE = 3  # tasks of a subject with a sentence of their own
 
@@ -83,6 +83,29 @@ def sentences_of(evaluation: Evaluation, language: str = "") -> list[str]:
 def says_something(evaluation: Evaluation) -> bool:
     """Say whether at least one model does better than guessing somewhere."""
     return any(not all(one.guesses) for about in SUBJECTS for one in _found(evaluation, about, ""))
+
+
+def doubt_of(evaluation: Evaluation, language: str = "") -> str:
+    """Return what speaks against the merged model in its language, in a sentence; "" if nothing.
+
+    Args:
+        evaluation: An evaluation.
+        language: The name of the target language in English, if it is known.
+
+    """
+    where = f"in {language or 'the target language'}"
+    found = [*_found(evaluation, "language", where)]
+    if found and all(one.guesses[0] for one in found):
+        return f"The evaluation below cannot tell it from guessing {where}."
+    names = [_long(name) for name in role_names(evaluation.models)[1:]]
+    better = [
+        name
+        for i, name in enumerate(names)
+        if any(other.sign < 0 for one in found if (other := one.differences[i]))
+    ]
+    if not better:
+        return ""
+    return f"In the evaluation below, it is worse {where} than {join_names(better)}."
 
 
 def _single(evaluation: Evaluation, about: str, tasks: Sequence[Task]) -> list[Task]:
