@@ -729,8 +729,22 @@ def test_texts_of_an_evaluation_are_no_markup(merged: Path, tmp_path: Path) -> N
         assert tag not in page
     assert "pip install 'slack-ties[eval]' torch==2.6.0\n" in card
     command = next(line for line in card.splitlines() if line.startswith("slack-ties evaluate"))
-    assert shlex.split(command)[3:] == [*("--tasks", bad, "--alone", "--include-path", "my-tasks")]
-    assert "has files of these tasks in a folder: my-tasks" in card
+    assert shlex.split(command)[3:] == [
+        *("--tasks", bad, "--alone", "--include-path", "TASK_FILES")
+    ]
+    assert "- Tasks can be from task files of the person who made this model: to repeat" in card
+    assert "my-tasks" not in card
+    settings["include"] = [{"folder": "my-tasks", "tasks": [bad, "gone", 3]}, "x", {"tasks": 7}]
+    evaluated(
+        out, tasks=(task,), models=(Evaluated("O", "merged", {bad: found}),), settings=settings
+    )
+    card = write_card(out).read_text("utf-8")
+    assert "- The task x" in card
+    assert "is from task files of the person who made this model" in card
+    assert "gone" not in card
+    settings["include"] = 7
+    evaluated(out, settings=settings)
+    assert "- Tasks can be from task files" in write_card(out).read_text("utf-8")
 
 
 def test_metadata_that_a_person_broke(merged: Path, tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_the_merged_model_and_its_parents(
     expected = {"limit": 5, "fewshot": None, "dtype": "float32", "batch_size": "2", "device": "cpu"}
     assert {key: found.settings[key] for key in expected} == expected
     assert [one["folder"] for one in found.settings["include"]] == ["names"]
+    assert found.settings["include"][0]["tasks"] == [TIBETAN, ENGLISH]
     assert {"lm_eval", "slack-ties", "torch", "transformers", "datasets", "python"} == {
         *found.versions
     }

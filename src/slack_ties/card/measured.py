@@ -22,7 +22,6 @@ from slack_ties.record import CONFIG_FILE
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from slack_ties.evaluation.scores import Evaluation
@@ -95,11 +94,8 @@ def measured_by(evaluation: Evaluation, recipe: Recipe) -> Measured:
         for name in role_names(evaluation.models)
     ]
     notes = [*legend_of(evaluation, rows), *notes_of(evaluation)]
-    if folders := _includes(evaluation.settings.get("include")):
-        notes.append(
-            "the person who made this model has files of these tasks in a folder: "
-            f"{join_names(folders)}"
-        )
+    if evaluation.settings.get("include"):
+        notes.append(_own_tasks(evaluation))
     return Measured(
         sentences=tuple(map(plain_sentence, sentences_of(evaluation, _language(recipe)))),
         head=("Task", "Metric", *names, "Chance", "Items", "Shots"),
@@ -184,13 +180,21 @@ def _command(evaluation: Evaluation) -> str:
             words += [f"--{key}", str(value)] if value != "auto" else []
     words += ["--chat-template"] if settings.get("chat_template") is True else []
     words += ["--alone"] if len(evaluation.models) == 1 else []
-    for one in _includes(settings.get("include")):
-        words += ["--include-path", one]
+    words += ["--include-path", "TASK_FILES"] if settings.get("include") else []
     return shlex.join(words)
 
 
-def _includes(include: object) -> Sequence[str]:
-    """Return the names of the folders with task files."""
+def _own_tasks(evaluation: Evaluation) -> str:
+    """Return which tasks are from files of the person who made it: readers do not have them."""
+    include = evaluation.settings.get("include")
     folders = include if isinstance(include, list) else []
-    names = [one.get("folder") if isinstance(one, dict) else one for one in folders]
-    return [name for name in names if isinstance(name, str) and PLAIN.fullmatch(name)]
+    noted = [one.get("tasks") for one in folders if isinstance(one, dict)]
+    own = [name for names in noted if isinstance(names, list) for name in names]
+    names = [task.name for task in evaluation.tasks if task.name in own]
+    are = "tasks can be"
+    if names:
+        are = f"the tasks {join_names(names)} are" if names[1:] else f"the task {names[0]} is"
+    return (
+        f"{are} from task files of the person who made this model: to repeat the evaluation, you "
+        "need these files, in a folder whose name you type for TASK_FILES"
+    )

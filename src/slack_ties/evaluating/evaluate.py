@@ -140,7 +140,7 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     runner.announce()
     with _resumable():
         models = runner.run()
-    noted = settings_of(how, limit=limit, fewshot=fewshot, include=folders)
+    noted = settings_of(how, limit=limit, fewshot=fewshot, include=folders, tasks=loaded.tasks)
     if weights:
         noted["weights"] = weights
     if runner.plain:
