@@ -177,10 +177,11 @@ def test_scores_stand_side_by_side(configs: tuple[Path, Path], tmp_path: Path) -
     assert lines[start : start + 5] == [
         "scores of the merged models",
         "                     a               b  difference",
-        "  belebele_bod_Tibt",
+        "  belebele_bod_Tibt: 100 items, chance 25.0",
         "             60.0 ±4.9       40.0 ±4.9  +20.0 (+11.3 to +27.9)  a is better",
-        "  arc_easy",
+        "  arc_easy: 100 items, chance 25.0",
     ]
+    assert "guessing" not in found.as_text()
     assert lines[start + 5].endswith("70.0 ±4.6       70.0 ±4.6  0.0 (-2.8 to +2.8)  not decided")
     assert max(map(len, lines)) < 80
     assert "a is better" in found.as_html()
@@ -221,6 +222,28 @@ def test_other_items_are_not_compared(tmp_path: Path, change: dict[str, Any], sa
 
     assert (task.one, task.other, task.difference, task.said) == (0.6, 0.4, None, said)
     assert task.texts() == ("60.0 ±4.9", "40.0 ±4.9", "-")
+
+
+def test_what_a_score_is_worth_stands_beside_it(tmp_path: Path) -> None:
+    """Chance, the number of items, that these are the first ones, and which score is no better."""
+    tasks = (replace(TIBETAN, of=900), ENGLISH)
+    one, other = (evaluated(tmp_path / name, n, tasks=tasks) for name, n in (("a", 30), ("b", 60)))
+
+    found = compare_merges(one, other)
+
+    lines = found.as_text().splitlines()
+    assert lines[2] == "  belebele_bod_Tibt: the first 100 of 900 items, chance 25.0"
+    assert lines[3].startswith("           30.0 ±4.6 ~     60.0 ±4.9    -30.0 (")
+    assert "~ not better than guessing, as far as the items show" in lines
+    assert max(map(len, lines)) < 80
+    assert "the first 100 of 900 items, chance 25.0" in found.as_html()
+    whole = evaluated(tmp_path / "c", 60)
+    assert (
+        compare_merges(one, whole)
+        .tasks[0]
+        .about()
+        .startswith("the first 100 of 900 items and 100 items")
+    )
 
 
 def test_a_task_of_one_evaluation_alone(tmp_path: Path) -> None:

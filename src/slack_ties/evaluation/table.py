@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.scores import Evaluated, Evaluation, Score, Task
 
 __all__ = [
+    "GUESS",
+    "LEGEND",
     "SUBJECTS",
     "Cell",
     "Row",

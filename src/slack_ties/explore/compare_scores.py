@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.evaluation.differences import difference_on, main_score
+from slack_ties.evaluation.differences import at_chance, difference_on, main_score
 from slack_ties.evaluation.file import EVALUATION_FILE, is_of, read_evaluation
 from slack_ties.evaluation.scores import Score
-from slack_ties.evaluation.table import SUBJECTS, number, with_error
+from slack_ties.evaluation.table import GUESS, SUBJECTS, number, with_error
+from slack_ties.evaluation.table import LEGEND as MARKS
 from slack_ties.files import read_json
 from slack_ties.notebook import html_lines, html_table
 from slack_ties.record import RECORD_FILE, read_record
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,23 +69,40 @@ class ComparedTask:
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    items: tuple[int, ...] = ()  # scored, in the first and in the second evaluation
+    of: tuple[int, ...] = ()  # that the task has
+    chance: float | None = None
+    guesses: tuple[bool, bool] = (False, False)  # not better than guessing, as far as items show
     said: str = ""  # "0 is better" is the first, "1 is better" the second; or why nothing is said
     is_share: bool = False
 
     def texts(self) -> tuple[str, str, str]:
-        """Return both scores and the difference for people, scores with their errors."""
-        one = self._score(self.one, self.stderr_one)
-        other = self._score(self.other, self.stderr_other)
+        """Return both scores and the difference for people, scores with their errors and marks."""
+        one = self._score(self.one, self.stderr_one) + f" {GUESS}" * self.guesses[0]
+        other = self._score(self.other, self.stderr_other) + f" {GUESS}" * self.guesses[1]
         if self.difference is None or self.low is None or self.high is None:
             return one, other, "-"
         signs = [self._signed(value) for value in (self.difference, self.low, self.high)]
         return one, other, f"{signs[0]} ({signs[1]} to {signs[2]})"
 
+    def about(self) -> str:
+        """Return how many items were scored, and chance."""
+        each = dict.fromkeys(zip(self.items, self.of, strict=True))
+        texts = [
+            f"the first {items:,} of {counted(of, 'item')}" if items < of else counted(of, "item")
+            for items, of in each
+        ]
+        chance = [] if self.chance is None else [f"chance {self._number(self.chance)}"]
+        return ", ".join([*filter(None, [" and ".join(texts)]), *chance])
+
+    def _number(self, value: float) -> str:
+        return number(value, share=self.is_share)
+
     def _score(self, value: float | None, error: float | None) -> str:
         return "-" if value is None else with_error(Score(value, error), share=self.is_share)
 
     def _signed(self, value: float) -> str:
-        return ("+" if value > 0 else "") + number(value, share=self.is_share)
+        return ("+" if value > 0 else "") + self._number(value)
 
 
 def is_evaluation(path: Path) -> bool:
@@ -130,8 +149,12 @@ def scores_as_html(names: tuple[str, str], tasks: Sequence[ComparedTask]) -> str
     """Return the scores of two merges as HTML; "" if there are none."""
     if not tasks:
         return ""
-    table = html_table(["", *names, "difference", ""], _rows(names, tasks))
-    return table + html_lines([LEGEND])
+    rows = [
+        [name, task.about(), *rest]
+        for task, (name, *rest) in zip(tasks, _rows(names, tasks), strict=True)
+    ]
+    table = html_table(["", "", *names, "difference", ""], rows)
+    return table + html_lines(_legend(tasks))
 
 
 def scores_as_text(names: tuple[str, str], tasks: Sequence[ComparedTask]) -> list[str]:
@@ -140,10 +163,17 @@ def scores_as_text(names: tuple[str, str], tasks: Sequence[ComparedTask]) -> lis
         return []
     one, other = (f"{name:>{WIDTH}}" for name in _short(names))
     lines = ["scores of the merged models", f"  {'':4}{one}{other}  difference"]
-    for name, *scores, difference, said in _rows(names, tasks):
-        one, other = (f"{score:>{WIDTH}}" for score in scores)
-        lines += [f"  {name}", f"  {'':4}{one}{other}  {difference}  {said}"]
-    return [*lines, "", *textwrap.wrap(LEGEND, COLUMNS)]
+    marks = any(any(task.guesses) for task in tasks)
+    for task, (name, *scores, difference, said) in zip(tasks, _rows(names, tasks), strict=True):
+        pad = [score if score.endswith(GUESS) else f"{score}{'  ' * marks}" for score in scores]
+        one, other = (f"{score:>{WIDTH}}" for score in pad)
+        about = f": {task.about()}" if task.about() else ""
+        lines += [f"  {name}{about}", f"  {'':4}{one}{other}  {difference}  {said}"]
+    return [*lines, "", *(line for text in _legend(tasks) for line in textwrap.wrap(text, COLUMNS))]
+
+
+def _legend(tasks: Sequence[ComparedTask]) -> list[str]:
+    return [LEGEND, *([MARKS[GUESS]] if any(any(task.guesses) for task in tasks) else [])]
 
 
 def _rows(names: tuple[str, str], tasks: Sequence[ComparedTask]) -> list[list[str]]:
@@ -170,7 +200,12 @@ def _compared(name: str, one: Evaluation, other: Evaluation) -> ComparedTask:
     first, second = pair
     values = [score.value if score else None for score in scores]
     errors = [score.stderr if score else None for score in scores]
-    task = first or second
+    there = [task for task in pair if task]
+    task = there[0] if there else None
+    guesses = [
+        bool(task and score and at_chance(task, score))
+        for task, score in zip(pair, scores, strict=True)
+    ]
     compared = ComparedTask(
         task=name,
         metric=task.metric if task else "",
@@ -178,6 +213,10 @@ def _compared(name: str, one: Evaluation, other: Evaluation) -> ComparedTask:
         other=values[1],
         stderr_one=errors[0],
         stderr_other=errors[1],
+        items=tuple(task.items for task in there),
+        of=tuple(task.of for task in there),
+        chance=task.chance if task else None,
+        guesses=(guesses[0], guesses[1]),
         is_share=_is_share(pair, scores),
     )
     if not (first and second and all(scores)):
