@@ -435,26 +435,36 @@ def test_optuna_compares_methods_and_goes_on_where_it_was(
     assert before == len(first.results) + len(first.verdict.held_out)
 
 
-def test_tasks_of_the_language_and_of_english_are_shown_apart(
+def test_each_subject_counts_alike_in_the_score(
     config: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has its mean, and each task counts alike in the score."""
-    about = {TIBETAN: "language", "yes": "language", ENGLISH: "english"}
+    """One task in the language is half of the score beside two English ones, errors too."""
+    about = {TIBETAN: "language", "yes": "english", ENGLISH: "english"}
     monkeypatch.setattr(task_metric, "chosen_tasks", lambda *_: (list(about), about))
 
-    found = tune(config, tasks, metric=",".join(about), search=Search(slack=()))
+    found = tune(config, tasks, metric=",".join(about), search=Search(slack=(0.4,)))
 
-    (result,) = found.results
-    parts = dict(result.parts)
-    assert parts["language"] == pytest.approx((parts[TIBETAN] + parts["yes"]) / 2)
-    assert parts["english"] == parts[ENGLISH]
-    assert result.score == pytest.approx((parts[TIBETAN] + parts["yes"] + parts[ENGLISH]) / 3)
-    errors = result.errors
-    assert errors["language"] == pytest.approx(math.hypot(errors[TIBETAN], errors["yes"]) / 2)
+    first, second = found.results
+    parts = dict(first.parts)
+    assert parts["english"] == pytest.approx((parts["yes"] + parts[ENGLISH]) / 2)
+    assert parts["language"] == parts[TIBETAN]
+    assert first.score == pytest.approx((parts["language"] + parts["english"]) / 2)
+    errors = first.errors
+    assert errors["english"] == pytest.approx(math.hypot(errors["yes"], errors[ENGLISH]) / 2)
+    both = math.hypot(errors["language"], errors["english"])
+    assert errors[""] == pytest.approx(both / 2)
+    difference = found.means.difference(second, first)
+    assert difference is not None
+    assert difference.mean == pytest.approx(second.score - first.score)
+    held_out = found.verdict.held_out[0]
+    apart = [held_out.parts[name] for name in ("language", "english")]
+    assert held_out.score == pytest.approx(sum(apart) / 2)
     head = found.as_text().splitlines()[0]
     assert "LANGUAGE" in head
     assert "ENGLISH" in head
-    assert f"language: mean of the tasks in the language: {TIBETAN} and yes" in found.as_text()
+    assert "mean: of language and english, which count alike" in found.as_text()
+    assert f"language: the tasks in the language: {TIBETAN}" in found.as_text()
+    assert f"english: mean of the tasks in English: yes and {ENGLISH}" in found.as_text()
 
 
 def test_tasks_means_those_of_the_language_and_english_ones(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from slack_ties.errors import RecipeError, SlackTiesError
+from slack_ties.tuning.means import Means
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,10 @@ class Metric(Protocol):
         """Whether it needs the tensors of each candidate in memory."""
 
     @property
+    def means(self) -> Means:
+        """How tasks count in the score."""
+
+    @property
     def legend(self) -> Mapping[str, str]:
         """What the score and its parts are, each in one line."""
 
@@ -107,6 +112,7 @@ class Kept:
     is_share = True
     roles = ("sft", "ct")
     runs_models = False
+    means = Means()
     legend: ClassVar = {
         "kept": "harmonic mean of ct and sft: low if one of them is low",
         "ct": "share of the 20 % largest deltas of the CT models that is in the merge",
@@ -162,6 +168,7 @@ class Perplexity:
     is_share = False
     roles = ("sft",)
     runs_models = True
+    means = Means()
     legend: ClassVar = {
         "perplexity": "that of the merged model; for two texts, their geometric mean",
         "text": "perplexity on the text of --text",

@@ -25,6 +25,7 @@ OTHER = {
     "device": "another kind of device",
     "random_seed": "a search that differs in --random-seed",
     "chat_template": "a search that differs in --chat-template",
+    "counts": "a search in which tasks counted otherwise: now each subject counts alike",
     "lm_eval": "another version of lm-eval",
 }
 

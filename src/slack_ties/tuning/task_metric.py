@@ -9,20 +9,20 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
-import math
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import RecipeError, SlackTiesError, nearest
 from slack_ties.evaluation.differences import is_mean_of_items
-from slack_ties.evaluation.statistics import mean_of, standard_error
+from slack_ties.evaluation.statistics import standard_error
 from slack_ties.harness.extra import check_lm_eval
 from slack_ties.harness.items import contents_of, corpus_tasks, definitions_of
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import known_tasks, load_tasks
 from slack_ties.progress import Progress
 from slack_ties.running.tasks import chosen_tasks, load_usual, offering_tasks
+from slack_ties.tuning.means import Means
 from slack_ties.tuning.metrics import METRICS, Made, Measured
 from slack_ties.tuning.split import FEW, split_tasks
 from slack_ties.wording import counted, join_names
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slack_ties.evaluation.scores import Task
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
     from slack_ties.tuning.perplexity import Text
@@ -41,8 +40,6 @@ __all__ = ["OF_LANGUAGE", "TaskMetric", "TaskOptions", "named_tasks"]
 LOG = logging.getLogger("slack_ties")
 
 OF_LANGUAGE = "tasks"  # the tasks of the config's language, and the English ones
-
-ABOUT = {"language": "the language", "english": "English"}  # Task.about, and what it is
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class TaskOptions:
 
 
 class TaskMetric:
-    """The mean of the tasks' main metrics, on the items to choose by."""
+    """The mean of the tasks' main metrics, on the items to choose by; see `Means`."""
 
     more_is_better = True
     is_share = True
@@ -92,6 +89,7 @@ class TaskMetric:
         with offering_tasks(recipe, recipe.where):
             self.loaded = load_usual(wanted, **how) if usual else load_tasks(wanted, **how)
         self.tasks = self.loaded.tasks
+        self.means = Means(tuple(self.tasks))
         self._check_tasks()
         self.contents = contents_of(self.loaded)
         self.halves = split_tasks(self.contents, seed=options.seed)
@@ -106,24 +104,12 @@ class TaskMetric:
     @property
     def legend(self) -> Mapping[str, str]:
         """What the score and the parts are."""
-        found = {}
-        if len(self.tasks) > 1:
-            found["mean"] = f"of {len(self.tasks)} tasks, which count alike"
-        for about, tasks in self.groups.items():
-            names = join_names([one.name for one in tasks])
-            found[about] = f"mean of the tasks in {ABOUT[about]}: {names}"
+        found = self.means.legend()
         for task in self.tasks:
             count = counted(len(self.halves[task.name][0]), "item")
             guess = f"; guessing scores {task.chance:.4g}" if task.chance is not None else ""
             found[task.name] = f"{task.metric} of {count}{guess}"
         return found
-
-    @property
-    def groups(self) -> dict[str, list[Task]]:
-        """Those in the language and in English, if there are both, and several of one."""
-        found = {about: [task for task in self.tasks if task.about == about] for about in ABOUT}
-        both = all(found.values()) and any(len(tasks) > 1 for tasks in found.values())
-        return found if both else {}
 
     @property
     def doubts(self) -> list[str]:
@@ -150,6 +136,7 @@ class TaskMetric:
     def about(self) -> dict[str, object]:
         """What the scores of a study depend on, beside the config."""
         defined = definitions_of(self.loaded)
+        groups = {name: len(tasks) for name, tasks in self.means.groups.items()}
         return {
             "tasks": [
                 [
@@ -161,6 +148,7 @@ class TaskMetric:
             "chat_template": self.options.chat_template,
             "seed": self.options.seed,
             "lm_eval": self.version,
+            **({"counts": groups} if groups else {}),
         }
 
     def check_texts(self, texts: Sequence[str | Path | None]) -> None:
@@ -202,21 +190,15 @@ class TaskMetric:
             gc.collect()
         parts, errors, values = {}, {}, {}
         for task in self.tasks:
-            score = scores[task.name]
-            if not is_mean_of_items(score, task.metric):
+            of_task = scores[task.name]
+            if not is_mean_of_items(of_task, task.metric):
                 raise _no_mean(task.name, task.metric)
-            values[task.name] = score.values
-            parts[task.name] = score.metrics[task.metric].value
-            if (error := standard_error(score.values)) is not None:
+            values[task.name] = of_task.values
+            parts[task.name] = of_task.metrics[task.metric].value
+            if (error := standard_error(of_task.values)) is not None:
                 errors[task.name] = error
-        for about, tasks in self.groups.items():
-            names = [task.name for task in tasks]
-            parts[about] = mean_of([parts[name] for name in names])
-            _add_error(errors, about, names)
-        names = [task.name for task in self.tasks]
-        score_of_all = mean_of([parts[name] for name in names])
-        _add_error(errors, "", names)
-        return Measured(score_of_all, parts if len(names) > 1 else {}, errors, values)
+        score = self.means.add_means(parts, errors)
+        return Measured(score, parts if len(self.tasks) > 1 else {}, errors, values)
 
     def _check_tasks(self) -> None:
         """Refuse tasks that cannot be compared item by item, or with each other."""
@@ -236,13 +218,6 @@ def _no_mean(task: str, metric: str) -> SlackTiesError:
     msg = f"task {task!r}: its metric {metric} is no mean of its items, so candidates cannot be "
     msg += "compared item by item"
     return SlackTiesError(msg, hint="choose a task that counts right answers, such as acc")
-
-
-def _add_error(errors: dict[str, float], name: str, tasks: Sequence[str]) -> None:
-    """Add the standard error of the mean of tasks: they have different items."""
-    found = [errors[task] for task in tasks if task in errors]
-    if len(found) == len(tasks):
-        errors[name] = math.hypot(*found) / len(found)
 
 
 def named_tasks(names: str, recipe: Recipe) -> tuple[list[str], dict[str, str], bool]:

@@ -154,6 +154,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         scorer.asks,
         verdict,
         tuple(notes),
+        scorer.means,
     )
     write_tune_page(page, scorer, recipe, found)
     return found
@@ -204,7 +205,7 @@ def _verdict(
     if measure is not None:
         chosen = [Candidate(), Candidate(best.method, best.values)]
         held_out = trials.hold_out(chosen[: 1 if best is results[0] else 2], measure)
-    return verdict_of(results, held_out, kept)
+    return verdict_of(results, held_out, kept, metric.means)
 
 
 def _on_seed(best: TrialResult, recipe: Recipe, settings: Settings) -> list[str]:

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.notebook import Shown, html_lines, html_table
+from slack_ties.tuning.means import Means
 from slack_ties.tuning.study import TrialResult, row_of
-from slack_ties.tuning.verdict import Verdict, difference, gap, in_percent, with_error
+from slack_ties.tuning.verdict import Verdict, gap, in_percent, with_error
 from slack_ties.wording import counted, in_columns
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Tuned(Shown):
     asks: str = ""  # the question that the score answers
     verdict: Verdict = field(default_factory=lambda: Verdict(None))
     notes: tuple[str, ...] = ()  # what weakens the result
+    means: Means = field(default_factory=Means)  # how tasks count in the score
 
     def summary(self) -> str:
         """Return the best trial."""
@@ -74,7 +76,7 @@ class Tuned(Shown):
             row = [mark + self.name_of(result), with_error(result)]
             row += [with_error(result, part) for part in parts]
             if first.items:
-                row.append("" if result is first else gap(result, first))
+                row.append("" if result is first else gap(result, first, self.means))
                 row.append(with_error(held_out[result.key]) if result.key in held_out else "")
             rows.append(row)
         return rows
@@ -122,7 +124,8 @@ def tuned_as_json(found: Tuned) -> dict[str, Any]:
     data = asdict(found)
     for one in (*data["results"], data["best"], *data["verdict"]["held_out"]):
         del one["items"]
-    pairs = [difference(one, found.results[0]) for one in found.results]
+    del data["means"]
+    pairs = [found.means.difference(one, found.results[0]) for one in found.results]
     for row, pair in zip(data["results"], pairs, strict=True):
         if pair:
             row["difference"] = asdict(pair)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from slack_ties.evaluation.statistics import Paired, mean_of_pairs, paired
 from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slack_ties.tuning.means import Means
     from slack_ties.tuning.study import Study, TrialResult
 
-__all__ = ["Verdict", "all_equal", "difference", "gap", "in_percent", "verdict_of", "with_error"]
+__all__ = ["Verdict", "all_equal", "gap", "in_percent", "verdict_of", "with_error"]
 
 NOTHING = "nothing is decided"
 
@@ -25,13 +25,6 @@ class Verdict:
     decided: bool | None  # None: the metric has no items that were held out
     lines: tuple[str, ...] = ()
     held_out: tuple[TrialResult, ...] = ()  # the config as it is, and the best trial
-
-
-def difference(one: TrialResult, other: TrialResult) -> Paired | None:
-    """Return the mean difference of two trials on the same items; None if they have none."""
-    if not one.items or one.items.keys() != other.items.keys():
-        return None
-    return mean_of_pairs([paired(values, other.items[task]) for task, values in one.items.items()])
 
 
 def all_equal(results: Sequence[TrialResult]) -> bool:
@@ -60,9 +53,9 @@ def in_percent(result: TrialResult) -> bool:
     return all(0 <= one <= 1 for values in result.items.values() for one in values)
 
 
-def gap(result: TrialResult, other: TrialResult) -> str:
+def gap(result: TrialResult, other: TrialResult, means: Means) -> str:
     """Return the difference of two trials on the same items: its standard error, its interval."""
-    found = difference(result, other)
+    found = means.difference(result, other)
     if found is None:
         return ""
     share = in_percent(result) and in_percent(other)
@@ -77,7 +70,10 @@ def _number(value: float, *, share: bool) -> str:
 
 
 def verdict_of(
-    results: Sequence[TrialResult], held_out: Sequence[TrialResult], study: Study
+    results: Sequence[TrialResult],
+    held_out: Sequence[TrialResult],
+    study: Study,
+    means: Means,
 ) -> Verdict:
     """Return what the trials and their scores on held-out items show.
 
@@ -86,6 +82,7 @@ def verdict_of(
         held_out: On held-out items: the config as it is, and the best one unless it is the same;
             nothing for a metric without items.
         study: It knows who else was scored on held-out items.
+        means: How tasks count in the score.
 
     """
     trials = counted(len(results), "trial")
@@ -101,7 +98,7 @@ def verdict_of(
             line = f"{NOTHING}: only the config as it is was tried"
         return Verdict(False, (line, *_on_held_out(held_out)), tuple(held_out))
     before, after = held_out
-    found = difference(after, before)
+    found = means.difference(after, before)
     if found is None:
         return Verdict(None)
     numbers = f"best trial {with_error(after)}, config as it is {with_error(before)}"
@@ -115,7 +112,7 @@ def verdict_of(
     else:
         said = f"{NOTHING}: on {items}, the best of {trials} does not differ from the config as "
         said += "it is by more than chance"
-    lines = [said, f"held-out: {numbers}; difference {gap(after, before)}"]
+    lines = [said, f"held-out: {numbers}; difference {gap(after, before, means)}"]
     before_this = len(study.held_out.keys() - {before.key, after.key})
     if before_this:
         lines.append(
