@@ -366,6 +366,24 @@ def test_a_folder_that_is_not_there(
     assert "there is no folder 'models/tibetan'; on the Hub: " in error
 
 
+@pytest.mark.parametrize("file", ["/proc/scores.json", "gone/scores.json"])
+def test_a_file_that_cannot_be_written(
+    file: str, out: Path, evaluate: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before tasks are loaded, also if the user may do everything."""
+    monkeypatch.chdir(out)
+
+    error, step = refused(evaluate(out, "-o", file, "--tasks", "nosuch"))
+
+    assert "nosuch" not in error
+    if file.startswith("/"):
+        assert error.startswith(f"Error: cannot write '{file}': ")
+        assert step == "Next: choose another file with -o"
+    else:
+        assert error == f"Error: there is no folder '{out / 'gone'}' for scores.json"
+        assert step == f"Next: mkdir -p {out / 'gone'}"
+
+
 def test_scores_are_not_lost(out: Path, evaluate: Invoke) -> None:
     """A run with fewer tasks, items or models stops before the work, without --overwrite."""
     how = ("--limit", 4)

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -460,6 +461,27 @@ def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> N
     assert other.read_text() == "notes"
     with pytest.raises(OutputError, match="is a folder"):
         tune_config(config, output=tmp_path, overwrite=True, **how)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"output": "/proc/best.yml"}, "cannot write '/proc/best.yml': "),
+        ({"study": "/proc/study.json"}, "cannot write '/proc/study.json': "),
+        ({"study": "gone/study.json"}, "there is no folder '.*gone' for study.json"),
+    ],
+)
+def test_a_file_that_cannot_be_written(
+    names: dict[str, Any], said: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before the tasks of the metric are loaded."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(OutputError, match=said):
+        tune_config(config, metric="nosuch", quiet=True, **names)
+
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_page_of_somebody_else_stays(config: Path, tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import stat
 import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from slack_ties.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "any_matches",
     "as_pattern",
+    "check_writable",
     "checksum",
     "expanded",
     "git_hash",
@@ -38,6 +42,29 @@ READ_BYTES = 1 << 20  # read at a time
 def expanded(path: str | Path) -> Path:
     """Return a path with the home folder in place of `~`; a user who does not exist stays."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises an error there
+
+
+def check_writable(path: Path, hint: str = "choose another file with -o") -> None:
+    """Refuse a path that `write_whole` could not write to, before long work.
+
+    Args:
+        path: The file.
+        hint: The next step if its folder cannot be written to.
+
+    Raises:
+        OutputError: Its folder does not exist, or cannot be written to.
+
+    """
+    folder = _followed(path).parent
+    if not folder.is_dir():
+        msg = f"there is no folder {str(folder)!r} for {path.name}"
+        raise OutputError(msg, hint=f"mkdir -p {shlex.quote(str(folder))}")
+    try:  # modes do not tell: root may do more, and some file systems take nothing
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f"cannot write {str(path)!r}: {error.strerror or error}"
+        raise OutputError(msg, hint=hint) from None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.file import EVALUATION_FILE, read_evaluation
-from slack_ties.files import expanded
+from slack_ties.files import check_writable, expanded
 from slack_ties.wording import first_of
 
 if TYPE_CHECKING:
@@ -39,13 +37,7 @@ def file_for(merge: Merge, output: str | Path | None) -> Path:
     if file.is_dir():
         msg = f"{str(file)!r} is a folder, expected a file for the scores"
         raise OutputError(msg, hint="choose a file with -o")
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        msg = f"there is no folder {str(folder)!r} for {file.name}"
-        raise OutputError(msg, hint=f"mkdir -p {shlex.quote(str(folder))}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        msg = f"cannot write to {str(folder)!r}"
-        raise OutputError(msg, hint="choose another file with -o")
+    check_writable(file)
     return file
 
 

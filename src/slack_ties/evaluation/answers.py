@@ -6,13 +6,12 @@ A few answers are no evaluation. `slack-ties try` writes them, and a card can sh
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
-from slack_ties.files import json_text, sha256_of, write_whole
+from slack_ties.files import check_writable, json_text, sha256_of, write_whole
 from slack_ties.notebook import Shown
 from slack_ties.wording import counted, readable
 
@@ -179,11 +178,7 @@ def check_answers_file(path: Path) -> None:
         except OutputError:
             msg = f"{str(path)!r} exists, and has no answers of slack-ties try"
             raise OutputError(msg, hint="choose another file with -o") from None
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    check_writable(path)
 
 
 def write_answers(answers: Answers, path: Path) -> None:
@@ -197,12 +192,8 @@ def write_answers(answers: Answers, path: Path) -> None:
     try:
         write_whole(path, answers_as_json(answers))
     except OSError as error:
-        raise _unwritable(path, error) from None
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    msg = f"cannot write {str(path)!r}: {error.strerror or error}"
-    return OutputError(msg, hint="choose another file with -o")
+        msg = f"cannot write {str(path)!r}: {error.strerror or error}"
+        raise OutputError(msg, hint="choose another file with -o") from None
 
 
 def read_answers(path: Path) -> Answers:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError, nearest
-from slack_ties.files import expanded, sha256_of
+from slack_ties.files import check_writable, expanded, sha256_of
 from slack_ties.models.state import local_state
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
@@ -100,6 +100,13 @@ def tune_config(  # noqa: PLR0913 - all by name
     how = _Tasks(
         tuple(expanded(one) for one in include), limit, fewshot, batch_size, chat_template, seed
     )
+    slug = _slug(metric)
+    record = expanded(study) if study else path.with_name(f"{path.stem}-tune-{slug}.json")
+    out = expanded(output) if output else path.with_name(f"{path.stem}-tuned-{slug}.yml")
+    page = path.with_name(f"{path.stem}-tune-{slug}.html")
+    check_writable(record, "choose another file with --study")
+    check_writable(out)
+    check_writable(page, "copy the config to a folder that you can write to")
     scorer = _metric(metric, recipe, how)
     _check(recipe, scorer, given, search)
     texts = [read_text(one) for one in given if one]
@@ -114,13 +121,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         **({"device": shared.device.partition(":")[0]} if scorer.runs_models else {}),
         **getattr(scorer, "about", {}),
     }
-    slug = _slug(metric)
-    kept = open_study(
-        Path(study) if study else path.with_name(f"{path.stem}-tune-{slug}.json"), about
-    )
-    name = f"{path.stem}-tuned-{slug}.yml"
-    out = expanded(output) if output else path.with_name(name)
-    page = path.with_name(f"{path.stem}-tune-{slug}.html")
+    kept = open_study(record, about)
     if out.resolve() in {kept.path.resolve(), page.resolve()}:
         msg = f"{str(out)!r} is also the file for the results or for the page of this search"
         raise OutputError(msg, hint="choose another path with -o")
