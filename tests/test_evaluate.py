@@ -384,6 +384,22 @@ def test_a_file_that_cannot_be_written(
         assert step == f"Next: mkdir -p {out / 'gone'}"
 
 
+def test_a_name_that_is_nothing(
+    invoke: Invoke, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been meant as a folder, a config or a Hub id; compare takes no Hub id."""
+    monkeypatch.chdir(tmp_path)
+
+    error, step = refused(invoke("evaluate", "nosuch"))
+    compared, _ = refused(invoke("compare", out, "nosuch"))
+
+    folder = "a merged folder, a merge config"
+    assert error == f"Error: 'nosuch' is not there, expected {folder}, or a Hub id: OWNER/NAME"
+    assert step == "Next: slack-ties merge CONFIG OUT # makes a model's folder"
+    assert compared.startswith(f"Error: 'nosuch' is not there, expected {folder}, a report.json or")
+    assert refused(invoke("evaluate", "lao"))[1].startswith("Next: slack-ties config lo")
+
+
 def test_scores_are_not_lost(out: Path, evaluate: Invoke) -> None:
     """A run with fewer tasks, items or models stops before the work, without --overwrite."""
     how = ("--limit", 4)

@@ -7,6 +7,7 @@ report in memory and do not write it.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from slack_ties.explore.compare_scores import (
 )
 from slack_ties.files import expanded
 from slack_ties.notebook import Shown, html_lines, html_table
+from slack_ties.recipe.missing import no_merge
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import describe_settings, has_figures
@@ -172,6 +174,8 @@ def _report_at(path: Path) -> Path | None:
 
 
 def _config_at(path: Path) -> Path:
+    if not path.suffix and not os.path.lexists(path):
+        raise no_merge(path, "a merged folder, a merge config, a report.json or an evaluation.json")
     if not path.is_dir():
         return path
     if not (path / CONFIG_FILE).is_file():

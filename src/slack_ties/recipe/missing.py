@@ -8,12 +8,14 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from slack_ties.catalogue.languages import find_triple
-from slack_ties.errors import CatalogueError
+from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.record import CONFIG_FILE
 
-__all__ = ["instead_of"]
+__all__ = ["instead_of", "no_merge"]
 
 SUFFIXES = (".yml", ".yaml")
+
+WRITE_ONE = "slack-ties config LANG  # writes one"
 
 FOLDER = "merge_configs"  # where `slack-ties config` writes if it is not told otherwise
 
@@ -47,7 +49,21 @@ def instead_of(path: Path) -> str:
         return _use(names[alike[0]])
     if not path.suffix and HUB_ID.fullmatch(str(path)) and not path.parent.is_dir():
         return f"slack-ties recipes pull {path}"
-    return "slack-ties config LANG  # writes one"
+    return WRITE_ONE
+
+
+def no_merge(name: str | Path, expected: str) -> RecipeError:
+    """Return the error for a name that is no merge at all: no folder, no config, nothing else.
+
+    Args:
+        name: What the user wrote.
+        expected: What it may be.
+
+    """
+    hint = instead_of(Path(name))
+    if hint == WRITE_ONE:  # nothing is like it
+        hint = "slack-ties merge CONFIG OUT  # makes a model's folder"
+    return RecipeError(f"{str(name)!r} is not there, expected {expected}", hint=hint)
 
 
 def _configs(folder: Path) -> list[Path]:

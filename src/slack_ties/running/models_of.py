@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import expanded
 from slack_ties.models.names import split_reference
+from slack_ties.recipe.missing import no_merge
 from slack_ties.recipe.pin import pinned_name
 from slack_ties.recipe.public import as_known
 from slack_ties.recipe.read import read_recipe
@@ -151,6 +152,8 @@ def _is_here(parent: Parent) -> bool:
 
 
 def _of_config(path: Path, *, alone: bool) -> Merge:
+    if not path.suffix and not os.path.lexists(path):
+        raise no_merge(path, "a merged folder, a merge config, or a Hub id: OWNER/NAME")
     recipe = read_recipe(path)
     others = () if alone else _of_recipe(recipe)
     return Merge(path.stem, recipe, (Member(MERGED, ""), *others))
