@@ -118,6 +118,7 @@ def test_the_merged_model_and_its_parents(
 
     assert result.exit_code == 0, result.output
     assert f"Next: slack-ties card {out}" in result.stderr
+    assert "[3/4] CT" in result.stderr.splitlines()
     found = read_evaluation(out)
     assert [(one.role, one.name) for one in found.models] == [
         ("merged", "tibetan"),

@@ -286,8 +286,10 @@ def test_parents_that_are_gone_are_left_out(
     assert [one.role for one in found.models] == ["merged", "base", "sft"]
     assert list(found.left_out) == [str(tmp_path / "gone")]
     assert "does not exist" in found.left_out[str(tmp_path / "gone")]
-    assert f"{tmp_path / 'gone'} is left out" in caplog.text
-    assert "left out: " in found.as_text()
+    (said,) = (one.message for one in caplog.records if "left out" in one.message)
+    assert said == f"  left out: {found.left_out[str(tmp_path / 'gone')]}"
+    assert said.count(str(tmp_path / "gone")) == 1
+    assert f"left out: {tmp_path / 'gone'}" in found.as_text().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -462,8 +464,8 @@ def test_a_published_merge_of_folders(
     assert "the CT model is left out: it was a folder, and is not on the Hub" in caplog.text
 
 
-def test_without_network(merged: Path, tmp_path: Path) -> None:
-    """A folder whose parents are here needs no Hub; a Hub id is one line."""
+def test_without_network(merged: Path, own: Path, triple: Folders, tmp_path: Path) -> None:
+    """A folder whose parents are here needs no Hub; a Hub id is one line; parents are left out."""
     code = f"import os; os.environ['HF_HUB_OFFLINE'] = '1'; {processes.OURS}"
     words = ["try", "x", "--max-tokens", "2", "-q"]
 
@@ -471,6 +473,15 @@ def test_without_network(merged: Path, tmp_path: Path) -> None:
     away = processes.run([words[0], "me/none", *words[1:]], env=os.environ, cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
+    for name in ("slack_ties.json", "mergekit_config.yml"):
+        text = (own / name).read_text("utf-8")
+        (own / name).write_text(text.replace(str(triple.ct), "me/ct"), "utf-8")
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    part = processes.run([words[0], own, *words[1:-1]], env=offline, cwd=tmp_path)
+    said = [one for one in part.stderr.splitlines() if "left out" in one]
+    assert said == ["  left out: model 'me/ct': HF_HUB_OFFLINE is set, and it is not in the cache"]
+    assert "left out: me/ct" in part.stdout.splitlines()
+    assert re.search(r"^  SFT    /", part.stderr, re.MULTILINE)
     assert away.returncode == 1
     assert re.match(r"Error: .*me/none.*\n(Next: .*\n)?$", away.stderr)
 

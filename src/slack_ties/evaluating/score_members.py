@@ -94,7 +94,7 @@ class Runner:
             missing = sum(look.download for look in self.looks.get(one, ()))
             download = f", {size(missing)} to download" if missing else ""
             template = ", without a chat template" if one.role in self.plain else ""
-            LOG.info("  %-6s %s%s%s", one.role, self._name(one), download, template)
+            LOG.info("  %-6s %s%s%s", one.label, self._name(one), download, template)
         requests = counted(self.each, "request")
         models = counted(len(self.members), "model")
         LOG.info("  %s on %s, %s to each", models, self.how.device, requests)
@@ -104,7 +104,7 @@ class Runner:
         self._find_inputs()
         found = []
         for number, one in enumerate(self.members):
-            LOG.info("[%d/%d] %s", number + 1, len(self.members), one.role)
+            LOG.info("[%d/%d] %s", number + 1, len(self.members), one.label)
             pace = Pace(self.each)
             found.append(self._score(one, number, pace))
             if said := pace.said(len(self.members) - number - 1):

@@ -135,8 +135,8 @@ class Answers(Shown):
             lines.append("")
         for label, model in zip(labels, self.models, strict=True):
             lines.append(f"{label.ljust(width)}  {readable(model.how())}")
-        for name, why in self.left_out.items():
-            lines.append(visible(f"left out: {name}: {why}"))
+        if self.left_out:  # why was said before the models ran, and is in the file
+            lines.append(visible(f"left out: {', '.join(self.left_out)}"))
         return "\n".join([*lines, "", self.how()])
 
 

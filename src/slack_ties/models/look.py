@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from huggingface_hub import HfApi, HfFileSystem
+from huggingface_hub import HfApi, HfFileSystem, constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slack_ties.errors import CheckpointError, HubError
@@ -22,6 +22,7 @@ from slack_ties.models.names import COMMIT, HUB_ID
 from slack_ties.models.parent_card import ParentCard, read_parent_card
 from slack_ties.models.text_files import VOCABULARY_FILES
 from slack_ties.models.weight_index import Weights, choose_weights, find_weights
+from slack_ties.private.hub_cache import blobs_folder
 from slack_ties.private.huggingface_hub import no_progress
 
 if TYPE_CHECKING:
@@ -195,8 +196,9 @@ def _look_in_cache(
     cached = find_in_cache(path, revision, api, cache_dir=cache)
     if cached is None:
         if isinstance(error, OfflineModeIsEnabled):
-            msg = f"model {path!r}: HF_HUB_OFFLINE is set, and the model in the cache is not "
-            msg += "complete"
+            kept = blobs_folder(cache or constants.HF_HUB_CACHE, path).parent.is_dir()
+            what = "the model in the cache is not complete" if kept else "it is not in the cache"
+            msg = f"model {path!r}: HF_HUB_OFFLINE is set, and {what}"
             hint = f"unset HF_HUB_OFFLINE && hf download {path}"
             raise HubError(msg, hint=hint) from None
         raise error

@@ -46,6 +46,11 @@ class Member:
     role: str  # merged, base, ct or sft; empty if it is not known
     reference: str  # PATH[@REVISION][+ADAPTER], as a config names it; empty: merged in memory
 
+    @property
+    def label(self) -> str:
+        """The role for people: merged, base, CT or SFT; model if it is not known."""
+        return self.role.upper() if self.role in {"ct", "sft"} else self.role or "model"
+
     def name(self, looks: Sequence[Look]) -> str:
         """Return its name with the commits that were found: ID@COMMIT, or the folder."""
         parts = [

@@ -205,7 +205,7 @@ def _check_room(
             left_out[one.name] = str(error)
             del asked[one]
     for name, why in left_out.items():
-        LOG.warning("  %s is left out: %s", name, why)
+        _warn(name, why)
     need = sum({look.path: look.download for one in asked for look in one.looks}.values())
     free = shutil.disk_usage(cache_folder(cache)).free
     if need > free:
@@ -214,6 +214,11 @@ def _check_room(
         raise OutputError(msg, hint=how.again("--alone") if len(asked) > 1 else "free disk space")
     if need:
         LOG.info("  %s are downloaded", size(need))
+
+
+def _warn(name: str, why: str) -> None:
+    """Say why a model is left out; a reason that names the model needs no name before it."""
+    LOG.warning("  left out: %s", why if name in why else f"{name}: {why}")
 
 
 def _run_all(
@@ -235,7 +240,7 @@ def _run_all(
             except CheckpointError as error:
                 if one.role == MERGED:
                     raise
-                LOG.warning("  %s is left out: %s", one.name, error)
+                _warn(one.name, str(error))
                 left_out[one.name] = str(error)
                 progress.at(before, progress.total - len(prompts) * how.most)
 
@@ -246,7 +251,7 @@ def _run(
     """Load a model, and return its answers to all prompts."""
     from slack_ties.trying.writing import loaded  # noqa: PLC0415 - heavy
 
-    LOG.info("  %-6s %s", one.role or "model", one.name)
+    LOG.info("  %-6s %s", one.member.label, one.name)
     answers, seconds = [], 0.0
     with loaded(folders, one.name, dtype=how.dtype, device=how.device) as writer:
         for number in range(len(asked.ids)):
