@@ -18,9 +18,11 @@ from command import PROGRAM, Invoke, environment
 from hub_server import Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
+from slack_ties.config.methods import METHODS
 from slack_ties.errors import HubError
 from slack_ties.plan.again import plan_command
 from slack_ties.publish.destination import Destination
+from slack_ties.recipe.missing import ALIASES
 from triple import Folders
 
 # What a proposed command must not be answered with.
@@ -115,7 +117,24 @@ MISSING = [
     ("wrong/path.yml", "slack-ties config LANG # writes one"),
     ("nothere", "slack-ties config LANG # writes one"),
     ("alice/tibetan", "slack-ties recipes pull alice/tibetan"),
+    ("merge_configs/lo-chat-vector.yml", "slack-ties config lo --method chat-vector"),
+    ("lo-param-delta", "slack-ties config lo --method param-delta"),
 ]
+
+
+@pytest.mark.parametrize("name", ["bo-chat-vector.yml", "merge_configs/bo-param-delta.yml"])
+def test_a_config_that_is_named_by_its_paper(name: str, invoke: Invoke, config: Path) -> None:
+    """The file has mergekit's name of the method, and the next step names that file."""
+    assert config.is_file()
+    assert invoke("config", "bo", "--method", "chat-vector").exit_code == 0
+
+    assert step(invoke("plan", name)) == "use merge_configs/bo-task_arithmetic.yml, which exists"
+
+
+def test_names_of_papers() -> None:
+    """They are those of the table of methods."""
+    table = {alias.name: one.name for one in METHODS.values() for alias in one.aliases}
+    assert table == ALIASES
 
 
 @pytest.mark.parametrize("command", ["plan", "report", "compare"])

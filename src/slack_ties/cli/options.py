@@ -164,7 +164,8 @@ def choices(function: F) -> F:
             "--method",
             metavar="NAME",
             help=f"Merge method: {', '.join(METHODS)}, or a name such as chat-vector; each has its "
-            "own defaults.  [slack_ties]",
+            "own defaults. The file is named by mergekit's name: LANG-task_arithmetic.yml for "
+            "chat-vector.  [slack_ties]",
         ),
         click.option(
             "--dtype",

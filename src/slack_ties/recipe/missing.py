@@ -11,11 +11,20 @@ from slack_ties.catalogue.languages import find_triple
 from slack_ties.errors import CatalogueError, RecipeError
 from slack_ties.record import CONFIG_FILE
 
-__all__ = ["instead_of", "no_merge"]
+__all__ = ["ALIASES", "instead_of", "no_merge"]
 
 SUFFIXES = (".yml", ".yaml")
 
 WRITE_ONE = "slack-ties config LANG  # writes one"
+
+# Names of papers for a method of mergekit, whose name is in the file's name. As in
+# config/methods.py, which is not below this room; a test compares them.
+ALIASES = {
+    "chat-vector": "task_arithmetic",
+    "param-delta": "task_arithmetic",
+    "instruction-residual": "task_arithmetic",
+    "model-soup": "linear",
+}
 
 FOLDER = "merge_configs"  # where `slack-ties config` writes if it is not told otherwise
 
@@ -37,13 +46,16 @@ def instead_of(path: Path) -> str:
         key = find_triple(path.stem).key
     except CatalogueError:
         key = ""
+    of_paper, method = _named_by_paper(path.stem)
+    stems = {path.stem, key, f"{of_paper}-{ALIASES[method]}" if method else ""}
     for one in written:
-        if one.stem in {path.stem, key}:
+        if one.stem in stems:
             return _use(one)
-    if key and (path.suffix in SUFFIXES or alone):
+    if (key or of_paper) and (path.suffix in SUFFIXES or alone):
         folder = str(path.parent)
-        to = "" if folder in {".", FOLDER} else f" -o {shlex.quote(folder)}"
-        return f"slack-ties config {key}{to}"
+        to = f" --method {method}" if method else ""
+        to += "" if folder in {".", FOLDER} else f" -o {shlex.quote(folder)}"
+        return f"slack-ties config {key or of_paper}{to}"
     names = {one.stem: one for one in near}  # equal suffixes do not make names alike
     if alike := get_close_matches(path.stem, names, n=1):
         return _use(names[alike[0]])
@@ -64,6 +76,18 @@ def no_merge(name: str | Path, expected: str) -> RecipeError:
     if hint == WRITE_ONE:  # nothing is like it
         hint = "slack-ties merge CONFIG OUT  # makes a model's folder"
     return RecipeError(f"{str(name)!r} is not there, expected {expected}", hint=hint)
+
+
+def _named_by_paper(stem: str) -> tuple[str, str]:
+    """Return the language and the method in a name such as lo-chat-vector; two "" if none is."""
+    for name in ALIASES:
+        language = stem.lower().replace("_", "-").removesuffix(f"-{name}")
+        if language != stem.lower().replace("_", "-"):
+            try:
+                return find_triple(language).key, name
+            except CatalogueError:
+                break
+    return "", ""
 
 
 def _configs(folder: Path) -> list[Path]:
