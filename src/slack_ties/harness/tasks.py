@@ -216,7 +216,7 @@ def _nearest(name: str, fitting: Sequence[str], index: Mapping[str, Any]) -> str
     known = [task for one in list_tasks() for task in (*one.default, *one.more)]
     # Not a group of a hundred languages, of which one task fits.
     others = [one for one in index if not any(task.startswith(f"{one}_") for task in fitting)]
-    found = {}
+    found: dict[str, float] = {}
     for names, more in ((fitting, FITS), (known, FITS / 2), (others, 0.0)):
         lower = {one.lower(): one for one in names}
         for one in get_close_matches(name.lower(), lower, n=1):
