@@ -111,7 +111,7 @@ def test_the_numbers_are_those_of_lm_eval(
 
 
 def test_the_merged_model_and_its_parents(
-    out: Path, triple: Folders, evaluate: Invoke, tmp_path: Path
+    out: Path, triple: Folders, evaluate: Invoke, invoke: Invoke, tmp_path: Path
 ) -> None:
     """The file has four models, the settings and the versions; a second run changes no score."""
     result = evaluate(out, "--limit", 5, "--dtype", "float32", "--batch-size", 2)
@@ -119,6 +119,9 @@ def test_the_merged_model_and_its_parents(
     assert result.exit_code == 0, result.output
     assert f"Next: slack-ties card {out}" in result.stderr
     assert "[3/4] CT" in result.stderr.splitlines()
+    why = "only the first 5 items of 'names_bo' and 1 more were scored"
+    assert f"  not sent to the Hub's page of results: {why}" in result.stderr.splitlines()
+    assert "page of results" not in invoke("card", out).stderr, "it was said once"
     found = read_evaluation(out)
     assert [(one.role, one.name) for one in found.models] == [
         ("merged", "tibetan"),

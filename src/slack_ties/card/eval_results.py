@@ -39,7 +39,9 @@ DEFAULT = "default"  # the Hub's word for a dataset with one configuration
 MARK = "lm-eval"  # the notes of each of our entries begin with it
 
 
-def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
+def keep_results(
+    folder: Path, evaluation: Evaluation | None, *, explain: bool = False
+) -> Path | None:
     """Write the results of the merged model beside it, and return the file; None if there are none.
 
     An earlier file of ours that no longer applies is removed. A file of somebody else stays.
@@ -47,6 +49,7 @@ def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
     Args:
         folder: The merged model.
         evaluation: Its evaluation; None if there is none of these weights.
+        explain: Say which tasks are left out because not all of their items were scored.
 
     Raises:
         OutputError: The file cannot be written.
@@ -54,11 +57,8 @@ def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
     """
     path = folder / RESULTS_FOLDER / OWN_RESULTS
     entries = entries_of(evaluation) if evaluation else []
-    partial = [task.name for task in evaluation.tasks if task.items < task.of] if evaluation else []
-    if partial:
-        LOG.info(
-            "  not for the Hub's page, because some items are no benchmark: %s", first_of(partial)
-        )
+    if evaluation and explain:
+        _explain(evaluation)
     try:
         if path.exists() and not _is_ours(path):
             LOG.warning("  %s stays as it is: slack-ties did not write it", path)
@@ -73,6 +73,14 @@ def keep_results(folder: Path, evaluation: Evaluation | None) -> Path | None:
         msg = f"cannot write {path}: {error.strerror or error}"
         raise OutputError(msg) from None
     return None
+
+
+def _explain(evaluation: Evaluation) -> None:
+    partial = [task for task in evaluation.tasks if task.items < task.of]
+    if partial:
+        items = counted(partial[0].items, "item")
+        items = f"{items} of {first_of([task.name for task in partial])}"
+        LOG.info("  not sent to the Hub's page of results: only the first %s were scored", items)
 
 
 def has_stale_results(folder: Path, evaluation: Evaluation | None) -> bool:

@@ -155,7 +155,7 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     write_evaluation(found, file)
     made = MadeEvaluation(found, file)
     if made.in_folder:
-        keep_results(file.parent, found)
+        keep_results(file.parent, found, explain=True)
     return made
 
 
