@@ -280,6 +280,7 @@ def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:
     assert "slack-ties merge merge_configs/bo.yml OUT" in plan.stderr
     assert merge.stdout == "out: 139,584 parameters, bfloat16\n"
     assert "slack-ties card out" in merge.stderr
+    assert "\nScores: none yet: slack-ties evaluate out\n" in merge.stderr
     assert len(list(Path("out").glob("model-*.safetensors"))) > 1
     assert card.stdout == f"{Path('out') / 'README.md'}\n"
     assert "slack-ties publish out" in card.stderr
@@ -287,7 +288,7 @@ def test_stage_by_stage(invoke: Invoke, triple: Folders) -> None:
 
 def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: Path) -> None:
     """Each from its file; what is said, and what a script gets."""
-    invoke("run", "bo", *models(triple), "--out", "out")
+    made = invoke("run", "bo", *models(triple), "--out", "out")
     for name in ("description", "in-language", "intended-use", "contact"):
         (tmp_path / name).write_text(f"My {name}.")
     (tmp_path / "r.yaml").write_text("- {dataset: {id: a/b, task_id: t}, value: 3}")
@@ -297,6 +298,7 @@ def test_a_card_with_ones_own_texts(invoke: Invoke, triple: Folders, tmp_path: P
         for word in (f"--{name}", name)
     ]
 
+    assert "\nScores: none yet: slack-ties evaluate out\n" in made.stderr
     first = invoke("card", "out")
     said = invoke("card", "out", *options, "--eval-results", "r.yaml", "--license", "cc-by-4.0")
     data = json.loads(invoke("card", "out", "--quiet", "--json").stdout)

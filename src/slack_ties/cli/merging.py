@@ -75,7 +75,9 @@ def merge(  # noqa: PLR0913 - one per option, one line each
     if report and not settings.quiet:
         _show_report(out)
     if not settings.quiet:
-        click.echo(f"\nNext: slack-ties card {shlex.quote(str(out))}", err=True)
+        name = shlex.quote(str(out))
+        click.echo(f"\nScores: none yet: slack-ties evaluate {name}", err=True)
+        click.echo(f"\nNext: slack-ties card {name}", err=True)
 
 
 @cli.command(cls=MergeCommand, short_help="See what a merge keeps and loses.")

@@ -116,6 +116,8 @@ def run(  # noqa: PLR0913 - one per option
         download_here = shlex.join([*download, "--local-dir", str(out)])
         click.echo(f"Weights:   only on the Hub; to download them: {download_here}")
     click.echo(f"Repeat it: {shlex.join(again)}")
+    if result.record.has_weights(out) and not settings.quiet:
+        click.echo(f"\nScores: none yet: slack-ties evaluate {shlex.quote(str(out))}", err=True)
     if not publish and not settings.quiet:
         from slack_ties.card.write import resolve_for  # noqa: PLC0415 - heavy, and here already
 
