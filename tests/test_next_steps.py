@@ -279,10 +279,41 @@ def test_publish_and_run_refuse_an_address_at_once(invoke: Invoke, config: Path)
     """Before a folder or the Hub is looked at, and before a merge."""
     url = "https://huggingface.co/alice/x"
 
-    assert step(invoke("publish", "out", url)) == "publish it as alice/x"
-    assert step(invoke("publish", "out", "models/alice/x")) == "publish it as alice/x"
+    assert step(invoke("publish", "out", url)) == "slack-ties publish out alice/x"
+    words = ["publish", "out", "models/alice/x", "--tag", "v 1", "--is", "a b=me/x", "-n"]
+    assert "git allows no tag" in invoke(*words).stderr
+    words[4] = "v1"
+    proposed = "slack-ties publish out alice/x --tag v1 --is 'a b=me/x' --dry-run"
+    assert step(invoke(*words)) == proposed
     assert step(invoke("run", config, "--out", "out", "--publish", url)) == "publish it as alice/x"
     assert "there is no folder 'out'" in invoke("publish", "out", "alice/x").stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("ME/Lao", "slack-ties publish out me/Lao --license mit --dry-run"),
+        (
+            "OWNER/NAME",
+            "slack-ties publish out me/my-merge --license mit --dry-run # with a name that you "
+            "choose",
+        ),
+        ("them/Lao", "slack-ties publish out me/Lao --license mit --dry-run"),
+    ],
+)
+def test_a_place_of_somebody_else_is_answered_with_a_command(
+    typed: str, said: str, invoke: Invoke, config: Path, hub: Server
+) -> None:
+    """Typed in full, with the user's name and the options that were given; it is taken."""
+    assert invoke("run", config, "--out", "out").exit_code == 0
+    variables = environment(hub, Path("home").absolute(), "hf_writer")
+    words = ["publish", "out", typed, "--license", "mit", "-n"]
+
+    done = processes.run(words, env=variables, cwd=Path.cwd())
+
+    assert re.findall(r"^Next: (.+)$", done.stderr, flags=re.MULTILINE) == [said]
+    (again,) = commands(said)
+    assert processes.run(again, env=variables, cwd=Path.cwd()).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["publish", "run", "merge", "recipes pull", "verify"])

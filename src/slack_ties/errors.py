@@ -7,6 +7,7 @@ SlackTiesError
 ├── OutputError       a file or folder that cannot be written
 └── HubError          the Hub cannot be reached or refuses a request
     ├── GatedError        the owner of a model gives access to those who ask for it
+    ├── OtherIdError      the Hub or a licence refuses an id, and would take another one
     ├── NotOnHubError     the repository does not exist, or the token may not see it
     └── LostOnHubError    the Hub lost files that were sent to it and deleted here
 """
@@ -26,6 +27,7 @@ __all__ = [
     "HubError",
     "LostOnHubError",
     "NotOnHubError",
+    "OtherIdError",
     "OutputError",
     "RecipeError",
     "SlackTiesError",
@@ -97,6 +99,17 @@ class GatedError(HubError):
 
 class NotOnHubError(HubError):
     """The repository or revision does not exist on the Hub, or the token may not see it."""
+
+
+class OtherIdError(HubError):
+    """The Hub or a licence refuses an id, and would take another one."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", other_id: str = "", comment: str = ""
+    ) -> None:
+        """Keep the other id, and what else to say of it, for a command typed in full."""
+        super().__init__(message, hint=hint)
+        self.other_id, self.comment = other_id, comment
 
 
 class LostOnHubError(HubError):

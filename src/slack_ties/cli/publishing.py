@@ -18,20 +18,18 @@ from slack_ties.cli.options import (
     update_option,
     with_output,
 )
+from slack_ties.cli.published import other_id_in_full, what_now
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.licenses.names import suggest_name
-from slack_ties.recipe.public import as_known, local_parts
+from slack_ties.recipe.public import as_known
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from slack_ties.licenses.known import Stated
     from slack_ties.licenses.resolve import Resolution
-    from slack_ties.publish.publish import Published
-    from slack_ties.record import Parent
 
 __all__ = ["how_to_publish", "known_as_option"]
 
@@ -267,40 +265,29 @@ def publish(  # noqa: PLR0913 - one per option
     from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
     from slack_ties.publish.publish import plan_publish, publish_model  # noqa: PLC0415
 
-    to = Destination(repo_id, public, update, revision, pr, tag, collection)
-    if dry_run:
-        planned = plan_publish(out, to, license=license, include=include, known_as=known_as)
-        if as_json:
-            print_json(asdict(planned))
-        else:
-            click.echo(planned.as_text())
-        return
-    published = publish_model(out, to, license=license, include=include, known_as=known_as)
+    def to(name: str) -> Destination:
+        return Destination(name, public, update, revision, pr, tag, collection)
+
+    more = license.flags() if license else []
+    more += [word for folder, name in known_as.items() for word in ("--is", f"{folder}={name}")]
+    more += [word for pattern in include for word in ("--include", pattern)]
+    with other_id_in_full(out, to, [*more, *["--dry-run"] * dry_run]):
+        if dry_run:
+            planned = plan_publish(
+                out, to(repo_id), license=license, include=include, known_as=known_as
+            )
+            if as_json:
+                print_json(asdict(planned))
+            else:
+                click.echo(planned.as_text())
+            return
+        published = publish_model(
+            out, to(repo_id), license=license, include=include, known_as=known_as
+        )
     if as_json:
         print_json(asdict(published))
         return
     click.echo(published.as_text())
     if not quiet:
         parents = as_known(read_record(out)).parents
-        click.echo(_what_now(published, parents), err=True)
-
-
-def _what_now(published: Published, parents: Iterable[Parent]) -> str:
-    """Return how to load a published model, and if it can be repeated, how to verify and reuse."""
-    name, revision = shlex.quote(published.repo_id), published.branch
-    at = "" if revision == "main" else f", revision={revision!r}"
-    load = f"AutoModelForCausalLM.from_pretrained({published.repo_id!r}{at})"
-    parents = [*parents]
-    why = ""
-    if any(not one.commits for one in parents):
-        why = "the commits of its models are not known"
-    if any(local_parts(parents)):
-        why = "its models are folders on this disk"
-    if why:
-        return f"\nLoad it:   {load}\nNobody else can repeat this merge: {why}"
-    here = name if revision == "main" else shlex.quote(f"{published.repo_id}@{published.commit}")
-    return (
-        f"\nLoad it:   {load}\n"
-        f"Check it:  slack-ties verify {here}\n"
-        f"Reuse it:  slack-ties recipes pull {here}"
-    )
+        click.echo(what_now(published, parents), err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import HubError
+from slack_ties.errors import OtherIdError
 
 if TYPE_CHECKING:
     from slack_ties.licenses.resolve import Resolution
@@ -28,7 +28,7 @@ def check_repo_name(repo_id: str, resolution: Resolution) -> None:
             msg = f"{repo_id!r}: the {one.name} requires a name that begins with {one.prefix!r} "
             msg += f"({one.source})"
             better = "/".join(filter(None, [owner, suggest_name(name, resolution.prefix)]))
-            raise HubError(msg, hint=f"publish it as {better}")
+            raise OtherIdError(msg, hint=f"publish it as {better}", other_id=better)
 
 
 def suggest_name(name: str, prefix: str) -> str:

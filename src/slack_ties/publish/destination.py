@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from slack_ties.errors import HubError, OutputError
+from slack_ties.errors import HubError, OtherIdError, OutputError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
@@ -72,7 +72,9 @@ class Destination:
             msg = f"{self.repo_id!r} is no id of a model on the Hub, expected OWNER/NAME or NAME "
             msg += "of letters, digits, '-', '_' and '.'"
             better = _id_in(self.repo_id)
-            raise HubError(msg, hint=f"publish it as {better}" if better else "give OWNER/NAME")
+            if better:
+                raise OtherIdError(msg, hint=f"publish it as {better}", other_id=better)
+            raise HubError(msg, hint="give OWNER/NAME")
         for flag, name in (("--tag", self.tag), ("--revision", self.branch)):
             if NO_REF.search(name):
                 msg = f"{flag}: git allows no tag or branch {name!r}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, get_token
 
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, OtherIdError
 from slack_ties.hub.token import another_token, token_name
 from slack_ties.private.huggingface_hub import sends_no_stored_token
 
@@ -77,9 +77,10 @@ def check_placeholder(repo_id: str, user: Mapping[str, Any]) -> None:
     found += [name] if name in PLACEHOLDERS else []
     if found:
         msg = f"publishing to {repo_id!r}: {found[0]} is a placeholder, expected a name of your own"
-        better = "my-merge" if name in PLACEHOLDERS else name
-        how = "with a name that you choose, such as" if name in PLACEHOLDERS else "to"
-        raise HubError(msg, hint=f"publish {how} {user['name']}/{better}")
+        chosen = "with a name that you choose" if name in PLACEHOLDERS else ""
+        better = f"{user['name']}/{'my-merge' if chosen else name}"
+        hint = f"publish {f'{chosen}, such as' if chosen else 'to'} {better}"
+        raise OtherIdError(msg, hint=hint, other_id=better, comment=chosen)
 
 
 def check_owner(repo_id: str, user: Mapping[str, Any], *, can_propose: Callable[[], bool]) -> None:
@@ -99,7 +100,9 @@ def check_owner(repo_id: str, user: Mapping[str, Any], *, can_propose: Callable[
     owners = [user["name"], *roles]
     if owner not in owners:
         msg = f"{what}: your token belongs to {' and '.join(owners)}"
-        raise HubError(msg, hint=f"publish to {owners[0]}/{name}{_or_propose(can_propose)}")
+        better, propose = f"{owners[0]}/{name}", _or_propose(can_propose)
+        hint = f"publish to {better}{propose}"
+        raise OtherIdError(msg, hint=hint, other_id=better, comment=propose.removeprefix(", "))
     if owner != user["name"] and roles[owner] == "read":
         msg = f"{what}: your role in the organization {owner!r} is read, expected write"
         hint = f"ask an admin of {owner} for the role write"
