@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,17 +23,21 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from command import Invoke
 from eval_tasks import ENGLISH, TIBETAN, make_tasks, questions, write_task
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
-from slack_ties.evaluation.scores import TaskScore
+from slack_ties.evaluation.scores import Task, TaskScore
+from slack_ties.evaluation.statistics import mean_of
 from slack_ties.harness.items import contents_of
 from slack_ties.harness.score import How, score_model
 from slack_ties.harness.tasks import load_tasks
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import read_recipe
 from slack_ties.tuning import task_metric
+from slack_ties.tuning.means import Means
 from slack_ties.tuning.search import Search
 from slack_ties.tuning.split import Halves, split_tasks
+from slack_ties.tuning.study import Study, TrialResult
 from slack_ties.tuning.tune import tune_config
 from slack_ties.tuning.tuned import Tuned
+from slack_ties.tuning.verdict import verdict_of
 from triple import Folders
 
 METHODS = ("slack_ties", "ties", "chat-vector")
@@ -396,6 +401,9 @@ def test_a_better_candidate_is_decided_on_held_out_items(
     assert "100.0 ±0.0" in text
     assert "HELD-OUT" in text.splitlines()[0]
     assert "few" not in text
+    assert found.verdict.guessing is False
+    assert not found.means.is_guess(found.best)
+    assert found.verdict.speaks_for_best
     assert read_recipe(found.config).method == "task_arithmetic"
 
 
@@ -465,6 +473,77 @@ def test_each_subject_counts_alike_in_the_score(
     assert "mean: of language and english, which count alike" in found.as_text()
     assert f"language: the tasks in the language: {TIBETAN}" in found.as_text()
     assert f"english: mean of the tasks in English: yes and {ENGLISH}" in found.as_text()
+
+
+def test_where_all_candidates_guess_it_is_said_and_no_merge_is_proposed(
+    invoke: Invoke, config: Path, tasks: Path
+) -> None:
+    """In the terminal, in JSON, on the page and in the config; chance is in percent there."""
+    how = ["--metric", TIBETAN, "--include-path", str(tasks), "--batch-size", "8"]
+    how += ["--slack", "0,0.3", "--limit", "12"]
+
+    shown = invoke("tune", str(config), *how)
+
+    assert shown.exit_code == 0, shown.stderr
+    said = "(no trial scores better than guessing on these 6 items|"
+    said += "with these 6 items, no trial can be told from guessing): do not choose by these tasks"
+    assert re.search(f"result: {said}", shown.stdout)
+    lines = shown.stdout.splitlines()
+    assert all(re.search(r"\d ~ ", line) for line in lines[1:4])
+    assert lines[4].split() == ["guessing", "25.0", "25.0"]
+    assert "~ not better than guessing, as far as the items show" in lines
+    assert f"{TIBETAN}: acc of 6 items; guessing scores 25.0 %" in lines
+    out = config.with_name(f"a-tuned-{TIBETAN}.yml")
+    assert re.search(f"# {said}", out.read_text("utf-8"))
+    page = config.with_name(f"a-tune-{TIBETAN}.html").read_text("utf-8")
+    assert "do not choose by these tasks." in page
+    assert "<td>guessing</td><td>25.0</td>" in page
+    assert "slack-ties merge" not in shown.stderr
+    more = "# other tasks, or more items: no --limit, and another --study"
+    assert f"Next: slack-ties tune {config} --metric TASKS  {more}\n" in shown.stderr
+    data = json.loads(invoke("tune", str(config), *how, "--json", "-q").stdout)
+    assert data["verdict"]["guessing"] is True
+    assert [one["guess"] for one in data["results"]] == [True] * 3
+    assert data["chance"] == {"score": 0.25}
+
+
+def trial_of(score: float, language: int, english: int) -> TrialResult:
+    """Return a trial with 40 items in the language and in English, so many of them right."""
+    right = {TIBETAN: language, ENGLISH: english}
+    items = {name: (1.0,) * some + (0.0,) * (40 - some) for name, some in right.items()}
+    parts = {name: some / 40 for name, some in right.items()}
+    return TrialResult({"slack": score}, mean_of(list(parts.values())), parts, items=items)
+
+
+def test_one_subject_at_the_level_of_guessing_is_named() -> None:
+    """English is answered, the language is guessed; then the best one guesses held-out items."""
+    scored = [("language", TIBETAN), ("english", ENGLISH)]
+    means = Means(
+        tuple(
+            Task(name, "1", 0, 80, 80, "acc", True, chance=0.25, about=about)
+            for about, name in scored
+        )
+    )
+    study = Study(Path("s.json"), {})
+    results = [trial_of(0.1, 9, 38), trial_of(0.2, 14, 39)]
+
+    found = verdict_of(results, [trial_of(0.1, 12, 38), trial_of(0.2, 10, 39)], study, means)
+    unlucky = verdict_of(results, [trial_of(0.1, 9, 38), trial_of(0.2, 10, 10)], study, means)
+    single = Means(means.tasks[:1])
+    few = [trial_of(0.1, 9, 0), trial_of(0.2, 12, 0)]
+    nothing = verdict_of(few[:1], few[:1], study, single)
+
+    few_items = "with these 40 items, no trial can be told from guessing"
+    assert found.lines[0] == f"{TIBETAN}: {few_items}, so only the other tasks tell trials apart"
+    assert found.guessing is False
+    better = "the best trial does not score better than guessing on these 80 items"
+    assert unlucky.lines[1] == f"held-out: {better}: do not choose by these tasks"
+    assert unlucky.guessing is True
+    assert not unlucky.speaks_for_best
+    assert nothing.lines[0] == (
+        "the config as it is does not score better than guessing on these 40 items: do not choose "
+        "by these tasks"
+    )
 
 
 def test_tasks_means_those_of_the_language_and_english_ones(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.settings import Settings
+    from slack_ties.tuning.tuned import Tuned
 
 __all__: list[str] = []
 
@@ -198,4 +199,15 @@ def tune(  # noqa: PLR0913 - one per option
         click.echo(f"{found.as_text()}\n\nPicture: {found.page}")
     click.echo(found.config)
     if not settings.quiet:
-        click.echo(f"\nNext: slack-ties merge {shlex.quote(str(found.config))} OUT", err=True)
+        click.echo(f"\nNext: {_next(found, config, limited=limit is not None)}", err=True)
+
+
+def _next(found: Tuned, config: Path, *, limited: bool) -> str:
+    """Return what to do after a search: merge its best config only if nothing speaks against it."""
+    if found.verdict.speaks_for_best:
+        return f"slack-ties merge {shlex.quote(str(found.config))} OUT"
+    again = f"slack-ties tune {shlex.quote(str(config))}"
+    if not found.best.items:
+        return f"{again} --slack NUMBERS --weight NUMBERS  # other values: these make no difference"
+    more = "more items: no --limit, and another --study" if limited else "tasks with more items"
+    return f"{again} --metric TASKS  # other tasks, or {more}"

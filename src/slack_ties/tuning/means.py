@@ -1,13 +1,15 @@
-"""What the score of several tasks is: a mean in which each subject counts alike."""
+"""What the score of several tasks is: a mean in which each subject counts alike; and guessing."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from slack_ties.evaluation.statistics import mean_of, mean_of_pairs, paired
-from slack_ties.wording import join_names
+from slack_ties.evaluation.differences import at_chance
+from slack_ties.evaluation.scores import Score
+from slack_ties.evaluation.statistics import Z, mean_of, mean_of_pairs, paired
+from slack_ties.wording import counted, join_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,6 +98,51 @@ class Means:
             return None
         pairs = {task: paired(values, other.items[task]) for task, values in one.items.items()}
         return self.fold(pairs, mean_of_pairs) or mean_of_pairs(list(pairs.values()))
+
+    def chance(self, name: str = "") -> float | None:
+        """Return what guessing scores on a part, or in the score; None if it is not known."""
+        chances = {task.name: task.chance for task in self.tasks if task.chance is not None}
+        return self.fold(chances, mean_of, name)
+
+    def is_guess(self, result: TrialResult, name: str = "") -> bool:
+        """Say whether a score, or a part of it, is not better than guessing by its items.
+
+        By the rules of `evaluation.differences`; False if chance is not known.
+        """
+        tasks, chance = self.of(name), self.chance(name)
+        if chance is None or any(task.name not in result.items for task in tasks):
+            return False
+        value = result.parts[name] if name else result.score
+        items = {task.name: len(result.items[task.name]) for task in tasks}
+        if len(tasks) == 1:
+            task = replace(tasks[0], items=items[tasks[0].name])
+            return at_chance(task, Score(value, result.errors.get(name)))
+        deviations = {
+            task.name: math.sqrt(max(0.0, of_task * (1 - of_task)) / items[task.name])
+            for task in tasks
+            if (of_task := task.chance) is not None
+        }
+        return value <= chance + Z * (self.fold(deviations, error_of_mean, name) or 0.0)
+
+    def guessing(self, results: Sequence[TrialResult], name: str = "", who: str = "") -> str:
+        """Say that trials are not better than guessing; empty if one of them is.
+
+        Args:
+            results: On the same items; at least one.
+            name: A part of the score; empty: the score.
+            who: The trial, if there is one.
+
+        """
+        chance = self.chance(name)
+        if chance is None or not all(self.is_guess(one, name) for one in results):
+            return ""
+        items = counted(sum(len(results[0].items[task.name]) for task in self.of(name)), "item")
+        values = [one.parts[name] if name else one.score for one in results]
+        if all(value <= chance for value in values):
+            verb = f"{who} does not score" if who else "no trial scores"
+            return f"{verb} better than guessing on these {items}"
+        verb = f"{who} cannot" if who else "no trial can"
+        return f"with these {items}, {verb} be told from guessing"
 
     def add_means(self, parts: dict[str, float], errors: dict[str, float]) -> float:
         """Add the means of the subjects to the scores of the tasks; return the mean of all.

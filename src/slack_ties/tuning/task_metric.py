@@ -107,7 +107,9 @@ class TaskMetric:
         found = self.means.legend()
         for task in self.tasks:
             count = counted(len(self.halves[task.name][0]), "item")
-            guess = f"; guessing scores {task.chance:.4g}" if task.chance is not None else ""
+            guess = (
+                f"; guessing scores {100 * task.chance:.1f} %" if task.chance is not None else ""
+            )
             found[task.name] = f"{task.metric} of {count}{guess}"
         return found
 

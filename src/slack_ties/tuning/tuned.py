@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.notebook import Shown, html_lines, html_table
 from slack_ties.tuning.means import Means
 from slack_ties.tuning.study import TrialResult, row_of
-from slack_ties.tuning.verdict import Verdict, gap, in_percent, with_error
+from slack_ties.tuning.verdict import Verdict, gap, in_percent, number, with_error
 from slack_ties.wording import counted, in_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["RESULT", "Tuned", "tuned_as_json"]
 
 ELSEWHERE = "`report` asks what the SFT model needs, so it may suggest another slack"
+
+GUESS = "~"  # the mark of a score
+GUESSES = f"{GUESS} not better than guessing, as far as the items show"
 
 RESULT = "result: "  # begins a line that says what the search has shown
 
@@ -73,13 +76,26 @@ class Tuned(Shown):
         rows = [["TRIAL", *named, *(["DIFFERENCE", "HELD-OUT"] if first.items else [])]]
         for result in self.results:
             mark = "* " if result is self.best else ""
-            row = [mark + self.name_of(result), with_error(result)]
-            row += [with_error(result, part) for part in parts]
+            row = [mark + self.name_of(result), self._cell(result)]
+            row += [self._cell(result, part) for part in parts]
             if first.items:
                 row.append("" if result is first else gap(result, first, self.means))
-                row.append(with_error(held_out[result.key]) if result.key in held_out else "")
+                row.append(self._cell(held_out[result.key]) if result.key in held_out else "")
             rows.append(row)
-        return rows
+        return [*rows, *self._guessing(parts)]
+
+    def _cell(self, result: TrialResult, part: str = "") -> str:
+        mark = f" {GUESS}" if self.means.is_guess(result, part) else ""
+        return with_error(result, part) + mark
+
+    def _guessing(self, parts: Sequence[str]) -> list[list[str]]:
+        """Return a row with what guessing scores, if it is known of a task."""
+        chances = [self.means.chance(name) for name in ("", *parts)]
+        if all(one is None for one in chances):
+            return []
+        share = all(map(in_percent, self.results))
+        shown = ["" if one is None else number(one, share=share) for one in chances]
+        return [["guessing", *shown, "", shown[0]]]
 
     def as_text(self) -> str:
         """Return the results as a table for people."""
@@ -111,6 +127,11 @@ class Tuned(Shown):
             percent = all(map(in_percent, self.results))
             lines += [
                 f"{'scores in percent; ' if percent else ''}± is one standard error",
+                *(
+                    [GUESSES]
+                    if any(GUESS in cell for row in self.rows(every=every) for cell in row)
+                    else []
+                ),
                 "difference: to the config as it is, on the same items, with its 95 % interval",
                 "held-out: score on the other half of the items, which no trial was chosen by",
             ]
@@ -122,8 +143,15 @@ class Tuned(Shown):
 def tuned_as_json(found: Tuned) -> dict[str, Any]:
     """Return a result for `--json`: without the values of single items, which the study has."""
     data = asdict(found)
-    for one in (*data["results"], data["best"], *data["verdict"]["held_out"]):
+    rows = [*found.results, found.best, *found.verdict.held_out]
+    for one, result in zip(
+        (*data["results"], data["best"], *data["verdict"]["held_out"]), rows, strict=True
+    ):
         del one["items"]
+        if result.items:
+            one["guess"] = found.means.is_guess(result)
+    parts = {name: found.means.chance(name) for name in ("", *found.best.parts)}
+    data["chance"] = {name or "score": chance for name, chance in parts.items()}
     del data["means"]
     pairs = [found.means.difference(one, found.results[0]) for one in found.results]
     for row, pair in zip(data["results"], pairs, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from slack_ties.wording import counted
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from slack_ties.tuning.means import Means
     from slack_ties.tuning.study import Study, TrialResult
 
-__all__ = ["Verdict", "all_equal", "gap", "in_percent", "verdict_of", "with_error"]
+__all__ = ["Verdict", "all_equal", "gap", "in_percent", "number", "verdict_of", "with_error"]
 
 NOTHING = "nothing is decided"
+
+AS_IT_IS_ALONE = "the config as it is"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Verdict:
     decided: bool | None  # None: the metric has no items that were held out
     lines: tuple[str, ...] = ()
     held_out: tuple[TrialResult, ...] = ()  # the config as it is, and the best trial
+    guessing: bool = False  # nothing can be chosen by these tasks
+
+    @property
+    def speaks_for_best(self) -> bool:
+        """Whether nothing speaks against a merge of the best trial."""
+        return self.decided is not False and not self.guessing
 
 
 def all_equal(results: Sequence[TrialResult]) -> bool:
@@ -40,12 +48,12 @@ def with_error(result: TrialResult, part: str = "") -> str:
 
     Scores of tasks are in percent, if they are shares.
     """
-    number, error = result.parts[part] if part else result.score, result.errors.get(part)
+    value, error = result.parts[part] if part else result.score, result.errors.get(part)
     if not result.items:
-        return f"{number:.4f}"
+        return f"{value:.4f}"
     share = in_percent(result)
-    shown = _number(number, share=share)
-    return shown if error is None else f"{shown} ±{_number(error, share=share)}"
+    shown = number(value, share=share)
+    return shown if error is None else f"{shown} ±{number(error, share=share)}"
 
 
 def in_percent(result: TrialResult) -> bool:
@@ -59,13 +67,14 @@ def gap(result: TrialResult, other: TrialResult, means: Means) -> str:
     if found is None:
         return ""
     share = in_percent(result) and in_percent(other)
-    mean, low, high = (_number(one, share=share) for one in (found.mean, found.low, found.high))
-    error = f" ±{_number(found.stderr, share=share)}" if found.stderr is not None else ""
+    mean, low, high = (number(one, share=share) for one in (found.mean, found.low, found.high))
+    error = f" ±{number(found.stderr, share=share)}" if found.stderr is not None else ""
     plus = "+" if found.mean > 0 else ""
     return f"{plus}{mean}{error} ({low} to {high})"
 
 
-def _number(value: float, *, share: bool) -> str:
+def number(value: float, *, share: bool) -> str:
+    """Return a score as text: in percent if it is a share."""
     return f"{100 * value:.1f}" if share else f"{value:.4g}"
 
 
@@ -85,6 +94,37 @@ def verdict_of(
         means: How tasks count in the score.
 
     """
+    found = _compared(results, held_out, study, means)
+    guessing, lines = _guessing(results, held_out, means)
+    return replace(found, lines=(*lines, *found.lines), guessing=guessing)
+
+
+def _guessing(
+    results: Sequence[TrialResult], held_out: Sequence[TrialResult], means: Means
+) -> tuple[bool, list[str]]:
+    """Say whether no trial, or not the best one, is better than guessing; and on which tasks."""
+    who = AS_IT_IS_ALONE if len(results) == 1 else ""
+    if said := means.guessing(results, who=who):
+        return True, [f"{said}: do not choose by these tasks"]
+    names = [*means.groups] or [task.name for task in means.tasks]
+    single = len(means.tasks) == 1  # then the score is all
+    said_of = {name: means.guessing(results, name, who) for name in ([] if single else names)}
+    rest = "" if all(said_of.values()) else ", so only the other tasks tell trials apart"
+    lines = [f"{name}: {said}{rest}" for name, said in said_of.items() if said]
+    best = "the best trial" if len(held_out) > 1 else AS_IT_IS_ALONE
+    said = means.guessing(held_out[-1:], who=best) if held_out else ""
+    if said:
+        lines.append(f"held-out: {said}: do not choose by these tasks")
+    return bool(said), lines
+
+
+def _compared(
+    results: Sequence[TrialResult],
+    held_out: Sequence[TrialResult],
+    study: Study,
+    means: Means,
+) -> Verdict:
+    """Return what comparisons of the trials show; see `verdict_of`."""
     trials = counted(len(results), "trial")
     if all_equal(results):
         how = "answer every item alike" if held_out else "have the same score"
