@@ -260,6 +260,30 @@ def test_a_search_stopped_before_the_last_held_out_score_asks_only_for_that(
     assert len(again.verdict.held_out) == 2
 
 
+def test_a_search_stopped_in_its_first_trial_does_not_name_a_file_that_is_not_there(
+    config: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says that the same command begins again, and that the answers are lost."""
+
+    class Stop(task_metric.TaskMetric):
+        """Is stopped."""
+
+        def measure(self, made: Any) -> Any:  # noqa: ARG002 - as the class
+            """Stop."""
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(task_metric, "TaskMetric", Stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, tasks, metric=TIBETAN)
+
+    assert caplog.records[-1].getMessage() == (
+        "  stopped: no trial is finished, so the same command begins again; answers of a trial "
+        "that is not finished are not kept"
+    )
+    assert sorted(path.name for path in config.parent.iterdir()) == ["a.yml"]
+
+
 @pytest.mark.parametrize("method", ["", "ties", "linear", "dare_ties"])
 def test_scores_are_those_of_the_merged_folder(
     method: str, config: Path, tasks: Path, tmp_path: Path

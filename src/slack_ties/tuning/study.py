@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +81,20 @@ class Study:
         """
         self.held_out[result.key] = result
         self._write()
+
+    def when_stopped(self, *, items: bool) -> str:
+        """Return what a search that is stopped has, how it goes on, and what it loses.
+
+        Args:
+            items: Whether models answer items, which takes long.
+
+        """
+        lost = "; answers of a trial that is not finished are not kept" if items else ""
+        if not self.results:
+            return f"no trial is finished, so the same command begins again{lost}"
+        trials = counted(len(self.results), "finished trial")
+        verb = "is" if len(self.results) == 1 else "are"
+        return f"the same command goes on; {trials} {verb} in {self.path}{lost}"
 
     def check_commits(self, commits: Mapping[str, str]) -> None:
         """Refuse to go on with other commits: trials of other weights cannot be compared.

@@ -67,9 +67,7 @@ class Trials:
             yield
         except (KeyboardInterrupt, SystemExit):
             LOG.warning(
-                "  stopped: the same command goes on; %d finished trials are in %s",
-                len(self.study.results),
-                self.study.path,
+                "  stopped: %s", self.study.when_stopped(items=self.metric.means.tasks != ())
             )
             raise
 
