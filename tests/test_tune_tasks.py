@@ -622,6 +622,30 @@ def test_what_cannot_be_tuned_by_tasks_is_refused_before_a_model_is_read(
         tune(config, tasks, search=Search(methods=("tie",)))
 
 
+def test_files_that_cannot_be_written_are_refused_before_tasks_are_loaded(tmp_path: Path) -> None:
+    """The folder of tasks and the models of this config are nowhere; nothing is left behind."""
+    config = make_config(Folders(Path("no/b"), Path("no/c"), Path("no/s")), tmp_path / "a.yml")
+    nowhere = tmp_path / "nowhere"
+    proc = Path("/proc/x.json")  # not writable, for root either
+    in_proc = r"cannot write '/proc/x.json', the file for the (best config|results)"
+
+    for how in ({"output": proc}, {"study": proc}):
+        if proc.parent.is_dir():
+            with pytest.raises(OutputError, match=in_proc):
+                tune(config, nowhere, **how)
+    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for the best") as told:
+        tune(config, nowhere, output=nowhere / "b.yml")
+    assert told.value.hint == f"mkdir -p {nowhere}"
+    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for the results"):
+        tune(config, nowhere, study=nowhere / "b.json")
+    with pytest.raises(OutputError, match="is a folder, expected a file for the results"):
+        tune(config, nowhere, study=tmp_path)
+    (tmp_path / "a-tune-names.html").mkdir()
+    with pytest.raises(OutputError, match="is not a page of slack-ties tune"):
+        tune(config, nowhere)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-tune-names.html", "a.yml"]
+
+
 # A Python in which lm-eval is not installed; it runs the commands one after the other.
 WITHOUT = """
 import importlib.metadata, sys

@@ -7,26 +7,26 @@ tasks of lm-eval; not more.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slack_ties.config.methods import METHODS, RANDOM, find_method
 from slack_ties.config.write import write_recipes
-from slack_ties.errors import OutputError, RecipeError, SlackTiesError, nearest
-from slack_ties.files import check_writable, expanded, sha256_of
+from slack_ties.errors import RecipeError, SlackTiesError, nearest
+from slack_ties.files import expanded, sha256_of
 from slack_ties.models.state import local_state
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.settings import Settings
-from slack_ties.tuning.candidates import Candidate, config_values, is_unedited, with_values
+from slack_ties.tuning.candidates import Candidate, config_values, with_values
 from slack_ties.tuning.metrics import METRICS, Metric
+from slack_ties.tuning.paths import paths_for
 from slack_ties.tuning.perplexity import read_text
 from slack_ties.tuning.search import Search, check_optuna
 from slack_ties.tuning.study import Study, TrialResult, open_study
 from slack_ties.tuning.trials import SEED, Trials
-from slack_ties.tuning.tune_page import is_tune_page, write_tune_page
+from slack_ties.tuning.tune_page import write_tune_page
 from slack_ties.tuning.tuned import Tuned
 from slack_ties.tuning.verdict import Verdict, verdict_of
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from slack_ties.settings import SettingsByName
 
 __all__ = ["Tuned", "tune_config"]
-
-LONGEST_NAME = 60  # characters of the metric in names of files
 
 
 def tune_config(  # noqa: PLR0913 - all by name
@@ -100,13 +98,8 @@ def tune_config(  # noqa: PLR0913 - all by name
     how = _Tasks(
         tuple(expanded(one) for one in include), limit, fewshot, batch_size, chat_template, seed
     )
-    slug = _slug(metric)
-    record = expanded(study) if study else path.with_name(f"{path.stem}-tune-{slug}.json")
-    out = expanded(output) if output else path.with_name(f"{path.stem}-tuned-{slug}.yml")
-    page = path.with_name(f"{path.stem}-tune-{slug}.html")
-    check_writable(record, "choose another file with --study")
-    check_writable(out)
-    check_writable(page, "copy the config to a folder that you can write to")
+    files = paths_for(path, metric, output, study)
+    files.check_replaced(overwrite=overwrite)
     scorer = _metric(metric, recipe, how)
     _check(recipe, scorer, given, search)
     texts = [read_text(one) for one in given if one]
@@ -121,12 +114,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         **({"device": shared.device.partition(":")[0]} if scorer.runs_models else {}),
         **getattr(scorer, "about", {}),
     }
-    kept = open_study(record, about)
-    if out.resolve() in {kept.path.resolve(), page.resolve()}:
-        msg = f"{str(out)!r} is also the file for the results or for the page of this search"
-        raise OutputError(msg, hint="choose another path with -o")
-    _check_output(out, path, overwrite=overwrite)  # before we read a model
-    _check_page(page, overwrite=overwrite)
+    kept = open_study(files.study, about)
     scorer.prepare(texts, shared)
     trials = Trials(recipe, scorer, kept, shared)
     with trials.resumable():
@@ -134,20 +122,19 @@ def tune_config(  # noqa: PLR0913 - all by name
         results = tuple(kept.results[one.key] for one in tried)
         best = (max if scorer.more_is_better else min)(results, key=lambda one: one.score)
         verdict = _verdict(results, best, scorer, trials, kept)
-    _check_output(out, path, overwrite=overwrite)  # a search takes long
-    _check_page(page, overwrite=overwrite)
+    files.check_replaced(overwrite=overwrite)  # a search takes long
     notes = [*getattr(scorer, "doubts", []), *_on_seed(best, recipe, shared)]
     tuned = parse_recipe(
-        with_values(recipe, best, scorer.name, [*verdict.lines, *notes]), where=out.name
+        with_values(recipe, best, scorer.name, [*verdict.lines, *notes]), where=files.out.name
     )
-    write_recipes({out: tuned}, overwrite=True)
+    write_recipes({files.out: tuned}, overwrite=True)
     found = Tuned(
         scorer.name,
         results,
         best,
-        out,
-        kept.path,
-        page,
+        files.out,
+        files.study,
+        files.page,
         config_values(recipe),
         recipe.method if search.methods else "",
         scorer.more_is_better,
@@ -157,7 +144,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         tuple(notes),
         scorer.means,
     )
-    write_tune_page(page, scorer, recipe, found)
+    write_tune_page(files.page, scorer, recipe, found)
     return found
 
 
@@ -221,36 +208,6 @@ def _seed(settings: Settings) -> int:
     """Return the seed of methods that draw random numbers."""
     given = settings.options.random_seed if settings.options else None
     return SEED if given is None else given
-
-
-def _slug(metric: str) -> str:
-    """Return a metric's name for names of files."""
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", metric).strip("-.") or "tasks"
-    return slug if len(slug) <= LONGEST_NAME else f"{slug[:40]}-{sha256_of(metric)[:8]}"
-
-
-def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:
-    """Refuse to replace the config that is tuned, and a file that `tune` did not write as it is."""
-    if out.is_dir():
-        msg = f"{str(out)!r} is a folder, expected a file for the best config"
-        raise OutputError(msg, hint="choose a file with -o")
-    if overwrite or not out.exists():
-        return
-    if out.samefile(config):
-        msg = f"{str(out)!r} is the config that is tuned: the best config would replace it"
-    elif not is_unedited(out):
-        msg = f"{str(out)!r} exists; slack-ties tune did not write it, or it was edited since"
-    else:
-        return
-    raise OutputError(msg, hint="choose another path with -o, or add --overwrite to replace it")
-
-
-def _check_page(page: Path, *, overwrite: bool) -> None:
-    """Refuse to replace a file of the page's name that is no page of a search."""
-    if not is_tune_page(page) and not (overwrite and page.is_file()):
-        msg = f"{str(page)!r} exists, and is not a page of slack-ties tune"
-        hint = "move it away" + (", or add --overwrite to replace it" if page.is_file() else "")
-        raise OutputError(msg, hint=hint)
 
 
 def _methods(recipe: Recipe, search: Search) -> tuple[str, ...]:
