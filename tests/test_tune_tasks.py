@@ -627,16 +627,16 @@ def test_files_that_cannot_be_written_are_refused_before_tasks_are_loaded(tmp_pa
     config = make_config(Folders(Path("no/b"), Path("no/c"), Path("no/s")), tmp_path / "a.yml")
     nowhere = tmp_path / "nowhere"
     proc = Path("/proc/x.json")  # not writable, for root either
-    in_proc = r"cannot write '/proc/x.json', the file for the (best config|results)"
+    in_proc = "cannot write '/proc/x.json'"
 
     for how in ({"output": proc}, {"study": proc}):
         if proc.parent.is_dir():
             with pytest.raises(OutputError, match=in_proc):
                 tune(config, nowhere, **how)
-    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for the best") as told:
+    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for b\.yml") as told:
         tune(config, nowhere, output=nowhere / "b.yml")
     assert told.value.hint == f"mkdir -p {nowhere}"
-    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for the results"):
+    with pytest.raises(OutputError, match=r"there is no folder '.*nowhere' for b\.json"):
         tune(config, nowhere, study=nowhere / "b.json")
     with pytest.raises(OutputError, match="is a folder, expected a file for the results"):
         tune(config, nowhere, study=tmp_path)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
-from slack_ties.files import expanded, sha256_of
+from slack_ties.files import check_writable, expanded, sha256_of
 from slack_ties.tuning.candidates import is_unedited
 from slack_ties.tuning.tune_page import is_tune_page
 
@@ -47,9 +45,9 @@ class Paths:
             if file.is_dir():
                 msg = f"{str(file)!r} is a folder, expected a file for {what}"
                 raise OutputError(msg, hint=hint)
-            _check_place(file, what, hint)
+            check_writable(file, hint)
         hint = "copy the config to a folder of yours: the page is written beside it"
-        _check_place(self.page, "the page", hint)
+        check_writable(self.page, hint)
 
     def check_replaced(self, *, overwrite: bool) -> None:
         """Refuse to replace the config that is tuned, and a file that is not as `tune` wrote it.
@@ -87,21 +85,6 @@ def _slug(metric: str) -> str:
     """Return a metric's name for names of files."""
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", metric).strip("-.") or "tasks"
     return slug if len(slug) <= LONGEST_NAME else f"{slug[:40]}-{sha256_of(metric)[:8]}"
-
-
-def _check_place(file: Path, what: str, hint: str) -> None:
-    """Refuse a file in a folder that is missing or cannot be written to."""
-    folder = file.resolve().parent
-    if not folder.is_dir():
-        msg = f"there is no folder {str(folder)!r} for {what} ({file.name})"
-        raise OutputError(msg, hint=f"mkdir -p {shlex.quote(str(folder))}")
-    try:
-        # As `write_whole` does. Permissions do not tell: a file system may refuse all files.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{file.name[:40]}."):
-            pass
-    except OSError as error:
-        msg = f"cannot write {str(file)!r}, the file for {what}: {error.strerror or error}"
-        raise OutputError(msg, hint=hint) from None
 
 
 def _check_output(out: Path, config: Path, *, overwrite: bool) -> None:
