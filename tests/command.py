@@ -86,8 +86,8 @@ def is_typable(step: str) -> bool:
     words = shlex.shlex(step, posix=True, punctuation_chars=True)
     try:
         found = list(words)
-        shlex.split(step, comments=True)
+        split = shlex.split(step, comments=True)
     except ValueError:
         return False
     prose = {"(", ")", "or", "or:", "then", "then:"}
-    return prose.isdisjoint(found) and not any(one.endswith((",", ":")) for one in found)
+    return prose.isdisjoint(found) and not any(one.endswith((",", ":")) for one in split)

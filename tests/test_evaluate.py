@@ -404,16 +404,26 @@ def test_a_name_that_is_nothing(
     assert refused(invoke("evaluate", "lao"))[1].startswith("Next: slack-ties config lo")
 
 
-def test_scores_are_not_lost(out: Path, evaluate: Invoke) -> None:
+def test_scores_are_not_lost(out: Path, tasks: Path, evaluate: Invoke) -> None:
     """A run with fewer tasks, items or models stops before the work, without --overwrite."""
     how = ("--limit", 4)
     assert evaluate(out, *how).exit_code == 0
 
+    typed = f"Next: slack-ties evaluate {out} --tasks {TIBETAN},{ENGLISH} --include-path {tasks}"
+    comment = "# or another file with -o, or --overwrite"
+
     error, step = refused(evaluate(out, *how, "--tasks", TIBETAN))
-    assert f"has scores on the task '{ENGLISH}'" in error
-    assert "--overwrite" in step
-    assert "has scores of 4 items of 'names_bo'" in refused(evaluate(out, "--limit", 3))[0]
-    assert "/base' and 2 more" in refused(evaluate(out, *how, "--alone"))[0]
+    assert error.endswith(
+        f"evaluation.json' also has scores of '{ENGLISH}', which this run leaves out"
+    )
+    assert step == f"{typed} --limit 4 {comment}"
+    error, step = refused(evaluate(out, "--limit", 3, "-o", out / "evaluation.json"))
+    assert error.endswith("has scores on 4 items of 'names_bo', and this run on only 3")
+    assert step == f"{typed} --limit 4 --output {out / 'evaluation.json'} {comment}"
+    error, step = refused(evaluate(out, *how, "--alone"))
+    assert "also has scores of the model '" in error
+    assert "/base' and 2 more, which this run leaves out" in error
+    assert step == f"{typed} --limit 4 {comment}"
     assert evaluate(out, *how, "--alone", "--overwrite").exit_code == 0
     assert len(read_evaluation(out).models) == 1
 

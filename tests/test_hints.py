@@ -173,6 +173,7 @@ def test_a_step_that_is_a_command_can_be_typed() -> None:
 def test_a_step_that_cannot_be_typed_is_found(step: str) -> None:
     """The test above can fail."""
     assert not is_typable(step)
+    assert is_typable("slack-ties evaluate OUT --tasks a,b  # or --overwrite")
     assert is_typable("slack-ties card 'a (folder)'  # writes it again (and keeps the old one)")
 
 

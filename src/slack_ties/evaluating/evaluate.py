@@ -136,7 +136,26 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
     runner = Runner(str(what), merge, loaded, how, shared)
     weights = weights_digest(read_record(merge.folder)) if merge.folder else ""
     if old and not overwrite:
-        check_loss(file, old, loaded.tasks, runner.names, weights)
+        options = {
+            "what": what,
+            "tasks": tasks,
+            "include": include,
+            "alone": alone,
+            "limit": limit,
+            "fewshot": fewshot,
+            "dtype": dtype,
+            "batch_size": batch_size,
+            "chat_template": chat_template,
+            "output": output,
+        }
+        check_loss(
+            file,
+            old,
+            tasks=loaded.tasks,
+            models=runner.names,
+            weights=weights,
+            options=options,
+        )
     runner.announce()
     with _resumable():
         models = runner.run()

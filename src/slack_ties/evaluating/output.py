@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.file import EVALUATION_FILE, read_evaluation
 from slack_ties.files import check_writable, expanded
-from slack_ties.wording import first_of
+from slack_ties.wording import counted, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +18,18 @@ if TYPE_CHECKING:
     from slack_ties.evaluation.scores import Evaluation, Task
     from slack_ties.running.models_of import Merge
 
-__all__ = ["check_file", "check_loss", "file_for"]
+__all__ = ["check_file", "check_loss", "command", "file_for"]
+
+# Options that a command names only if they have another value.
+USUAL: Mapping[str, Any] = {
+    "alone": False,
+    "limit": None,
+    "fewshot": None,
+    "dtype": "auto",
+    "batch_size": "",
+    "chat_template": False,
+    "output": None,
+}
 
 
 def file_for(merge: Merge, output: str | Path | None) -> Path:
@@ -59,8 +72,14 @@ def check_file(file: Path, *, overwrite: bool) -> Evaluation | None:
         raise OutputError(str(error), hint=hint) from None
 
 
-def check_loss(
-    file: Path, old: Evaluation, tasks: Sequence[Task], models: Sequence[str], weights: str
+def check_loss(  # noqa: PLR0913 - all but two by name
+    file: Path,
+    old: Evaluation,
+    *,
+    tasks: Sequence[Task],
+    models: Sequence[str],
+    weights: str,
+    options: Mapping[str, Any],
 ) -> None:
     """Refuse to replace scores that the new evaluation would not have.
 
@@ -72,6 +91,7 @@ def check_loss(
         tasks: The tasks of the new one.
         models: The names of its models.
         weights: The checksum of the merged weights; empty if it is not known.
+        options: What the user asked for, as `command` takes it.
 
     Raises:
         OutputError: A task, a model or items would be lost; the message says which.
@@ -83,14 +103,44 @@ def check_loss(
     lost = [task.name for task in old.tasks if task.name not in items]
     fewer = [task for task in old.tasks if task.items > items.get(task.name, task.items)]
     gone = [model.name for model in old.models if model.name not in models]
+    changed: dict[str, Any] = {}
     if lost:
-        what = f"scores on the task {first_of(lost)}"
-    elif fewer:
-        what = f"scores of {fewer[0].items:,} items of {fewer[0].name!r}"
-    elif gone:
-        what = f"scores of the model {first_of(gone)}"
-    else:
+        what = f"also has scores of {first_of(lost)}, which this run leaves out"
+        changed["tasks"] = [*items, *lost]
+    if fewer:
+        if not lost:
+            one = fewer[0]
+            what = f"has scores on {counted(one.items, 'item')} of {one.name!r}, and this run on "
+            what += f"only {items[one.name]:,}"
+        all_items = any(task.items == task.of for task in fewer)
+        changed["limit"] = None if all_items else max(task.items for task in fewer)
+    if gone:
+        if not changed:
+            what = f"also has scores of the model {first_of(gone)}, which this run leaves out"
+        if options.get("alone"):
+            changed["alone"] = False
+    if not (lost or fewer or gone):
         return
-    msg = f"{str(file)!r} has {what}, which this run would not have: a file holds one run"
-    hint = "choose another file with -o, add --overwrite, or ask for all of it again: the answers "
-    raise OutputError(msg, hint=f"{hint}so far are kept")
+    msg = f"{str(file)!r} {what}"
+    other = "another file with -o, or --overwrite"
+    hint = f"{command({**options, **changed})}  # or {other}" if changed else f"choose {other}"
+    raise OutputError(msg, hint=hint)
+
+
+def command(options: Mapping[str, Any]) -> str:
+    """Return the command that evaluates a merge.
+
+    Args:
+        options: `what`, and other arguments of `evaluate_merge` by their names.
+
+    """
+    words = ["slack-ties", "evaluate", str(options["what"])]
+    if tasks := options.get("tasks"):
+        words += ["--tasks", ",".join(tasks)]
+    for folder in options.get("include", ()):
+        words += ["--include-path", str(folder)]
+    for name, usual in USUAL.items():
+        if (value := options.get(name, usual)) != usual:
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)
