@@ -476,12 +476,14 @@ def test_without_network(merged: Path, own: Path, triple: Folders, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     for name in ("slack_ties.json", "mergekit_config.yml"):
         text = (own / name).read_text("utf-8")
-        (own / name).write_text(text.replace(str(triple.ct), "me/ct"), "utf-8")
+        (own / name).write_text(text.replace(str(triple.ct), "me/in-no-cache"), "utf-8")
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
     part = processes.run([words[0], own, *words[1:-1]], env=offline, cwd=tmp_path)
     said = [one for one in part.stderr.splitlines() if "left out" in one]
-    assert said == ["  left out: model 'me/ct': HF_HUB_OFFLINE is set, and it is not in the cache"]
-    assert "left out: me/ct" in part.stdout.splitlines()
+    assert said == [
+        "  left out: model 'me/in-no-cache': HF_HUB_OFFLINE is set, and it is not in the cache"
+    ]
+    assert "left out: me/in-no-cache" in part.stdout.splitlines()
     assert re.search(r"^  SFT    /", part.stderr, re.MULTILINE)
     assert away.returncode == 1
     assert re.match(r"Error: .*me/none.*\n(Next: .*\n)?$", away.stderr)
