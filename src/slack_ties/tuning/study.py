@@ -109,7 +109,7 @@ class Study:
         for name, commit in commits.items():
             if (before := self.commits.setdefault(name, commit)) != commit:
                 msg = f"{self.path} belongs to commit {before[:12]} of {name}, got {commit[:12]}"
-                raise OutputError(msg, hint=another(self.path))
+                raise OutputError(msg, hint=_another(self.path))
 
     def _write(self) -> None:
         data: dict[str, Any] = {
@@ -159,7 +159,7 @@ def row_of(result: TrialResult, as_it_is: Mapping[str, float], own: str = "") ->
     return key_of(result.values, result.method or own)
 
 
-def another(path: Path) -> str:
+def _another(path: Path) -> str:
     """Return how to go on if a study cannot be used."""
     return f"move {path} away, or use another file: --study FILE"
 
@@ -171,7 +171,7 @@ def open_study(path: Path, about: Mapping[str, object]) -> Study:
         OutputError: It belongs to another config, metric or text, or it is damaged.
 
     """
-    hint = another(path)
+    hint = _another(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data["tune"] != STUDY_VERSION:
