@@ -191,7 +191,7 @@ def test_the_best_config_reproduces_its_score(metric: str, config: Path, text: P
 
     assert again.results[0].score == found.best.score
     assert best.models_of("sft") == read_recipe(config).models_of("sft")
-    assert f"({found.best.score:.6g})" in best.text.partition("\n")[0]
+    assert f"({found.best.score:.4f})" in best.text.partition("\n")[0]
 
 
 def test_weight_is_of_the_sft_model(config: Path) -> None:

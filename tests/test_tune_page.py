@@ -114,6 +114,16 @@ def test_several_methods_have_a_row_for_each_trial() -> None:
     assert drawn.count("as the config (slack_ties: slack 0.1, weight 1)</text>") == 1
 
 
+@pytest.mark.parametrize("method", ["", "task_arithmetic"])
+def test_the_axis_of_shares_ends_at_0_and_100_percent(method: str) -> None:
+    """Error bars that reach below 0 and above 100 % are cut there."""
+    results = [trial("", 0.02), trial(method, 0.98, weight=2.0)]
+
+    for _, svg in charts_of(search(results, "slack_ties"), shares=True):
+        ticks = [float(text[:-2]) for *_, text in boxes(svg) if text.endswith(" %")]
+        assert (min(ticks), max(ticks)) == (0, 100)
+
+
 def test_two_texts_have_an_axis_each() -> None:
     """Perplexities of 900 and of 9 on one axis would show nothing."""
     results = [

@@ -531,6 +531,30 @@ def test_where_all_candidates_guess_it_is_said_and_no_merge_is_proposed(
     assert data["chance"] == {"score": 0.25}
 
 
+def test_a_score_is_in_percent_wherever_people_read_it(
+    config: Path, tasks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Progress, table and config have the same number; the page is named as the user asked."""
+    caplog.set_level("INFO", logger="slack_ties")
+
+    found = tune(config, tasks, search=Search(slack=(0.4,)))
+
+    first, second = found.results
+    shown = f"{100 * first.score:.1f} ±{100 * first.errors['']:.1f}"
+    assert f"  as the config: mean {shown} %" in [one.getMessage() for one in caplog.records]
+    rows = found.rows()
+    assert rows[1][1].removesuffix(" ~") == shown
+    assert re.fullmatch(r"\+?-?[\d.]+ \(-?[\d.]+ to [\d.]+\)", rows[2][4])  # without its error
+    assert "on the same items (its 95 % interval)" in found.as_text()
+    best = f"{100 * found.best.score:.1f} ±{100 * found.best.errors['']:.1f} %"
+    head = found.config.read_text("utf-8").splitlines()[0]
+    assert head == f"# The best of `slack-ties tune` by names: {found.best.key} ({best})"
+    page = found.page.read_text("utf-8")
+    assert "<title>Search by names: a.yml</title>" in page
+    assert "<h1>Search by names</h1>" in page
+    assert second.key == "slack 0.4"
+
+
 def trial_of(score: float, language: int, english: int) -> TrialResult:
     """Return a trial with 40 items in the language and in English, so many of them right."""
     right = {TIBETAN: language, ENGLISH: english}

@@ -143,6 +143,9 @@ def line_chart(  # noqa: PLR0913 - all by name
     if not from_zero and max(values) > min(values):
         margin = (max(values) - min(values)) / 10
         low, top = min(values) - margin, max(values) + margin
+        points = [y for line in lines for _, y in line.points if y is not None]
+        if shares and all(0 <= y <= 1 for y in points):  # error bars end there, too
+            low, top = max(low, 0.0), min(top, 1.0)
     plane = _Plane(first, last, low, top)
     show = as_percent if shares else number
     parts = [opened(title, HEIGHT), *_axes(plane, show)]

@@ -51,11 +51,14 @@ def dot_chart(title: str, rows: Sequence[DotRow], *, hollow: str = "", shares: b
     ends = [dot.value + side * (dot.error or 0.0) for dot in every for side in (-1, 1)]
     margin = (max(ends) - min(ends)) / 20 or abs(max(ends)) / 10 or 1.0
     low, top = min(ends) - margin, max(ends) + margin
+    if shares and all(0 <= dot.value <= 1 for dot in every):  # their error bars end there, too
+        low, top = max(low, 0.0), min(top, 1.0)
     show = as_percent if shares else number
     names = [name for name in dict.fromkeys(dot.series for dot in every) if name != hollow]
     bottom = TOP + sum(LINE + LANE * len(row.dots) + GAP for row in rows)
 
     def place(value: float) -> float:
+        value = min(max(value, low), top)
         return EDGE + (value - low) / (top - low) * (WIDTH - EDGE - RIGHT - 6)
 
     parts = [opened(title, bottom + 22)]

@@ -13,6 +13,7 @@ from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
 from slack_ties.rule.parameters import PARAMETERS
 from slack_ties.tuning.study import TrialResult, key_of
+from slack_ties.tuning.verdict import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,12 +158,12 @@ def with_values(recipe: Recipe, best: TrialResult, metric: str, notes: Sequence[
     Args:
         recipe: The config that was tuned.
         best: The trial.
-        metric: The name of the score.
+        metric: What the search is by.
         notes: Further lines for the top of the config.
 
     """
     made = as_method(recipe, best.method) if best.method else recipe
-    lines = [f"The best of `slack-ties tune` by {metric}: {best.key} ({best.score:.6g})", *notes]
+    lines = [f"The best of `slack-ties tune` by {metric}: {best.key} ({in_words(best)})", *notes]
     head = "".join(f"# {' '.join(line.split())}\n" for line in lines)
     return _sealed(head, changed_recipe(made, best.values).text)
 

@@ -23,6 +23,7 @@ from slack_ties.tuning.candidates import (
 from slack_ties.tuning.metrics import Made, Measured, Metric
 from slack_ties.tuning.search import MOST_SLACK, Search
 from slack_ties.tuning.study import Study, TrialResult
+from slack_ties.tuning.verdict import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -210,8 +211,9 @@ class Trials:
         LOG.info("  %s of %d: %s", which, total, names)
         for candidate, made in self._merge(batch):
             measured = self.metric.measure(made)
-            self.study.add(_result(candidate, measured))
-            LOG.info("  %s: %s %.4f", candidate.key, self.metric.name, measured.score)
+            result = _result(candidate, measured)
+            self.study.add(result)
+            LOG.info("  %s: %s %s", candidate.key, self.metric.name, in_words(result))
 
     def _merge(self, batch: Sequence[Candidate]) -> Iterator[tuple[Candidate, Made]]:
         """Yield candidates of one method, merged in memory in one pass over the models."""

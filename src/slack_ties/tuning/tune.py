@@ -123,9 +123,10 @@ def tune_config(  # noqa: PLR0913 - all by name
         best = (max if scorer.more_is_better else min)(results, key=lambda one: one.score)
         verdict = _verdict(results, best, scorer, trials, kept)
     files.check_replaced(overwrite=overwrite)  # a search takes long
+    by = ", ".join(filter(None, (one.strip() for one in metric.split(","))))
     notes = [*getattr(scorer, "doubts", []), *_on_seed(best, recipe, shared)]
     tuned = parse_recipe(
-        with_values(recipe, best, scorer.name, [*verdict.lines, *notes]), where=files.out.name
+        with_values(recipe, best, by, [*verdict.lines, *notes]), where=files.out.name
     )
     write_recipes({files.out: tuned}, overwrite=True)
     found = Tuned(
@@ -143,6 +144,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         verdict,
         tuple(notes),
         scorer.means,
+        by,
     )
     write_tune_page(files.page, scorer, recipe, found)
     return found

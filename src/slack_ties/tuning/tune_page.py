@@ -70,9 +70,9 @@ def write_tune_page(
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{MARK}{escape(found.metric)}: {escape(config)}</title><style>{STYLE}</style></head>"
+        f"{MARK}{escape(found.title)}: {escape(config)}</title><style>{STYLE}</style></head>"
         "<body>\n"
-        f"<h1>Search by {escape(metric.name)}</h1><p>{escape(about)}</p>"
+        f"<h1>Search by {escape(found.title)}</h1><p>{escape(about)}</p>"
         f'<p class="soft">{escape(models)}</p>{verdict}{legend}'
         '<p class="soft">The scores in the pictures do not begin at 0, so small differences look '
         f"large.{bars}</p>"

@@ -45,6 +45,12 @@ class Tuned(Shown):
     verdict: Verdict = field(default_factory=lambda: Verdict(None))
     notes: tuple[str, ...] = ()  # what weakens the result
     means: Means = field(default_factory=Means)  # how tasks count in the score
+    by: str = ""  # the metric as the user named it; empty: as `metric`
+
+    @property
+    def title(self) -> str:
+        """What the search is by."""
+        return self.by or self.metric
 
     def summary(self) -> str:
         """Return the best trial."""
@@ -125,14 +131,11 @@ class Tuned(Shown):
         lines += [f"{name}: {self.columns[name]}" for name in shown]
         if self.results[0].items:
             percent = all(map(in_percent, self.results))
+            lines.append(f"{'scores in percent; ' if percent else ''}± is one standard error")
+            if any(GUESS in cell for row in self.rows(every=every) for cell in row):
+                lines.append(GUESSES)
             lines += [
-                f"{'scores in percent; ' if percent else ''}± is one standard error",
-                *(
-                    [GUESSES]
-                    if any(GUESS in cell for row in self.rows(every=every) for cell in row)
-                    else []
-                ),
-                "difference: to the config as it is, on the same items, with its 95 % interval",
+                "difference: to the config as it is, on the same items (its 95 % interval)",
                 "held-out: score on the other half of the items, which no trial was chosen by",
             ]
             if len(self.results) > 1:

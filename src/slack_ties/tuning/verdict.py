@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from slack_ties.tuning.means import Means
     from slack_ties.tuning.study import Study, TrialResult
 
-__all__ = ["Verdict", "all_equal", "gap", "in_percent", "number", "verdict_of", "with_error"]
+__all__ = [
+    "Verdict",
+    "all_equal",
+    "gap",
+    "in_percent",
+    "in_words",
+    "number",
+    "verdict_of",
+    "with_error",
+]
 
 NOTHING = "nothing is decided"
 
@@ -56,21 +65,25 @@ def with_error(result: TrialResult, part: str = "") -> str:
     return shown if error is None else f"{shown} ±{number(error, share=share)}"
 
 
+def in_words(result: TrialResult) -> str:
+    """Return a score in a sentence: with its standard error, and with % if it is in percent."""
+    return with_error(result) + (" %" if result.items and in_percent(result) else "")
+
+
 def in_percent(result: TrialResult) -> bool:
     """Say whether all scores of items are from 0 to 1."""
     return all(0 <= one <= 1 for values in result.items.values() for one in values)
 
 
 def gap(result: TrialResult, other: TrialResult, means: Means) -> str:
-    """Return the difference of two trials on the same items: its standard error, its interval."""
+    """Return the difference of two trials on the same items, and its 95 % interval."""
     found = means.difference(result, other)
     if found is None:
         return ""
     share = in_percent(result) and in_percent(other)
     mean, low, high = (number(one, share=share) for one in (found.mean, found.low, found.high))
-    error = f" ±{number(found.stderr, share=share)}" if found.stderr is not None else ""
     plus = "+" if found.mean > 0 else ""
-    return f"{plus}{mean}{error} ({low} to {high})"
+    return f"{plus}{mean} ({low} to {high})"
 
 
 def number(value: float, *, share: bool) -> str:
