@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from command import Invoke
 from hub_server import Server
 from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.explore.report import make_report
@@ -524,6 +525,27 @@ def test_an_edit_during_a_search_stays(
 
     assert best.read_text() == "mine"
     assert len(json.loads((tmp_path / "a-tune-kept.json").read_text())["trials"]) == 2
+
+
+def test_the_best_config_is_proposed_only_if_values_make_a_difference(
+    invoke: Invoke, triple: Folders, config: Path, tmp_path: Path
+) -> None:
+    """Where the SFT model is the base, all trials have one perplexity."""
+    text = tmp_path / "text.txt"
+    text.write_text(TIBETAN * 9, "utf-8")
+    same = make_config(Folders(triple.base, triple.ct, triple.base), tmp_path / "same.yml")
+    data = yaml.safe_load(same.read_text())
+    shutil.copytree(triple.base, tmp_path / "sft")
+    data["models"][1]["model"] = str(tmp_path / "sft")
+    same.write_text(yaml.safe_dump(data))
+
+    kept = invoke("tune", str(config), "--slack", "0,0.3")
+    how = ["--metric", "perplexity", "--text", str(text), "--slack", "0.3"]
+    equal = invoke("tune", str(same), *how)
+
+    assert f"Next: slack-ties merge {tmp_path / 'a-tuned-kept.yml'} OUT\n" in kept.stderr
+    assert "slack-ties merge" not in equal.stderr
+    assert f"Next: slack-ties tune {same} --slack NUMBERS --weight NUMBERS" in equal.stderr
 
 
 def test_the_page_has_a_curve_and_the_table(config: Path) -> None:

@@ -348,6 +348,7 @@ def test_where_all_candidates_are_equal_nothing_is_decided(
     line = "nothing is decided: all 4 trials answer every item alike, so the config stays as it is"
     assert f"result: {line}" in found.as_text()
     assert "the best of several trials is lucky too" in found.as_text()
+    assert re.search("; (nothing is decided|.*guessing)", found.summary())
     assert f"{line[:1].upper()}{line[1:]}." in found.page.read_text("utf-8")
     assert "A bar is one standard error to each side." in found.page.read_text("utf-8")
     assert f"# {line}" in found.config.read_text("utf-8")
@@ -412,6 +413,7 @@ def test_a_better_candidate_is_decided_on_held_out_items(
     found = tune(config, tasks, metric="yes", search=Search(weight=(0.5, 1.0)))
 
     assert found.best.values["weight"] >= 0.5
+    assert found.summary().endswith(f"{found.name_of(found.best)}: {found.config}")
     assert found.verdict.decided is True
     before, after = found.verdict.held_out
     assert (before.score, after.score) == (pytest.approx(0.5, abs=0.5), 1.0)

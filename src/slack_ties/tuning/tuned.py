@@ -53,9 +53,10 @@ class Tuned(Shown):
         return self.by or self.metric
 
     def summary(self) -> str:
-        """Return the best trial."""
+        """Return the best trial, and why it is not to be merged, if that is so."""
         name = self.name_of(self.best)
-        return f"the best of {counted(len(self.results), 'trial')} is {name}: {self.config}"
+        but = "" if self.verdict.speaks_for_best else f"; {self.verdict.lines[0]}"
+        return f"the best of {counted(len(self.results), 'trial')} is {name}{but}: {self.config}"
 
     def name_of(self, result: TrialResult) -> str:
         """Return the name of a trial for a table."""
