@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Study", "TrialResult", "another", "key_of", "open_study", "row_of"]
+__all__ = ["Study", "TrialResult", "key_of", "open_study", "row_of"]
 
 STUDY_VERSION = 1
 
