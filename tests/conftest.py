@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,9 @@ from slack_ties.cli.main import cli
 from slack_ties.errors import SlackTiesError
 from triple import Folders, make_triple
 
+# A shell that runs the tests in the background lets them ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Small tensors gain nothing from threads, and on a busy machine threads wait for each other.
 torch.set_num_threads(1)
 # A loaded machine makes no test fail: speed is measured elsewhere.

@@ -383,7 +383,7 @@ def test_a_merge_is_seen_compared_and_tuned(invoke: Invoke, triple: Folders) -> 
     ("words", "said"),
     [
         (["report", "nowhere.yml"], "no config file"),
-        (["compare", "nowhere", "b.yml"], "no config file"),
+        (["compare", "nowhere", "b.yml"], "is not there, expected a merged folder, a merge config"),
         (["tune", "nowhere.yml"], "no config file"),
         (["tune", "x.yml", "--slack", "2"], "slack must be in [0, 1]"),
     ],

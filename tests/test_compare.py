@@ -278,7 +278,7 @@ def test_a_stale_evaluation_is_left_out(
     (tmp_path / "b" / "evaluation.json").write_text("{")
     found = compare_merges(tmp_path / "a", tmp_path / "b", quiet=True)
     assert found.rows
-    assert "is not an evaluation that slack-ties wrote: no JSON from line 1" in caplog.text
+    assert "is no evaluation of slack-ties: no JSON from line 1" in caplog.text
     assert f"Next: slack-ties evaluate {tmp_path}/b --overwrite\n" in caplog.text
 
 

@@ -159,7 +159,7 @@ def test_a_wrong_file_is_refused(
         read_evaluation(tmp_path)
     assert said in str(error.value)
     assert len(str(error.value)) < 400 + len(str(tmp_path))
-    assert str(error.value).startswith(f"{path} is not an evaluation that slack-ties wrote: ")
+    assert str(error.value).startswith(f"{path} is no evaluation of slack-ties: ")
     assert error.value.hint == f"slack-ties evaluate {tmp_path} --overwrite"
 
 

@@ -168,7 +168,7 @@ def read_evaluation(path: Path) -> ShownEvaluation:
         what = _short(error, str)
     except (TypeError, AttributeError):
         what = "a value has the wrong type"
-    msg = f"{path} is not an evaluation that slack-ties wrote: {what}"
+    msg = f"{path} is no evaluation of slack-ties: {what}"
     raise OutputError(msg, hint=f"{again} --overwrite")
 
 
