@@ -10,6 +10,14 @@ import click
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import allow_unrelated, with_settings
+from slack_ties.cli.task_options import (
+    batch_size_option,
+    chat_template_option,
+    fewshot_option,
+    include_option,
+    limit_option,
+    names_in,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,19 +38,11 @@ Options of mergekit-yaml work here too, such as:
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Return the names in a list with commas; refuse a list without a name."""
-    found = tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+    found = names_in(value)
     if value is not None and not found:
         msg = f"expected names of tasks, or list, got {value!r}"
         raise click.BadParameter(msg)
     return found
-
-
-def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """Refuse a batch size that is neither a number nor auto."""
-    if value in ("", "auto") or (value.isdecimal() and int(value)):
-        return value
-    msg = f"expected a number from 1, or auto, got {value!r}"
-    raise click.BadParameter(msg)
 
 
 @cli.command(
@@ -56,44 +56,21 @@ def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     help="Tasks, groups or tags of lm-eval, or tasks of your own. `list` shows which there are for "
     "the language, and in your folders, and ends.  [some of the language, and a short English set]",
 )
-@click.option(
-    "--include-path",
-    "include",
-    multiple=True,
-    type=PATH,
-    metavar="FOLDER",
-    help="Folder with task files of your own; several if repeated. A task file may run Python code "
-    "of its folder (!function): use only folders that you trust.",
+@include_option(
+    "Folder with task files of your own; several if repeated. A task file may run Python code "
+    "of its folder (!function): use only folders that you trust."
 )
 @click.option("--alone", is_flag=True, help="Score the merged model only, not base, CT and SFT.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items of each task."
-)
-@click.option(
-    *("--fewshot", "--num-fewshot"),
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Examples before each item.  [as each task says]",
-)
-@click.option(
-    "--batch-size",
-    default="",
-    metavar="N|auto",
-    callback=_batch,
-    help="Requests that a model answers at once.  [auto on a GPU, 1 on a CPU]",
-)
+@limit_option("Only the first N items of each task.")
+@fewshot_option("Examples before each item.  [as each task says]")
+@batch_size_option("Requests that a model answers at once.  [auto on a GPU, 1 on a CPU]")
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     default="auto",
     help="Number type in which the models run; auto: that of each model.  [auto]",
 )
-@click.option(
-    *("--chat-template", "--apply-chat-template"),
-    "chat_template",
-    is_flag=True,
-    help="Put each item into the chat template of the model, if it has one.",
-)
+@chat_template_option("Put each item into the chat template of the model, if it has one.")
 @click.option(
     "-o",
     "--output",

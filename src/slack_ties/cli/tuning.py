@@ -10,6 +10,14 @@ import click
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import allow_unrelated, numbers_option, with_settings
+from slack_ties.cli.task_options import (
+    batch_size_option,
+    chat_template_option,
+    fewshot_option,
+    include_option,
+    limit_option,
+    names_in,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +30,7 @@ __all__: list[str] = []
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Return the names in a list with commas."""
-    return tuple(filter(None, (name.strip() for name in (value or "").split(","))))
-
-
-def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """Refuse a batch size that is neither a number nor auto."""
-    if value in ("", "auto") or (value.isdecimal() and int(value)):
-        return value
-    msg = f"expected a number from 1, or auto, got {value!r}"
-    raise click.BadParameter(msg)
+    return names_in(value)
 
 
 @cli.command(cls=MergeCommand, short_help="Search for a method, slack, density and weight.")
@@ -51,40 +51,14 @@ def _batch(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     help="For perplexity: a second text, in a language or task that the SFT model must not lose "
     "(for example English).",
 )
-@click.option(
-    "--include-path",
-    "include",
-    multiple=True,
-    type=PATH,
-    metavar="FOLDER",
-    help="For tasks: folder with task files of your own; several if repeated. A task file may run "
-    "Python code of its folder (!function): use only folders that you trust.",
+@include_option(
+    "For tasks: folder with task files of your own; several if repeated. A task file may run "
+    "Python code of its folder (!function): use only folders that you trust."
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="For tasks: only the first N items of each.",
-)
-@click.option(
-    *("--fewshot", "--num-fewshot"),
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="For tasks: examples before each item.  [as each task says]",
-)
-@click.option(
-    "--batch-size",
-    default="",
-    metavar="N|auto",
-    callback=_batch,
-    help="For tasks: requests that a model answers at once.  [auto on a GPU, 1 on a CPU]",
-)
-@click.option(
-    *("--chat-template", "--apply-chat-template"),
-    "chat_template",
-    is_flag=True,
-    help="For tasks: put each item into the chat template of the model.",
-)
+@limit_option("For tasks: only the first N items of each.")
+@fewshot_option("For tasks: examples before each item.  [as each task says]")
+@batch_size_option("For tasks: requests that a model answers at once.  [auto on a GPU, 1 on a CPU]")
+@chat_template_option("For tasks: put each item into the chat template of the model.")
 @click.option(
     "--seed",
     type=int,
