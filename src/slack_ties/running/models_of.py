@@ -177,12 +177,13 @@ def _of_published(repo_id: str, *, alone: bool, api: HfApi | None) -> Merge:
         raise type(error)(msg, hint=error.hint) from None
     check_not_here(pulled.recipe)
     merged = Member(MERGED, f"{pulled.repo_id}@{pulled.commit}")
-    others = () if alone else _of_recipe(pulled.recipe)
-    for one in others:
-        if not is_of_hub(one.reference):
-            what = f"{one.role.upper() if one.role != 'base' else one.role} model".strip()
+    others = []
+    for one in () if alone else _of_recipe(pulled.recipe):
+        if is_of_hub(one.reference):
+            others.append(one)
+        else:
+            what = f"{one.label} model" if one.role else one.label
             LOG.warning("  the %s is left out: it was a folder, and is not on the Hub", what)
-    others = tuple(one for one in others if is_of_hub(one.reference))
     name = pulled.repo_id.rpartition("/")[2]
     return Merge(name, pulled.recipe, (merged, *others), commit=pulled.commit)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.files import read_json
+from slack_ties.hub.errors import first_line
 from slack_ties.models.names import split_reference
 from slack_ties.wording import first_of
 
@@ -150,5 +151,4 @@ def failed(name: str, what: str, error: Exception) -> CheckpointError:
         error: Why, as a library says it.
 
     """
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    return CheckpointError(f"model {name!r} {what}: {reason}")
+    return CheckpointError(f"model {name!r} {what}: {first_line(error)}")

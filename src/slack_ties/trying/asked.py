@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError
+from slack_ties.hub.errors import first_line
 from slack_ties.tokenizer.files import has_tokenizer
 
 if TYPE_CHECKING:
@@ -76,7 +77,6 @@ def _ids(tokenizer: Any, prompt: str, name: str, *, chat: bool) -> tuple[int, ..
 
 
 def _unloadable(name: str, what: str, error: Exception, *, chat: bool = False) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    msg = f"model {name!r}: transformers cannot use {what}: {reason}"
+    msg = f"model {name!r}: transformers cannot use {what}: {first_line(error)}"
     hint = "add --no-chat-template: every model gets the prompt as plain text" if chat else ""
     return CheckpointError(msg, hint=hint)
