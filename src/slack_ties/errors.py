@@ -31,6 +31,7 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "SlackTiesError",
+    "WrongBytesError",
     "is_bug",
     "masked",
     "nearest",
@@ -83,6 +84,10 @@ class RecipeError(SlackTiesError):
 
 class CheckpointError(SlackTiesError):
     """A model is missing, damaged, or does not fit the others."""
+
+
+class WrongBytesError(CheckpointError):
+    """A file that was read from the Hub does not have the checksum that the Hub states."""
 
 
 class OutputError(SlackTiesError):

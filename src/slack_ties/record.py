@@ -65,6 +65,9 @@ class Parent:
     adapter_texts: tuple[str, ...] = ()  # its adapter's files with licences and notices
     # ID@COMMIT on the Hub of a folder, and of its adapter's folder, if the user said that
     hub: tuple[str, ...] = ()
+    # Its weight files that were read from the Hub in pieces, so that their checksums could not be
+    # compared with the Hub's.
+    not_compared: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:

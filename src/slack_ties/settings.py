@@ -1,6 +1,7 @@
-"""The settings that all stages share: mergekit's options, quiet, the Hub client.
+"""The settings that all stages share: mergekit's options, quiet, the Hub client,
+and whether weights are downloaded.
 
-Functions that read models take these four by name and pass them on as one value.
+Functions that read models take these six by name and pass them on as one value.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ class Settings:
     quiet: bool = False  # without `options`: show no progress
     allow_unrelated: bool = False  # merge even if the weights are unrelated
     api: HfApi | None = None  # the Hub client; None: the default one
+    # Whether weights on the Hub are downloaded. False: they are read as they are needed, and none
+    # are kept here. None: downloaded if the disk has room, else read as they are needed.
+    download: bool | None = None
+    window: int | None = None  # bytes of memory to read ahead without download; None: as needed
 
     @property
     def device(self) -> str:
@@ -41,9 +46,11 @@ class Settings:
 
 
 class SettingsByName(TypedDict, total=False):
-    """The same four as arguments of a function; `Settings` explains each."""
+    """The same six as arguments of a function; `Settings` explains each."""
 
     options: MergeOptions | None
     quiet: bool
     allow_unrelated: bool
     api: HfApi | None
+    download: bool | None
+    window: int | None

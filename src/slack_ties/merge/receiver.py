@@ -59,5 +59,12 @@ class Streaming(Receiver, Protocol):
 
         """
 
+    @property
+    def compared(self) -> set[str]:
+        """ID@COMMIT/FILE of the parents' files whose checksum an earlier run has compared."""
+
+    def note_compared(self, file: str) -> None:
+        """Keep such a file for a later run."""
+
     def send_rest(self) -> Mapping[str, Sent]:
         """Send the files that are not sent yet; return all files by their final names."""

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
 
+    from slack_ties.hub.ranges import HubFile
+    from slack_ties.models.places import FilePlaces
+
 __all__ = [
+    "AwayFile",
     "Snapshot",
     "find_in_cache",
     "local_folder",
@@ -39,12 +43,21 @@ TEXT_FILES = ("*.json", "*.jinja", "merges.txt", "README.md", *VOCABULARY_FILES)
 
 
 @dataclass(frozen=True)
+class AwayFile:
+    """A weight file that is read from the Hub while it is merged."""
+
+    on_hub: HubFile
+    places: FilePlaces
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """A model on this disk."""
+    """A model on this disk; its weights may be on the Hub."""
 
     path: Path
     commit: str = ""  # of the Hub repository, 40 hex digits; empty for a local folder
     card: ParentCard = field(default_factory=ParentCard)
+    away: Mapping[str, AwayFile] = field(default_factory=dict)  # weight files that are not here
 
 
 def local_folder(path: str, revision: str | None = None) -> Path | None:

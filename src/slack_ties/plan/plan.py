@@ -75,6 +75,13 @@ class Plan:
     warnings: tuple[str, ...] = ()
     license_warnings: tuple[str, ...] = ()  # those of `warnings` that concern only a licence
     errors: tuple[SlackTiesError, ...] = ()
+    # What the merge needs if the weights are downloaded first, and if they are read from the Hub
+    # as they are needed: download, disk and memory in bytes, as above. Empty if all are here.
+    with_download: Mapping[str, int] = field(default_factory=dict)
+    without_download: Mapping[str, int] = field(default_factory=dict)
+    no_download: bool = False  # which of the two the merge would do, and the fields above say
+    window: int = 0  # bytes of memory to read ahead, without download
+    not_compared: tuple[str, ...] = ()  # ID: FILE, whose checksum cannot be compared then
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
 
     @property
