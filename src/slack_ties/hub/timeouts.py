@@ -24,12 +24,13 @@ from slack_ties.private.huggingface_hub import change_client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Policy", "in_force", "timeouts"]
+__all__ = ["STOP", "Policy", "in_force", "timeouts"]
 
 # What the HTTP library raises for a proxy that it cannot use.
 WRONG_SETTINGS: tuple[type[Exception], ...] = (ImportError, ValueError, *WRONG_ADDRESS)
 
 OURS = "slack_ties"  # our key in a request's extensions
+STOP = "slack_ties.stop"  # the key of an event; when it is set, nobody waits for the answer
 LOOK_AGAIN = 0.2  # seconds; Ctrl-C is heard within this time
 CONFLICT, CREATE = 409, "/repos/create"  # an answer after which the Hub client asks for ever
 REPEATABLE = {"GET", "HEAD"}  # methods of requests that get a part of the limit, and a retry
@@ -103,7 +104,7 @@ class _Exchange:
 
     def __init__(self, limit: Limit, request: Any) -> None:
         """Take the time that the request may wait."""
-        self.limit = limit
+        self.limit, self.stop = limit, request.extensions.get(STOP)
         self.what = (request.method, str(request.url), request.headers.get("Range"))
         self.seconds = limit.left_for_request
         if request.method in REPEATABLE:
@@ -121,7 +122,8 @@ class _Exchange:
     def join(self) -> None:
         """Wait for the answer; raise if nothing moves for too long."""
         while not self.ended.wait(min(LOOK_AGAIN, max(0.0, self.seconds - self.silence))):
-            if self.silence >= self.seconds or self.limit.closed:
+            stopped = self.stop is not None and self.stop.is_set()
+            if self.silence >= self.seconds or self.limit.closed or stopped:
                 raise SilentError
 
     @contextmanager

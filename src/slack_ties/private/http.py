@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "UNCONNECTED",
     "WRONG_ADDRESS",
     "TransportError",
+    "end_answer",
     "watch_bytes",
 ]
 
@@ -47,6 +49,18 @@ UNCONNECTED = _types("ConnectError", "ProxyError")
 SILENT = _types("TimeoutException")
 BROKEN = _types("ReadError", "WriteError", "CloseError", "RemoteProtocolError")
 WRONG_ADDRESS = _types("InvalidURL", "UnsupportedProtocol")
+
+
+def end_answer(response: Any) -> None:
+    """End an answer that another thread reads: its connection breaks at once.
+
+    If the library does not show the socket, the other thread waits for its next block.
+    """
+    stream = response.extensions.get("network_stream")
+    line = stream.get_extra_info("socket") if stream is not None else None
+    if line is not None:
+        with suppress(OSError):  # closed in the meantime
+            line.shutdown(socket.SHUT_RDWR)
 
 
 class _Watched(getattr(_HTTP, "SyncByteStream", object)):  # type: ignore[misc]

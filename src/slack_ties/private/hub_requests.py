@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
 
-__all__ = ["get", "missing_objects", "post", "raise_for_status"]
+__all__ = ["begin_answer", "get", "missing_objects", "post", "raise_for_status"]
 
 
 LFS_HEADERS = dict.fromkeys(("Accept", "Content-Type"), "application/vnd.git-lfs+json")
@@ -40,6 +40,23 @@ def get(api: HfApi, url: str, params: Mapping[str, Any] | None) -> Any:
 
     """
     return _request(api, "GET", url, params=params)
+
+
+def begin_answer(url: str, headers: Mapping[str, str], extensions: Mapping[str, Any]) -> Any:
+    """Return the answer to a GET request whose body is not read yet; redirects are not followed.
+
+    Whoever reads it closes it.
+
+    Raises:
+        SlackTiesError: This version of the client lacks the needed function.
+
+    """
+    try:
+        session = utils.get_session()  # type: ignore[attr-defined]
+    except AttributeError:
+        raise gone(LIBRARY, BOUNDS, "utils.get_session") from None
+    request = session.build_request("GET", url, headers=headers, extensions=dict(extensions))
+    return session.send(request, stream=True, follow_redirects=False)
 
 
 def missing_objects(api: HfApi, repo_id: str, sizes: Mapping[str, int]) -> list[str]:

@@ -1,0 +1,187 @@
+"""Where the bytes of a file on the Hub come from, and whether an answer is of that file.
+
+The Hub sends small files itself. For a large one it answers with a signed address on another
+server, which holds for some time. The token is for the Hub only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from huggingface_hub import hf_hub_url
+
+from slack_ties.hub.client import AskAgainError
+from slack_ties.private.hub_requests import raise_for_status
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+__all__ = [
+    "Address",
+    "HubFile",
+    "WrongAnswerError",
+    "check_bytes",
+    "check_file",
+    "has_expired",
+    "next_address",
+]
+
+PARTIAL, OK, NOT_SATISFIABLE = 206, 200, 416
+REFUSED = {400, 401, 403, 404, 410}  # how storage servers answer to an address that has expired
+REDIRECTS = {301, 302, 303, 307, 308}
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+LATER = "run the same command later; if the error persists, contact the operator of this Hub"
+OTHER_SERVER = "check HF_ENDPOINT, and whether a proxy or a login page answers"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of one commit on the Hub, as the Hub states it."""
+
+    repo_id: str
+    commit: str  # 40 hex digits
+    name: str
+    size: int  # bytes
+    checksum: str = ""  # SHA-256 of a large file (64 hex digits), git's SHA-1 of a small one
+
+    @property
+    def what(self) -> str:
+        """How errors name it."""
+        return f"model {self.repo_id!r}, {self.name}"
+
+
+class WrongAnswerError(AskAgainError):
+    """An answer does not have the bytes that were asked for; the same request may get them."""
+
+    def __init__(self, message: str, hint: str = LATER) -> None:
+        """Keep what to do if it stays so."""
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass
+class Address:
+    """An address of a file."""
+
+    url: str
+    hub: bool  # whether it is on the Hub's own host, which gets the token
+    fresh: bool = True  # the Hub has just given it, and no bytes came from it yet
+    etags: dict[str, str] = field(default_factory=dict)  # host -> what it calls the file
+
+    @classmethod
+    def of(cls, file: HubFile, api: HfApi, etags: dict[str, str]) -> Address:
+        """Return the address of a file on the Hub."""
+        url = hf_hub_url(file.repo_id, file.name, revision=file.commit, endpoint=api.endpoint)
+        return cls(url, hub=True, etags=etags)
+
+    @property
+    def host(self) -> str:
+        """The host, for messages: the rest of a signed address is secret."""
+        return _host(self.url)
+
+
+def has_expired(at: Address, response: Any) -> bool:
+    """Say whether an answer means that a signed address does not hold any more."""
+    return not at.hub and not at.fresh and response.status_code in REFUSED
+
+
+def next_address(file: HubFile, at: Address, response: Any, api: HfApi) -> Address | None:
+    """Return where an answer says that the bytes are; None if it is no redirect.
+
+    Raises:
+        WrongAnswerError: It is about another file.
+
+    """
+    if response.status_code not in REDIRECTS:
+        return None
+    url = urljoin(at.url, response.headers.get("Location", ""))
+    there = urlsplit(url)
+    if there.scheme not in {"http", "https"} or not there.hostname:
+        msg = f"{at.host} answered {response.status_code} without an address"
+        raise WrongAnswerError(msg)
+    hub = _origin(url) == _origin(api.endpoint)
+    if at.hub and not hub:
+        check_file(file, at, response)
+    return Address(url, hub=hub, etags=at.etags)
+
+
+def check_file(file: HubFile, at: Address, response: Any) -> None:
+    """Check whether an answer is about a file: its commit, size and ETag.
+
+    A storage server has its own ETag for a file: that must stay the same.
+
+    Raises:
+        WrongAnswerError: It is not.
+
+    """
+    headers = response.headers
+    etag = _plain(headers.get("X-Linked-Etag") or headers.get("ETag") or "")
+    if at.hub:
+        commit, length = headers.get("X-Repo-Commit") or "", headers.get("X-Linked-Size")
+        if commit != file.commit:
+            raise _differs(at, "commit", file.commit, commit)
+        if length is not None and length != str(file.size):
+            raise _differs(at, "size", str(file.size), length)
+        if file.checksum and etag != file.checksum:
+            raise _differs(at, "ETag", file.checksum, etag)
+    elif etag and etag != (known := at.etags.setdefault(at.host, etag)):
+        raise _differs(at, "ETag", known, etag)
+
+
+def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any) -> None:
+    """Check whether an answer has the bytes of a file from `first` to `end`.
+
+    Raises:
+        WrongAnswerError: It has not.
+        HfHubHTTPError: The Hub refuses.
+
+    """
+    status, headers = response.status_code, response.headers
+    if "text/html" in headers.get("Content-Type", "") and status in {OK, PARTIAL}:
+        msg = f"{at.host} answered {status} with an HTML page, expected bytes of the file"
+        raise WrongAnswerError(msg, OTHER_SERVER)
+    if status == OK:
+        msg = f"{at.host} cannot send a part of the file: it ignores ranges"
+        command = f"hf download {file.repo_id} {file.name} --revision {file.commit}"
+        raise WrongAnswerError(msg, f"{command}  # or run the same command without --no-download")
+    if status == NOT_SATISFIABLE:
+        msg = f"{at.host} answered 416: it has no bytes {first}-{end - 1} of {file.size}"
+        raise WrongAnswerError(msg)
+    if not at.hub and status != PARTIAL:
+        msg = f"{at.host} answered {status} to an address that the Hub has just given"
+        raise WrongAnswerError(msg)
+    raise_for_status(response)
+    stated = headers.get("Content-Range") or ""
+    found = CONTENT_RANGE.fullmatch(stated)
+    if not found or tuple(map(int, found.groups())) != (first, end - 1, file.size):
+        raise _differs(at, "Content-Range", f"bytes {first}-{end - 1}/{file.size}", stated)
+    length = headers.get("Content-Length")
+    if length is not None and length != str(end - first):
+        raise _differs(at, "Content-Length", str(end - first), length)
+    if headers.get("Content-Encoding", "identity") != "identity":
+        raise _differs(at, "Content-Encoding", "identity", headers["Content-Encoding"])
+    check_file(file, at, response)
+
+
+def _differs(at: Address, what: str, expected: str, got: str) -> WrongAnswerError:
+    msg = f"{at.host} answered with another {what}: expected {expected}, got {got or 'none'}"
+    return WrongAnswerError(msg)
+
+
+def _plain(etag: str) -> str:
+    """Return an ETag without its quotes."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
