@@ -19,5 +19,10 @@ STORAGES = {
     "BFloat16Storage": "bfloat16",
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
-    **{f"{name}Storage": name.lower() for name in ("Long", "Int", "Short", "Char", "Byte", "Bool")},
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
 }
