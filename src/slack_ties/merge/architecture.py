@@ -8,7 +8,6 @@ in mergekit's files for models of several parts: a gradient runs from its first 
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -20,17 +19,16 @@ from slack_ties.private.mergekit import (
     WeightInfo,
 )
 from slack_ties.tensors.layers import layer_place
+from slack_ties.tensors.order import modules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from transformers import PretrainedConfig
 
     from slack_ties.tensors.layout import Layout
 
 __all__ = ["architecture_of"]
-
-NO_LAYER = "default"  # the module of the tensors that belong to no layer
 
 
 class _Stack(ModuleArchitecture, BaseModel, frozen=True):
@@ -66,66 +64,28 @@ class _Stack(ModuleArchitecture, BaseModel, frozen=True):
 def architecture_of(layout: Layout, modules: Mapping[str, str] | None = None) -> ModelArchitecture:
     """Return the architecture whose weights are the tensors of the result.
 
-    Args:
-        layout: The tensors.
-        modules: The config's names for the stacks of layers: name -> stack. A tensor that is in no
-            layer then belongs to the module whose stack shares the most name parts with it.
-
+    Arguments are those of `modules_of`.
     """
-    stacks: dict[str, dict[int, list[WeightInfo]]] = {}
-    without_layer: list[WeightInfo] = []
-    for name in layout.tensors:
-        if name in layout.copies or name in layout.kept:
-            continue
-        axis = layout.vocabulary.get(name)
-        weight, place = WeightInfo(name=name, vocabulary_axis=axis), layer_place(name)
-        if place is None:
-            without_layer.append(weight)
-        else:
-            stacks.setdefault(place.stack, {}).setdefault(place.number, []).append(weight)
-    names = modules or {stack: stack for stack in stacks}
-    if not modules and len(stacks) == 1:
-        names = {NO_LAYER: next(iter(stacks))}
-    by_module: dict[str, list[WeightInfo]] = {name: [] for name in names}
-    for weight in without_layer:
-        module = NO_LAYER
-        if modules:
-            module = max(names, key=lambda name: _in_common(names[name], weight.name))
-        by_module.setdefault(module, []).append(weight)
+
+    def weights(names: Iterable[str]) -> tuple[WeightInfo, ...]:
+        return tuple(
+            WeightInfo(name=name, vocabulary_axis=layout.vocabulary.get(name)) for name in names
+        )
+
     return ModelArchitecture(
         modules={
             name: ModuleDefinition(
                 architecture=_Stack(
-                    first=tuple(w for w in weights if w.name not in layout.last),
-                    layers=_in_order(stacks.get(names.get(name, ""), {})),
-                    last=tuple(w for w in weights if w.name in layout.last),
+                    first=weights(module.first),
+                    layers=tuple(map(weights, module.layers)),
+                    last=weights(module.last),
                 )
             )
-            for name, weights in by_module.items()
+            for name, module in modules_of(layout, modules).items()
         },
         architectures=[],
         model_type="",
     )
-
-
-def _in_common(stack: str, name: str) -> int:
-    """Return how many parts of two dotted names are equal, counted from the left."""
-    pairs = zip(stack.split("."), name.split("."), strict=False)
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-
-
-def _in_order(layers: Mapping[int, list[WeightInfo]]) -> tuple[tuple[WeightInfo, ...], ...]:
-    """Return the layers sorted by number; a layer without tensors is empty."""
-    # Sort the tensors of a layer by name: then two equal layers list them in the same order.
-    return tuple(
-        tuple(sorted(layers.get(number, []), key=_rest))
-        for number in range(max(layers, default=-1) + 1)
-    )
-
-
-def _rest(weight: WeightInfo) -> str:
-    place = layer_place(weight.name)
-    return place.rest if place else weight.name
 
 
 def _in_layer(weight: WeightInfo, number: int) -> WeightInfo:
