@@ -14,13 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+
+from hub_files import BLOCK, OF_ANSWERS, Addresses, Line, Stored, send_file
 
 # https://huggingface.co/docs/hub/repositories-licenses
 LICENSES = {
@@ -88,6 +91,7 @@ class Fault:
     `how` is a status (500, 429, 401, ...) that is answered instead of doing the work, or
     dropped_before, dropped_after (the work is done), stalled, busy, limited (429 with a
     RateLimit header and no Retry-After), later (503 with a Retry-After of 100 seconds).
+    Of the kinds "file" and "range" also one of hub_files.OF_ANSWERS.
     """
 
     kind: str  # see KINDS
@@ -117,6 +121,8 @@ KINDS = {
     "shard": r"POST /cas/v1/shards",
     "request": r"POST /api/models/[^/]+/[^/]+/discussions",
     "file": r"GET /[^/]+/[^/]+/resolve/.*",
+    "storage": r"GET /storage/.*",
+    "range": r"GET (/[^/]+/[^/]+/resolve|/storage)/.* bytes=.*",
     "any": r".*",
 }
 
@@ -144,6 +150,16 @@ class Hub:
     heard: list[bytes] | None = None  # all that it is sent, if a test wants to see it
     moved: dict[str, str] = field(default_factory=dict)  # the old id of a repository -> its new id
     regular: bool = False  # whether it takes every file as a small one
+    sent_of: dict[str, int] = field(default_factory=dict)  # as `sent`, by OWNER/NAME/FILE
+    signed: bool = False  # whether large files come from another server, at signed addresses
+    addresses: Addresses = field(default_factory=Addresses)
+    storage_url: str = ""  # of that server
+    leaked: list[str] = field(default_factory=list)  # requests to it that had a token
+    down: Line = field(default_factory=Line)  # all that it sends
+    up: Line = field(default_factory=Line)  # all that it is sent
+    generated: dict[str, Callable[[int, int], bytes]] = field(default_factory=dict)  # by hash
+    sends_now: int = 0  # files that it sends now
+    most_at_once: int = 0  # the most of them so far
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
         """Return a repository's state, if `token` may see it."""
@@ -178,16 +194,70 @@ class Hub:
             found.append(self.revision(state, found[-1]["parent"]))
         return found
 
-    def fault(self, request: str) -> str:
-        """Return what goes wrong with a request now, if anything."""
+    def fault(self, request: str, wanted: str = "") -> str:
+        """Return what goes wrong with a request now, if anything.
+
+        Args:
+            request: Its method and path.
+            wanted: The range that it asks for.
+
+        """
+        ranged = f"{request} {wanted}" if self.sends(request) else request
         for fault in self.faults:
             armed = not fault.after or any(
                 re.fullmatch(KINDS[fault.after], one) for one in self.requests
             )
-            if armed and fault.times > 0 and re.fullmatch(KINDS[fault.kind], request):
+            asked = ranged if fault.kind == "range" else request
+            if armed and fault.times > 0 and re.fullmatch(KINDS[fault.kind], asked):
                 fault.times -= 1
                 return fault.how
         return ""
+
+    def sends(self, request: str) -> bool:
+        """Say whether the answer to a request for a file has its bytes, and is no address."""
+        large = self.signed and "/resolve/" in request and request.endswith(LFS_FILES)
+        return not large
+
+    def generate(
+        self, repo_id: str, name: str, size: int, oid: str, made: Callable[[int, int], bytes]
+    ) -> str:
+        """Add a large file that is made while it is sent; return the new commit.
+
+        Args:
+            repo_id: A repository that exists.
+            name: The file's name.
+            size: Its bytes.
+            oid: Its SHA-256, or anything that looks like one.
+            made: Returns its bytes from one position to another.
+
+        """
+        with self.lock:
+            state = json.loads(self._state(repo_id).read_text("utf-8"))
+            files = dict(self.revision(state, "main")["files"])
+            files[name] = {"oid": git_oid(oid.encode()), "size": size, "lfs": oid}
+            self.generated[oid] = made
+            commit = self.commit(state, f"add {name}", files)
+            self.save(repo_id, state)
+            return commit
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count the files that are sent now."""
+        with self.lock:
+            self.sends_now += 1
+            self.most_at_once = max(self.most_at_once, self.sends_now)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.sends_now -= 1
+
+    def count(self, file: Stored, count: int) -> None:
+        """Count bytes of a file that are sent."""
+        with self.lock:
+            whole = f"{file.repo_id}/{file.name}"
+            self.sent[file.name] = self.sent.get(file.name, 0) + count
+            self.sent_of[whole] = self.sent_of.get(whole, 0) + count
 
     def blob(self, oid: str) -> Path:
         """Return where the file with this hash is kept."""
@@ -261,6 +331,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     hub: Hub
+    fault = ""  # what goes wrong with the request
+    behind = 0  # bytes that were sent since the last wait
 
     def log_message(self, *_: object) -> None:
         """Log nothing: tests read `Hub.requests`."""
@@ -283,7 +355,8 @@ class Handler(BaseHTTPRequestHandler):
         request = f"{self.command} {url.path}"
         with self.hub.lock:
             self.hub.requests.append(request)
-            fault = self.hub.fault(request)
+            fault = self.hub.fault(request, self.headers.get("Range", ""))
+            self.fault = fault
         if self.hub.watcher:
             self.hub.watcher(request)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
@@ -318,6 +391,7 @@ class Handler(BaseHTTPRequestHandler):
         while left and (block := self.rfile.read1(min(left, 1 << 16))):
             blocks.append(block)
             left -= len(block)
+            self.hub.up.take(len(block), self.hub.wake)
             upload = path.startswith("/lfs/") and self.command == "PUT"
             if upload or path.startswith("/cas/v1/xorbs/"):
                 oid = path.split("/")[2 if upload else 5]
@@ -337,7 +411,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "limited":
             limit = {"RateLimit": f'"api";r=0;t={self.hub.reset}'}
             raise Refused(429, "Too many requests", headers=limit)
-        if fault.isdigit():
+        if fault.isdigit() and fault != "416":
             wait = {"Retry-After": "1"} if fault == "429" else {}
             raise Refused(int(fault), f"fault {fault}", headers=wait)
 
@@ -406,6 +480,8 @@ class Handler(BaseHTTPRequestHandler):
                 return {}
             case ("GET" | "HEAD", owner, name, "resolve", rev, *path):
                 return self._resolve(f"{owner}/{name}", rev, "/".join(path))
+            case ("GET" | "HEAD", "storage", _):
+                return self._storage()
         raise Refused(404, f"no such route: {method} {self.path}")
 
     # Who asks
@@ -788,7 +864,7 @@ class Handler(BaseHTTPRequestHandler):
 
     # Reading files
 
-    def _resolve(self, repo_id: str, rev: str, path: str) -> Path:
+    def _resolve(self, repo_id: str, rev: str, path: str) -> Stored:
         token = self._token()
         state = self.hub.repo(repo_id, token)
         if state.get("gated") and (token is None or token.user != repo_id.partition("/")[0]):
@@ -797,12 +873,33 @@ class Handler(BaseHTTPRequestHandler):
         if path not in commit["files"]:
             raise Refused(404, "Entry not found", "EntryNotFound")
         file = commit["files"][path]
-        self.file_headers = {
-            "X-Repo-Commit": commit["id"],
-            "ETag": f'"{file["lfs"] or file["oid"]}"',
-            "Accept-Ranges": "bytes",
+        oid = file["lfs"] or file["oid"]
+        headers = {"X-Repo-Commit": commit["id"], "ETag": f'"{oid}"'}
+        made = self.hub.generated.get(oid)
+        stored = Stored(path, repo_id, file["size"], oid, headers, self.hub.blob(oid), made)
+        if not self.hub.signed or not file["lfs"]:
+            return stored
+        self.server.start_storage()  # type: ignore[attr-defined]
+        there = {
+            "Location": self.hub.storage_url + self.hub.addresses.sign(stored),
+            "X-Repo-Commit": self._wrongly("other_commit", commit["id"]),
+            "X-Linked-Etag": f'"{self._wrongly("other_etag", oid)}"',
+            "X-Linked-Size": str(file["size"] + (self.fault == "other_size")),
         }
-        return self.hub.blob(file["lfs"] or file["oid"])
+        raise Refused(302, "Found", headers=there)
+
+    def _wrongly(self, fault: str, value: str) -> str:
+        return "0" * 40 if self.fault == fault else value
+
+    def _storage(self) -> Stored:
+        """Answer as the server of large files: it knows no token, and has its own ETags."""
+        if "Authorization" in self.headers:
+            self.hub.leaked.append(self.path)
+        signature = self.query.get("Signature", [""])[0]
+        file = self.hub.addresses.use(signature, counts=self.command == "GET")
+        if file is None:
+            raise Refused(403, "Request has expired")
+        return replace(file, headers={"ETag": f'"{hashlib.md5(file.oid.encode()).hexdigest()}"'})  # noqa: S324 - no secret
 
     # HTTP
 
@@ -816,21 +913,12 @@ class Handler(BaseHTTPRequestHandler):
         headers = headers or {}
         if isinstance(body, Refused):  # no refusal: an answer with headers
             body, headers = {}, body.headers
-        if isinstance(body, Path):
-            content, headers = body.read_bytes(), self.file_headers
-            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if wanted:
-                first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
-                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-                content, status = content[first : last + 1], 206
-            if wanted and self.command == "GET":
-                self.hub.ranges.append(f"{Path(self.path).name} {self.headers['Range']}")
-            if self.command == "GET":
-                name = urlsplit(self.path).path.rpartition("/resolve/")[2].partition("/")[2]
-                self.hub.sent[name] = self.hub.sent.get(name, 0) + len(content)
-        else:
-            content = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+        if isinstance(body, Stored):
+            wrong = self.fault if self.fault in {*OF_ANSWERS, "416"} else ""
+            send_file(self, body, wrong)
+            return
+        content = json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
         if self.link:
             headers["Link"] = self.link
         self.send_response(status)
@@ -841,16 +929,25 @@ class Handler(BaseHTTPRequestHandler):
             self._write(content)
 
     def _write(self, content: bytes) -> None:
-        """Write an answer, slowly if it is to be."""
-        step = self.hub.rate // 10 or len(content)
-        for at in range(0, len(content), step or 1):
-            try:
-                self.wfile.write(content[at : at + step])
-            except OSError:  # nobody reads it any more
-                self.close_connection = True
-                return
-            if self.hub.rate:
-                self.hub.wake.wait(0.1)
+        """Write an answer, if anybody reads it."""
+        try:
+            self.write(content)
+        except OSError:
+            self.close_connection = True
+
+    def write(self, content: bytes) -> None:
+        """Write a part of an answer, slowly if it is to be."""
+        rate = self.hub.rate
+        for at in range(0, len(content), BLOCK):
+            block = content[at : at + BLOCK]
+            self.hub.down.take(len(block), self.hub.wake)
+            step = rate // 10 or len(block)
+            for start in range(0, len(block), step or 1):
+                self.wfile.write(block[start : start + step])
+                self.behind += min(step, len(block) - start)
+                if rate and self.behind >= step:
+                    self.hub.wake.wait(0.1 * self.behind / step)
+                    self.behind = 0
 
 
 class Server(ThreadingHTTPServer):
@@ -862,6 +959,16 @@ class Server(ThreadingHTTPServer):
         """Listen, but answer only once `serve_forever` runs."""
         super().__init__(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": hub}))
         self.hub = hub
+        self.storage: Server | None = None  # the server of large files
+
+    def start_storage(self) -> None:
+        """Let large files come from another port, which is another server for a client."""
+        with self.hub.lock:
+            if self.storage is None:
+                self.storage = Server(self.hub)
+                self.hub.storage_url = self.storage.url
+                serve = partial(self.storage.serve_forever, poll_interval=0.05)
+                threading.Thread(target=serve, daemon=True).start()
 
     def stop(self) -> None:
         """Be unreachable from now on, also for connections that are open."""
@@ -869,6 +976,9 @@ class Server(ThreadingHTTPServer):
         self.hub.wake.set()
         self.shutdown()
         self.server_close()
+        if self.storage is not None:
+            self.storage.shutdown()
+            self.storage.server_close()
 
     @property
     def url(self) -> str:
@@ -885,3 +995,4 @@ def serving(root: Path, tokens: dict[str, Token]) -> Iterator[Server]:
         yield server
         server.stop()
         thread.join()
+        assert server.hub.leaked == [], "a token was sent to another server than the Hub"
