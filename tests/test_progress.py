@@ -46,6 +46,16 @@ def screen(stream: io.StringIO) -> str:
     return shown.rstrip()
 
 
+def test_the_rate_is_shown_where_it_is_asked_for(clock: list[float]) -> None:
+    """Once a speed can be measured, it comes before the time that is left."""
+    with Progress("read", 40_400_000_000, quiet=True, rate=True) as shown:
+        shown.at(200_000_000)
+        assert str(shown) == "read 0.2 of 40.4 GB"
+        clock[0] += 100
+        shown.at(3_200_000_000)
+        assert str(shown) == "read 3.2 of 40.4 GB, 30.0 MB/s, about 21 min left"
+
+
 def test_answers_of_an_earlier_run_are_not_part_of_the_speed(clock: list[float]) -> None:
     """What is known in the middle of a job counts as done, but not for the time that is left."""
     with Progress("answered", 10_000, quiet=True, unit="requests") as shown:

@@ -15,7 +15,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from slack_ties.wording import duration, part_of
+from slack_ties.wording import duration, part_of, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,15 @@ class Progress:
 
     """
 
-    def __init__(
-        self, verb: str, total: int, *, done: int = 0, quiet: bool = False, unit: str = ""
+    def __init__(  # noqa: PLR0913 - all by name
+        self,
+        verb: str,
+        total: int,
+        *,
+        done: int = 0,
+        quiet: bool = False,
+        unit: str = "",
+        rate: bool = False,
     ) -> None:
         """Prepare to show the progress of a job.
 
@@ -57,10 +64,11 @@ class Progress:
             done: The bytes that an earlier run has done.
             quiet: Show nothing. The level of our logger is respected too.
             unit: What is counted, such as tokens; bytes if not given.
+            rate: Also show how many bytes are done in a second.
 
         """
         self.verb, self.total, self.done, self.began_at = verb, total, done, done
-        self.unit = unit
+        self.unit, self.rate = unit, rate
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
         self.seen = deque([(now, done)])
@@ -124,7 +132,10 @@ class Progress:
         text = f"{self.verb} {counts if self.unit else part_of(self.done, self.total)}"
         if last - first < SHORTEST or now <= before or now >= self.total:
             return text
-        left = (self.total - now) * (last - first) / (now - before)
+        speed = (now - before) / (last - first)
+        if self.rate:
+            text += f", {size(round(speed))}/s"
+        left = (self.total - now) / speed
         about = f"about {duration(left)}" if left >= MINUTE else "less than a minute"
         return f"{text}, {about} left"
 

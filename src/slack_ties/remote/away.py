@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from slack_ties.hub.ranges import Ranges
+from slack_ties.progress import Progress
+from slack_ties.remote.beginning import read_beginning
+from slack_ties.remote.schedule import Use, make_schedule
+from slack_ties.remote.tensor import tensor_of
+from slack_ties.remote.window import Window
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import torch
     from huggingface_hub import HfApi
 
+    from slack_ties.hub.ranges import HubFile
     from slack_ties.models.cached import AwayFile
 
-__all__ = ["Away"]
+__all__ = ["Away", "key_of"]
+
+
+def key_of(file: HubFile) -> str:
+    """Return what names a file of a commit: ID@COMMIT/FILE."""
+    return f"{file.repo_id}@{file.commit}/{file.name}"
 
 
 class Away:
@@ -21,13 +35,15 @@ class Away:
     The order of all reads is told beforehand with `expect`. Each of them is then made once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         models: Mapping[str, Mapping[str, AwayFile]],
         *,
         api: HfApi | None = None,
         window: int,
         quiet: bool = False,
+        known: Collection[str] = (),
+        compared: Callable[[str], None] | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -36,9 +52,32 @@ class Away:
             api: The Hub client; the default one if not given.
             window: Bytes of memory for what is read ahead and waits.
             quiet: Show no progress.
+            known: The files, as `key_of` names them, whose checksums an earlier run has compared.
+            compared: Called with the name of each file whose checksum was found to be the Hub's,
+                in any thread.
 
         """
-        raise NotImplementedError
+        if api is None:
+            from huggingface_hub import HfApi as DefaultApi  # noqa: PLC0415 - not for --help
+
+            api = DefaultApi()
+        self.models, self.size, self.quiet = models, window, quiet
+        self.ranges = Ranges(api=api)
+        self.known, self.note = set(known), compared or (lambda _: None)
+        self.files = list({one.on_hub: one for files in models.values() for one in files.values()})
+        self.numbers = {file: number for number, file in enumerate(self.files)}
+        by_file = {one.on_hub: one.places for files in models.values() for one in files.values()}
+        self.places = [by_file[file] for file in self.files]
+        self.of_tensor = {
+            (model, tensor): one
+            for model, files in models.items()
+            for one in files.values()
+            for tensor in one.places.tensors
+        }
+        self.left: dict[Use, int] = {}
+        self.read_or_partly: set[int] = set()  # the files that this or an earlier run reads
+        self.window: Window | None = None
+        self.shown = ExitStack()
 
     def expect(
         self, reads: Sequence[tuple[str, str]], *, finished: Collection[tuple[str, str]] = ()
@@ -52,20 +91,90 @@ class Away:
                 read from front to back, so their checksums are not compared.
 
         """
-        raise NotImplementedError
+        uses = [self._use(*one) for one in reads if one in self.of_tensor]
+        partly = {self._use(*one).file for one in finished if one in self.of_tensor}
+        unknown = {number for number, file in enumerate(self.files) if not file.checksum}
+        schedule = make_schedule(self.places, uses, window=self.size, partly=partly | unknown)
+        self.left = dict(schedule.uses)
+        self.read_or_partly = partly | {use.file for use in uses}
+        progress = Progress("read", max(schedule.total, 1), quiet=self.quiet, rate=True)
+        before = self.ranges.received
+
+        def moved() -> None:
+            progress.at(min(self.ranges.received - before, schedule.total))
+
+        self.window = Window(
+            schedule,
+            self.files,
+            self.places,
+            ranges=self.ranges,
+            size=self.size,
+            compared=self._note,
+            moved=moved,
+        )
+        if schedule.requests:
+            self.shown.enter_context(progress)
+        self.window.start()
 
     def read(self, model: str, tensor: str) -> torch.Tensor:
         """Return a tensor; errors as of `Window.take`."""
-        raise NotImplementedError
+        use, places = self._use(model, tensor), self.of_tensor[model, tensor].places
+        data = self._window().take(use.file, use.span)
+        found = tensor_of(places, tensor, data)
+        self.left[use] -= 1
+        # Whoever takes a span later must not see what this one's reader makes of it.
+        return found.clone() if self.left[use] else found
 
     def begin(self, model: str, tensor: str, count: int) -> torch.Tensor:
-        """Return the first entries of a tensor, flat; this may be called before `expect`."""
-        raise NotImplementedError
+        """Return the first entries of a tensor, flat; this may be called before `expect`.
+
+        Raises:
+            HubError: They cannot be read.
+            CheckpointError: The bytes are not those of such a file.
+
+        """
+        file = self.of_tensor[model, tensor]
+        return read_beginning(self.ranges, file.on_hub, file.places, tensor, count)
 
     def finish(self) -> dict[str, tuple[str, ...]]:
-        """Compare the checksums that are left; return by model the files that were not compared."""
-        raise NotImplementedError
+        """Compare the checksums that are left; return by model the files that were not compared.
+
+        Raises:
+            SlackTiesError: As for `Window.finish`.
+
+        """
+        if self.window:
+            self.window.finish()
+        self.shown.close()
+        found = {
+            model: tuple(sorted(name for name, one in files.items() if self._is_open(one)))
+            for model, files in self.models.items()
+        }
+        return {model: files for model, files in found.items() if files}
 
     def close(self) -> None:
-        """Stop reading."""
-        raise NotImplementedError
+        """Stop reading; never waits for a request."""
+        self.shown.close()
+        if self.window:
+            self.window.close()
+        else:
+            self.ranges.stop()
+
+    def _is_open(self, file: AwayFile) -> bool:
+        """Say whether a file was read, now or by an earlier run, and was never compared."""
+        is_read = self.numbers[file.on_hub] in self.read_or_partly
+        return is_read and key_of(file.on_hub) not in self.known
+
+    def _note(self, file: HubFile) -> None:
+        self.known.add(key_of(file))
+        self.note(key_of(file))
+
+    def _use(self, model: str, tensor: str) -> Use:
+        file = self.of_tensor[model, tensor]
+        return Use(self.numbers[file.on_hub], file.places.tensors[tensor].span)
+
+    def _window(self) -> Window:
+        if self.window is None:
+            msg = "Away.read needs Away.expect before it"
+            raise ValueError(msg)
+        return self.window

@@ -1,19 +1,63 @@
-"""Read ahead of the merge, several ranges at once, within a window of memory."""
+"""Read ahead of the merge, several ranges at once, within a window of memory.
+
+Threads ask for the ranges of a schedule in its order, as long as their bytes fit into the window.
+What the merge waits for is asked for first, also if it does not fit: so nothing waits for ever.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import heapq
+import threading
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from slack_ties.remote.schedule import Use
+from slack_ties.remote.sums import Sums
+from slack_ties.threads import CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slack_ties.hub.ranges import HubFile, Ranges
-    from slack_ties.models.places import FilePlaces
-    from slack_ties.remote.schedule import Schedule
+    from slack_ties.models.places import FilePlaces, Span
+    from slack_ties.remote.schedule import Request, Schedule
 
 __all__ = ["Window"]
 
 AT_ONCE = 8  # requests
+
+ALIGNED = 16  # bytes: numpy's memory and torch.save's storages begin at multiples of them
+
+
+class _Part(NamedTuple):
+    """The bytes of a request that belong to a span, by their positions in the file."""
+
+    span: int
+    first: int
+    end: int
+
+
+class _Block:
+    """The memory of one span."""
+
+    def __init__(self, span: Span, *, zipped: bool) -> None:
+        # The storages of a .bin file are aligned in the file, but their spans are not.
+        lead = span.first % ALIGNED if zipped else 0
+        self.first, self.missing = span.first, span.size
+        self.view = _memory(lead + span.size)[lead:]
+
+    def part(self, first: int, end: int) -> memoryview:
+        """Return the memory of the bytes between two positions in the file."""
+        return self.view[first - self.first : end - self.first]
+
+
+class _Job(NamedTuple):
+    """A request that runs."""
+
+    request: Request
+    view: memoryview  # where its bytes go
+    parts: list[tuple[_Part, _Block]]
+    own: int  # bytes of memory that only the request has
 
 
 class Window:
@@ -28,6 +72,7 @@ class Window:
         ranges: Ranges,
         size: int,
         compared: Callable[[HubFile], None] | None = None,
+        moved: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; `start` begins to read.
 
@@ -37,14 +82,32 @@ class Window:
             places: Their spans.
             ranges: Asks for them.
             size: Bytes that may be in memory at once; what the merge waits for is read beyond it.
-            compared: Called when the checksum of a file was found to be the Hub's.
+            compared: Called when the checksum of a file was found to be the Hub's, in any thread.
+            moved: Called when a request has ended, and from time to time, in any thread.
 
         """
-        raise NotImplementedError
+        self.requests, self.files, self.ranges, self.size = schedule.requests, files, ranges, size
+        self.spans, self.zipped = [one.spans for one in places], [one.zipped for one in places]
+        self.moved = moved or (lambda: None)
+        self.sums = {number: Sums(files[number], compared) for number in schedule.compared}
+        self.left = dict(schedule.uses)  # how often each span is still to be taken
+        self.changed = threading.Condition()
+        self.blocks: dict[Use, _Block] = {}
+        self.held = self.most_held = 0  # bytes in memory, now and at most
+        self.own = 0  # of these, the bytes that no span has: gaps, and copies of small spans
+        self.begun = [False] * len(self.requests)
+        self.next, self.left_to_end = 0, len(self.requests)
+        self.urgent: list[int] = []  # requests that somebody waits for, a heap
+        self.of_file: dict[int, list[int]] = {}  # the requests of a file, by position
+        for number, one in sorted(enumerate(self.requests), key=lambda pair: pair[1].first):
+            self.of_file.setdefault(one.file, []).append(number)
+        self.error: BaseException | None = None
+        self.closed = False
 
     def start(self) -> None:
         """Begin to read ahead, in threads."""
-        raise NotImplementedError
+        for _ in range(min(AT_ONCE, len(self.requests))):
+            threading.Thread(target=self._work, name="slack-ties reads", daemon=True).start()
 
     def take(self, file: int, span: int) -> memoryview:
         """Wait for the bytes of a span and return them; each use is taken once.
@@ -54,17 +117,178 @@ class Window:
             WrongBytesError: A file has another checksum than the Hub states.
 
         """
-        raise NotImplementedError
+        use = Use(file, span)
+        with self.changed:
+            if not self.left.get(use):
+                msg = f"span {span} of {self.files[file].name} was not expected, or taken before"
+                raise ValueError(msg)
+            if not self._is_ready(use):
+                self._hurry(use)
+            self._wait(lambda: self._is_ready(use))
+            self.left[use] -= 1
+            block = self.blocks.get(use)
+            if block and not self.left[use]:
+                self._drop(use)
+            return block.view if block else _memory(0)
 
     def finish(self) -> None:
         """Read what is left of the files that are read from front to back, and compare them.
+
+        What was not taken is not kept any longer.
 
         Raises:
             SlackTiesError: As for `take`.
 
         """
-        raise NotImplementedError
+        with self.changed:
+            self.left.clear()
+            for use in list(self.blocks):
+                self._drop(use)
+            for number, one in enumerate(self.requests):
+                if not self.begun[number]:
+                    if one.file in self.sums:
+                        heapq.heappush(self.urgent, number)
+                    else:
+                        self.begun[number] = True
+                        self.left_to_end -= 1
+            self.changed.notify_all()
+            self._wait(lambda: not self.left_to_end)
 
     def close(self) -> None:
         """Stop reading; never waits for a request."""
-        raise NotImplementedError
+        with self.changed:
+            self.closed = True
+            self.blocks.clear()
+            self.changed.notify_all()
+        self.ranges.stop()
+
+    def _wait(self, is_ready: Callable[[], bool]) -> None:
+        """Wait within the lock until something is so; raise what went wrong in a thread."""
+        while True:
+            if self.error:
+                raise self.error
+            if self.closed:
+                msg = "the window is closed"
+                raise ValueError(msg)
+            if is_ready():
+                return
+            self.changed.wait(CHECK_INTERVAL)  # on Windows, Ctrl-C does not end a longer wait
+            self.moved()
+
+    def _is_ready(self, use: Use) -> bool:
+        """Say whether all bytes of a span are there, and hashed if their file is."""
+        span = self.spans[use.file][use.span]
+        if not span.size:
+            return True
+        if use.file in self.sums:
+            return self.sums[use.file].at >= span.end
+        return use in self.blocks and not self.blocks[use].missing
+
+    def _hurry(self, use: Use) -> None:
+        """Put the requests that a span needs before all others."""
+        span = self.spans[use.file][use.span]
+        for number in self.of_file.get(use.file, ()):
+            one = self.requests[number]
+            needed = one.first < span.end and (use.file in self.sums or one.end > span.first)
+            if needed and not self.begun[number] and span.size:
+                heapq.heappush(self.urgent, number)
+        self.changed.notify_all()
+
+    def _work(self) -> None:
+        """Make one request after the other."""
+        try:
+            while job := self._next():
+                self.ranges.read_into(self.files[job.request.file], job.request.first, job.view)
+                self._arrived(job)
+                self.moved()
+        except BaseException as error:  # noqa: BLE001 - raised in `take` and `finish`
+            with self.changed:
+                self.error = self.error or error
+                self.changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        """Wait for the next request that may begin; None if there will be none."""
+        with self.changed:
+            while not (self.closed or self.error):
+                while self.urgent and self.begun[self.urgent[0]]:
+                    heapq.heappop(self.urgent)
+                while self.next < len(self.requests) and self.begun[self.next]:
+                    self.next += 1
+                if self.next == len(self.requests):
+                    return None
+                number = self.urgent[0] if self.urgent else self.next
+                if job := self._begin(number, urgent=bool(self.urgent)):
+                    return job
+                self.changed.wait()
+            return None
+
+    def _begin(self, number: int, *, urgent: bool) -> _Job | None:
+        """Take the memory for a request; None if there is none."""
+        request = self.requests[number]
+        parts = self._parts(request)
+        size = request.end - request.first
+        own = 0 if len(parts) == 1 and parts[0].end - parts[0].first == size else size
+        new = {one: self.spans[request.file][one.span] for one in parts}
+        new = {one: span for one, span in new.items() if self._key(request, one) not in self.blocks}
+        more = own + sum(span.size for span in new.values())
+        if self.held + more > self.size and not (urgent and not (own and self.own)):
+            return None
+        for one, span in new.items():
+            self.blocks[self._key(request, one)] = _Block(span, zipped=self.zipped[request.file])
+        self.begun[number] = True
+        self.own += own
+        self.held += more
+        self.most_held = max(self.most_held, self.held)
+        found = [(one, self.blocks[self._key(request, one)]) for one in parts]
+        view = _memory(own) if own else found[0][1].part(request.first, request.end)
+        return _Job(request, view, found, own)
+
+    @staticmethod
+    def _key(request: Request, part: _Part) -> Use:
+        return Use(request.file, part.span)
+
+    def _parts(self, request: Request) -> list[_Part]:
+        """Return the parts of a request that belong to spans that will be taken."""
+        spans, found = self.spans[request.file], []
+        at = max(0, bisect_right(spans, (request.first, 1 << 63)) - 1)
+        while at < len(spans) and spans[at].first < request.end:
+            part = _Part(at, max(spans[at].first, request.first), min(spans[at].end, request.end))
+            if part.first < part.end and self.left.get(Use(request.file, at)):
+                found.append(part)
+            at += 1
+        return found
+
+    def _arrived(self, job: _Job) -> None:
+        """Keep the bytes of a request, and hash them when all bytes before them are hashed."""
+        request = job.request
+        if job.own:
+            for part, block in job.parts:
+                begin, end = part.first - request.first, part.end - request.first
+                block.part(part.first, part.end)[:] = job.view[begin:end]
+        if sums := self.sums.get(request.file):
+            sums.add(request.first, job.view, lambda: self._ended(job.own))
+        else:
+            with self.changed:
+                for part, block in job.parts:
+                    block.missing -= part.end - part.first
+            self._ended(job.own)
+
+    def _ended(self, own: int) -> None:
+        """Note that a request needs no memory of its own any more."""
+        with self.changed:
+            self.own -= own
+            self.held -= own
+            self.left_to_end -= 1
+            self.changed.notify_all()
+
+    def _drop(self, use: Use) -> None:
+        """Forget the memory of a span, which is freed when whoever took it needs it no more."""
+        del self.blocks[use]
+        self.held -= self.spans[use.file][use.span].size
+
+
+def _memory(size: int) -> memoryview:
+    """Return memory to fill."""
+    import numpy as np  # noqa: PLC0415 - not for --help
+
+    return np.empty(size, dtype=np.uint8).data

@@ -1,0 +1,84 @@
+"""Hash a file while its parts arrive in any order, and compare its checksum with the Hub's."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING
+
+from slack_ties.errors import WrongBytesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from slack_ties.hub.ranges import HubFile
+
+__all__ = ["Sums"]
+
+SHA256_DIGITS = 64  # shorter ones are git's SHA-1 of a file with the header of a blob
+
+SHOWN = 12  # digits of a checksum in a message
+
+
+class Sums:
+    """The checksum of the beginning of a file."""
+
+    def __init__(self, file: HubFile, compared: Callable[[HubFile], None] | None) -> None:
+        """Begin at the first byte.
+
+        Args:
+            file: The file; it has a checksum.
+            compared: Called when its checksum was found to be the Hub's.
+
+        """
+        self.file, self.compared = file, compared
+        self.at = 0  # the bytes that are hashed
+        self.lock = threading.Lock()
+        self.busy = False  # a thread hashes
+        self.waiting: dict[int, tuple[memoryview, Callable[[], None]]] = {}  # by position
+        if len(file.checksum) == SHA256_DIGITS:
+            self.digest = hashlib.sha256()
+        else:
+            self.digest = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+
+    def add(self, first: int, data: memoryview, done: Callable[[], None]) -> None:
+        """Hash a part of the file as soon as all bytes before it are hashed.
+
+        Python's global lock is free meanwhile: each file may have a thread that hashes.
+
+        Args:
+            first: The position of the part.
+            data: Its bytes; they must stay as they are until `done` is called.
+            done: Called when the part is hashed, in any thread.
+
+        Raises:
+            WrongBytesError: The file has another checksum than the Hub states.
+
+        """
+        with self.lock:
+            self.waiting[first] = (data, done)
+            if self.busy:
+                return
+            self.busy = True
+        while True:
+            with self.lock:
+                if self.at not in self.waiting:
+                    self.busy = False
+                    return
+                data, done = self.waiting.pop(self.at)
+            self.digest.update(data)
+            self.at += len(data)
+            if self.at == self.file.size:
+                self._compare()
+            done()
+
+    def _compare(self) -> None:
+        """Compare the checksum of the whole file."""
+        found, stated = self.digest.hexdigest(), self.file.checksum
+        if found != stated:
+            msg = f"model {self.file.repo_id!r}: {self.file.name} arrived with the checksum "
+            msg += f"{found[:SHOWN]}..., expected {stated[:SHOWN]}... as the Hub states"
+            hint = "run the same command again; if this happens again, run it with --download"
+            raise WrongBytesError(msg, hint=hint)
+        if self.compared:
+            self.compared(self.file)

@@ -1,0 +1,302 @@
+"""Reading ahead within a window: right bytes, each once, in little memory, and an end at once."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slack_ties.errors import HubError, WrongBytesError
+from slack_ties.hub.ranges import HubFile, Ranges
+from slack_ties.models.places import FilePlaces
+from slack_ties.remote.schedule import Use, largest_wait, make_schedule
+from slack_ties.remote.window import Window
+from test_schedule import Case, cases, places
+
+SOON = 20.0  # seconds; a thread that is slower hangs
+
+
+class Store:
+    """Files whose ranges are read from memory, as `Ranges` reads them from the Hub."""
+
+    def __init__(self, contents: Sequence[bytes]) -> None:
+        """Hold these files."""
+        self.contents = {f"{number}.safetensors": one for number, one in enumerate(contents)}
+        self.asked: Counter[tuple[str, int]] = Counter()  # how often each byte was asked for
+        self.order: list[tuple[str, int, int]] = []
+        self.before: Callable[[HubFile, int], None] = lambda *_: None
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+
+    @property
+    def files(self) -> list[HubFile]:
+        """The files as the Hub states them."""
+        return [
+            HubFile("a/b", "0" * 40, name, len(one), hashlib.sha256(one).hexdigest())
+            for name, one in self.contents.items()
+        ]
+
+    def read_into(self, file: HubFile, first: int, buffer: memoryview) -> None:
+        """Fill a buffer."""
+        with self.lock:
+            self.order.append((file.name, first, first + len(buffer)))
+            self.asked.update((file.name, at) for at in range(first, first + len(buffer)))
+        self.before(file, first)
+        buffer[:] = self.contents[file.name][first : first + len(buffer)]
+
+    def stop(self) -> None:
+        """Note it."""
+        self.stopped.set()
+
+
+def store_for(found: Sequence[FilePlaces]) -> Store:
+    """Return files of these sizes with random bytes."""
+    chance = random.Random(1)
+    return Store([chance.randbytes(one.size) for one in found])
+
+
+@contextmanager
+def reading(
+    store: Store,
+    found: Sequence[FilePlaces],
+    uses: Sequence[Use],
+    *,
+    window: int,
+    largest: int = 16 << 20,
+    compared: Callable[[HubFile], None] | None = None,
+    files: Sequence[HubFile] = (),
+) -> Iterator[Window]:
+    """Read ahead within a window."""
+    one = Window(
+        make_schedule(found, uses, window=window, largest=largest),
+        files or store.files,
+        found,
+        ranges=cast("Ranges", store),
+        size=window,
+        compared=compared,
+    )
+    one.start()
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def content(store: Store, found: Sequence[FilePlaces], use: Use) -> bytes:
+    """Return the bytes of a span."""
+    first, end = found[use.file].spans[use.span]
+    return store.contents[f"{use.file}.safetensors"][first:end]
+
+
+@settings(max_examples=60)
+@given(cases(), st.integers(0, 400), st.sampled_from([7, 30, 1000]), st.integers(0, 3))
+def test_each_span_has_its_bytes_and_each_byte_is_asked_for_once(
+    case: Case, window: int, largest: int, seed: int
+) -> None:
+    """So it is in the order of the merge and in any other; compared files are read completely."""
+    found, uses = case
+    store, order, done = store_for(found), list(uses), list[str]()
+    if seed:  # else in the order that was told
+        random.Random(seed).shuffle(order)
+    note = lambda file: done.append(file.name)  # noqa: E731
+    with reading(store, found, uses, window=window, largest=largest, compared=note) as one:
+        for use in order:
+            assert bytes(one.take(*use)) == content(store, found, use)
+        one.finish()
+        assert one.held == one.own == 0
+    compared = make_schedule(found, uses, window=window, largest=largest).compared
+    assert sorted(done) == [f"{number}.safetensors" for number in sorted(compared)]
+    assert set(store.asked.values()) <= {1}
+    for number in compared:
+        name = f"{number}.safetensors"
+        assert sum(file == name for file, _ in store.asked) == found[number].size
+
+
+@settings(max_examples=60)
+@given(cases(), st.integers(0, 400), st.sampled_from([7, 30, 1000]))
+def test_memory_stays_within_the_window_and_what_the_merge_waits_for(
+    case: Case, window: int, largest: int
+) -> None:
+    """Beyond the window come only the span that is waited for and the bytes of one request."""
+    found, uses = case
+    schedule = make_schedule(found, uses, window=window, largest=largest)
+    spans = [found[use.file].spans[use.span].size for use in uses]
+    request = max((one.end - one.first for one in schedule.requests), default=0)
+    with reading(store_for(found), found, uses, window=window, largest=largest) as one:
+        for use in uses:
+            one.take(*use)
+        one.finish()
+        assert one.most_held <= max(window, schedule.waits) + max(spans, default=0) + request
+
+
+def test_several_threads_that_take_in_any_order_never_wait_for_ever() -> None:
+    """Four threads take from a window that holds less than one span; all get their bytes."""
+    found = [places(*[3000] * 12, tail=5000) for _ in range(3)]
+    uses = [Use(file, span) for span in range(12) for file in range(3)]
+    store, wrong = store_for(found), list[Use]()
+    for seed in range(5):
+        order = list(uses)
+        random.Random(seed).shuffle(order)
+        with reading(store, found, uses, window=2000, largest=700) as one:
+
+            def take(part: Sequence[Use], window: Window = one) -> None:
+                wrong.extend(
+                    use for use in part if bytes(window.take(*use)) != content(store, found, use)
+                )
+
+            threads = [threading.Thread(target=take, args=(order[n::4],)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(SOON)
+            assert not any(thread.is_alive() for thread in threads)
+            one.finish()
+    assert wrong == []
+
+
+def test_eight_requests_run_at_once_and_the_first_wanted_is_among_them() -> None:
+    """Reading begins before anything is taken, in the order of the merge."""
+    found = [places(*[1000] * 20, header=0)]
+    uses = [Use(0, span) for span in range(20)]
+    store, full, go = store_for(found), threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        if len(store.order) == 8:
+            full.set()
+        go.wait(SOON)
+
+    store.before = wait
+    with reading(store, found, uses, window=16_000, largest=1000) as one:
+        assert full.wait(SOON)
+        assert sorted(store.order) == [
+            ("0.safetensors", n * 1000, n * 1000 + 1000) for n in range(8)
+        ]
+        go.set()
+        assert bytes(one.take(0, 19)) == content(store, found, Use(0, 19))
+
+
+def test_wrong_bytes_are_found_before_the_end() -> None:
+    """The error names the model and the file, and comes with the next step; nothing is noted."""
+    found = [places(1000, 1000), places(1000, 1000)]
+    uses = [Use(file, span) for span in range(2) for file in range(2)]
+    store, noted = store_for(found), list[HubFile]()
+    files = store.files
+    store.contents["1.safetensors"] = b"x" + store.contents["1.safetensors"][1:]
+    with reading(store, found, uses, window=1 << 20, files=files, compared=noted.append) as one:
+        with pytest.raises(
+            WrongBytesError, match=r"'a/b': 1\.safetensors arrived .* expected"
+        ) as e:
+            for use in uses:
+                one.take(*use)
+            one.finish()
+        assert "again" in e.value.hint
+        with pytest.raises(WrongBytesError):
+            one.finish()
+    assert files[1] not in noted
+
+
+def test_a_wrong_checksum_ends_the_next_take_of_another_file() -> None:
+    """It is raised as soon as it is known, although the bytes that are asked for are there."""
+    found = [places(1000), places(1000, 1000)]
+    uses = [Use(0, 0), Use(1, 0), Use(1, 1)]
+    store = store_for(found)
+    files = store.files
+    store.contents["0.safetensors"] = b"x" * len(store.contents["0.safetensors"])
+    with reading(store, found, uses, window=1 << 20, files=files) as one:
+        until = time.monotonic() + SOON
+        while one.error is None and time.monotonic() < until:
+            time.sleep(0.01)
+        with pytest.raises(WrongBytesError):
+            one.take(1, 0)
+
+
+def test_gits_checksum_of_a_small_file_is_compared_too() -> None:
+    """The Hub states git's SHA-1 of files that it keeps in git."""
+    found = [places(1000)]
+    store, noted = store_for(found), list[HubFile]()
+    data = store.contents["0.safetensors"]
+    sum_of_git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # noqa: S324
+    file = HubFile("a/b", "0" * 40, "0.safetensors", len(data), sum_of_git)
+    with reading(
+        store, found, [Use(0, 0)], window=1 << 20, files=[file], compared=noted.append
+    ) as one:
+        one.take(0, 0)
+        one.finish()
+    assert noted == [file]
+
+
+def test_an_error_of_a_thread_is_raised_where_the_merge_reads() -> None:
+    """`take` and `finish` raise it with its next step."""
+    found = [places(1000, 1000)]
+    store = store_for(found)
+
+    def fail(*_: object) -> None:
+        msg = "the Hub is gone"
+        raise HubError(msg, hint="try again later")
+
+    store.before = fail
+    with reading(store, found, [Use(0, 0)], window=1 << 20) as one:
+        with pytest.raises(HubError, match="gone") as error:
+            one.take(0, 0)
+        assert error.value.hint == "try again later"
+        with pytest.raises(HubError, match="gone"):
+            one.finish()
+
+
+def test_a_closed_window_waits_for_no_request() -> None:
+    """While all requests hang, `close` returns at once, and a thread that takes is woken."""
+    found = [places(*[1000] * 20)]
+    store, hang = store_for(found), threading.Event()
+    store.before = lambda *_: cast("None", hang.wait(SOON))
+    ended = list[BaseException]()
+    with reading(store, found, [Use(0, n) for n in range(20)], window=8000) as one:
+
+        def take() -> None:
+            try:
+                one.take(0, 0)
+            except ValueError as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        before = time.monotonic()
+        one.close()
+        assert time.monotonic() - before < 0.5
+        thread.join(SOON)
+        assert len(ended) == 1
+        assert store.stopped.is_set()
+        mine = [t for t in threading.enumerate() if t.name == "slack-ties reads"]
+        assert mine
+        assert all(t.daemon for t in mine)
+        hang.set()
+
+
+def test_a_span_that_was_not_expected_is_refused() -> None:
+    """A use is taken once: its memory is gone then."""
+    found = [places(1000, 1000)]
+    with reading(store_for(found), found, [Use(0, 0)], window=1 << 20) as one:
+        one.take(0, 0)
+        for span in (0, 1):
+            with pytest.raises(ValueError, match="not expected"):
+                one.take(0, span)
+
+
+def test_the_largest_wait_is_enough_for_real() -> None:
+    """A file that is wanted backwards is compared with that window, and its bytes are right."""
+    found = [places(*[4000] * 10)]
+    uses = [Use(0, span) for span in reversed(range(10))]
+    window, store, noted = largest_wait(found, uses), store_for(found), list[HubFile]()
+    with reading(store, found, uses, window=window, largest=1000, compared=noted.append) as one:
+        for use in uses:
+            assert bytes(one.take(*use)) == content(store, found, use)
+        one.finish()
+        assert one.most_held <= window + 4000
+    assert noted == store.files
