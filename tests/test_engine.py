@@ -14,7 +14,7 @@ from mergekit.options import MergeOptions
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
 from slack_ties.errors import SlackTiesError
-from slack_ties.merge.engine import alone
+from slack_ties.merge.alone import alone
 from slack_ties.merge.in_memory import merge_in_memory
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.recipe import Recipe

@@ -208,6 +208,7 @@ def _checked(record: MergeRecord) -> MergeRecord:
     words += [*record.beside, *record.beside.values()]
     words += [record.method, record.dtype, *(p.role for p in record.parents)]
     words += [name for p in record.parents for name in (*p.texts, *p.adapter_texts)]
+    words += [name for p in record.parents for name in p.not_compared]
     licenses = [text for p in record.parents for text in (p.license, p.adapter_license)]
     values = [value for value in record.options.values() if isinstance(value, str)]
     ids = [name for p in record.parents for name in (*p.made_from, *p.datasets)]

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
 
-__all__ = ["Settings", "SettingsByName"]
+__all__ = ["DEFAULT_WINDOW", "Settings", "SettingsByName"]
+
+DEFAULT_WINDOW = 1_000_000_000  # bytes
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slack_ties.catalogue.languages import list_languages
+from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
@@ -140,6 +141,7 @@ def _check_lang(lang: tuple[str, ...], choices: Choices, *, every: bool, joint: 
     "--offline-lint", is_flag=True, help="Only check configs before you share them; no network."
 )
 @allow_unrelated
+@download_options
 @with_settings
 def plan(  # noqa: PLR0913 - one per option, one line each
     *,

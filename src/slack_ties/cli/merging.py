@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
@@ -39,6 +40,7 @@ __all__: list[str] = []
 )
 @report_option
 @allow_unrelated
+@download_options
 @with_settings
 def merge(  # noqa: PLR0913 - one per option, one line each
     *,
@@ -95,6 +97,7 @@ def merge(  # noqa: PLR0913 - one per option, one line each
     "read.",
 )
 @allow_unrelated
+@download_options
 @with_settings
 def report(  # noqa: PLR0913 - one per option
     *,

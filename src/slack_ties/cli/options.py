@@ -62,7 +62,7 @@ def with_settings(function: F) -> F:
     """Add the options of every command that reads models; they arrive as `settings`, `as_json`.
 
     The options are --timeout, --quiet and --json; `MergeCommand` adds mergekit's own. If a command
-    has --allow-unrelated, its value is in the settings too.
+    has --allow-unrelated, or the options of `download_options`, they are in the settings too.
     """
 
     @functools.wraps(function)
@@ -71,10 +71,18 @@ def with_settings(function: F) -> F:
         allow_unrelated: bool = False,
         quiet: bool = False,
         merge_options: MergeOptions | None = None,
+        download: bool | None = None,
+        window: int | None = None,
         **others: Any,
     ) -> Any:
         quiet = prepare(merge_options, quiet=quiet)
-        settings = Settings(merge_options, quiet=quiet, allow_unrelated=allow_unrelated)
+        settings = Settings(
+            merge_options,
+            quiet=quiet,
+            allow_unrelated=allow_unrelated,
+            download=download,
+            window=window,
+        )
         return function(settings=settings, **others)
 
     return with_output(timeout_option(wrapper))  # type: ignore[return-value]

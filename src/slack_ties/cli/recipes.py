@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slack_ties.cli.configure import models_may_be_away
+from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import as_json, with_output, with_settings
@@ -210,6 +211,7 @@ def adapt(  # noqa: PLR0913 - one per option
     type=PATH,
     help="Compare with this folder, without merging again.",
 )
+@download_options
 @with_settings
 def verify(
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slack_ties.cli.download_options import download_flags, download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
@@ -50,6 +51,7 @@ __all__: list[str] = []
 @choice_options
 @report_option
 @allow_unrelated
+@download_options
 @with_settings
 def run(  # noqa: PLR0913 - one per option
     *,
@@ -100,6 +102,7 @@ def run(  # noqa: PLR0913 - one per option
         report=report,
     )
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
+    again += download_flags(settings.download, settings.window)
     again += result.record.flags() + (["--publish", publish] if publish else [])
     again += (to.flags() if to else []) + ["--stream"] * stream
     again += license.flags() if license else []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import allow_unrelated, numbers_option, with_settings
@@ -98,6 +99,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "them, or if the best config was edited.",
 )
 @allow_unrelated
+@download_options
 @with_settings
 def tune(  # noqa: PLR0913 - one per option
     *,

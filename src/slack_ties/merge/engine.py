@@ -7,7 +7,6 @@ weights only.
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import transformers
 from pydantic import PrivateAttr
 
-from slack_ties.errors import SlackTiesError
 from slack_ties.merge.architecture import architecture_of
+from slack_ties.merge.reads import AsItIs, wanted_by
 from slack_ties.merge.shard_writer import handed_over
 from slack_ties.models.header import ENTRY_BYTES
 from slack_ties.private.mergekit import (
@@ -43,14 +42,11 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
     from slack_ties.merge.reader import Reader
+    from slack_ties.merge.reads import Begin
     from slack_ties.merge.receiver import Receiver
     from slack_ties.tensors.layout import Layout
 
-__all__ = ["LocalModel", "Merged", "alone", "merge_tensors", "merge_to_disk"]
-
-_MERGING = threading.Lock()
-
-_MERGING_THREADS: list[int] = []  # the thread that merges, if any
+__all__ = ["LocalModel", "Merged", "merge_tensors", "merge_to_disk"]
 
 
 class LocalModel(ModelReference):
@@ -93,26 +89,6 @@ class LocalModel(ModelReference):
         return reader
 
 
-class _AsItIs(Task):
-    """Reads a tensor that is neither merged nor cast to another type."""
-
-    name: str
-    reader: Any
-
-    def arguments(self) -> dict[str, Task[Any]]:
-        """Return nothing: this task needs no other task."""
-        return {}
-
-    def execute(self, **_: Any) -> torch.Tensor:
-        """Return the tensor."""
-        tensor: torch.Tensor = self.reader.get_tensor(self.name)
-        return tensor
-
-    def __hash__(self) -> int:
-        """Return the hash of the tensor's name."""
-        return hash(self.name)
-
-
 @dataclass(frozen=True)
 class Merged:
     """What a merge wrote."""
@@ -129,28 +105,6 @@ class _Work:
     tasks: list[Task[Any]]
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Let only one merge run at a time in this process; a merge of another thread waits.
-
-    mergekit keeps its loaders for the whole process, and the process has one report counter.
-
-    Raises:
-        SlackTiesError: This thread runs a merge already.
-
-    """
-    me = threading.get_ident()
-    if me in _MERGING_THREADS:
-        msg = "a merge cannot begin another merge while it runs"
-        raise SlackTiesError(msg, hint="begin it after the first merge has ended")
-    with _MERGING:
-        _MERGING_THREADS.append(me)
-        try:
-            yield
-        finally:
-            _MERGING_THREADS.remove(me)
-
-
 def merge_to_disk(  # noqa: PLR0913 - all by name
     config: MergeConfiguration,
     layout: Layout,
@@ -159,6 +113,7 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
     *,
     modules: Mapping[str, str] | None = None,
     receiver: Receiver | None = None,
+    begin: Begin | None = None,
 ) -> Merged:
     """Write the weights of a merge.
 
@@ -169,6 +124,7 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
         options: mergekit's options.
         modules: For a config with `modules:`, the stack of layers of each module.
         receiver: Takes the weight files.
+        begin: Called before the first tensor is read, with all that will be read.
 
     """
     if options.random_seed is not None:
@@ -182,6 +138,9 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
         executor = MultiGPUExecutor(targets=tasks, storage_device=storage)
     else:
         executor = Executor(targets=tasks, math_device=options.device, storage_device=storage)
+    if begin:
+        resumed = bool(receiver and receiver.done)
+        begin(wanted_by(executor), wanted_by(Executor(targets=work.tasks)) if resumed else ())
     sizes = _sizes(work.saved, layout)
     done = sum(sum(one.tensors.values()) for one in receiver.done) if receiver else 0
     tokenizer = None
@@ -202,6 +161,7 @@ def merge_tensors(
     *,
     modules: Mapping[str, str] | None = None,
     tokenizer: Callable[[Any], None] | None = None,
+    begin: Begin | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the name and the tensor of every merged weight; see `merge_to_disk` for arguments.
 
@@ -219,6 +179,8 @@ def merge_tensors(
     storage = options.device if options.low_cpu_memory else "cpu"
     targets = [*by_task, *others]  # the others make the tokenizer
     executor = Executor(targets=targets, math_device=options.device, storage_device=storage)
+    if begin:
+        begin(wanted_by(executor), ())
     sizes, done = _sizes(work.saved, layout), 0
     with _loaders(options), _progress(sizes, options, done) as progress:
         for task, tensor in executor.run(quiet=True):
@@ -287,7 +249,7 @@ def _plan(
     kept = [
         SaveTensor(
             tensor_name=name,
-            tensor_task=_AsItIs(name=name, reader=base),
+            tensor_task=AsItIs(name=name, reader=base),
             writer_task=last.writer_task,
             clone=False,
         )

@@ -143,6 +143,7 @@ def merge_unwritten(  # noqa: PLR0913 - all by name
             options,
             snapshots,
             out=near,
+            settings=settings,
         ) as ready,
         collecting(collector) if collector else nullcontext(),
     ):
@@ -152,10 +153,12 @@ def merge_unwritten(  # noqa: PLR0913 - all by name
             options,
             modules=ready.modules,
             tokenizer=tokenizers.append,
+            begin=ready.prepared.begin,
         ):
             headers[name] = Header(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             if take:
                 take(name, tensor)
+        ready.prepared.finish()
         layout = ready.prepared.layout
     tokenizer = tokenizers[0] if tokenizers else None
     return Unwritten(recipe, headers, tokenizer, layout, snapshots, options)

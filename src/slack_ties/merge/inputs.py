@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from slack_ties.errors import SlackTiesError
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["Found", "find_all", "pin_as_merged"]
+__all__ = ["Found", "downloading", "find_all", "pin_as_merged"]
 
-# The pinned recipe, and its models and their headers on this disk.
+# The pinned recipe, and its models and their headers.
 Found: TypeAlias = "tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]"
 
 LOG = logging.getLogger("slack_ties")
@@ -33,12 +34,28 @@ ON_CPU = "leave the device options out: the CPU can merge too"
 
 
 def find_all(
-    recipe: Recipe, out: Path | None, settings: Settings, *, streamed: bool = False
+    recipe: Recipe,
+    out: Path | None,
+    settings: Settings,
+    *,
+    streamed: bool = False,
+    whole: str = "",
 ) -> Found:
-    """Check all inputs; return the pinned recipe, and its models and their headers on this disk.
+    """Check all inputs; return the pinned recipe, and its models and their headers.
 
-    Without `out` only the models are written, to the Hub cache: only their room is checked.
+    Args:
+        recipe: The merge config.
+        out: The folder of the result. Without it only the models are written, to the Hub cache:
+            only their room is checked.
+        settings: How to work.
+        streamed: Each weight file is uploaded and deleted when it is written.
+        whole: A command that runs models, and so needs all weights on this disk.
+
+    Raises:
+        SlackTiesError: An input is wrong.
+
     """
+    settings = downloading(settings, whole) if whole else settings
     options = settings.options
     if options:
         _check_options(options, streamed=streamed)
@@ -54,9 +71,35 @@ def find_all(
         what = "files that wait for upload take up to" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = _with_full_paths(plan.pinned(traced_options(options) if options else {}))
-    snapshots = _find_models(recipe, settings)
-    headers = {name: read_headers(paths[0].path, name) for name, paths in snapshots.items()}
+    away = settings.download is False or (settings.download is None and plan.no_download)
+    if away and settings.download is None:
+        LOG.info(
+            "  the models' weights are read from the Hub and not kept here: the disk has no room"
+        )
+    snapshots = _find_models(recipe, settings, weights=not away)
+    headers = {
+        name: read_headers(parts[0].path, name, away=parts[0].away)
+        for name, parts in snapshots.items()
+    }
     return recipe, snapshots, headers
+
+
+def downloading(settings: Settings, what: str) -> Settings:
+    """Return settings with which weights are downloaded.
+
+    Args:
+        settings: The settings of a command that runs models.
+        what: What it is, for the error.
+
+    Raises:
+        SlackTiesError: The settings forbid the download.
+
+    """
+    if settings.download is False:
+        msg = f"{what} runs models, so their weights must be on this disk: "
+        msg += "--no-download cannot be used"
+        raise SlackTiesError(msg, hint="leave --no-download out")
+    return replace(settings, download=True)
 
 
 def pin_as_merged(recipe: Recipe, settings: Settings) -> Recipe:
@@ -85,14 +128,21 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
     return rename_models(recipe, full)
 
 
-def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]]:
-    """Return the folder of each model on this disk, and the folder of its LoRA adapter if any."""
+def _find_models(
+    recipe: Recipe, settings: Settings, *, weights: bool
+) -> dict[str, list[Snapshot]]:
+    """Return the folder of each model on this disk, and the folder of its LoRA adapter if any.
+
+    Without `weights` only models with an adapter are downloaded whole.
+    """
     from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
     options = settings.options
+    parts = {name: split_reference(name) for name in recipe.models}
     found: dict[str, list[Snapshot]] = {}
-    for name in recipe.models:
+    # Those with an adapter first: a model that is also listed without it is then here.
+    for name in sorted(parts, key=lambda one: len(parts[one]) == 1):
         found[name] = [
             find_model(
                 path,
@@ -100,10 +150,11 @@ def _find_models(recipe: Recipe, settings: Settings) -> dict[str, list[Snapshot]
                 api=settings.api,
                 cache=settings.cache,
                 code=bool(options and options.trust_remote_code),
+                weights=weights or len(parts[name]) > 1,
             )
-            for path, revision in split_reference(name)
+            for path, revision in parts[name]
         ]
-    return found
+    return {name: found[name] for name in parts}
 
 
 def _check_options(options: MergeOptions, *, streamed: bool) -> None:

@@ -1,8 +1,8 @@
 """Run a merge config: models in, one model folder out, complete or not at all.
 
 `slack-ties merge` calls this. mergekit merges the weights. All checks that are possible run
-before that, and the result gets its name only when it is complete. No code uses the network
-while weights are merged.
+before that, and the result gets its name only when it is complete. While weights are merged, only
+weights that are not on this disk are read over the network.
 """
 
 from __future__ import annotations
@@ -113,8 +113,15 @@ def merge_models(
     collector = make_collector(recipe, snapshots) if report else None
     with work_place(out, stream, recipe, options, snapshots) as work:
         receiver = stream or ahead
-        merged, layout = _to_disk(
-            recipe, work, options, snapshots, out=out, receiver=receiver, collector=collector
+        merged, layout, not_compared = _to_disk(
+            recipe,
+            work,
+            options,
+            snapshots,
+            out=out,
+            receiver=receiver,
+            collector=collector,
+            settings=how,
         )
         if stream:
             sent = stream.send_rest()
@@ -147,6 +154,7 @@ def merge_models(
                         [part.card for part in parts],
                         commits=tuple(part.commit for part in parts),
                         folders=[part.path for part in parts],
+                        not_compared=not_compared.get(name, ()),
                     )
                     for name, parts in snapshots.items()
                 ),
@@ -170,12 +178,19 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
     out: Path,
     receiver: Receiver | None,
     collector: Collector | None,
-) -> tuple[Merged, Layout]:
-    """Let mergekit merge the weights into `work`."""
+    settings: Settings,
+) -> tuple[Merged, Layout, Mapping[str, tuple[str, ...]]]:
+    """Let mergekit merge the weights into `work`.
+
+    Returns:
+        What it wrote, the tensors' layout, and by model the files on the Hub whose checksums were
+        not compared.
+
+    """
     from slack_ties.merge import engine  # noqa: PLC0415 - imports mergekit
 
     with (
-        ready_to_merge(recipe, work, options, snapshots, out=out) as ready,
+        ready_to_merge(recipe, work, options, snapshots, out=out, settings=settings) as ready,
         collecting(collector) if collector else nullcontext(),
     ):
         merged = engine.merge_to_disk(
@@ -185,5 +200,6 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
             options,
             modules=ready.modules,
             receiver=receiver,
+            begin=ready.prepared.begin,
         )
-        return merged, ready.prepared.layout
+        return merged, ready.prepared.layout, ready.prepared.finish()

@@ -16,16 +16,18 @@ from slack_ties.merge.reader import Reader, WeightFiles, same_bits
 from slack_ties.models.header import check_shapes
 from slack_ties.models.headers import read_headers
 from slack_ties.models.model_config import model_config
+from slack_ties.remote.away import Away
+from slack_ties.settings import DEFAULT_WINDOW, Settings
 from slack_ties.tensors.known import know
 from slack_ties.tensors.layout import Layout, Source, without_adapter
 from slack_ties.tensors.make_layout import make_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mergekit.options import MergeOptions
 
-    from slack_ties.models.cached import Snapshot
+    from slack_ties.models.cached import AwayFile, Snapshot
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["Prepared", "prepare_models"]
@@ -39,14 +41,35 @@ class Prepared:
     models: dict[str, LocalModel] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
     files: dict[str, WeightFiles] = field(default_factory=dict)
+    away: Away | None = None  # reads the files that are not on this disk
 
-    def check_tied(self) -> None:
-        """Compare in full the tensors that are stored twice and treated as one.
+    def begin(
+        self, wanted: Sequence[tuple[Reader, str]], earlier: Sequence[tuple[Reader, str]] = ()
+    ) -> None:
+        """Begin to read ahead, and compare the tensors that are stored twice and treated as one.
+
+        Args:
+            wanted: The readers and the tensors that they will be asked for, in that order.
+            earlier: The same for the whole merge, if an earlier run has merged a part of it.
 
         Raises:
-            CheckpointError: Two of them differ.
+            CheckpointError: Two tensors differ.
+            HubError: A file on the Hub cannot be read.
 
         """
+        reads = [(model, name) for model, *both in self.layout.equal for name in both]
+        reads += [pair for reader, tensor in wanted for pair in reader.expect(tensor)]
+        finished = {pair for reader, tensor in earlier for pair in reader.reads(tensor)}
+        if self.away:
+            self.away.expect(reads, finished=finished - set(reads))
+        self._check_tied()
+
+    def finish(self) -> dict[str, tuple[str, ...]]:
+        """Compare the checksums that are left; return by model the files that were not compared."""
+        return self.away.finish() if self.away else {}
+
+    def _check_tied(self) -> None:
+        """Compare in full the tensors that are stored twice and treated as one."""
         for model, one, other in self.layout.equal:
             files = self.files[model]
             if not same_bits(files.read(one), files.read(other)):
@@ -57,6 +80,8 @@ class Prepared:
 
     def close(self) -> None:
         """Close all files."""
+        if self.away:
+            self.away.close()
         for reader in self.readers.values():
             reader.flush()
 
@@ -66,6 +91,7 @@ def prepare_models(
     snapshots: Mapping[str, list[Snapshot]],
     options: MergeOptions,
     adapted: Path,
+    settings: Settings | None = None,
 ) -> Prepared:
     """Return the models of a recipe, ready to be merged.
 
@@ -74,6 +100,7 @@ def prepare_models(
         snapshots: The folder of each model, and of its adapter if it has one.
         options: mergekit's options.
         adapted: A folder for the models that adapters are merged into.
+        settings: The Hub client, and the memory for what is read from the Hub.
 
     Raises:
         CheckpointError: A model is damaged, or does not fit the others.
@@ -81,13 +108,25 @@ def prepare_models(
     """
     first = recipe.base or recipe.models[0]
     order = [first, *(name for name in snapshots if name != first)]
-    folders = {}
+    found = {}
     if len(snapshots[first]) > 1:  # the base without adapter decides which tensors the result has
-        folders[without_adapter(first)] = snapshots[first][0].path
-    folders |= {name: _folder(snapshots[name], options, adapted) for name in order}
-    headers = {name: read_headers(folder, name) for name, folder in folders.items()}
+        found[without_adapter(first)] = snapshots[first][:1]
+    found |= {name: snapshots[name] for name in order}
+    folders = {name: _folder(parts, options, adapted) for name, parts in found.items()}
     configs = {name: model_config(folder, name) for name, folder in folders.items()}
-    files = {name: WeightFiles(name, folder, headers[name]) for name, folder in folders.items()}
+    away_files = {name: parts[0].away if len(parts) == 1 else {} for name, parts in found.items()}
+    away = _away(away_files, options, settings or Settings())
+    files = {
+        name: WeightFiles(
+            name,
+            folder,
+            read_headers(folder, name, away=away_files[name]),
+            away=away,
+            away_files=away_files[name],
+        )
+        for name, folder in folders.items()
+    }
+    headers = {name: one.headers for name, one in files.items()}
     try:
         layout = make_layout(
             [
@@ -109,6 +148,10 @@ def prepare_models(
             vocabulary_may_differ=_aligns_vocabulary(recipe, options),
             per_token=layout.vocabulary,
         )
+    except BaseException:
+        if away:
+            away.close()
+        raise
     finally:  # an open file cannot be deleted on Windows
         for opened in files.values():
             opened.close()
@@ -121,7 +164,17 @@ def prepare_models(
         name: LocalModel.of([part.path for part in snapshots[name]], number, readers[name])
         for number, name in enumerate(order)
     }
-    return Prepared(layout, models, readers, files)
+    return Prepared(layout, models, readers, files, away)
+
+
+def _away(
+    files: Mapping[str, Mapping[str, AwayFile]], options: MergeOptions, settings: Settings
+) -> Away | None:
+    """Return what reads the weight files that are not on this disk; None if all are."""
+    if not any(files.values()):
+        return None
+    window = settings.window or DEFAULT_WINDOW
+    return Away(files, api=settings.api, window=window, quiet=options.quiet)
 
 
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:

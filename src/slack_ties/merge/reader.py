@@ -2,14 +2,15 @@
 
 mergekit uses this reader instead of its own loader. The reader opens the files that the index
 names, maps .bin files into memory with PyTorch's restricted loader, and converts tensors that a
-model stores under another name, or fused, to the base's layout.
+model stores under another name, or fused, to the base's layout. Files that are not on this disk
+are read from the Hub.
 """
 
 from __future__ import annotations
 
 import threading
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,11 @@ from slack_ties.tensors.convert import convert
 from slack_ties.tensors.order import MOST_JOINED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from slack_ties.models.header import Header
+    from slack_ties.remote.away import Away
     from slack_ties.tensors.layout import Part
     from slack_ties.tensors.origin import Known
 
@@ -44,9 +46,27 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
 class WeightFiles:
     """The weight files of one model, opened when they are needed."""
 
-    def __init__(self, name: str, folder: Path, headers: Mapping[str, Header]) -> None:
-        """Store the model's name for errors, its folder, and the header of each tensor."""
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        headers: Mapping[str, Header],
+        *,
+        away: Away | None = None,
+        away_files: Collection[str] = (),
+    ) -> None:
+        """Store where the weights are.
+
+        Args:
+            name: The model's name in errors.
+            folder: Its folder.
+            headers: The header of each tensor.
+            away: Reads the files that are not in the folder.
+            away_files: Their names.
+
+        """
         self.name, self.folder, self.headers = name, folder, headers
+        self.away, self.away_files = away, frozenset(away_files)
         self._opened: dict[str, Any] = {}
         self._lock = threading.Lock()  # several threads read for several GPUs
 
@@ -55,9 +75,12 @@ class WeightFiles:
 
         Raises:
             CheckpointError: The file is damaged.
+            HubError: The file is on the Hub, and cannot be read.
 
         """
         file = self.headers[tensor].file
+        if self.away and file in self.away_files:
+            return self.away.read(self.name, tensor)
         try:
             with self._lock:
                 if file not in self._opened:
@@ -72,8 +95,13 @@ class WeightFiles:
 
     def begin_alike(self, one: str, other: str) -> bool:
         """Say whether two tensors have the same first entries."""
-        first, second = (self.read(name).flatten()[:SAMPLED] for name in (one, other))
-        return same_bits(first, second)
+        return same_bits(self._begin(one), self._begin(other))
+
+    def _begin(self, tensor: str) -> torch.Tensor:
+        """Return the first entries of a tensor."""
+        if self.away and self.headers[tensor].file in self.away_files:
+            return self.away.begin(self.name, tensor, SAMPLED)
+        return self.read(tensor).flatten()[:SAMPLED]
 
     def close(self) -> None:
         """Close all files."""
@@ -124,6 +152,25 @@ class Reader:
         self.index = _Index({name: name for name in parts})
         self._lock = threading.Lock()
         self._joined: OrderedDict[str, Any] = OrderedDict()
+        self._expected: Counter[str] = Counter()  # of a joined tensor, how many pieces are wanted
+
+    def reads(self, key: str) -> list[tuple[str, str]]:
+        """Return the (model, tensor) that are read from the files for a tensor of the result."""
+        part = self.parts[key]
+        files = self.files if part.model == self.files.name else self.base
+        return [(files.name, name) for name in (part.tensors if part.joined else [*part.tensors][:1])]
+
+    def expect(self, key: str) -> list[tuple[str, str]]:
+        """Note that a tensor will be asked for once more.
+
+        Returns:
+            What is then read for it. Tensors that are joined are read for the first piece only:
+            the other pieces wait until they are asked for.
+
+        """
+        joined = self.parts[key].joined
+        self._expected[joined] += 1
+        return self.reads(key) if not joined or self._expected[joined] == 1 else []
 
     def get_tensor(
         self,
@@ -144,6 +191,7 @@ class Reader:
         """Close all files."""
         with self._lock:
             self._joined.clear()
+            self._expected.clear()
             self.files.close()
             self.base.close()
 
@@ -153,7 +201,10 @@ class Reader:
             tensors = {name: files.read(name) for name in part.tensors}
             pieces = convert(self.known, part, tensors)
             self._joined[part.joined] = pieces
-            while len(self._joined) > MOST_JOINED:
+            while not self.files.away_files and len(self._joined) > MOST_JOINED:
                 self._joined.popitem(last=False)
+        self._expected[part.joined] -= 1
+        if self._expected[part.joined] <= 0 and self.files.away_files:
+            self._joined.pop(part.joined, None)
         tensor: torch.Tensor = pieces[part.cut]
         return tensor.contiguous()

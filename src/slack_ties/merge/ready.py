@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from slack_ties.merge.prepare import Prepared
     from slack_ties.models.cached import Snapshot
+    from slack_ties.settings import Settings
 
 __all__ = ["Ready", "ready_to_merge"]
 
@@ -54,13 +55,16 @@ def ready_to_merge(
     snapshots: Mapping[str, list[Snapshot]],
     *,
     out: Path,
+    settings: Settings | None = None,
 ) -> Iterator[Ready]:
-    """Yield the input for mergekit, in local folders only; errors name `out` and the config."""
+    """Yield the input for mergekit; errors name `out` and the config."""
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
     import slack_ties.method  # noqa: F401, PLC0415 - registers it if the start-up hook did not run
-    from slack_ties.merge.engine import alone  # noqa: PLC0415
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.hub.timeouts import in_force, timeouts  # noqa: PLC0415 - as above
+    from slack_ties.merge.alone import alone  # noqa: PLC0415
     from slack_ties.merge.prepare import prepare_models  # noqa: PLC0415
 
     data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
@@ -71,10 +75,10 @@ def ready_to_merge(
                 dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
             ) as adapted,
             redirect_stderr(_bars(sys.stderr, quiet=options.quiet)),
+            timeouts(in_force(Retries())),  # weights may be read from the Hub
         ):
-            prepared = prepare_models(recipe, snapshots, options, Path(adapted))
+            prepared = prepare_models(recipe, snapshots, options, Path(adapted), settings)
             try:
-                prepared.check_tied()
                 config = MergeConfiguration.model_validate(_localized(data, prepared.models))
                 modules = None
                 if recipe.data.get("modules"):

@@ -7,15 +7,18 @@ tokenizer, and the card, which states the licence.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
 from slack_ties.files import any_matches
+from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import (
+    AwayFile,
     Snapshot,
     find_in_cache,
     local_folder,
@@ -29,6 +32,7 @@ from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors, nam
 from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
 from slack_ties.models.look import needs_code, weights_on_hub
 from slack_ties.models.parent_card import read_parent_card
+from slack_ties.models.places import places_of
 from slack_ties.models.text_files import CODE_FILES
 from slack_ties.private.huggingface_hub import no_progress
 
@@ -47,6 +51,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
     api: HfApi | None = None,
     cache: str | None = None,
     code: bool = False,
+    weights: bool = True,
     retries: Retries = READING,
 ) -> Snapshot:
     """Return the folder `path`, or a snapshot of the Hub model with that id.
@@ -61,10 +66,13 @@ def find_model(  # noqa: PLR0913 - all but two by name
         api: The Hub client; the default one if not given.
         cache: The folder for downloads; the Hub's own cache if not given.
         code: Also download Python files, for models that need them.
+        weights: Download the weights. If not, weight files that are in the cache are used, and
+            those that are not are `away` in the result: only their headers are read.
         retries: How long to wait for the Hub.
 
     Raises:
-        CheckpointError: `path` can only be a local folder, and it does not exist.
+        CheckpointError: `path` can only be a local folder, and it does not exist; or a weight
+            file cannot be read in parts.
         HubError: The model cannot be downloaded from the Hub.
 
     """
@@ -84,11 +92,13 @@ def find_model(  # noqa: PLR0913 - all but two by name
             check_download(path, cached.path, cache=cache)
             return cached  # `look_at_model` has already told the user
         names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
-        weights = retries.ask(lambda: weights_on_hub(path, revision, names, api, cache))
+        files_of_weights = retries.ask(lambda: weights_on_hub(path, revision, names, api, cache))
+        away = () if weights else _not_in_cache(path, files_of_weights, info.sha or "", cache)
         # Ask by the revision's name, not by info.sha: then the cache stores the commit of that
         # name, and can be used without network.
         code = code or retries.ask(lambda: needs_code(path, revision, names, api, cache))
-        wanted = patterns_for(weights, (*_license_texts(info), *(CODE_FILES if code else ())))
+        here = tuple(name for name in files_of_weights if name not in away)
+        wanted = patterns_for(here, (*_license_texts(info), *(CODE_FILES if code else ())))
         files = {
             name: stated
             for name, stated in files_of(info).items()
@@ -109,9 +119,38 @@ def find_model(  # noqa: PLR0913 - all but two by name
         snapshot = retries.ask(partial(get, tqdm_class=no_progress()))
         found = Path(str(snapshot))
         # The commit of a branch may have changed since `model_info`.
-        sums = stated_sums(info) if found.name == info.sha else None
+        same = found.name == info.sha
+        if away and not same:
+            return find_model(
+                path, found.name, api=api, cache=cache, code=code, weights=False, retries=retries
+            )
+        sums = stated_sums(info) if same else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
-    return snapshot_of(found)
+        files = files_of(info)
+        ranges = Ranges(api=api, retries=retries)
+        parts = {
+            name: _away_file(HubFile(info.id, found.name, name, *files[name]), ranges)
+            for name in away
+        }
+    return replace(snapshot_of(found), away=parts)
+
+
+def _not_in_cache(
+    path: str, names: tuple[str, ...], commit: str, cache: str | None
+) -> tuple[str, ...]:
+    """Return the files of a commit that the Hub cache lacks."""
+    folder = cache or constants.HF_HUB_CACHE
+    return tuple(
+        name
+        for name in names
+        if not isinstance(try_to_load_from_cache(path, name, folder, commit), str)
+    )
+
+
+def _away_file(on_hub: HubFile, ranges: Ranges) -> AwayFile:
+    """Read from the header of a weight file on the Hub where its tensors lie."""
+    with ranges.open(on_hub) as opened:
+        return AwayFile(on_hub, places_of(opened, on_hub.name, on_hub.size, on_hub.repo_id))
 
 
 def _license_texts(info: ModelInfo) -> list[str]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+    from slack_ties.models.cached import AwayFile
+
 __all__ = [
     "placed",
     "read_headers",
@@ -49,7 +51,11 @@ ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def read_headers(
-    folder: Path, name: str = "", *, without_data: Collection[str] = ()
+    folder: Path,
+    name: str = "",
+    *,
+    without_data: Collection[str] = (),
+    away: Mapping[str, AwayFile] | None = None,
 ) -> dict[str, Header]:
     """Return the header of every tensor of the model in `folder`.
 
@@ -60,6 +66,7 @@ def read_headers(
         folder: The model's folder.
         name: The model's name in errors.
         without_data: Names of safetensors files that may contain only a header.
+        away: The weight files that are not in the folder, but on the Hub.
 
     Raises:
         CheckpointError: There are no weights, or a file is missing or damaged.
@@ -67,15 +74,19 @@ def read_headers(
     """
     name = name or str(folder)
     model_config(folder, name)
-    return read_weight_headers(folder, name, without_data=without_data)
+    return read_weight_headers(folder, name, without_data=without_data, away=away)
 
 
 def read_weight_headers(
-    folder: Path, name: str = "", *, without_data: Collection[str] = ()
+    folder: Path,
+    name: str = "",
+    *,
+    without_data: Collection[str] = (),
+    away: Mapping[str, AwayFile] | None = None,
 ) -> dict[str, Header]:
     """Return the same for a folder with weights that may have no config yet."""
-    name = name or str(folder)
-    weights = find_weights(folder, name)
+    name, away = name or str(folder), away or {}
+    weights = find_weights(folder, name, away)
     if weights is None or weights.files[0] in ADAPTERS:
         msg = f"model {name!r}: no weights in {str(folder)!r}, expected {SAFETENSORS} or {PICKLE}"
         others = sorted(p.name for p in folder.iterdir() if p.suffix in WEIGHT_SUFFIXES)
@@ -91,6 +102,9 @@ def read_weight_headers(
     found: dict[str, dict[str, Header]] = {}
     for file in weights.files:
         shard = folder / file
+        if file in away:
+            found[file] = away[file].places.headers()
+            continue
         if not shard.is_file():
             msg = f"model {name!r}: {file} is missing, named in {weights.index}"
             raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)

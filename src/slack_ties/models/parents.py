@@ -25,6 +25,7 @@ def parent_of(
     *,
     commits: tuple[str, ...] = (),
     folders: Sequence[Path | None] = (),
+    not_compared: tuple[str, ...] = (),
 ) -> Parent:
     """Return what is known of a model of a config.
 
@@ -34,6 +35,7 @@ def parent_of(
         cards: The card of the model, and that of its adapter if it has one.
         commits: Their commits on the Hub; see `Parent`.
         folders: Their folders, if all their files are there: their licences are listed.
+        not_compared: The weight files whose checksums could not be compared; see `Parent`.
 
     """
     texts = [license_files(folder) if folder else () for folder in folders]
@@ -47,4 +49,5 @@ def parent_of(
         datasets=tuple(dict.fromkeys(one for card in cards for one in card.datasets)),
         texts=texts[0] if texts else (),
         adapter_texts=texts[1] if len(texts) > 1 else (),
+        not_compared=not_compared,
     )

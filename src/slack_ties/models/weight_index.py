@@ -56,14 +56,20 @@ class Weights:
     note: str = ""  # for people: weight files that are there but not read
 
 
-def find_weights(folder: Path, name: str = "") -> Weights | None:
+def find_weights(folder: Path, name: str = "", away: Collection[str] = ()) -> Weights | None:
     """Return the weight files of the model in `folder`; None if there are none.
+
+    Args:
+        folder: The model's folder.
+        name: The model's name in errors.
+        away: Names of further files of the model, which are on the Hub only.
 
     Raises:
         CheckpointError: The index is damaged, or names a file outside its folder.
 
     """
     names = [path.name for path in folder.iterdir() if path.is_file()]
+    names += [one for one in away if one not in names]
     return choose_weights(
         names, lambda index: (folder / index).read_text(encoding="utf-8"), name or str(folder)
     )

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     )
     from mergekit.common import ModelPath, ModelReference, dtype_from_name, parse_kmb
     from mergekit.graph import Executor, Task
-    from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
+    from mergekit.io.tasks import (
+        FinalizeModel,
+        LoaderCache,
+        LoadTensor,
+        SaveTensor,
+        TensorWriterTask,
+    )
     from mergekit.io.tensor_writer import TensorWriter
     from mergekit.merge_methods.base import MISSING, ParameterSpec
     from mergekit.multigpu_executor import MultiGPUExecutor
@@ -36,6 +42,7 @@ __all__ = [
     "NAMES",
     "Executor",
     "FinalizeModel",
+    "LoadTensor",
     "LoaderCache",
     "MergePlanner",
     "ModelArchitecture",
@@ -75,6 +82,7 @@ NAMES = {
     "Task": "mergekit.graph",
     "Executor": "mergekit.graph",
     "MultiGPUExecutor": "mergekit.multigpu_executor",
+    "LoadTensor": "mergekit.io.tasks",
     "SaveTensor": "mergekit.io.tasks",
     "FinalizeModel": "mergekit.io.tasks",
     "LoaderCache": "mergekit.io.tasks",
