@@ -1,5 +1,4 @@
-"""The settings that all stages share: mergekit's options, quiet, the Hub client,
-and whether weights are downloaded.
+"""The settings that all stages share: mergekit's options, quiet, the Hub client, and the download.
 
 Functions that read models take these six by name and pass them on as one value.
 """

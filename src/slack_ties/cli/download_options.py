@@ -22,9 +22,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
 
     name = "size"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number of bytes."""
         if isinstance(value, int):
             return value

@@ -154,7 +154,7 @@ def merge_to_disk(  # noqa: PLR0913 - all by name
     return Merged(frozenset(sizes), tokenizer)
 
 
-def merge_tensors(
+def merge_tensors(  # noqa: PLR0913 - all by name
     config: MergeConfiguration,
     layout: Layout,
     options: MergeOptions,

@@ -128,9 +128,7 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
     return rename_models(recipe, full)
 
 
-def _find_models(
-    recipe: Recipe, settings: Settings, *, weights: bool
-) -> dict[str, list[Snapshot]]:
+def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[str, list[Snapshot]]:
     """Return the folder of each model on this disk, and the folder of its LoRA adapter if any.
 
     Without `weights` only models with an adapter are downloaded whole.

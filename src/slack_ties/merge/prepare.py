@@ -141,13 +141,7 @@ def prepare_models(
             ],
             allow_crimes=options.allow_crimes,
         )
-        for error in layout.errors:
-            raise error
-        check_shapes(
-            layout.found,
-            vocabulary_may_differ=_aligns_vocabulary(recipe, options),
-            per_token=layout.vocabulary,
-        )
+        _check(layout, recipe, options)
     except BaseException:
         if away:
             away.close()
@@ -165,6 +159,17 @@ def prepare_models(
         for number, name in enumerate(order)
     }
     return Prepared(layout, models, readers, files, away)
+
+
+def _check(layout: Layout, recipe: Recipe, options: MergeOptions) -> None:
+    """Refuse models that do not fit each other."""
+    for error in layout.errors:
+        raise error
+    check_shapes(
+        layout.found,
+        vocabulary_may_differ=_aligns_vocabulary(recipe, options),
+        per_token=layout.vocabulary,
+    )
 
 
 def _away(

@@ -158,7 +158,9 @@ class Reader:
         """Return the (model, tensor) that are read from the files for a tensor of the result."""
         part = self.parts[key]
         files = self.files if part.model == self.files.name else self.base
-        return [(files.name, name) for name in (part.tensors if part.joined else [*part.tensors][:1])]
+        return [
+            (files.name, name) for name in (part.tensors if part.joined else [*part.tensors][:1])
+        ]
 
     def expect(self, key: str) -> list[tuple[str, str]]:
         """Note that a tensor will be asked for once more.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["AsItIs", "Begin", "wanted_by"]
 
 # What is called before the first tensor is read: with the readers and the tensors that they will
-# be asked for, in that order; and the same for the whole merge, if an earlier run has merged a part.
+# be asked for, in that order; and the same for the whole merge, if an earlier run merged a part.
 Begin: TypeAlias = "Callable[[Sequence[tuple[Reader, str]], Sequence[tuple[Reader, str]]], None]"
 
 

@@ -48,7 +48,7 @@ class Ready:
 
 
 @contextmanager
-def ready_to_merge(
+def ready_to_merge(  # noqa: PLR0913 - one call, and its folders
     recipe: Recipe,
     work: Path,
     options: MergeOptions,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["parent_of"]
 
 
-def parent_of(
+def parent_of(  # noqa: PLR0913 - all but two by name
     recipe: Recipe,
     name: str,
     cards: Sequence[ParentCard],
