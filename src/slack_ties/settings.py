@@ -5,8 +5,10 @@ Functions that read models take these six by name and pass them on as one value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
+
+from slack_ties.errors import SlackTiesError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -44,6 +46,22 @@ class Settings:
     def allow_crimes(self) -> bool:
         """Whether models that do not fit each other may be merged."""
         return bool(self.options and self.options.allow_crimes)
+
+    def with_download(self, what: str, hint: str = "") -> Settings:
+        """Return the settings of a command that loads whole models: it downloads them.
+
+        Args:
+            what: The command, or what in it loads models.
+            hint: What to do if these settings forbid the download.
+
+        Raises:
+            SlackTiesError: They do.
+
+        """
+        if self.download is False:
+            msg = f"{what} loads whole models, so --no-download cannot be used with it"
+            raise SlackTiesError(msg, hint=hint or "leave --no-download out")
+        return replace(self, download=True)
 
 
 class SettingsByName(TypedDict, total=False):

@@ -88,6 +88,7 @@ CHOICES = (
 )
 MODELS = ("--base", "--ct", "--sft")
 DRY_RUN = ("--dry-run", "-n")
+DOWNLOAD = ("--download", "--no-download", "--window")
 
 
 class MergeCommand(click.Command):
@@ -145,6 +146,8 @@ class MergeCommand(click.Command):
                 f"It belongs to a merge config: slack-ties config LANG {name} ..., or to "
                 f"slack-ties run LANG {name} ..."
             )
+        if name in DOWNLOAD:
+            return "This command loads whole models, so it downloads them"
         return ""
 
     def _stand_in(self) -> click.Command:

@@ -142,6 +142,7 @@ def report(  # noqa: PLR0913 - one per option
 @click.argument("one", metavar="A", type=PATH)
 @click.argument("other", metavar="B", type=PATH)
 @allow_unrelated
+@download_options
 @with_settings
 def compare(
     *,

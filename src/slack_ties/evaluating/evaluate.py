@@ -116,7 +116,7 @@ def evaluate_merge(  # noqa: PLR0913 - all by name
         OutputError: The file cannot be written, or holds what would be lost.
 
     """
-    shared = Settings(**settings)
+    shared = Settings(**settings).with_download("evaluate")
     check_lm_eval()
     _refuse_code(shared)
     merge = merge_of(what, alone=alone, api=shared.api)

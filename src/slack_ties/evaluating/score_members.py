@@ -184,7 +184,6 @@ class Runner:
             from slack_ties.running.in_memory_model import load_merged  # noqa: PLC0415 - heavy
 
             assert self.found  # noqa: S101 - for mypy
-            recipe, snapshots, _ = self.found
             made = load_merged(
                 self.merge.recipe,
                 device=how.device,
@@ -192,8 +191,8 @@ class Runner:
                 settings=settings,
                 found=self.found,
             )
-            places = [part.path for found in snapshots.values() for part in found]
-            return made, [recipe.text, self._options(), *places]
+            places = [part.path for parts in self.found.snapshots.values() for part in parts]
+            return made, [self.found.recipe.text, self._options(), *places]
         folders = folders_of(one.name(self.looks[one]), api=settings.api, cache=settings.cache)
         if len(folders) == 1:
             return folders[0], [*folders]

@@ -95,9 +95,9 @@ def merge_in_memory(  # noqa: PLR0913 - all by name
     check_reportable(recipe)
     settings = settings or Settings()
     found = found or find_all(recipe, None, settings)
-    collector = make_collector(found[0], found[1], trials)
+    collector = make_collector(found.recipe, found.snapshots, trials)
     merge_unwritten(recipe, near, take=take, collector=collector, settings=settings, found=found)
-    return describe(found[0], collector)
+    return describe(found.recipe, collector)
 
 
 def merge_unwritten(  # noqa: PLR0913 - all by name
@@ -126,7 +126,8 @@ def merge_unwritten(  # noqa: PLR0913 - all by name
     """
     recipe = config if isinstance(config, Recipe) else read_recipe(config)
     settings = settings or Settings()
-    recipe, snapshots, _ = found or find_all(recipe, None, settings)
+    found = found or find_all(recipe, None, settings)
+    recipe, snapshots = found.recipe, found.snapshots
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
@@ -143,7 +144,7 @@ def merge_unwritten(  # noqa: PLR0913 - all by name
             options,
             snapshots,
             out=near,
-            settings=settings,
+            settings=found.settings(settings),
         ) as ready,
         collecting(collector) if collector else nullcontext(),
     ):

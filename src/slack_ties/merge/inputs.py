@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.errors import SlackTiesError
 from slack_ties.merge.options import traced_options
@@ -23,14 +23,35 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
-__all__ = ["Found", "downloading", "find_all", "pin_as_merged"]
-
-# The pinned recipe, and its models and their headers.
-Found: TypeAlias = "tuple[Recipe, dict[str, list[Snapshot]], dict[str, dict[str, Header]]]"
+__all__ = ["Found", "find_all", "pin_as_merged"]
 
 LOG = logging.getLogger("slack_ties")
 
 ON_CPU = "leave the device options out: the CPU can merge too"
+
+
+class Found(NamedTuple):
+    """The inputs of a merge."""
+
+    recipe: Recipe  # pinned
+    snapshots: dict[str, list[Snapshot]]  # of each model, and of its adapter if it has one
+    headers: dict[str, dict[str, Header]]
+    window: int | None = None  # bytes of memory to read ahead, if weights are not on this disk
+
+    @property
+    def away(self) -> int:
+        """The bytes of weight files that are not on this disk."""
+        files = {
+            one.on_hub
+            for parts in self.snapshots.values()
+            for part in parts
+            for one in part.away.values()
+        }
+        return sum(file.size for file in files)
+
+    def settings(self, settings: Settings) -> Settings:
+        """Return settings with the window that the plan has chosen."""
+        return replace(settings, window=settings.window or self.window)
 
 
 def find_all(
@@ -39,7 +60,6 @@ def find_all(
     settings: Settings,
     *,
     streamed: bool = False,
-    whole: str = "",
 ) -> Found:
     """Check all inputs; return the pinned recipe, and its models and their headers.
 
@@ -49,13 +69,11 @@ def find_all(
             only their room is checked.
         settings: How to work.
         streamed: Each weight file is uploaded and deleted when it is written.
-        whole: A command that runs models, and so needs all weights on this disk.
 
     Raises:
         SlackTiesError: An input is wrong.
 
     """
-    settings = downloading(settings, whole) if whole else settings
     options = settings.options
     if options:
         _check_options(options, streamed=streamed)
@@ -81,25 +99,7 @@ def find_all(
         name: read_headers(parts[0].path, name, away=parts[0].away)
         for name, parts in snapshots.items()
     }
-    return recipe, snapshots, headers
-
-
-def downloading(settings: Settings, what: str) -> Settings:
-    """Return settings with which weights are downloaded.
-
-    Args:
-        settings: The settings of a command that runs models.
-        what: What it is, for the error.
-
-    Raises:
-        SlackTiesError: The settings forbid the download.
-
-    """
-    if settings.download is False:
-        msg = f"{what} runs models, so their weights must be on this disk: "
-        msg += "--no-download cannot be used"
-        raise SlackTiesError(msg, hint="leave --no-download out")
-    return replace(settings, download=True)
+    return Found(recipe, snapshots, headers, plan.window or None)
 
 
 def pin_as_merged(recipe: Recipe, settings: Settings) -> Recipe:

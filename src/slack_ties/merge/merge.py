@@ -95,12 +95,15 @@ def merge_models(
     out = expanded(out)
     check_output(out)
     out = out.resolve()  # if `out` is a link, its target takes the result
-    recipe, snapshots, headers = find_all(recipe, out, how, streamed=bool(stream))
+    inputs = find_all(recipe, out, how, streamed=bool(stream))
+    recipe, snapshots = inputs.recipe, inputs.snapshots
 
     from mergekit.options import MergeOptions  # noqa: PLC0415 - seconds to import: all checks first
 
     options = how.options or MergeOptions(**DEFAULTS, quiet=how.quiet)
-    types = {str(recipe.data.get("dtype") or main_type(tensors)) for tensors in headers.values()}
+    types = {
+        str(recipe.data.get("dtype") or main_type(tensors)) for tensors in inputs.headers.values()
+    }
     LOG.info("  %s", how_it_runs(recipe, options, types))
     first = recipe.base or recipe.models[0]
     base = snapshots[first][0].path
@@ -121,7 +124,7 @@ def merge_models(
             out=out,
             receiver=receiver,
             collector=collector,
-            settings=how,
+            settings=inputs.settings(how),
         )
         if stream:
             sent = stream.send_rest()

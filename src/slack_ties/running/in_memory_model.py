@@ -167,7 +167,7 @@ def check_memory(found: Found, *, models: int = 1) -> None:
     """
     needed, free = bytes_in_memory(found) * models, free_memory("cpu")
     if free is not None and needed > MOST * free:
-        where = found[0].where
+        where = found.recipe.where
         what = "the merged model takes" if models == 1 else f"{models} merged models take"
         msg = f"{where}: {what} about {size(needed)} in memory, and {size(free)} is free"
         raise SlackTiesError(msg, hint=DISK.format(config=shlex.quote(where)))
@@ -180,8 +180,8 @@ def bytes_in_memory(found: Found) -> int:
         found: What `find_all` returned.
 
     """
-    recipe, _, headers = found
-    named = str(recipe.data.get("out_dtype") or recipe.data.get("dtype") or "")
+    data, headers = found.recipe.data, found.headers
+    named = str(data.get("out_dtype") or data.get("dtype") or "")
     types = {main_type(one) for one in headers.values()}
     width = ENTRY_BYTES.get(named.removeprefix("torch.")) or max(
         map(ENTRY_BYTES.__getitem__, types)

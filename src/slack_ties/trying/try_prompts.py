@@ -109,7 +109,7 @@ def try_prompts(  # noqa: PLR0913 - all but two by name
         OutputError: `output` cannot be written, or is a file that is none of ours.
 
     """
-    shared = Settings(**settings)
+    shared = Settings(**settings).with_download("try")
     if max_tokens < 1 or dtype not in ("auto", *DTYPES):
         msg = f"max_tokens is {max_tokens} and dtype {dtype!r}: expected 1 or more, and one of "
         raise SlackTiesError(msg + ", ".join(("auto", *DTYPES)))

@@ -24,6 +24,7 @@ from slack_ties.tuning.metrics import Made, Measured, Metric
 from slack_ties.tuning.search import MOST_SLACK, Search
 from slack_ties.tuning.study import Study, TrialResult
 from slack_ties.tuning.verdict import in_words
+from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,7 @@ class Trials:
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
         self.as_it_is = config_values(recipe)
         self.found: dict[str, Found] = {}  # by the name of the method
+        self.passes = 0  # over the models, of all that are left to try
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
@@ -92,6 +94,7 @@ class Trials:
             direction="maximize" if self.metric.more_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=0),
         )
+        self.passes = search.trials
         tried = self._all([Candidate()])
         methods = [name for name in ("", *self._others(search)) if name or self._own(search)]
         for number in range(search.trials):
@@ -159,8 +162,9 @@ class Trials:
             LOG.info(
                 "  %d of %d trials are in %s", len(grid) - len(left), len(grid), self.study.path
             )
-        done = 0
-        for group in self._passes(left):
+        done, groups = 0, list(self._passes(left))
+        self.passes = self.passes or len(groups)
+        for group in groups:
             self._try(group, done, len(left))
             done += len(group)
         return grid
@@ -222,16 +226,16 @@ class Trials:
         from slack_ties.running.in_memory_model import Builder  # noqa: PLC0415 - heavy
 
         found = self._find(batch[0].method)
-        recipe, snapshots, _ = found
+        recipe = found.recipe
         keep = self.metric.runs_models
         trials = [Trial(one.values, keep=keep) for one in batch]
         collector = None
         if self._in_one_pass(batch[0]):
-            collector = make_collector(recipe, snapshots, trials)
+            collector = make_collector(recipe, found.snapshots, trials)
         else:
-            found = (changed_recipe(recipe, batch[0].values), *found[1:])
+            found = found._replace(recipe=changed_recipe(recipe, batch[0].values))
         unwritten = merge_unwritten(
-            found[0],
+            found.recipe,
             self.study.path.parent,
             take=lambda name, tensor: _cast(trials, name, tensor) if keep else None,
             collector=collector,
@@ -260,7 +264,13 @@ class Trials:
         if method not in self.found:
             recipe = as_method(self.recipe, method) if method else self.recipe
             self.found[method] = find_all(recipe, None, self.settings)
-            self.study.check_commits(commits_of(self.found[method][1]))
+            self.study.check_commits(commits_of(self.found[method].snapshots))
+            if away := self.found[method].away:
+                LOG.info(
+                    "  %s are read from the Hub up to %s, once in each pass over the models",
+                    size(away),
+                    counted(self.passes, "time"),
+                )
             if self.metric.runs_models:
                 check_memory(self.found[method])
         return self.found[method]

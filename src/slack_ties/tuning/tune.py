@@ -7,6 +7,7 @@ tasks of lm-eval; not more.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,6 +115,9 @@ def tune_config(  # noqa: PLR0913 - all by name
         **({"device": shared.device.partition(":")[0]} if scorer.runs_models else {}),
         **getattr(scorer, "about", {}),
     }
+    if scorer.runs_models:
+        again = shlex.join(["slack-ties", "tune", str(path), "--no-download"])
+        shared = shared.with_download(f"--metric {metric}", f"{again}  # the metric is then kept")
     kept = open_study(files.study, about)
     scorer.prepare(texts, shared)
     trials = Trials(recipe, scorer, kept, shared)
