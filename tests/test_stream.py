@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -19,20 +18,29 @@ import pytest
 import torch
 from filelock import FileLock, Timeout
 from huggingface_hub import HfApi
+from mergekit.io.tensor_writer import TensorWriter
 from mergekit.options import MergeOptions
 from safetensors.torch import save_file
 
+import processes
 from command import Killed, environment, files_on_main, kill_at, public_bytes
 from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import HubError, LostOnHubError, OutputError, SlackTiesError
+from slack_ties.errors import (
+    HubError,
+    LostOnHubError,
+    OutputError,
+    SlackTiesError,
+    WrongBytesError,
+)
 from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
 from slack_ties.publish.ahead import Ahead
 from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.stream import Stream
+from slack_ties.publish.stream_state import StreamState
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -145,39 +153,225 @@ def command_of(triple: Folders, folder: Path) -> list[str]:
     return [*words, "--publish", REPO, "--stream"]
 
 
-def test_killed_at_ten_points(triple: Folders, whole: Path, tmp_path: Path) -> None:
-    """Main is empty or complete; the same command again completes it, and sends nothing twice."""
+# Runs the command, and kills it before or after the given call of a method.
+DYING = """
+import os
+from slack_ties.cli.main import main
+from slack_ties.publish.stream_state import StreamState
+
+name, number, after = {!r}
+real, calls = getattr(StreamState, name), []
+
+def die(*arguments):
+    calls.append(name)
+    if len(calls) == number and not after:
+        os.kill(os.getpid(), 9)
+    real(*arguments)
+    if len(calls) == number:
+        os.kill(os.getpid(), 9)
+
+setattr(StreamState, name, die)
+main()
+"""
+
+# The method, which of its calls, whether after it.
+BETWEEN = (
+    ("note_written", 2, False),  # a file is written, and not listed
+    ("note_written", 3, True),  # listed; the one before it is on its way
+    ("note_checksum", 1, True),  # nothing of it is on its way
+    ("note_sent", 2, False),  # the Hub has it, which is not listed
+    ("note_sent", 3, True),  # that is listed, and the file is whole
+)
+
+
+def stream_until_between(point: tuple[str, int, bool], triple: Folders, folder: Path) -> Killed:
+    """Stream in a process of its own that kills itself between two requests."""
+    words = [*command_of(triple, folder), "--out-shard-size", str(SHARD)]
+    with serving(folder / "hub", TOKENS) as server:
+        env = environment(server, folder / "home", TOKEN)
+        process = processes.start(words, env=env, merged=True, code=DYING.format(point))
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode is not None
+    return Killed(process.returncode, output, server.hub.requests)
+
+
+def listed(folder: Path) -> tuple[int, int]:
+    """Return how many files a run has sent, and how many it has written and not sent."""
+    path = folder / ".out.stream" / "stream.json"
+    state = json.loads(path.read_text()) if path.is_file() else {"done": [], "written": []}
+    return len(state["done"]), len(state["written"])
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the weight files that mergekit writes in this process."""
+    names: list[str] = []
+    save = TensorWriter._save_st  # noqa: SLF001 - the real one, called by ours
+
+    def count(writer: TensorWriter, data: Any, path: str) -> None:
+        names.append(Path(path).name)
+        save(writer, data, path)
+
+    monkeypatch.setattr(TensorWriter, "_save_st", count)
+    return names
+
+
+def test_killed_at_ten_points(
+    triple: Folders, whole: Path, tmp_path: Path, saved: list[str]
+) -> None:
+    """Main is empty or complete; the same command completes it, and merges no listed file again."""
     complete = stream_until(0, triple, tmp_path / "whole")
     assert complete.code == 0, complete.output
     assert TOKEN not in complete.output
     uploads = [i for i, r in enumerate(complete.requests, 1) if r.startswith("PUT")]
-    last = len(complete.requests)
-    draw = random.Random(6)
-    points = {*draw.sample(range(uploads[0], uploads[-1]), 6), *draw.sample(range(9, last + 1), 4)}
+    points = {10, uploads[0], uploads[1] - 1, uploads[3], len(complete.requests)}
     with ThreadPoolExecutor(3) as pool:
-        killed = list(
-            pool.map(lambda n: stream_until(n, triple, tmp_path / str(n)), sorted(points))
-        )
+        at = {n: pool.submit(stream_until, n, triple, tmp_path / str(n)) for n in points}
+        between = {
+            "-".join(map(str, point)): pool.submit(
+                stream_until_between, point, triple, tmp_path / "-".join(map(str, point))
+            )
+            for point in BETWEEN
+        }
+    killed = {str(name): one.result() for name, one in {**at, **between}.items()}
+    assert len(killed) == 10
 
-    resumed = 0
-    for number, one in zip(sorted(points), killed, strict=True):
-        folder = tmp_path / str(number)
+    found = {}
+    for name, one in killed.items():
+        folder = tmp_path / name
         assert one.code != 0, one.output
         assert not (folder / "out").exists()
         assert set(on_main(folder / "hub")) in (set(), set(on_main(tmp_path / "whole" / "hub")))
-        state = folder / ".out.stream" / "stream.json"
-        known = len(json.loads(state.read_text())["done"]) if state.is_file() else 0
+        found[name] = sent, written = listed(folder)
+        saved.clear()
         with serving(folder / "hub", TOKENS) as server:
             there = {path.name for path in (folder / "hub" / "objects").glob("?" * 64)}
             api = HfApi(endpoint=server.url, token=TOKEN)
             stream_it(triple, folder / "out", api)
             assert not there & set(server.hub.received)
             assert len(api.list_repo_commits(REPO)) == 2  # the Hub's own, and ours
-        resumed += known > 0
+        assert saved == [f"model-{n}.safetensors" for n in range(sent + written + 1, 5)]
         published = on_main(folder / "hub")
         assert {name: published[name] for name in weights(whole)} == weights(whole)
         assert not list(folder.glob(".out*"))
-    assert resumed >= 3
+    totals = [sum(found["-".join(map(str, point))]) for point in BETWEEN]
+    assert totals[:2] == [1, 3]
+    assert totals[2] >= 1
+    assert [found["-".join(map(str, point))][0] for point in BETWEEN[3:]] == [1, 3]
+
+
+@pytest.mark.parametrize("damage", ["shorter", "other bytes", "other header", "gone", "other time"])
+def test_a_file_that_waits_is_damaged(
+    triple: Folders,
+    whole: Path,
+    tmp_path: Path,
+    api: HfApi,
+    *,
+    hub: Server,
+    saved: list[str],
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    """It is merged again, and so is the file after it; without damage both are only sent."""
+    hub.hub.faults.append(Fault("put", "403", math.inf))
+    with pytest.raises(HubError):
+        stream_it(triple, tmp_path / "out", api)
+    hub.hub.faults.clear()
+    assert listed(tmp_path) == (0, 2)
+    path = tmp_path / ".out.stream" / "model" / "model-1.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "other bytes":
+        content[-1] ^= 1
+    elif damage == "other header":
+        content[10] ^= 1
+    elif damage == "shorter":
+        del content[-1]
+    if damage == "gone":
+        path.unlink()
+    elif damage == "other time":
+        os.utime(path, ns=(0, 1))
+    else:
+        path.write_bytes(content)
+    saved.clear()
+
+    stream_it(triple, tmp_path / "out", api)
+
+    first = 3 if damage == "other time" else 1  # its checksum is known
+    assert saved == [f"model-{number}.safetensors" for number in range(first, 5)]
+    assert ("model-1.safetensors was changed or lost" in caplog.text) == (first == 1)
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+
+
+def test_a_file_that_waits_and_is_not_hashed_yet(tmp_path: Path) -> None:
+    """It is believed until it is written to."""
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "model-1.safetensors"
+    save_file({"x": torch.ones(100)}, path)
+    StreamState(tmp_path).note_written(path)
+
+    def left() -> int:
+        state = StreamState(tmp_path)
+        state.read({})
+        return len(state.done)
+
+    assert left() == 1
+    path.write_bytes(path.read_bytes())
+    assert left() == 0
+
+
+def test_wrong_bytes_of_a_parent_make_the_stream_forget(
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server, saved: list[str]
+) -> None:
+    """What was merged of them may be wrong: the next run merges and sends everything again."""
+    target = check_publish(Destination(REPO), api=api)
+    stream = Stream(tmp_path / "out", target, api=api)
+
+    def take(path: Path) -> None:
+        send(path)
+        if path.name == "model-3.safetensors":
+            stream.note_compared(f"me/ct@{'0' * 40}/model.safetensors")
+            assert sum(listed(tmp_path)) == 3
+            msg = "a file has another checksum than the Hub states"
+            raise WrongBytesError(msg)
+
+    send, stream.take = stream.take, take  # type: ignore[method-assign]
+    with pytest.raises(WrongBytesError):
+        merge_models(
+            make_config("bo", chosen(triple)), tmp_path / "out", options=options(), stream=stream
+        )
+    assert listed(tmp_path) == (0, 0)
+    assert json.loads((tmp_path / ".out.stream" / "stream.json").read_text())["compared"] == []
+    assert disk_of(tmp_path / ".out.stream") < 10_000
+    assert on_main(tmp_path / "hub") == {}
+    saved.clear()
+
+    stream_it(triple, tmp_path / "out", api)
+
+    assert saved == [f"model-{number}.safetensors" for number in range(1, 5)]
+    published = on_main(tmp_path / "hub")
+    assert {name: published[name] for name in weights(whole)} == weights(whole)
+
+
+def test_disk_while_files_that_wait_are_sent(
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server
+) -> None:
+    """A run that resumes with two files has no third one here."""
+    hub.hub.faults.append(Fault("put", "403", math.inf))
+    with pytest.raises(HubError):
+        stream_it(triple, tmp_path / "out", api)
+    hub.hub.faults.clear()
+    peak = 0
+
+    def watch(_: str) -> None:
+        nonlocal peak
+        peak = max(peak, disk_of(tmp_path / ".out.stream"))
+
+    hub.hub.watcher = watch
+    stream_it(triple, tmp_path / "out", api)
+
+    largest = sorted(len(content) for content in weights(whole).values())[-2:]
+    assert largest[1] < peak < sum(largest) + 100_000  # and headers, the tokenizer, the state
 
 
 def test_by_xet(triple: Folders, whole: Path, tmp_path: Path) -> None:
@@ -350,9 +544,8 @@ def test_a_file_that_something_else_cut_short(tmp_path: Path, api: HfApi) -> Non
     with stream.working({}, resumes=True) as work:
         save_file({"x": torch.ones(100)}, work / "model-1.safetensors")
         os.truncate(work / "model-1.safetensors", 100)
-        stream.take(work / "model-1.safetensors")
         with pytest.raises(OutputError, match="has another length than its header says"):
-            stream.settle()
+            stream.take(work / "model-1.safetensors")
     stream.close()
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "read_json",
     "sha256",
     "sha256_of",
+    "sync",
     "write_all",
     "write_whole",
 ]
@@ -161,6 +162,18 @@ def mode_of_new_files() -> int:
     umask = os.umask(0o022)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def sync(path: Path) -> None:
+    """Put a file that another library has written on the disk: it then survives a power cut.
+
+    Raises:
+        OSError: The disk is full, or fails.
+
+    """
+    with path.open("rb+") as file:  # Windows puts only a file on the disk that may be written to
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

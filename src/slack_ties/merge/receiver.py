@@ -31,6 +31,10 @@ class Receiver(Protocol):
     def done(self) -> Sequence[Done]:
         """The files of an earlier run, in order; each has a local file that is renamed later."""
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes the last file too, before files get their final names."""
+
     def take(self, path: Path) -> None:
         """Take a file that is complete; the merge continues when this returns."""
 
@@ -67,4 +71,4 @@ class Streaming(Receiver, Protocol):
         """Keep such a file for a later run."""
 
     def send_rest(self) -> Mapping[str, Sent]:
-        """Send the files that are not sent yet; return all files by their final names."""
+        """Return all files by their final names, which they have by now."""

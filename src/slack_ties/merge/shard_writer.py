@@ -40,12 +40,19 @@ class _Writer(TensorWriter):
             before = self.shards_written
             super().save_tensor(name, tensor, clone)
             if self.shards_written > before:
-                self.receiver.take(Path(self.out_path, next(reversed(self.weight_map.values()))))
+                self._hand_over()
 
     def finalize(self) -> None:
         """Write the rest, rename all files as transformers does, and write their index."""
+        if self.receiver.takes_all and self.current_shard:
+            self._flush_current_shard()
+            self._hand_over()
         self.receiver.settle()
         super().finalize()
+
+    def _hand_over(self) -> None:
+        """Hand over the file that was written last."""
+        self.receiver.take(Path(self.out_path, next(reversed(self.weight_map.values()))))
 
 
 class _Handing(TensorWriterTask):

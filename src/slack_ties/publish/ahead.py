@@ -34,6 +34,7 @@ class Ahead:
     """
 
     done: tuple[SentShard, ...] = ()
+    takes_all = False  # the last file is uploaded when the model is published
 
     def __init__(
         self, out: Path, target: Target, *, retries: Retries | None = None, api: HfApi

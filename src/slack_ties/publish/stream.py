@@ -1,7 +1,8 @@
 """Upload each weight file of a merge to the Hub while the next file is merged, and delete it here.
 
 A file is deleted from this disk as soon as the Hub has it. Only its header stays: it tells a later
-run which tensors are already merged. `ahead.py` uploads during the merge too, but keeps the files.
+run which tensors are already merged. After an interruption, files that wait for upload stay too,
+and the next run uploads them. `ahead.py` uploads during the merge too, but keeps the files.
 """
 
 from __future__ import annotations
@@ -11,24 +12,22 @@ import logging
 import os
 import shlex
 import shutil
-from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import takewhile
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from slack_ties.errors import CheckpointError, HubError, OutputError
-from slack_ties.files import write_whole
+from slack_ties.errors import HubError, OutputError, WrongBytesError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
 from slack_ties.models.safetensors_file import safetensors_header
 from slack_ties.publish.manifest import SentFile
 from slack_ties.publish.sender import Sender, SentShard
+from slack_ties.publish.stream_state import MODEL_FOLDER, STATE_FILE, StreamState, WrittenShard
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from huggingface_hub import HfApi
@@ -39,9 +38,7 @@ __all__ = ["Stream", "check_finished"]
 
 LOG = logging.getLogger("slack_ties")
 
-STATE_FILE, STATE_VERSION, LOCK_FILE = "stream.json", 1, "lock"
-
-MODEL_FOLDER = "model"  # the merge writes into it; each run makes it again
+LOCK_FILE = "lock"
 
 
 def check_finished(out: Path) -> None:
@@ -84,13 +81,31 @@ class Stream:
         self.sender = Sender(target, retries=self.retries, api=api)
         # If the process is killed, the system releases its lock.
         self.lock = FileLock(self.folder / LOCK_FILE, timeout=0)
-        self.facts: dict[str, Any] = {}
-        self.done: list[SentShard] = []
+        self.state = StreamState(self.folder)
         self.sent: dict[str, SentFile] = {}  # by their final names, after all are uploaded
+
+    @property
+    def done(self) -> Sequence[SentShard | WrittenShard]:
+        """The files that are merged, in order; the first ones are uploaded."""
+        return self.state.done
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether the last file is handed over too."""
+        return True
+
+    @property
+    def compared(self) -> set[str]:
+        """ID@COMMIT/FILE of the parents' files whose checksum an earlier run has compared."""
+        return self.state.compared
+
+    def note_compared(self, file: str) -> None:
+        """Keep such a file for a later run."""
+        self.state.note_compared(file)
 
     @contextmanager
     def working(self, facts: Mapping[str, Any], *, resumes: bool) -> Iterator[Path]:
-        """Yield the folder to merge into; the list of uploaded files stays even after an error.
+        """Yield the folder to merge into; merged files stay listed even after an error.
 
         Args:
             facts: All that the merged bytes depend on, as JSON values.
@@ -101,7 +116,7 @@ class Stream:
             OutputError: The folder belongs to another merge, or another run uses it now.
 
         """
-        self.facts = json.loads(json.dumps({**facts, "repo_id": self.target.to.repo_id}))
+        all_facts = json.loads(json.dumps({**facts, "repo_id": self.target.to.repo_id}))
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.lock.acquire()
@@ -109,47 +124,71 @@ class Stream:
             msg = f"another run with --stream is using {str(self.folder)!r}"
             raise OutputError(msg, hint="wait for it, or choose another --out") from None
         try:
-            self._begin(resumes=resumes)
+            self._begin(all_facts, resumes=resumes)
             yield self.work
         except BaseException as error:
-            self.sender.end(error)
-            shutil.rmtree(self.work, ignore_errors=True)
-            self.lock.release()
+            self._end(error)
             raise
 
-    def _begin(self, *, resumes: bool) -> None:
-        """Prepare the folder for the merge: keep the state and headers, delete everything else."""
-        self._read_state()
+    def _begin(self, facts: Mapping[str, Any], *, resumes: bool) -> None:
+        """Prepare the folder for the merge, and begin to upload the files that wait there."""
+        self.state.read(facts)
         if self.done and not resumes:
             LOG.warning("  this method uses random numbers: everything is merged again")
-            self.done = []
-        self._write_state()
-        kept = {STATE_FILE, LOCK_FILE, *(self._header(shard).name for shard in self.done)}
-        for path in self.folder.iterdir():  # a killed run leaves adapters and parts of a model
-            if path.name in kept:
-                continue
+            self.state.forget()
+        self.state.write()
+        self._delete_the_rest()
+        for shard in self.state.sent:
+            shutil.copyfile(self.state.header(shard), self.work / shard.file)
+        if self.state.sent:
+            LOG.info("  resuming: the Hub already has %s", _amount(self.state.sent))
+        if self.state.written:
+            LOG.info("  resuming: merged, and now uploaded: %s", _amount(self.state.written))
+        for waiting in list(self.state.written):
+            self._start(self.work / waiting.file)
+
+    def _end(self, error: BaseException) -> None:
+        """Keep what the next run resumes from: nothing, if a parent's bytes were wrong."""
+        wrong = isinstance(error, WrongBytesError)
+        if wrong:
+            self.sender.stopped.set()
+        self.sender.end(error)
+        with suppress(OSError):  # such as a full disk: the error that we have is the one to report
+            if wrong:
+                self.state.forget()
+            self._delete_the_rest()
+        self.lock.release()
+
+    def _delete_the_rest(self) -> None:
+        """Delete all but the state, headers and files that wait: a killed run leaves its parts."""
+        headers = {self.state.header(shard).name for shard in self.state.sent}
+        kept = {STATE_FILE, LOCK_FILE, MODEL_FOLDER, *headers}
+        self.work.mkdir(exist_ok=True)
+        paths = [path for path in self.folder.iterdir() if path.name not in kept]
+        waiting = {shard.file for shard in self.state.written}
+        paths += [path for path in self.work.iterdir() if path.name not in waiting]
+        for path in paths:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
-        self.work.mkdir()
-        for shard in self.done:
-            shutil.copyfile(self._header(shard), self.work / shard.file)
-        if self.done:
-            total = size(sum(shard.size for shard in self.done))
-            count = counted(len(self.done), "file")
-            LOG.info("  resuming: the Hub already has %s, %s", count, total)
 
     def take(self, path: Path) -> None:
         """Wait until the file before this one is uploaded; then start to upload this file.
 
+        From now on the file is kept: if this run is interrupted, the next one uploads it.
+
         Raises:
-            OutputError: The file does not belong to this merge. It would be truncated.
+            OutputError: The file does not belong to this merge, or was changed.
 
         """
-        if path.parent.resolve() != self.work.resolve():
+        if path.parent.resolve() != self.work.resolve():  # it would be truncated
             msg = f"{str(path)!r} does not belong to the merge in {str(self.work)!r}"
             raise OutputError(msg, hint="run the same command again")
+        self.state.note_written(path)
+        self._start(path)
+
+    def _start(self, path: Path) -> None:
         self.sender.wait()
         self.sender.start(self._send, path)
 
@@ -158,22 +197,18 @@ class Stream:
         self.sender.wait()
 
     def send_rest(self) -> dict[str, SentFile]:
-        """Upload the files that are not uploaded yet; return all files by their final names."""
+        """Wait for the last upload; return all files by their final names."""
+        self.settle()
         paths = sorted(self.work.glob("model*.safetensors"))
-        for number, path in enumerate(paths[len(self.done) :], len(self.done) + 1):
-            self.take(path.rename(self.work / f"model-{number}.safetensors"))
-            self.settle()
-            (self.work / f"model-{number}.safetensors").rename(path)
         self.sent = {
             path.name: SentFile(path.name, shard.size, known=shard.sha256)
-            for path, shard in zip(paths, self.done, strict=True)
+            for path, shard in zip(paths, self.state.sent, strict=True)
         }
         return self.sent
 
     def forget(self) -> None:
-        """Forget all uploads: the next run merges everything again."""
-        self.done = []
-        self._write_state()
+        """Forget all files: the next run merges everything again."""
+        self.state.forget()
 
     def finish(self) -> None:
         """Rename the folder, without weights, to the output folder.
@@ -203,61 +238,21 @@ class Stream:
         self.lock.release()
 
     def _send(self, path: Path) -> None:
-        """Upload one file, add it to the list, and truncate it to its header."""
-        file = SentFile(path.name, path.stat().st_size, path)
-        header, tensors = safetensors_header(path)
-        if file.size != len(header) + sum(tensors.values()):
-            msg = f"{path} has another length than its header says: another program changed it"
+        """Upload the first of the written files, and truncate it to its header."""
+        shard = self.state.written[0]
+        if not shard.has_its_length(path):
+            msg = f"{path} has changed since it was merged: another program did that"
             raise OutputError(msg, hint="run the same command again")
+        file = SentFile(path.name, shard.size, path, known=shard.sha256)
+        if not shard.sha256:
+            self.state.note_checksum(shard.file, file.sha256)
         self.sender.send(file)
         if self.sender.stopped.is_set():
             return
-        shard = SentShard(path.name, file.sha256, file.size, tensors)
-        self._header(shard).write_bytes(header)
-        self.done.append(shard)
-        self._write_state()
+        header, _ = safetensors_header(path)
+        self.state.note_sent(shard.file, header)
         os.truncate(path, len(header))
 
-    def _header(self, shard: SentShard) -> Path:
-        return self.folder / f"{shard.file}.header"
 
-    def _write_state(self) -> None:
-        state = {
-            "version": STATE_VERSION,
-            "facts": self.facts,
-            "done": [asdict(shard) for shard in self.done],
-        }
-        write_whole(self.folder / STATE_FILE, json.dumps(state, indent=2))
-
-    def _read_state(self) -> None:
-        """Read the list of files that an earlier run has uploaded.
-
-        Raises:
-            OutputError: The list belongs to another merge, or is damaged.
-
-        """
-        path = self.folder / STATE_FILE
-        if not path.exists():
-            return
-        hint = f"delete {str(self.folder)!r} to start again, or choose another --out"
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            known = state["facts"] if state["version"] == STATE_VERSION else {}
-            done = [SentShard(**shard) for shard in state["done"]]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            msg = f"{path} of an earlier run cannot be read: {error}"
-            raise OutputError(msg, hint=hint) from None
-        if known != self.facts:
-            changed = [key for key in self.facts if known.get(key) != self.facts[key]]
-            msg = (
-                f"{str(self.folder)!r} belongs to an earlier run with --stream to the same --out, "
-            )
-            msg += f"with another {' and '.join(changed) or 'state'}"
-            raise OutputError(msg, hint=hint)
-        self.done = list(takewhile(self._has_header, done))  # a power cut may leave empty headers
-
-    def _has_header(self, shard: SentShard) -> bool:
-        try:
-            return safetensors_header(self._header(shard))[1] == shard.tensors
-        except CheckpointError:
-            return False
+def _amount(shards: Sequence[SentShard | WrittenShard]) -> str:
+    return f"{counted(len(shards), 'file')}, {size(sum(shard.size for shard in shards))}"
