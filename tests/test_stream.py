@@ -321,7 +321,7 @@ def test_a_file_that_waits_and_is_not_hashed_yet(tmp_path: Path) -> None:
 
 
 def test_wrong_bytes_of_a_parent_make_the_stream_forget(
-    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, hub: Server, saved: list[str]
+    triple: Folders, whole: Path, tmp_path: Path, api: HfApi, saved: list[str]
 ) -> None:
     """What was merged of them may be wrong: the next run merges and sends everything again."""
     target = check_publish(Destination(REPO), api=api)
