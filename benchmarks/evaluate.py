@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from side_by_side import print_environment, print_table
+from triples import words
 
 TASK = "numbers"
 CHOICES = 4
@@ -40,18 +40,17 @@ class Cost(NamedTuple):
 
 def make_merge(folder: Path, hidden: int, layers: int) -> Path:
     """Make a merged model, by a merge of three small models with random weights."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    raw = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["<s>", *alphabet])}, []))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    ends = dict.fromkeys(("bos_token", "eos_token"), "<s>")
-    words = PreTrainedTokenizerFast(tokenizer_object=raw, **ends)
+    tokenizer = words()
     shape = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": layers}
-    shape |= {"vocab_size": len(words), "num_attention_heads": 8, "max_position_embeddings": 512}
+    shape |= {
+        "vocab_size": len(tokenizer),
+        "num_attention_heads": 8,
+        "max_position_embeddings": 512,
+    }
     for number, role in enumerate(("base", "ct", "sft")):
         torch.manual_seed(number)
         LlamaForCausalLM(LlamaConfig(**shape)).save_pretrained(folder / role)
-        words.save_pretrained(folder / role)
+        tokenizer.save_pretrained(folder / role)
     data = {
         "merge_method": "task_arithmetic",
         "base_model": str(folder / "base"),

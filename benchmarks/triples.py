@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,7 @@ class Shape:
 
 SHAPES = {
     "tiny": Shape(64, 128, 2, 512),  # for the smoke test
+    "30M": Shape(256, 1024, 12),
     "0.1B": Shape(512, 2048, 16),
     "0.4B": Shape(1024, 2816, 29),
     "1B": Shape(2048, 5504, 18),
@@ -66,28 +68,76 @@ SHAPES = {
 }
 
 
+def words() -> PreTrainedTokenizerFast:
+    """Return a tokenizer that knows each byte, and no words."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["<s>", *alphabet])}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, **dict.fromkeys(("bos_token", "eos_token"), "<s>")
+    )
+
+
 def make_triple(folder: Path, shape: Shape) -> None:
     """Write bfloat16 models `base`, `ct` and `sft` into `folder`."""
-    sizes = shape.tensors()
-    shards: list[list[str]] = [[]]
-    for name in sizes:
-        if 2 * sum(sizes[other].numel() for other in [*shards[-1], name]) > SHARD:
-            shards.append([])
-        shards[-1].append(name)
-    places = {
-        name: f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        for number, names in enumerate(shards, 1)
-        for name in names
-    }
     for role in SPREAD:
-        out = folder / role
-        out.mkdir(parents=True)
-        shape.config().save_pretrained(out)
-        index = {"metadata": {}, "weight_map": places}
-        (out / "model.safetensors.index.json").write_text(json.dumps(index))
-        for names in shards:
-            tensors = {name: _tensor(sizes[name], role, list(sizes).index(name)) for name in names}
-            save_file(tensors, out / places[names[0]], metadata={"format": "pt"})
+        save_as_safetensors(folder / role, shape, role)
+
+
+def save_as_safetensors(folder: Path, shape: Shape, role: str, *, shard: int = SHARD) -> None:
+    """Write one model as bfloat16 safetensors files of at most `shard` bytes."""
+    save_texts(folder, shape, shard)
+    for file, names in in_files(shape, shard).items():
+        save_file(_tensors(shape, role, names), folder / file, metadata={"format": "pt"})
+
+
+def save_as_bin(folder: Path, shape: Shape, role: str, *, shard: int = SHARD) -> None:
+    """Write one model as float16 .bin files, as models of 2023 were."""
+    save_texts(folder, shape, shard, bins=True)
+    for file, names in in_files(shape, shard, bins=True).items():
+        weights = _tensors(shape, role, names)
+        torch.save({name: weights.pop(name).half() for name in names}, folder / file)
+
+
+def save_texts(folder: Path, shape: Shape, shard: int, *, bins: bool = False) -> None:
+    """Write a model's config, and the index of its weight files."""
+    folder.mkdir(parents=True)
+    config = shape.config()
+    config.dtype = "float16" if bins else "bfloat16"
+    config.save_pretrained(folder)
+    files = in_files(shape, shard, bins=bins)
+    index = {"metadata": {}, "weight_map": {name: file for file in files for name in files[file]}}
+    name = "pytorch_model.bin" if bins else "model.safetensors"
+    (folder / f"{name}.index.json").write_text(json.dumps(index))
+
+
+def in_files(shape: Shape, shard: int, *, bins: bool = False) -> dict[str, list[str]]:
+    """Return the names of a model's weight files, and of the tensors of each.
+
+    Args:
+        shape: The model's.
+        shard: Bytes of a file; a file with one tensor may have more.
+        bins: Name them as .bin files.
+
+    """
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, size in shape.tensors().items():
+        if shards[-1] and filled + 2 * size.numel() > shard:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += 2 * size.numel()
+    kind, end = ("pytorch_model", "bin") if bins else ("model", "safetensors")
+    of = f"of-{len(shards):05d}.{end}"
+    return {f"{kind}-{i:05d}-{of}": names for i, names in enumerate(shards, 1)}
+
+
+def _tensors(shape: Shape, role: str, names: list[str]) -> dict[str, torch.Tensor]:
+    sizes = shape.tensors()
+    seeds = {name: seed for seed, name in enumerate(sizes)}
+    return {name: _tensor(sizes[name], role, seeds[name]) for name in names}
 
 
 def _tensor(size: torch.Size, role: str, seed: int) -> torch.Tensor:
