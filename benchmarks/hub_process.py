@@ -1,9 +1,7 @@
 """The Hub of the tests in a process of its own: its memory, disk and time are not the command's.
 
 `HubProcess` starts it and tells it what to do, in lines of JSON; `python hub_process.py FOLDER` is
-the process itself. It counts the bytes of weight files that go out, looks at the disk of the
-command that is measured at every request, and lets through so many bytes in a second, of all
-connections together: so many in, and so many out.
+the process itself. At every request it looks at the disk of the command that is measured.
 """
 
 from __future__ import annotations
@@ -13,11 +11,9 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -31,97 +27,10 @@ WEIGHTS = (".safetensors", ".bin")
 STEP = 1 << 16  # bytes that go through at once
 
 
-class Line:
-    """Lets through so many bytes in a second, of all who use it; 0: as many as come."""
-
-    def __init__(self) -> None:
-        """Let all through."""
-        self.rate, self.free_at, self.lock = 0, 0.0, threading.Lock()
-        self.passed = 0
-
-    def wait(self, count: int) -> None:
-        """Wait until `count` bytes are through."""
-        with self.lock:
-            self.passed += count
-            if not self.rate:
-                return
-            # After a pause, no more than a twentieth of a second's bytes go through at once.
-            self.free_at = max(self.free_at, time.monotonic() - 0.05) + count / self.rate
-            wait = self.free_at - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-
-
-class SlowReader:
-    """The stream of what a client sends."""
-
-    def __init__(self, stream: IO[bytes], line: Line) -> None:
-        """Read from `stream` no faster than the line lets through."""
-        self.stream, self.line = stream, line
-
-    def read1(self, size: int) -> bytes:
-        """Return what is there, at most `size` bytes."""
-        data = cast("Any", self.stream).read1(min(size, STEP))
-        self.line.wait(len(data))
-        return bytes(data)
-
-    def __getattr__(self, name: str) -> Any:
-        """Do all else as the stream does it: lines of a request are read so."""
-        return getattr(self.stream, name)
-
-
-class SlowWriter:
-    """The stream of what a client gets."""
-
-    def __init__(self, stream: IO[bytes], line: Line) -> None:
-        """Write to `stream` no faster than the line lets through."""
-        self.stream, self.line, self.count = stream, line, 0
-
-    def write(self, data: bytes) -> int:
-        """Write all of it."""
-        view = memoryview(data)
-        for at in range(0, len(view), STEP):
-            part = view[at : at + STEP]
-            self.line.wait(len(part))
-            self.stream.write(part)
-            self.count += len(part)
-        return len(view)
-
-    def __getattr__(self, name: str) -> Any:
-        """Do all else as the stream does it."""
-        return getattr(self.stream, name)
-
-
 class Measured(Handler):
-    """The routes of the tests' Hub, measured."""
+    """The routes of the tests' Hub; large files are not held in memory."""
 
     hub: MeasuredHub
-
-    def setup(self) -> None:
-        """Let both directions go through the Hub's lines."""
-        super().setup()
-        self.rfile = cast("Any", SlowReader(self.rfile, self.hub.incoming))
-        self.wfile = cast("Any", SlowWriter(self.wfile, self.hub.outgoing))
-
-    def end_headers(self) -> None:
-        """Remember where the body of the answer begins."""
-        super().end_headers()
-        self.body_at = cast("SlowWriter", self.wfile).count
-
-    def _answer(self) -> None:
-        self.body_at = cast("SlowWriter", self.wfile).count
-        try:
-            super()._answer()
-        finally:
-            self._count(cast("SlowWriter", self.wfile).count - self.body_at)
-
-    def _count(self, sent: int) -> None:
-        """Count the bytes of an answer if they are of a weight file."""
-        owner_and_name, _, rest = unquote(urlsplit(self.path).path).partition("/resolve/")
-        if self.command == "GET" and rest.endswith(WEIGHTS):
-            file = f"{owner_and_name.strip('/')}/{rest.partition('/')[2]}"
-            with self.hub.counting:
-                self.hub.weights[file] = self.hub.weights.get(file, 0) + sent
 
     def _read_body(self, path: str) -> None:
         """Read what is sent; the content of a large file goes to the disk at once."""
@@ -133,7 +42,8 @@ class Measured(Handler):
         part = self.hub.blob(f"{oid}.{threading.get_ident()}")
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            while left and (block := self.rfile.read1(left)):
+            while left and (block := self.rfile.read1(min(left, STEP))):
+                self.hub.up.take(len(block), self.hub.wake)
                 found.update(block)
                 file.write(block)
                 left -= len(block)
@@ -153,8 +63,6 @@ class MeasuredHub(Hub):
     def __init__(self, root: Path) -> None:
         """Measure nothing yet."""
         super().__init__(root, {TOKEN: Token(USER)}, watcher=self._watch)
-        self.incoming, self.outgoing, self.counting = Line(), Line(), threading.Lock()
-        self.weights: dict[str, int] = {}  # bytes sent of each weight file
         self.uploaded = 0  # bytes of large files that came in
         self.folder, self.pid, self.disk, self.at = root, 0, 0, ""
 
@@ -192,10 +100,9 @@ class MeasuredHub(Hub):
     def begin(self, folder: str, incoming: int, outgoing: int) -> dict[str, Any]:
         """Count anew, and let through so many bytes in a second."""
         self.folder, self.pid, self.disk, self.at = Path(folder), 0, 0, ""
-        self.weights, self.uploaded = {}, 0
-        self.incoming.rate, self.outgoing.rate = incoming, outgoing
-        self.incoming.passed = self.outgoing.passed = 0
-        del self.requests[:]
+        self.uploaded, self.up.rate, self.down.rate = 0, incoming, outgoing
+        self.sent_of.clear()
+        self.requests.clear()
         return {}
 
     def look_at(self, pid: int) -> dict[str, Any]:
@@ -206,10 +113,8 @@ class MeasuredHub(Hub):
     def figures(self) -> dict[str, Any]:
         """Return what was measured."""
         return {
-            "weights": dict(self.weights),
+            "weights": {k: v for k, v in self.sent_of.items() if k.endswith(WEIGHTS)},
             "uploaded": self.uploaded,
-            "in": self.incoming.passed,
-            "out": self.outgoing.passed,
             "disk": self.disk,
             "at": self.at,
             "requests": len(self.requests),

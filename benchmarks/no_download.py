@@ -62,6 +62,11 @@ class Seen:
         """Bytes of weight files that the Hub sent."""
         return sum(self.hub["weights"].values())
 
+    @property
+    def uploaded(self) -> int:
+        """Bytes of weight files that the Hub was sent."""
+        return int(self.hub["uploaded"])
+
 
 @dataclass
 class Table:
@@ -244,10 +249,7 @@ def line(work: Path, shape: str, shards: tuple[int, int], shard: int, rate: int)
     _describe("line", bench, theirs, ours)
     print(f"The line lets {rate / 1e6:.0f} MB through in a second each way.\n")
     table = Table()
-    table.within("GB out of the Hub", ours.hub["out"], SENT * bench.parents, 1e9, theirs.hub["out"])
-    table.add(
-        "GB into the Hub", f"{ours.hub['in'] / 1e9:.2f}", theirs=f"{theirs.hub['in'] / 1e9:.2f}"
-    )
+    _bytes(table, ours, theirs)
     needed = max(bench.parents, sum(length for _, length in ours.published.values())) / rate
     table.within("wall s", ours.took.wall, SLOWER * needed + START, 1, theirs.took.wall)
     ratios = [f"{one.took.wall / needed:.2f}" for one in (ours, theirs)]
@@ -270,8 +272,7 @@ def first_of_7b(work: Path, shape: str, shards: tuple[int, int], shard: int) -> 
     table.add("GB of weight files of the parents", f"{bench.parents / 1e9:.2f}")
     table.within("disk, GB", ours.disk, min(ROOM, 2 * shard + DISK), 1e9)
     _memory(table, bench, plan, 2 * shard, ours)
-    table.add("GB of weights sent by the Hub", f"{ours.weights / 1e9:.2f}")
-    table.add("GB of weights uploaded", f"{ours.hub['uploaded'] / 1e9:.2f}")
+    _bytes(table, ours)
     _times(table, ours)
     table.within("s from Ctrl-C to the end", ours.took.stopped, STOPS, 1)
     return table
@@ -293,6 +294,12 @@ def _memory(  # noqa: PLR0913, PLR0917 - what a row needs
     table.add("- of it, the children's, GB", f"{took.children / 1e9:.2f}")
     table.within("memory of no file, GB; what `plan` says", took.own, plan["memory"], 1e9)
     table.add("- the window, as `plan` says, GB", f"{plan['window'] / 1e9:.2f}")
+
+
+def _bytes(table: Table, ours: Seen, theirs: Seen | None = None) -> None:
+    for what, key in (("read from", "weights"), ("sent to", "uploaded")):
+        shown = [f"{getattr(one, key) / 1e9:.2f}" if one else "" for one in (ours, theirs)]
+        table.add(f"weights {what} the Hub, GB", shown[0], theirs=shown[1])
 
 
 def _times(table: Table, ours: Seen, theirs: Seen | None = None) -> None:
