@@ -29,11 +29,11 @@ from slack_ties.errors import SlackTiesError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.private import huggingface_hub as hub_names
-from slack_ties.private import mergekit, transformers
+from slack_ties.private import mergekit, peft, transformers
 from slack_ties.private.click import options_of
 from slack_ties.private.safetensors import system_errors
 
-LIBRARIES = {"mergekit": mergekit, "transformers": transformers}
+LIBRARIES = {"mergekit": mergekit, "peft": peft, "transformers": transformers}
 NAMES = [(library, name) for library, module in LIBRARIES.items() for name in module.NAMES]
 
 
