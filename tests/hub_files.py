@@ -181,8 +181,8 @@ def _send_body(handler: Any, file: Stored, first: int, end: int, fault: str) -> 
         for whole in file.blocks(first, middle if stops else end):
             block = whole
             if fault == "wrong_bytes" and at <= middle < at + len(block):
-                block = bytearray(whole)
-                block[middle - at] ^= 1
+                where = middle - at
+                block = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
             hub.count(file, len(block))
             try:
                 handler.write(block)

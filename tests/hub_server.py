@@ -121,6 +121,7 @@ KINDS = {
     "shard": r"POST /cas/v1/shards",
     "request": r"POST /api/models/[^/]+/[^/]+/discussions",
     "file": r"GET /[^/]+/[^/]+/resolve/.*",
+    "address": r"GET /[^/]+/[^/]+/resolve/.*",
     "storage": r"GET /storage/.*",
     "range": r"GET (/[^/]+/[^/]+/resolve|/storage)/.* bytes=.*",
     "any": r".*",
@@ -990,7 +991,8 @@ class Server(ThreadingHTTPServer):
 def serving(root: Path, tokens: dict[str, Token]) -> Iterator[Server]:
     """Yield a Hub on loopback with this folder, in a thread."""
     with Server(Hub(root, tokens)) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        serve = partial(server.serve_forever, poll_interval=0.05)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield server
         server.stop()

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import random
 import threading
+import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
 
-from hub_server import Server
+from hub_files import OF_ANSWERS
+from hub_server import Fault, Server
+from slack_ties.errors import HubError, NotOnHubError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import Retries
+from slack_ties.hub.transfer import StoppedError
 
 QUICK = Retries(timeout=5.0, first_wait=0.01)
+SHORT = Retries(timeout=1.5, first_wait=0.01)
 NAME = "model.safetensors"
 
 
@@ -129,3 +137,291 @@ def test_the_directory_of_a_zip_is_read_from_the_end(
 
     assert len(hub.hub.requests) == 1
     assert hub.hub.sent[path.name] <= 40_000
+
+
+# Faults
+
+
+@pytest.fixture(params=["from the Hub", "from signed addresses"])
+def way(request: pytest.FixtureRequest, hub: Server) -> str:
+    """How large files come: from the Hub, or from another server at signed addresses."""
+    hub.hub.signed = request.param == "from signed addresses"
+    return str(request.param)
+
+
+ONCE = ["500", "503", "429", "limited", "dropped_before", "stalled", "403", "416", *OF_ANSWERS]
+
+
+@pytest.mark.parametrize("how", ONCE)
+def test_one_fault_of_a_range(  # noqa: PLR0917 - fixtures
+    how: str, file: HubFile, content: bytes, ranges: Ranges, hub: Server, way: str
+) -> None:
+    """After one fault the range is asked for again, and the bytes are the file's."""
+    if how == "403" and way == "from the Hub":
+        pytest.skip("the Hub itself refuses with 403: that is no fault")
+    ranges.read(file, 0, 10)  # so that the address and the ETag are known
+    hub.hub.faults.append(Fault("range", how))
+
+    found = ranges.read(file, 100_000, 200_000)
+
+    assert hub.hub.faults[0].times == 0
+    assert (found == content[100_000:200_000]) == (how != "wrong_bytes")
+
+
+# Of each fault: what the message says, and how the hint begins.
+FOR_EVER = {
+    "500": ("answered 500: fault 500", "try again later"),
+    "429": ("answered 429 and asks to wait 1 s", "run the same command later"),
+    "dropped_before": ("cannot reach", "check the network"),
+    "dropped_inside": ("cannot reach", "check the network"),
+    "truncated": ("cannot reach", "check the network"),
+    "stalled": ("did not answer in time", "try again later"),
+    "stalled_inside": ("did not answer in time", "try again later"),
+    "416": ("answered 416: it has no bytes 1000-1007 of 300000", "run the same command later"),
+    "whole": ("cannot send a part of the file: it ignores ranges", "hf download me/model model."),
+    "page": ("answered 200 with an HTML page", "check HF_ENDPOINT"),
+    "wrong_range": (
+        "another Content-Range: expected bytes 1000-1007/300000, got bytes 1001",
+        "run",
+    ),
+    "shorter": ("another Content-Range: expected bytes 1000-1007/300000, got bytes 1000-1006", "r"),
+    "other_size": (
+        "Content-Range: expected bytes 1000-1007/300000, got bytes 1000-1007/300001",
+        "",
+    ),
+    "other_etag": ("another ETag: expected", "run the same command later"),
+    "other_commit": ("another commit: expected", "run the same command later"),
+    "401": ("does not accept", ""),  # the Hub itself
+    "403": ("answered 403 to an address that the Hub has just given", "run the same command later"),
+}
+
+
+@pytest.mark.parametrize("how", sorted({*FOR_EVER} - {"401"}))
+def test_a_fault_of_ranges_for_ever(  # noqa: PLR0917 - fixtures
+    how: str, file: HubFile, content: bytes, api: HfApi, hub: Server, way: str
+) -> None:
+    """The call ends with a true message after a bounded number of requests; then all is well."""
+    if how == "403" and way == "from the Hub":
+        how = "401"  # whom the Hub itself refuses has no right to read
+    kind = "address" if hub.hub.signed and how == "other_commit" else "range"
+    ranges = Ranges(api=api, retries=SHORT)
+    ranges.read(file, 0, 10)
+    hub.hub.faults.append(Fault(kind, how, math.inf))
+    if kind == "address":
+        hub.hub.addresses.given.clear()  # or the known address is used
+    hub.hub.requests.clear()
+
+    with pytest.raises(HubError) as caught:
+        ranges.read(file, 1000, 1008)
+
+    message, hint = FOR_EVER[how]
+    assert message in str(caught.value)
+    server = hub.hub.storage_url if kind == "range" and hub.hub.signed else hub.url
+    assert server.removeprefix("http://") in str(caught.value)
+    assert str(caught.value).startswith("model 'me/model', model.safetensors: ")
+    assert "\n" not in str(caught.value)
+    assert "ignature" not in str(caught.value) + caught.value.hint
+    assert caught.value.hint.startswith(hint)
+    assert len(hub.hub.requests) <= 2 * 21
+    hub.hub.wake.set()
+    hub.hub.faults.clear()
+    assert ranges.read(file, 1000, 1008) == content[1000:1008]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_broken_body_is_not_read_again(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server
+) -> None:
+    """After a drop only the missing bytes are asked for."""
+    hub.hub.faults.append(Fault("range", "truncated"))
+
+    assert ranges.read(file, 0, 200_000) == content[:200_000]
+    assert hub.hub.ranges == [f"{NAME} bytes=0-199999", f"{NAME} bytes=100000-199999"]
+    assert ranges.received == hub.hub.sent[NAME] == 200_000
+
+
+def test_a_file_is_not_read_from_a_server_that_ignores_ranges(
+    api: HfApi, ranges: Ranges, hub: Server
+) -> None:
+    """Its answer is not read, and the message says so and what to do."""
+    api.create_repo("me/large")
+    size = 1 << 30
+    commit = hub.hub.generate("me/large", NAME, size, "a" * 64, lambda at, end: bytes(end - at))
+    hub.hub.faults.append(Fault("range", "whole", math.inf))
+
+    with pytest.raises(HubError, match="it ignores ranges") as caught:
+        ranges.read(HubFile("me/large", commit, NAME, size, "a" * 64), 0, 1000)
+
+    command = f"hf download me/large {NAME} --revision {commit}"
+    assert caught.value.hint.startswith(f"{command} # ")
+    assert ranges.received == 0
+    assert hub.hub.sent[NAME] < size / 10  # what fits into the buffers of the connections
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"checksum": "f" * 64}, "another ETag: expected ffff"),
+        ({"size": 299_999}, "expected "),
+    ],
+)
+def test_another_file_than_was_stated(
+    wrong: dict[str, Any], message: str, file: HubFile, ranges: Ranges
+) -> None:
+    """A file of another size or checksum than the Hub stated is not read."""
+    with pytest.raises(HubError, match=message):
+        ranges.read(replace(file, **wrong), 0, 10)
+
+    assert ranges.received == 0
+
+
+def test_a_model_that_is_not_there(file: HubFile, ranges: Ranges) -> None:
+    """A model or file that the Hub does not have is an error at once."""
+    with pytest.raises(NotOnHubError):
+        ranges.read(replace(file, repo_id="me/none"), 0, 10)
+    with pytest.raises(NotOnHubError):
+        ranges.read(replace(file, name="none.safetensors"), 0, 10)
+
+
+# Signed addresses
+
+
+def test_a_signed_address_is_kept(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server
+) -> None:
+    """The Hub is asked once for each file; the storage server gets no token."""
+    hub.hub.signed = True
+    hub.hub.requests.clear()
+
+    for at in range(0, 5000, 1000):
+        assert ranges.read(file, at, at + 1000) == content[at : at + 1000]
+
+    assert len([one for one in hub.hub.requests if "/resolve/" in one]) == 1
+    assert len([one for one in hub.hub.requests if "/storage/" in one]) == 5
+    assert hub.hub.leaked == []
+
+
+@pytest.mark.parametrize("uses", [1, 2])
+def test_an_expired_address_is_asked_for_again(  # noqa: PLR0917 - fixtures
+    uses: int,
+    file: HubFile,
+    content: bytes,
+    ranges: Ranges,
+    hub: Server,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An address that has expired is no fault: nothing is said, and the bytes come."""
+    hub.hub.signed, hub.hub.addresses.uses = True, uses
+
+    found = b"".join(ranges.read(file, at, at + 1000) for at in range(0, 6000, 1000))
+
+    assert found == content[:6000]
+    assert len(hub.hub.addresses.given) == 6 / uses
+    assert caplog.records == []
+
+
+def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Server) -> None:
+    """A redirect on the Hub itself is followed with the token."""
+    hub.hub.moved["me/old"] = "me/model"
+
+    assert ranges.read(replace(file, repo_id="me/old"), 0, 100) == content[:100]
+
+
+def test_a_hub_that_redirects_for_ever(file: HubFile, ranges: Ranges, hub: Server) -> None:
+    """Redirects are followed a bounded number of times."""
+    hub.hub.moved["me/model"] = "me/model"
+    hub.hub.requests.clear()
+
+    with pytest.raises(HubError, match="redirects"):
+        ranges.read(file, 0, 100)
+
+    assert len(hub.hub.requests) <= 4 * 5
+
+
+# Several threads
+
+
+def at_once(ranges: Ranges, file: HubFile, count: int) -> list[bytes | BaseException]:
+    """Return what so many threads read at the same time, each a part of the file."""
+    found: list[bytes | BaseException] = [b""] * count
+    together = threading.Barrier(count)
+
+    def read(number: int) -> None:
+        together.wait()
+        try:
+            found[number] = ranges.read(file, number * 1000, number * 1000 + 1000)
+        except BaseException as error:  # noqa: BLE001 - compared by the test
+            found[number] = error
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+@pytest.mark.usefixtures("way")
+def test_one_thread_asks_again_for_all(
+    file: HubFile, content: bytes, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the Hub is busy, one of eight threads retries, and messages come once."""
+    ranges = Ranges(api=api, retries=Retries(timeout=20.0, first_wait=0.01))
+    hub.hub.faults.append(Fault("range", "429", 10))
+    hub.hub.requests.clear()
+
+    found = at_once(ranges, file, 8)
+
+    assert found == [content[at * 1000 : at * 1000 + 1000] for at in range(8)]
+    assert 2 <= len(caplog.records) <= 10 - 7 + 1  # the first request of each thread, then one's
+    assert all("the Hub answered 429; retrying in 1 s" in one.message for one in caplog.records)
+
+
+@pytest.mark.usefixtures("way")
+def test_all_threads_end_when_one_has_given_up(
+    file: HubFile, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error of the thread that retries is that of all; none of them begins anew."""
+    ranges = Ranges(api=api, retries=SHORT)
+    hub.hub.faults.append(Fault("range", "500", math.inf))
+    began = time.monotonic()
+
+    found = at_once(ranges, file, 8)
+
+    assert all(isinstance(one, HubError) and "answered 500" in str(one) for one in found)
+    assert time.monotonic() - began < 4 * SHORT.timeout
+    assert len(caplog.records) <= 20
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("how", ["stalled", "stalled_inside"])
+def test_stop_ends_running_requests(how: str, file: HubFile, api: HfApi, hub: Server) -> None:
+    """A request that waits for the server ends soon after `stop`, and no other begins."""
+    ranges = Ranges(api=api, retries=Retries(timeout=300.0))
+    hub.hub.faults.append(Fault("range", how, math.inf))
+    found: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            ranges.read(file, 0, 1000)
+        except BaseException as error:  # noqa: BLE001 - compared by the test
+            found.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while sum("/resolve/" in one for one in hub.hub.requests) < 3:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    began = time.monotonic()
+    ranges.stop()
+    for thread in threads:
+        thread.join(30)
+
+    assert [type(one) for one in found] == [StoppedError] * 3
+    assert time.monotonic() - began < 2
+    hub.hub.requests.clear()
+    with pytest.raises(StoppedError):
+        ranges.read(file, 0, 1000)
+    assert hub.hub.requests == []

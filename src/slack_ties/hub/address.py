@@ -35,6 +35,7 @@ REDIRECTS = {301, 302, 303, 307, 308}
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 LATER = "run the same command later; if the error persists, contact the operator of this Hub"
+OR_ALL = "or, if you gave --no-download: run the same command without it"
 OTHER_SERVER = "check HF_ENDPOINT, and whether a proxy or a login page answers"
 
 
@@ -82,6 +83,11 @@ class Address:
     def host(self) -> str:
         """The host, for messages: the rest of a signed address is secret."""
         return _host(self.url)
+
+    @property
+    def server(self) -> str:
+        """The address of the server."""
+        return f"{urlsplit(self.url).scheme}://{self.host}"
 
 
 def has_expired(at: Address, response: Any) -> bool:
@@ -147,7 +153,7 @@ def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any)
     if status == OK:
         msg = f"{at.host} cannot send a part of the file: it ignores ranges"
         command = f"hf download {file.repo_id} {file.name} --revision {file.commit}"
-        raise WrongAnswerError(msg, f"{command}  # or run the same command without --no-download")
+        raise WrongAnswerError(msg, f"{command}  # {OR_ALL}")
     if status == NOT_SATISFIABLE:
         msg = f"{at.host} answered 416: it has no bytes {first}-{end - 1} of {file.size}"
         raise WrongAnswerError(msg)

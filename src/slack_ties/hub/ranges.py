@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import closing
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
+
+from huggingface_hub import HfApi
 
 from slack_ties.errors import HubError
 from slack_ties.hub.address import (
@@ -20,7 +22,8 @@ from slack_ties.hub.address import (
     has_expired,
     next_address,
 )
-from slack_ties.hub.errors import hub_errors
+from slack_ties.hub.client import CLIENT_ERRORS
+from slack_ties.hub.errors import hub_error
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import STOP, in_force
 from slack_ties.hub.transfer import StoppedError
@@ -28,9 +31,6 @@ from slack_ties.hub.turns import Turns
 from slack_ties.private.http import end_answer
 from slack_ties.private.hub_cache import request_headers
 from slack_ties.private.hub_requests import begin_answer
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 __all__ = ["HubFile", "Ranges"]
 
@@ -78,11 +78,7 @@ class Ranges:
             raise ValueError(msg)
         reading = _Reading(file, first, buffer)
         while reading.left:
-            try:
-                with hub_errors(file.what, self.api):
-                    self._ask(reading)
-            except _WrongError as error:
-                raise HubError(f"{file.what}: {error}", hint=error.hint) from None
+            self._ask(reading)
 
     def read(self, file: HubFile, first: int, end: int) -> bytes:
         """Return the bytes from `first` to `end`, which is not included; errors as above."""
@@ -110,7 +106,12 @@ class Ranges:
         try:
             self._turns.ask(in_force(self.retries), lambda: self._once(reading))
         except WrongAnswerError as error:
-            raise _WrongError(str(error), error.hint) from None
+            msg = f"{reading.file.what}: {error}"
+            raise HubError(msg, hint=error.hint) from None
+        except CLIENT_ERRORS as error:
+            # The server that failed may be another one than the Hub: messages name it.
+            api = self.api if not reading.server else HfApi(reading.server, token=self.api.token)
+            raise hub_error(reading.file.what, api, error) from None
 
     def _once(self, reading: _Reading) -> None:
         """Make one request for the bytes that are missing, and the redirects of it."""
@@ -118,6 +119,7 @@ class Ranges:
         of_hub = Address.of(file, self.api, self._etags.setdefault(file, {}))
         at = self._addresses.get(file) or of_hub
         for _ in range(MOST_REDIRECTS):
+            reading.server = "" if at.hub else at.server
             with closing(self._begin(reading, at)) as response:
                 if has_expired(at, response):
                     self._forget(file, at)
@@ -183,6 +185,7 @@ class _Reading:
     def __init__(self, file: HubFile, first: int, buffer: memoryview) -> None:
         """Take the file, the position of the first byte, and where the bytes go."""
         self.file, self.first, self.buffer, self.filled = file, first, buffer, 0
+        self.server = ""  # that was asked last, if it is not the Hub
 
     @property
     def at(self) -> int:
@@ -197,18 +200,10 @@ class _Reading:
     def take(self, block: bytes, at: Address) -> None:
         """Put the next bytes into the buffer."""
         if len(block) > self.left:
-            raise WrongAnswerError(f"{at.host} sent more bytes than it stated")
+            msg = f"{at.host} sent more bytes than it stated"
+            raise WrongAnswerError(msg)
         self.buffer[self.filled : self.filled + len(block)] = block
         self.filled += len(block)
-
-
-class _WrongError(Exception):
-    """Each answer was wrong; not an error of the client."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        """Keep what to do."""
-        super().__init__(message)
-        self.hint = hint
 
 
 class _Opened(io.RawIOBase):
