@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from huggingface_hub import HfApi, HfFileSystem, constants
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.files import any_matches
 from slack_ties.hub.client import CLIENT_ERRORS
+from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import find_in_cache, local_folder
 from slack_ties.models.download import fetch_files, files_of
@@ -46,8 +47,6 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 MOST_GENERATIONS, MOST_PARENTS = 3, 4  # to follow from card to card
 
-READ_AHEAD = 32 * 1024  # further bytes to download with each read of a weight file on the Hub
-
 
 @dataclass(frozen=True)
 class Look:
@@ -64,6 +63,7 @@ class Look:
     missing: tuple[str, ...] = ()  # the weight files that are not on this disk
     note: str = ""  # for people: weight files that are there but not read
     chosen: Weights | None = None  # the weight files, chosen from the Hub's list
+    checksums: Mapping[str, str] = field(default_factory=dict)  # weight file on the Hub -> SHA-256
 
     @property
     def download(self) -> int:
@@ -155,6 +155,7 @@ def look_at_model(
         missing=tuple(name for name in weights if not (folder / name).is_file()),
         note=chosen.note if chosen else "",
         chosen=chosen,
+        checksums={name: checksum for name, (_, checksum) in files.items() if name in weights},
     )
 
 
@@ -240,20 +241,14 @@ def open_weights(look: Look, name: str, api: HfApi | None = None) -> IO[bytes]:
     """Open a weight file, on this disk or on the Hub, to read parts of it.
 
     On the Hub each read downloads its bytes and some after them, never the whole file.
+
+    Raises:
+        HubError: The Hub cannot be reached, refuses, or cannot send a part of a file; also when
+            the file is read.
+
     """
     if name not in look.missing:
         return (look.folder / name).open("rb")
-    api = api or HfApi()
-    files = HfFileSystem(endpoint=api.endpoint, token=api.token)
-    opened: IO[bytes] = READING.ask(
-        lambda: files.open(
-            f"{look.path}@{look.commit}/{name}",
-            "rb",
-            block_size=READ_AHEAD,
-            cache_type="readahead",
-            size=look.weights[name],  # else the client asks for it
-        )
-    )
-    read = opened.read
-    vars(opened)["read"] = lambda *count: READING.ask(partial(read, *count))
-    return opened
+    checksum = look.checksums.get(name, "")
+    file = HubFile(look.path, look.commit, name, look.weights[name], checksum)
+    return Ranges(api=api or HfApi(), retries=READING).open(file)
