@@ -1,38 +1,54 @@
 """Read the table of tensors in a PyTorch .bin file without running code of the file.
 
-Since PyTorch 1.6 it is a zip archive of a pickle, which names tensors, and of a file for each
-storage, the bytes that one or more tensors are views of. No entry is compressed.
+The table is a pickle. Nothing that it names is imported, and its operations are those that
+PyTorch's restricted loader knows.
 """
 
 from __future__ import annotations
 
-import operator
 import pickle
-import zipfile
 from collections import OrderedDict
 from math import prod
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from slack_ties.errors import CheckpointError
-from slack_ties.models.safetensors_file import MOST_HEADER
-from slack_ties.private.torch import REBUILD_PARAMETER, REBUILD_TENSOR, STORAGES
+from slack_ties.models.header import ENTRY_BYTES
+from slack_ties.private.torch import (
+    REBUILD_PARAMETER,
+    REBUILD_TENSOR,
+    REBUILD_TYPED,
+    STORAGES,
+    TYPES,
+    UNTYPED,
+)
 
 if TYPE_CHECKING:
-    from slack_ties.models.few_reads import FewReads
+    from collections.abc import Callable, Iterable
 
-__all__ = ["Stored", "pickle_places", "read_archive"]
+__all__ = ["MOST_DIMENSIONS", "WIDTHS", "Stored", "pickle_places"]
 
 MOST_PROTOCOL = 3  # the highest pickle protocol that torch.load reads with weights_only=True
 
-TAIL = 128 * 1024  # bytes to read at a file's end, for the directory of most archives
+MOST_DIMENSIONS = 64  # of a tensor: torch computes with no more
 
-NEAR = 128 * 1024  # bytes between two parts that are read with them
+WIDTHS = {  # bytes of an entry
+    **ENTRY_BYTES,
+    **{one: 1 for one in TYPES if one.startswith("float8")},
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("int16", "uint16"), 2),
+    **dict.fromkeys(("int32", "uint32"), 4),
+    **dict.fromkeys(("int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
 
-LOCAL_HEADER = 30  # bytes before the name of a zip entry
-
-OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # a file of PyTorch 1.5
-
-DOWNLOAD = "hf download ID {}  # then run the same command again: it reads the downloaded file"
+# The operations of PyTorch's restricted loader that make numbers, texts, tuples, lists and dicts,
+# or call what `find_class` returns.
+OPERATIONS = (
+    *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BINPERSID"),
+    *("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINSTRING", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT"),
+)
 
 
 class Stored(NamedTuple):
@@ -40,7 +56,7 @@ class Stored(NamedTuple):
 
     key: str  # the storage's file in the archive
     dtype: str
-    entries: int  # of the storage
+    bytes: int  # of the storage
     offset: int  # in entries
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -50,135 +66,152 @@ class Stored(NamedTuple):
         return self.stride == tuple(prod(self.size[i + 1 :]) for i in range(len(self.size)))
 
 
-def read_archive(
-    reads: FewReads, file: str
-) -> tuple[dict[str, Stored], dict[str, tuple[int, int, int]]]:
-    """Return the position of each tensor in a .bin file, and of its archive's entries.
+def pickle_places(file: IO[bytes], folder: str) -> dict[str, Stored]:
+    """Return the position of each tensor of a pickle. Nothing in it is run.
 
     Args:
-        reads: The file.
-        file: Its name, for a hint.
-
-    Returns:
-        The tensors; and the beginning and the end of each entry, with its zip header, and the
-        bytes that are stored in it.
+        file: The pickle.
+        folder: The folder of the storages' files in the archive.
 
     Raises:
-        CheckpointError: Its tensors cannot be read one by one.
-        Exception: It is damaged, or contains more than tensors.
+        Exception: The pickle is damaged, or contains more than tensors.
 
     """
-    reads.part(reads.size - TAIL, reads.size)
-    try:
-        archive = zipfile.ZipFile(reads)
-    except zipfile.BadZipFile:
-        if reads.part(0, len(OLD)) != OLD:
-            raise
-        msg = "is older than PyTorch 1.6: its tensors cannot be read one by one"
-        raise CheckpointError(msg, hint=DOWNLOAD.format(file)) from None
-    with archive:
-        entries = _entries(archive)
-        root = archive.namelist()[0].split("/")[0]
-        heads = [
-            entries[f"{root}/{one}"]
-            for one in ("data.pkl", "byteorder")
-            if f"{root}/{one}" in entries
-        ]
-        first, end = min(one[0] for one in heads), max(one[1] for one in heads)
-        if end - first <= sum(one[1] - one[0] for one in heads) + NEAR:
-            reads.part(first, end)
-        stored = pickle_places(archive)
-        for key in {one.key for one in stored.values()}:
-            info = archive.getinfo(key)
-            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-                msg = "is compressed: its tensors cannot be read one by one"
-                raise CheckpointError(msg, hint=DOWNLOAD.format(file))
-        if f"{root}/byteorder" in entries:
-            order = archive.read(f"{root}/byteorder")
-            if order != b"little":
-                msg = "has big-endian numbers: its tensors cannot be read one by one"
-                raise CheckpointError(msg, hint=DOWNLOAD.format(file))
-    return stored, entries
-
-
-def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[int, int, int]]:
-    infos = sorted(archive.infolist(), key=lambda one: one.header_offset)
-    ends = [*(one.header_offset for one in infos[1:]), archive.start_dir]
-    found = {}
-    for one, end in zip(infos, ends, strict=True):
-        name = len(one.filename.encode())
-        if (
-            one.filename in found
-            or one.header_offset + LOCAL_HEADER + name + one.compress_size > end
-        ):
-            msg = f"its entry {one.filename} overlaps another"
-            raise ValueError(msg)
-        found[one.filename] = (one.header_offset, end, one.file_size)
-    return found
-
-
-def pickle_places(archive: zipfile.ZipFile) -> dict[str, Stored]:
-    """Return the position of each tensor in a .bin file. Nothing in its pickle is run."""
-    names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-    info = archive.getinfo(names[0])
-    if info.file_size > MOST_HEADER or info.compress_type != zipfile.ZIP_STORED:
-        msg = f"its {names[0]} is not a table of tensors"
+    protocol = file.read(2)[1]
+    if protocol > MOST_PROTOCOL:
+        msg = f"pickle protocol {protocol}, which PyTorch's restricted loader does not read"
         raise pickle.UnpicklingError(msg)
-    root = names[0].removesuffix("data.pkl")
-    with archive.open(names[0]) as file:
-        protocol = file.read(2)[1]
-        if protocol > MOST_PROTOCOL:
-            msg = f"pickle protocol {protocol}, which PyTorch's restricted loader does not read"
-            raise pickle.UnpicklingError(msg)
-        file.seek(0)
-        data = _Positions(file, f"{root}data/").load()
+    file.seek(0)
+    data = _Positions(file, folder).load()
     data = data.get("state_dict", data)
     return {str(key): value for key, value in data.items() if isinstance(value, Stored)}
-
-
-class _Positions(pickle._Unpickler):  # noqa: SLF001 - the one in Python: see below
-    """Reads only the position of each tensor, and refuses everything else.
-
-    The unpickler in C is not used: a few bytes of a file can make it allocate any memory.
-    """
-
-    def __init__(self, file: IO[bytes], folder: str) -> None:
-        super().__init__(file)
-        self.folder = folder
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return our replacement for a class or function that the pickle names."""
-        known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            REBUILD_TENSOR: _position,
-            REBUILD_PARAMETER: lambda data, *_: data,
-            **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
-        }
-        if (module, name) in known:
-            return known[module, name]
-        msg = f"it asks for {module}.{name}"
-        raise pickle.UnpicklingError(msg)
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        """Return what the pickle says about a storage."""
-        _, dtype, key, _, entries, *_ = pid
-        return _Storage(f"{self.folder}{key}", str(dtype), operator.index(entries))
 
 
 class _Storage(NamedTuple):
     """A storage, as the pickle names it."""
 
     key: str
-    dtype: str
-    entries: int
+    dtype: str  # empty: bytes
+    size: int  # entries
 
 
-def _position(
-    storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> Stored:
-    integer = operator.index
-    sizes, strides = tuple(map(integer, size)), tuple(map(integer, stride))
-    if not isinstance(storage, _Storage):
-        msg = "a tensor has no storage"
+def _position(storage: Any, *facts: Any) -> Stored:
+    offset, size, stride, _, _, *metadata = facts
+    return _stored(storage, storage.dtype or "uint8", (offset, size, stride), metadata)
+
+
+def _position_typed(storage: Any, *facts: Any) -> Stored:
+    offset, size, stride, _, _, dtype, *metadata = facts
+    return _stored(storage, dtype, (offset, size, stride), metadata)
+
+
+def _stored(storage: Any, dtype: Any, where: tuple[Any, Any, Any], metadata: list[Any]) -> Stored:
+    """Return the position of a tensor, after a check that it is inside its storage."""
+    if not isinstance(storage, _Storage) or dtype not in WIDTHS or any(metadata):
+        msg = "it contains a tensor of a kind that no weights have"
         raise pickle.UnpicklingError(msg)
-    return Stored(*storage, integer(offset), sizes, strides)
+    offset, size, stride = where[0], tuple(where[1]), tuple(where[2])
+    numbers = (offset, *size, *stride, storage.size)
+    if any(type(one) is not int or one < 0 for one in numbers):
+        msg = "it contains a tensor whose position is not of whole numbers"
+        raise pickle.UnpicklingError(msg)
+    there = storage.size * WIDTHS[storage.dtype or "uint8"]
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    outside = 0 not in size and (last + 1) * WIDTHS[dtype] > there
+    if outside or len(size) > MOST_DIMENSIONS:
+        msg = f"it contains a tensor that is not inside its storage, {storage.key}"
+        raise pickle.UnpicklingError(msg)
+    return Stored(storage.key, dtype, there, offset, size, stride)
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _dict(pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
+    found: OrderedDict[Any, Any] = OrderedDict()
+    for key, value in pairs:
+        _check_keys([key])
+        found[key] = value
+    return found
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Refuse keys with parts: the hash of a few nested tuples can take for ever."""
+    if not all(isinstance(key, (str, int)) for key in keys):
+        msg = "it contains more than names and tensors"
+        raise pickle.UnpicklingError(msg)
+
+
+KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _dict,
+    REBUILD_TENSOR: _position,
+    REBUILD_TYPED: _position_typed,
+    REBUILD_PARAMETER: _parameter,
+    UNTYPED: "",
+    **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
+    **{("torch", dtype): dtype for dtype in TYPES},
+}
+
+
+class _Operations(dict[int, "Callable[[Any], None]"]):
+    """What to call for each operation of a pickle."""
+
+    def __missing__(self, key: int) -> Callable[[Any], None]:
+        msg = f"its pickle has an operation {key}, which PyTorch's restricted loader does not know"
+        raise pickle.UnpicklingError(msg)
+
+
+PLAIN: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch  # noqa: SLF001 - see below
+
+
+class _Positions(pickle._Unpickler):  # noqa: SLF001 - as above
+    """Reads only the position of each tensor, and refuses everything else.
+
+    The unpickler in C is not used: a few bytes of a file can make it allocate any memory.
+    """
+
+    stack: list[Any]
+
+    def __init__(self, file: IO[bytes], folder: str) -> None:
+        super().__init__(file)
+        self.folder = folder
+        self.storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return our replacement for a class or function that the pickle names."""
+        if (module, name) in KNOWN:
+            return KNOWN[module, name]
+        msg = f"it asks for {module}.{name}"
+        raise pickle.UnpicklingError(msg)
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """Return what the pickle says about a storage."""
+        _, dtype, key, _, size = pid
+        if not isinstance(key, str) or not isinstance(dtype, str):
+            msg = "it contains a storage without a name"
+            raise pickle.UnpicklingError(msg)
+        storage = _Storage(f"{self.folder}{key}", dtype, size)
+        if self.storages.setdefault(key, storage) != storage:
+            msg = f"it contains two storages with one name, {storage.key}"
+            raise pickle.UnpicklingError(msg)
+        return storage
+
+    def set_item(self) -> None:
+        """Add an item to a dict."""
+        _check_keys(self.stack[-2:-1])
+        PLAIN[pickle.SETITEM[0]](self)
+
+    def set_items(self) -> None:
+        """Add items to a dict."""
+        _check_keys(self.stack[::2])
+        PLAIN[pickle.SETITEMS[0]](self)
+
+    def build(self) -> None:
+        """Leave out the attributes of a dict or a tensor: no weights are in them."""
+        self.stack.pop()
+
+    dispatch = _Operations(
+        {getattr(pickle, one)[0]: PLAIN[getattr(pickle, one)[0]] for one in OPERATIONS}
+        | {pickle.SETITEM[0]: set_item, pickle.SETITEMS[0]: set_items, pickle.BUILD[0]: build}
+    )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-from math import prod
+import io
 from typing import IO, TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
-from slack_ties.models.bin_file import Stored, pickle_places
-from slack_ties.models.header import ENTRY_BYTES, FLOATS, Header
+from slack_ties.models.header import ENTRY_BYTES, Header
 from slack_ties.models.look import Look, open_weights
-from slack_ties.models.safetensors_file import safetensors_places
+from slack_ties.models.places import LEAD, FilePlaces, places_of
 from slack_ties.models.weight_index import damaged
 
 if TYPE_CHECKING:
@@ -30,31 +28,25 @@ def first_entries(
     Reads few other bytes. The file and its errors are as for `read_headers_of_file`. A tensor
     that is not contiguous, or has no floating-point type, gives no entries.
     """
+    places = places_of(file, file_name, file.seek(0, io.SEEK_END), file_name)
     try:
-        if file_name.endswith(".safetensors"):
-            places, start = safetensors_places(file)
-            found = {}
-            for name in tensors:
-                first, end = places[name]["data_offsets"]
-                dtype = FLOATS.get(places[name]["dtype"], "")
-                wanted = min(count * ENTRY_BYTES.get(dtype, 0), end - first)
-                file.seek(start + max(first, 0))
-                raw = file.read(max(wanted, 0))  # a negative number would read the whole file
-                found[name] = _numbers(raw, dtype)
-            return found
-        with zipfile.ZipFile(file) as archive:
-            stored = pickle_places(archive)
-            return {name: _first_stored(archive, stored[name], count) for name in tensors}
-    except Exception as error:  # noqa: BLE001 - as above
+        return {name: _first_entries(file, places, name, count) for name in tensors}
+    except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(file_name, file_name, error) from None
 
 
-def _first_stored(archive: zipfile.ZipFile, stored: Stored, count: int) -> np.ndarray:
-    dtype = stored.dtype if stored.is_contiguous() else ""
+def _first_entries(file: IO[bytes], places: FilePlaces, tensor: str, count: int) -> np.ndarray:
+    place = places.tensors[tensor]
+    dtype = place.dtype if place.stride is None else ""
     width = ENTRY_BYTES.get(dtype, 0)
-    with archive.open(stored.key) as data:
-        data.seek(stored.offset * width)
-        return _numbers(data.read(min(count, prod(stored.size)) * width), dtype)
+    wanted = min(count, place.size) * width
+    if not wanted:
+        return _numbers(b"", "")
+    span = places.spans[place.span]
+    file.seek(span.first)
+    begin = places.data_begin(file.read(LEAD)) if places.zipped else 0
+    file.seek(span.first + begin + place.offset * width)
+    return _numbers(file.read(wanted), dtype)
 
 
 def _numbers(raw: bytes, dtype: str) -> np.ndarray:

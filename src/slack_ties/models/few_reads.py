@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 from typing import IO
 
-__all__ = ["MOST_READ", "FewReads"]
-
-MOST_READ = 100_000_000  # bytes at once: safetensors' own limit for a header
+__all__ = ["FewReads"]
 
 
 class FewReads(io.RawIOBase):
     """A file to read from, which keeps what was read."""
 
-    def __init__(self, opened: IO[bytes], size: int) -> None:
-        """Read from `opened`, a seekable file of `size` bytes."""
-        self._opened, self.size = opened, size
+    def __init__(self, opened: IO[bytes], size: int, most: int) -> None:
+        """Read from a file.
+
+        Args:
+            opened: The file; it is seekable.
+            size: Its bytes.
+            most: The bytes to read at once at most.
+
+        """
+        self._opened, self.size, self._most = opened, size, most
         self._place = 0
         self._kept: list[tuple[int, bytes]] = []
 
@@ -23,7 +28,7 @@ class FewReads(io.RawIOBase):
         """Return the bytes from `first` to `end`, or to the file's end if it comes before.
 
         Raises:
-            ValueError: These are more than `MOST_READ`, or the file ends before its size.
+            ValueError: These are more than `most`, or the file ends before its size.
 
         """
         end = min(end, self.size)
@@ -32,8 +37,8 @@ class FewReads(io.RawIOBase):
         for begin, data in self._kept:
             if begin <= first and end <= begin + len(data):
                 return data[first - begin : end - begin]
-        if end - first > MOST_READ:
-            msg = f"its header would be {end - first} bytes long"
+        if end - first > self._most:
+            msg = f"its header would be {end - first} bytes long, expected at most {self._most}"
             raise ValueError(msg)
         data = b""
         self._opened.seek(first)

@@ -6,7 +6,7 @@ before the first gigabyte is read.
 
 from __future__ import annotations
 
-import operator
+import io
 import pickle
 import zipfile
 from typing import IO, TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from slack_ties.errors import CheckpointError
-from slack_ties.models.bin_file import pickle_places
 from slack_ties.models.header import FLOATS, Header, is_computed
 from slack_ties.models.model_config import model_config
-from slack_ties.models.safetensors_file import safetensors_places
+from slack_ties.models.places import places_of
 from slack_ties.models.weight_index import (
     DOWNLOAD_AGAIN,
     Weights,
@@ -110,7 +109,7 @@ def read_weight_headers(
             raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
         if file in without_data:
             with shard.open("rb") as opened:
-                found[file] = read_headers_of_file(opened, file, name)
+                found[file] = read_headers_of_file(opened, file, name, whole=False)
         else:
             found[file] = read_headers_of_shard(shard, name)
     return placed(weights, found, name)
@@ -226,7 +225,9 @@ def _dtype(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.") if dense else "a sparse tensor"
 
 
-def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str, Header]:
+def read_headers_of_file(
+    file: IO[bytes], file_name: str, name: str, *, whole: bool = True
+) -> dict[str, Header]:
     """Return the headers in one open weight file, without reading more than the headers.
 
     Args:
@@ -234,26 +235,11 @@ def read_headers_of_file(file: IO[bytes], file_name: str, name: str) -> dict[str
             the Hub.
         file_name: The file's name, which tells the format.
         name: The model's name in errors.
+        whole: False: a safetensors file may end after its header.
 
     Raises:
         CheckpointError: The file is damaged, has another format, or contains more than tensors.
 
     """
-    try:
-        if file_name.endswith(".safetensors"):
-            places, _ = safetensors_places(file)
-            return {
-                key: Header(
-                    tuple(map(operator.index, info["shape"])),
-                    FLOATS.get(info["dtype"], str(info["dtype"])),
-                    file_name,
-                )
-                for key, info in places.items()
-            }
-        with zipfile.ZipFile(file) as archive:
-            return {
-                key: Header(tuple(stored.size), stored.dtype, file_name)
-                for key, stored in pickle_places(archive).items()
-            }
-    except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
-        raise damaged(file_name, name, error) from None
+    size = file.seek(0, io.SEEK_END)
+    return places_of(file, file_name, size, name, whole=whole).headers()

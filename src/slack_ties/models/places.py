@@ -11,32 +11,19 @@ from math import prod
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from slack_ties.errors import CheckpointError
-from slack_ties.models.bin_file import read_archive
+from slack_ties.models.bin_archive import LEAD, MOST_TABLE, read_archive, size_of_header
+from slack_ties.models.bin_file import WIDTHS
 from slack_ties.models.few_reads import FewReads
-from slack_ties.models.header import ENTRY_BYTES, FLOATS, Header
-from slack_ties.models.safetensors_file import read_table
+from slack_ties.models.header import FLOATS, Header
+from slack_ties.models.safetensors_file import MOST_HEADER, read_table
 from slack_ties.models.weight_index import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from slack_ties.models.bin_file import Stored
-
-__all__ = ["FilePlaces", "Place", "Span", "places_of"]
+__all__ = ["LEAD", "FilePlaces", "Place", "Span", "places_of"]
 
 ALIGNED = 16  # bytes: Python's own memory and torch.save's storages begin at multiples of them
-
-MOST_DIMENSIONS = 64  # of a tensor: torch computes with no more
-
-WIDTHS = {
-    **ENTRY_BYTES,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-}  # bytes of an entry
 
 
 class Span(NamedTuple):
@@ -84,6 +71,18 @@ class FilePlaces:
             for name, place in self.tensors.items()
         }
 
+    def data_begin(self, data: bytes | memoryview) -> int:
+        """Return where the entries of a storage begin in the bytes of its span.
+
+        Args:
+            data: The span, or at least its first `LEAD` bytes.
+
+        Raises:
+            ValueError: The bytes are not those of such a file.
+
+        """
+        return size_of_header(data) if self.zipped else 0
+
     def buffer(self, span: int) -> memoryview:
         """Return memory for the bytes of a span, such that its tensors need no copy.
 
@@ -93,7 +92,9 @@ class FilePlaces:
         return memoryview(bytearray(lead + self.spans[span].size))[lead:]
 
 
-def places_of(opened: IO[bytes], file: str, size: int, name: str) -> FilePlaces:
+def places_of(
+    opened: IO[bytes], file: str, size: int, name: str, *, whole: bool = True
+) -> FilePlaces:
     """Return where the tensors of an open weight file lie; only its header is read.
 
     Args:
@@ -101,64 +102,56 @@ def places_of(opened: IO[bytes], file: str, size: int, name: str) -> FilePlaces:
         file: The file's name, which tells the format.
         size: Its bytes.
         name: The model's name in errors.
+        whole: False: a safetensors file may end after its header.
 
     Raises:
         CheckpointError: The file is damaged, contains more than tensors, or its tensors cannot be
             read one by one: a .bin file older than PyTorch 1.6, a compressed or big-endian one.
 
     """
-    reads = FewReads(opened, size)
+    safe = file.endswith(".safetensors")
+    reads = FewReads(opened, size, MOST_HEADER if safe else MOST_TABLE)
     try:
-        found = _safetensors if file.endswith(".safetensors") else _bin
-        return found(reads, file, size)
+        return _safetensors(reads, file, whole=whole) if safe else _bin(reads, file)
     except CheckpointError as error:
-        msg = f"model {name!r}: {file} {error}"
+        msg = f"model {name!r}: {file} cannot be read: {error}"
         raise CheckpointError(msg, hint=error.hint) from None
     except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(file, name, error) from None
 
 
-def _safetensors(reads: FewReads, file: str, size: int) -> FilePlaces:
-    table, start = read_table(reads)
+def _safetensors(reads: FewReads, file: str, *, whole: bool) -> FilePlaces:
+    table, start = read_table(reads, whole=whole)
     names = sorted(table, key=lambda one: (table[one].first, table[one].end))
-    spans = tuple(Span(start + table[one].first, start + table[one].end) for one in names)
     number = {one: i for i, one in enumerate(names)}
-    tensors = {
-        one: Place(number[one], FLOATS.get(entry.dtype, entry.dtype), entry.shape)
-        for one, entry in table.items()
-    }
-    return FilePlaces(file, size, False, spans, tensors)
+    return FilePlaces(
+        file,
+        reads.size,
+        zipped=False,
+        spans=tuple(Span(start + table[one].first, start + table[one].end) for one in names),
+        tensors={
+            one: Place(number[one], FLOATS.get(entry.dtype, entry.dtype), entry.shape)
+            for one, entry in table.items()
+        },
+    )
 
 
-def _bin(reads: FewReads, file: str, size: int) -> FilePlaces:
-    stored, entries = read_archive(reads, file)
-    keys = sorted({one.key for one in stored.values()}, key=lambda key: entries[key])
+def _bin(reads: FewReads, file: str) -> FilePlaces:
+    found, entries = read_archive(reads, file)
+    keys = sorted({one.key for one in found.values()}, key=entries.__getitem__)
     number = {key: i for i, key in enumerate(keys)}
-    for name, one in stored.items():
-        _check(name, one, entries[one.key][2], size)
-    tensors = {
-        name: Place(
+    tensors = {}
+    for name, one in found.items():
+        place = Place(
             number[one.key],
             one.dtype,
             one.size,
             None if one.is_contiguous() else one.stride,
             one.offset,
         )
-        for name, one in stored.items()
-    }
-    return FilePlaces(file, size, True, tuple(Span(*entries[key][:2]) for key in keys), tensors)
-
-
-def _check(name: str, stored: Stored, there: int, size: int) -> None:
-    """Refuse a tensor that is not inside its storage, or larger than the file."""
-    width = WIDTHS[stored.dtype]
-    numbers = (stored.entries, stored.offset, *stored.size, *stored.stride)
-    wrong = min(numbers) < 0 or len(stored.size) != len(stored.stride)
-    wrong = wrong or len(stored.size) > MOST_DIMENSIONS or stored.entries * width > there
-    entries = prod(stored.size)
-    if not wrong and entries:
-        steps = ((n - 1) * step for n, step in zip(stored.size, stored.stride, strict=True))
-        wrong = stored.offset + sum(steps) >= stored.entries or entries * width > size
-    if wrong:
-        msg = f"{name} is not inside its storage"
-        raise ValueError(msg)
+        if place.size * WIDTHS[one.dtype] > reads.size:  # a stride of 0 repeats entries
+            msg = f"{name} would have {place.size} entries, more than the file"
+            raise ValueError(msg)
+        tensors[name] = place
+    spans = tuple(Span(*entries[key]) for key in keys)
+    return FilePlaces(file, reads.size, zipped=True, spans=spans, tensors=tensors)

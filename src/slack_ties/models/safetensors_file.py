@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from math import prod
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slack_ties.models.few_reads import FewReads
 from slack_ties.models.weight_index import damaged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slack_ties.models.few_reads import FewReads
-
-__all__ = ["MOST_HEADER", "Entry", "read_table", "safetensors_header", "safetensors_places"]
+__all__ = ["MOST_HEADER", "Entry", "read_table", "safetensors_header"]
 
 MOST_HEADER = 100_000_000  # bytes: safetensors' own limit
+
+MOST_DIMENSIONS = 64  # of a tensor: torch computes with no more
+
+MOST_NUMBER = 1 << 63  # entries of a tensor, and bytes of a file
 
 FIRST = 128 * 1024  # bytes to read at a file's beginning, for most headers
 
@@ -40,24 +43,27 @@ class Entry(NamedTuple):
     end: int
 
 
-def read_table(reads: FewReads) -> tuple[dict[str, Entry], int]:
+def read_table(reads: FewReads, *, whole: bool = True) -> tuple[dict[str, Entry], int]:
     """Return the tensors of a safetensors file, and the position at which its data begin.
 
     The header is checked as safetensors itself does: the tensors fill the file without gaps.
+    Source: https://huggingface.co/docs/safetensors/index#format
+
+    Args:
+        reads: The file.
+        whole: False: the file may end after its header.
 
     Raises:
         Exception: The file is damaged.
 
     """
     reads.part(0, FIRST)
-    length = int.from_bytes(reads.part(0, 8), "little")
-    start = 8 + length
-    if start > reads.size:
-        msg = f"its header would end at byte {start}, and the file at byte {reads.size}"
+    start = 8 + int.from_bytes(reads.part(0, 8), "little")
+    if start > min(reads.size, 8 + MOST_HEADER):
+        msg = f"its header would end at byte {start}, and the file has {reads.size} bytes"
         raise ValueError(msg)
     table = json.loads(reads.part(8, start).decode())
-    metadata = table.pop("__metadata__", None) or {}
-    if not all(isinstance(value, str) for value in metadata.values()):
+    if not _is_text_only(table.pop("__metadata__", None) or {}):
         msg = "its metadata are not texts"
         raise ValueError(msg)
     found = {name: _entry(name, info) for name, info in table.items()}
@@ -67,38 +73,33 @@ def read_table(reads: FewReads) -> tuple[dict[str, Entry], int]:
             msg = f"{name} begins at byte {entry.first} of the data, expected {place}"
             raise ValueError(msg)
         place = entry.end
-    if start + place != reads.size:
-        msg = f"it has {reads.size} bytes, expected {start + place} as its header says"
+    if whole and start + place != reads.size:
+        msg = f"it has {reads.size} bytes, expected {start + place}, as its header says"
         raise ValueError(msg)
     return found, start
 
 
+def _is_text_only(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and all(isinstance(one, str) for one in metadata.values())
+
+
 def _entry(name: str, info: Any) -> Entry:
+    name.encode()  # half of a surrogate pair raises an error: such a name cannot be printed
     dtype, shape, (first, end) = info["dtype"], info["shape"], info["data_offsets"]
-    numbers = [*shape, first, end]
-    if not isinstance(shape, list) or any(type(one) is not int or one < 0 for one in numbers):
+    if not isinstance(dtype, str) or dtype not in BITS:
+        msg = f"{name} has an unknown type, {str(dtype)[:20]}"
+        raise ValueError(msg)
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
+        msg = f"the shape of {name} is not of whole numbers, at most {MOST_DIMENSIONS}"
+        raise ValueError(msg)
+    if any(type(one) is not int or not 0 <= one < MOST_NUMBER for one in (*shape, first, end)):
         msg = f"the shape or the position of {name} is not of whole numbers"
         raise ValueError(msg)
     bits = prod(shape) * BITS[dtype]
-    if bits != 8 * (end - first):
-        msg = f"{name} has {end - first} bytes, expected {bits / 8:g}"
+    if bits != 8 * (end - first) or prod(filter(None, shape)) >= MOST_NUMBER:
+        msg = f"{name} has {end - first} bytes, which does not agree with its shape and type"
         raise ValueError(msg)
     return Entry(dtype, tuple(shape), first, end)
-
-
-def safetensors_places(file: IO[bytes]) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and the position at which its data begin.
-
-    Source: https://huggingface.co/docs/safetensors/index#format
-    """
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > MOST_HEADER:
-        msg = f"its header would be {length} bytes long"
-        raise ValueError(msg)
-    places = json.loads(file.read(length))
-    places.pop("__metadata__", None)
-    return places, 8 + length
 
 
 def safetensors_header(path: Path) -> tuple[bytes, dict[str, int]]:
@@ -110,9 +111,10 @@ def safetensors_header(path: Path) -> tuple[bytes, dict[str, int]]:
     """
     try:
         with path.open("rb") as file:
-            places, start = safetensors_places(file)
-            file.seek(0)
-            offsets = {name: info["data_offsets"] for name, info in places.items()}
-            return file.read(start), {name: end - first for name, (first, end) in offsets.items()}
+            reads = FewReads(file, path.stat().st_size, MOST_HEADER)
+            table, start = read_table(reads, whole=False)
+            return reads.part(0, start), {
+                name: entry.end - entry.first for name, entry in table.items()
+            }
     except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(path.name, path.name, error) from None

@@ -7,10 +7,18 @@ checked only after its download.
 
 from __future__ import annotations
 
-__all__ = ["REBUILD_PARAMETER", "REBUILD_TENSOR", "STORAGES"]
+__all__ = [
+    "REBUILD_PARAMETER",
+    "REBUILD_TENSOR",
+    "REBUILD_TYPED",
+    "STORAGES",
+    "TYPES",
+    "UNTYPED",
+]
 
-# The functions that a pickle names for a tensor and for a parameter.
+# The functions that a pickle names for a tensor, for one of `TYPES`, and for a parameter.
 REBUILD_TENSOR = ("torch._utils", "_rebuild_tensor_v2")
+REBUILD_TYPED = ("torch._utils", "_rebuild_tensor_v3")
 REBUILD_PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 # The class of a tensor's storage, in the module `torch`, and the type of its entries.
@@ -25,4 +33,13 @@ STORAGES = {
     "CharStorage": "int8",
     "ByteStorage": "uint8",
     "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
 }
+
+# The class of a storage of bytes, which tensors of other types have. Their types are in `torch`.
+UNTYPED = ("torch.storage", "UntypedStorage")
+TYPES = (
+    *("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    *("uint16", "uint32", "uint64"),
+)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["tensor_of"]
 
-LOCAL_HEADER = 30  # bytes of a zip entry's header, before its name
-
 # safetensors' names -> torch's; the floating-point types have torch's names in a Place.
 NAMES = {
     "BOOL": "bool",
@@ -28,6 +26,7 @@ NAMES = {
     "U64": "uint64",
     "I64": "int64",
     "C64": "complex64",
+    "F4": "float4_e2m1fn_x2",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
     "F8_E8M0": "float8_e8m0fnu",
@@ -42,7 +41,7 @@ def tensor_of(places: FilePlaces, tensor: str, data: memoryview) -> torch.Tensor
     Args:
         places: The file's tensors.
         tensor: The name.
-        data: The bytes of its span.
+        data: The bytes of its span. Bytes from `FilePlaces.buffer` need no copy.
 
     Raises:
         CheckpointError: The bytes are not those of such a file.
@@ -50,42 +49,43 @@ def tensor_of(places: FilePlaces, tensor: str, data: memoryview) -> torch.Tensor
     """
     place = places.tensors[tensor]
     dtype = getattr(torch, NAMES.get(place.dtype, place.dtype), None)
-    if not isinstance(dtype, torch.dtype):
-        msg = f"{places.file}: {tensor} has type {place.dtype}, which this PyTorch does not have"
-        raise CheckpointError(msg)
-    if 0 in place.shape:
-        return torch.empty_strided(place.shape, _stride(place.shape, place.stride), dtype=dtype)
-    begin = _begin(data) if places.zipped else 0
-    stride = _stride(place.shape, place.stride)
-    last = place.offset + sum((n - 1) * step for n, step in zip(place.shape, stride, strict=True))
-    begin += place.offset * dtype.itemsize
-    count = last - place.offset + 1
-    if begin < 0 or begin + count * dtype.itemsize > len(data):
-        msg = f"{places.file}: {tensor} is not inside the bytes that were read"
+    shape = _shape(place.shape, place.dtype)
+    if not isinstance(dtype, torch.dtype) or shape is None:
+        msg = f"{places.file}: PyTorch {torch.__version__} has no tensors of {tensor}'s type, "
+        msg += place.dtype
+        raise CheckpointError(msg, hint="pip install --upgrade torch")
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype)
+    stride = place.stride or _row_major(shape)
+    count = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    try:
+        begin = places.data_begin(data) + place.offset * dtype.itemsize
+    except ValueError as error:
+        msg = f"{places.file}: {tensor} cannot be read: {error}"
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN) from None
+    if begin + count * dtype.itemsize > len(data):
+        msg = f"{places.file}: {tensor} ends after {begin + count * dtype.itemsize} bytes of its "
+        msg += f"storage, which has {len(data)}"
         raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
-    if data.readonly:
+    if data.readonly:  # torch warns that it could be written to
         data = memoryview(bytearray(data))
     found = torch.frombuffer(data, dtype=dtype, count=count, offset=begin)
-    if found.data_ptr() % dtype.itemsize:  # kernels expect that entries are aligned
+    if found.data_ptr() % dtype.itemsize:  # an engine expects that entries are aligned
         found = found.clone()
-    return found.as_strided(place.shape, stride)
+    return found.as_strided(shape, stride)
 
 
-def _stride(shape: tuple[int, ...], stride: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the given stride, or that of row-major order."""
-    if stride is not None:
-        return stride
-    found, step = [], 1
-    for n in reversed(shape):
-        found.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(found))
+def _shape(shape: tuple[int, ...], dtype: str) -> tuple[int, ...] | None:
+    """Return the shape that torch gives a tensor; None if torch refuses it."""
+    if dtype != "F4":
+        return shape
+    if not shape or shape[-1] % 2:
+        return None
+    return (*shape[:-1], shape[-1] // 2)  # torch counts pairs
 
 
-def _begin(data: memoryview) -> int:
-    """Return where the data of a zip entry begin, behind its local header."""
-    if len(data) < LOCAL_HEADER or data[:4] != b"PK\x03\x04" or bytes(data[8:10]) != b"\0\0":
-        msg = "a storage does not begin with the header of a zip entry that is not compressed"
-        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
-    name, extra = (int.from_bytes(data[at : at + 2], "little") for at in (26, 28))
-    return LOCAL_HEADER + name + extra
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    steps = [1]
+    for n in reversed(shape[1:]):
+        steps.append(steps[-1] * n)
+    return tuple(reversed(steps))[: len(shape)] if shape else ()
