@@ -181,13 +181,14 @@ def test_small_neighbours_are_one_request() -> None:
 
 
 def test_a_large_span_is_cut_into_equal_requests() -> None:
-    """No request is above 16 MiB, or an eighth of the window."""
+    """A request has about 16 MiB, or less than an eighth of the window."""
     found = [places(100 << 20)]
-    for window, count in ((1 << 30, 7), (64 << 20, 13)):
+    for window, count in ((1 << 30, 7), (64 << 20, 14)):
         schedule = make_schedule(found, [Use(0, 0)], window=window, partly=[0])
         sizes = {one.end - one.first for one in schedule.requests}
         assert len(schedule.requests) == count
         assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= window // 8
 
 
 @example([places(5, 5, 5)], 10)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Schedule", "Use", "largest_wait", "make_schedule"]
 
-LARGEST = 16 << 20  # bytes of a request
+LARGEST = 17 << 20  # bytes of a request: 16 MiB of a large span, and its small neighbours
 
 SHARE = 8  # a request is at most this part of the window: so many can run at once
 
@@ -90,7 +90,8 @@ def make_schedule(
     found: list[tuple[int, Request]] = []
     for number, first in waits.first.items():
         whole = number in compared
-        pieces = cut(files[number], first, most=most, whole=whole, last=len(uses))
+        part = -(-most * 16 // 17)
+        pieces = cut(files[number], first, most=part, whole=whole, last=len(uses))
         for group in join(pieces, most=most, room=room):
             request = Request(number, group.first, group.end)
             found.append((group.wanted, request))

@@ -67,9 +67,10 @@ class Sums:
                     return
                 data, done = self.waiting.pop(self.at)
             self.digest.update(data)
-            self.at += len(data)
-            if self.at == self.file.size:
+            at = self.at + len(data)
+            if at == self.file.size:
                 self._compare()
+            self.at = at
             done()
 
     def _compare(self) -> None:

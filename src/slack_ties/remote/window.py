@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import threading
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from slack_ties.hub.transfer import StoppedError
 from slack_ties.remote.schedule import Use
 from slack_ties.remote.sums import Sums
 from slack_ties.threads import CHECK_INTERVAL
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from slack_ties.remote.schedule import Request, Schedule
 
 __all__ = ["Window"]
+
+T = TypeVar("T")
 
 AT_ONCE = 8  # requests
 
@@ -90,7 +93,8 @@ class Window:
         self.spans, self.zipped = [one.spans for one in places], [one.zipped for one in places]
         self.moved = moved or (lambda: None)
         self.sums = {number: Sums(files[number], compared) for number in schedule.compared}
-        self.left = dict(schedule.uses)  # how often each span is still to be taken
+        self.to_take = dict(schedule.uses)  # how often each span may still be asked for
+        self.left = dict(schedule.uses)  # the same, with those that are waited for
         self.changed = threading.Condition()
         self.blocks: dict[Use, _Block] = {}
         self.held = self.most_held = 0  # bytes in memory, now and at most
@@ -119,17 +123,13 @@ class Window:
         """
         use = Use(file, span)
         with self.changed:
-            if not self.left.get(use):
+            if not self.to_take.get(use):
                 msg = f"span {span} of {self.files[file].name} was not expected, or taken before"
                 raise ValueError(msg)
+            self.to_take[use] -= 1
             if not self._is_ready(use):
                 self._hurry(use)
-            self._wait(lambda: self._is_ready(use))
-            self.left[use] -= 1
-            block = self.blocks.get(use)
-            if block and not self.left[use]:
-                self._drop(use)
-            return block.view if block else _memory(0)
+        return self._wait(lambda: self._taken(use))
 
     def finish(self) -> None:
         """Read what is left of the files that are read from front to back, and compare them.
@@ -152,7 +152,7 @@ class Window:
                         self.begun[number] = True
                         self.left_to_end -= 1
             self.changed.notify_all()
-            self._wait(lambda: not self.left_to_end)
+        self._wait(lambda: None if self.left_to_end else True)
 
     def close(self) -> None:
         """Stop reading; never waits for a request."""
@@ -162,18 +162,28 @@ class Window:
             self.changed.notify_all()
         self.ranges.stop()
 
-    def _wait(self, is_ready: Callable[[], bool]) -> None:
-        """Wait within the lock until something is so; raise what went wrong in a thread."""
+    def _wait(self, look: Callable[[], T | None]) -> T:
+        """Look, with the lock, until something is there; raise what went wrong in a thread."""
         while True:
-            if self.error:
-                raise self.error
-            if self.closed:
-                msg = "the window is closed"
-                raise ValueError(msg)
-            if is_ready():
-                return
-            self.changed.wait(CHECK_INTERVAL)  # on Windows, Ctrl-C does not end a longer wait
-            self.moved()
+            with self.changed:
+                if self.error:
+                    raise self.error
+                if self.closed:
+                    raise StoppedError
+                if (found := look()) is not None:
+                    return found
+                self.changed.wait(CHECK_INTERVAL)  # on Windows, Ctrl-C does not end a longer wait
+            self.moved()  # without the lock: a terminal may be slow
+
+    def _taken(self, use: Use) -> memoryview | None:
+        """Take a span if its bytes are there."""
+        if not self._is_ready(use):
+            return None
+        self.left[use] -= 1
+        block = self.blocks.get(use)
+        if block and not self.left[use]:
+            self._drop(use)
+        return block.view if block else _memory(0)
 
     def _is_ready(self, use: Use) -> bool:
         """Say whether all bytes of a span are there, and hashed if their file is."""
@@ -285,6 +295,7 @@ class Window:
         """Forget the memory of a span, which is freed when whoever took it needs it no more."""
         del self.blocks[use]
         self.held -= self.spans[use.file][use.span].size
+        self.changed.notify_all()
 
 
 def _memory(size: int) -> memoryview:
