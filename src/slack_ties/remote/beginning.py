@@ -6,8 +6,10 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
+from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES
 from slack_ties.models.places import FilePlaces, Span
+from slack_ties.models.weight_index import DOWNLOAD_AGAIN
 from slack_ties.remote.tensor import tensor_of
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["read_beginning"]
 
 LOCAL_HEADER = 30  # bytes of a zip entry before its name; the lengths of name and extra field last
+
+SIGNATURE = b"PK\x03\x04"
 
 
 def read_beginning(
@@ -57,5 +61,8 @@ def read_beginning(
 def _header(ranges: Ranges, file: HubFile, span: Span) -> int:
     """Return the bytes of the local header at the beginning of a zip entry."""
     data = ranges.read(file, span.first, min(span.end, span.first + LOCAL_HEADER))
+    if len(data) < LOCAL_HEADER or data[:4] != SIGNATURE:
+        msg = f"{file.name} of {file.repo_id!r} has no zip entry at position {span.first:,}"
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
     name, extra = (int.from_bytes(data[at : at + 2], "little") for at in (26, 28))
     return LOCAL_HEADER + name + extra
