@@ -237,9 +237,26 @@ def test_ctrl_c_ends_a_wait_for_a_silent_hub(triple: Folders, api: HfApi, hub: S
             away.read("me/sft", name)
 
 
-def test_reading_without_an_order_is_a_mistake(api: HfApi) -> None:
+def test_a_tensor_that_is_read_once_more_than_expected(triple: Folders, api: HfApi) -> None:
+    """It is right, but its file counts as not compared: these bytes were not."""
+    files = publish(api, triple.sft, "me/sft")
+    (file,) = files.values()
+    name, other = sorted(file.places.tensors)[:2]
+    expected = tensors_of(triple.sft)
+    with opened({"me/sft": files}, api) as away:
+        away.expect([("me/sft", name)])
+        for one in (name, name, other):
+            assert same(away.read("me/sft", one), expected[one])
+        assert away.finish() == {"me/sft": (file.on_hub.name,)}
+
+
+def test_reading_without_an_order_is_a_mistake(triple: Folders, api: HfApi) -> None:
     """`read` needs `expect` before it, and what is not away is not read."""
-    with opened({}, api) as away:
+    files = publish(api, triple.sft, "me/sft")
+    name = min(tensors_of(triple.sft))
+    with opened({"me/sft": files}, api) as away:
+        with pytest.raises(ValueError, match="expect"):
+            away.read("me/sft", name)
         away.expect([("me/x", "a")])
         assert away.finish() == {}
         with pytest.raises(KeyError):

@@ -42,21 +42,27 @@ class Sums:
             self.digest = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
 
     def add(self, first: int, data: memoryview, done: Callable[[], None]) -> None:
-        """Hash a part of the file as soon as all bytes before it are hashed.
-
-        Python's global lock is free meanwhile: each file may have a thread that hashes.
+        """Keep a part of the file until `work` hashes it.
 
         Args:
             first: The position of the part.
             data: Its bytes; they must stay as they are until `done` is called.
             done: Called when the part is hashed, in any thread.
 
+        """
+        with self.lock:
+            self.waiting[first] = (data, done)
+
+    def work(self) -> None:
+        """Hash the parts that follow what is hashed already, unless another thread does.
+
+        Python's global lock is free meanwhile: each file may have a thread that hashes.
+
         Raises:
             WrongBytesError: The file has another checksum than the Hub states.
 
         """
         with self.lock:
-            self.waiting[first] = (data, done)
             if self.busy:
                 return
             self.busy = True
@@ -71,6 +77,7 @@ class Sums:
             if at == self.file.size:
                 self._compare()
             self.at = at
+            del data  # its memory may be free from now on
             done()
 
     def _compare(self) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import heapq
 import threading
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from slack_ties.hub.transfer import StoppedError
+from slack_ties.remote.blocks import Block, Job, Part, memory
 from slack_ties.remote.schedule import Use
 from slack_ties.remote.sums import Sums
 from slack_ties.threads import CHECK_INTERVAL
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from slack_ties.hub.ranges import HubFile, Ranges
-    from slack_ties.models.places import FilePlaces, Span
+    from slack_ties.models.places import FilePlaces
     from slack_ties.remote.schedule import Request, Schedule
 
 __all__ = ["Window"]
@@ -28,39 +30,6 @@ __all__ = ["Window"]
 T = TypeVar("T")
 
 AT_ONCE = 8  # requests
-
-ALIGNED = 16  # bytes: numpy's memory and torch.save's storages begin at multiples of them
-
-
-class _Part(NamedTuple):
-    """The bytes of a request that belong to a span, by their positions in the file."""
-
-    span: int
-    first: int
-    end: int
-
-
-class _Block:
-    """The memory of one span."""
-
-    def __init__(self, span: Span, *, zipped: bool) -> None:
-        # The storages of a .bin file are aligned in the file, but their spans are not.
-        lead = span.first % ALIGNED if zipped else 0
-        self.first, self.missing = span.first, span.size
-        self.view = _memory(lead + span.size)[lead:]
-
-    def part(self, first: int, end: int) -> memoryview:
-        """Return the memory of the bytes between two positions in the file."""
-        return self.view[first - self.first : end - self.first]
-
-
-class _Job(NamedTuple):
-    """A request that runs."""
-
-    request: Request
-    view: memoryview  # where its bytes go
-    parts: list[tuple[_Part, _Block]]
-    own: int  # bytes of memory that only the request has
 
 
 class Window:
@@ -96,7 +65,7 @@ class Window:
         self.to_take = dict(schedule.uses)  # how often each span may still be asked for
         self.left = dict(schedule.uses)  # the same, with those that are waited for
         self.changed = threading.Condition()
-        self.blocks: dict[Use, _Block] = {}
+        self.blocks: dict[Use, Block] = {}
         self.held = self.most_held = 0  # bytes in memory, now and at most
         self.own = 0  # of these, the bytes that no span has: gaps, and copies of small spans
         self.begun = [False] * len(self.requests)
@@ -183,7 +152,7 @@ class Window:
         block = self.blocks.get(use)
         if block and not self.left[use]:
             self._drop(use)
-        return block.view if block else _memory(0)
+        return block.view if block else memory(0)
 
     def _is_ready(self, use: Use) -> bool:
         """Say whether all bytes of a span are there, and hashed if their file is."""
@@ -210,13 +179,17 @@ class Window:
             while job := self._next():
                 self.ranges.read_into(self.files[job.request.file], job.request.first, job.view)
                 self._arrived(job)
+                file = job.request.file
+                del job  # its memory may be free before other parts of the file are hashed
+                if file in self.sums:
+                    self.sums[file].work()
                 self.moved()
         except BaseException as error:  # noqa: BLE001 - raised in `take` and `finish`
             with self.changed:
                 self.error = self.error or error
                 self.changed.notify_all()
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> Job | None:
         """Wait for the next request that may begin; None if there will be none."""
         with self.changed:
             while not (self.closed or self.error):
@@ -232,7 +205,7 @@ class Window:
                 self.changed.wait()
             return None
 
-    def _begin(self, number: int, *, urgent: bool) -> _Job | None:
+    def _begin(self, number: int, *, urgent: bool) -> Job | None:
         """Take the memory for a request; None if there is none."""
         request = self.requests[number]
         parts = self._parts(request)
@@ -244,39 +217,39 @@ class Window:
         if self.held + more > self.size and not (urgent and not (own and self.own)):
             return None
         for one, span in new.items():
-            self.blocks[self._key(request, one)] = _Block(span, zipped=self.zipped[request.file])
+            self.blocks[self._key(request, one)] = Block(span, zipped=self.zipped[request.file])
         self.begun[number] = True
         self.own += own
         self.held += more
         self.most_held = max(self.most_held, self.held)
         found = [(one, self.blocks[self._key(request, one)]) for one in parts]
-        view = _memory(own) if own else found[0][1].part(request.first, request.end)
-        return _Job(request, view, found, own)
+        view = memory(own) if own else found[0][1].part(request.first, request.end)
+        return Job(request, view, found, own)
 
     @staticmethod
-    def _key(request: Request, part: _Part) -> Use:
+    def _key(request: Request, part: Part) -> Use:
         return Use(request.file, part.span)
 
-    def _parts(self, request: Request) -> list[_Part]:
+    def _parts(self, request: Request) -> list[Part]:
         """Return the parts of a request that belong to spans that will be taken."""
         spans, found = self.spans[request.file], []
         at = max(0, bisect_right(spans, (request.first, 1 << 63)) - 1)
         while at < len(spans) and spans[at].first < request.end:
-            part = _Part(at, max(spans[at].first, request.first), min(spans[at].end, request.end))
+            part = Part(at, max(spans[at].first, request.first), min(spans[at].end, request.end))
             if part.first < part.end and self.left.get(Use(request.file, at)):
                 found.append(part)
             at += 1
         return found
 
-    def _arrived(self, job: _Job) -> None:
-        """Keep the bytes of a request, and hash them when all bytes before them are hashed."""
+    def _arrived(self, job: Job) -> None:
+        """Keep the bytes of a request."""
         request = job.request
         if job.own:
             for part, block in job.parts:
                 begin, end = part.first - request.first, part.end - request.first
                 block.part(part.first, part.end)[:] = job.view[begin:end]
         if sums := self.sums.get(request.file):
-            sums.add(request.first, job.view, lambda: self._ended(job.own))
+            sums.add(request.first, job.view, partial(self._ended, job.own))
         else:
             with self.changed:
                 for part, block in job.parts:
@@ -296,10 +269,3 @@ class Window:
         del self.blocks[use]
         self.held -= self.spans[use.file][use.span].size
         self.changed.notify_all()
-
-
-def _memory(size: int) -> memoryview:
-    """Return memory to fill."""
-    import numpy as np  # noqa: PLC0415 - not for --help
-
-    return np.empty(size, dtype=np.uint8).data
