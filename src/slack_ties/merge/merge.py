@@ -115,14 +115,14 @@ def merge_models(
     sent: Mapping[str, Sent] = {}
     collector = make_collector(recipe, snapshots) if report else None
     with work_place(out, stream, recipe, options, snapshots) as work:
-        receiver = stream or ahead
         merged, layout, not_compared = _to_disk(
             recipe,
             work,
             options,
             snapshots,
             out=out,
-            receiver=receiver,
+            ahead=ahead,
+            stream=stream,
             collector=collector,
             settings=inputs.settings(how),
         )
@@ -179,7 +179,8 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
     snapshots: Mapping[str, list[Snapshot]],
     *,
     out: Path,
-    receiver: Receiver | None,
+    ahead: Receiver | None,
+    stream: Streaming | None,
     collector: Collector | None,
     settings: Settings,
 ) -> tuple[Merged, Layout, Mapping[str, tuple[str, ...]]]:
@@ -193,7 +194,9 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
     from slack_ties.merge import engine  # noqa: PLC0415 - imports mergekit
 
     with (
-        ready_to_merge(recipe, work, options, snapshots, out=out, settings=settings) as ready,
+        ready_to_merge(
+            recipe, work, options, snapshots, out=out, settings=settings, stream=stream
+        ) as ready,
         collecting(collector) if collector else nullcontext(),
     ):
         merged = engine.merge_to_disk(
@@ -202,7 +205,7 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
             work,
             options,
             modules=ready.modules,
-            receiver=receiver,
+            receiver=stream or ahead,
             begin=ready.prepared.begin,
         )
         return merged, ready.prepared.layout, ready.prepared.finish()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mergekit.options import MergeOptions
 
+    from slack_ties.merge.receiver import Streaming
     from slack_ties.models.cached import AwayFile, Snapshot
     from slack_ties.recipe.recipe import Recipe
 
@@ -86,12 +87,13 @@ class Prepared:
             reader.flush()
 
 
-def prepare_models(
+def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
     recipe: Recipe,
     snapshots: Mapping[str, list[Snapshot]],
     options: MergeOptions,
     adapted: Path,
     settings: Settings | None = None,
+    stream: Streaming | None = None,
 ) -> Prepared:
     """Return the models of a recipe, ready to be merged.
 
@@ -101,6 +103,7 @@ def prepare_models(
         options: mergekit's options.
         adapted: A folder for the models that adapters are merged into.
         settings: The Hub client, and the memory for what is read from the Hub.
+        stream: Keeps which checksums of files on the Hub were compared.
 
     Raises:
         CheckpointError: A model is damaged, or does not fit the others.
@@ -115,7 +118,7 @@ def prepare_models(
     folders = {name: _folder(parts, options, adapted) for name, parts in found.items()}
     configs = {name: model_config(folder, name) for name, folder in folders.items()}
     away_files = {name: parts[0].away if len(parts) == 1 else {} for name, parts in found.items()}
-    away = _away(away_files, options, settings or Settings())
+    away = _away(away_files, options, settings or Settings(), stream)
     files = {
         name: WeightFiles(
             name,
@@ -173,13 +176,22 @@ def _check(layout: Layout, recipe: Recipe, options: MergeOptions) -> None:
 
 
 def _away(
-    files: Mapping[str, Mapping[str, AwayFile]], options: MergeOptions, settings: Settings
+    files: Mapping[str, Mapping[str, AwayFile]],
+    options: MergeOptions,
+    settings: Settings,
+    stream: Streaming | None,
 ) -> Away | None:
     """Return what reads the weight files that are not on this disk; None if all are."""
     if not any(files.values()):
         return None
-    window = settings.window or DEFAULT_WINDOW
-    return Away(files, api=settings.api, window=window, quiet=options.quiet)
+    return Away(
+        files,
+        api=settings.api,
+        window=settings.window or DEFAULT_WINDOW,
+        quiet=options.quiet,
+        known=stream.compared if stream else (),
+        compared=stream.note_compared if stream else None,
+    )
 
 
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mergekit.options import MergeOptions
 
     from slack_ties.merge.prepare import Prepared
+    from slack_ties.merge.receiver import Streaming
     from slack_ties.models.cached import Snapshot
     from slack_ties.settings import Settings
 
@@ -56,8 +57,12 @@ def ready_to_merge(  # noqa: PLR0913 - one call, and its folders
     *,
     out: Path,
     settings: Settings | None = None,
+    stream: Streaming | None = None,
 ) -> Iterator[Ready]:
-    """Yield the input for mergekit; errors name `out` and the config."""
+    """Yield the input for mergekit; errors name `out` and the config.
+
+    Arguments are those of `prepare_models`; `work` is on the disk that is written to.
+    """
     from mergekit.config import MergeConfiguration  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415
 
@@ -77,7 +82,7 @@ def ready_to_merge(  # noqa: PLR0913 - one call, and its folders
             redirect_stderr(_bars(sys.stderr, quiet=options.quiet)),
             timeouts(in_force(Retries())),  # weights may be read from the Hub
         ):
-            prepared = prepare_models(recipe, snapshots, options, Path(adapted), settings)
+            prepared = prepare_models(recipe, snapshots, options, Path(adapted), settings, stream)
             try:
                 config = MergeConfiguration.model_validate(_localized(data, prepared.models))
                 modules = None
