@@ -21,7 +21,15 @@ from conftest import TOKEN
 from hub_server import Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import CheckpointError, HubError, OutputError, RecipeError
+from slack_ties.errors import (
+    CheckpointError,
+    HubError,
+    OutputError,
+    RecipeError,
+    SlackTiesError,
+    WrongBytesError,
+)
+from slack_ties.files import sha256
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.run import run_all
@@ -295,6 +303,9 @@ def test_what_cannot_be_verified(published: Path, api: HfApi, tmp_path: Path) ->
         verify_model("me/tibetan", api=api)
     with pytest.raises(OutputError, match="there is no folder"):
         verify_model(published, against=tmp_path / "none")
+    pickled = MergeOptions(quiet=True, safe_serialization=False)
+    with pytest.raises(SlackTiesError, match="--no-safe-serialization does not write"):
+        verify_model(published, options=pickled, api=api)
     bad = Path(shutil.copytree(published, tmp_path / "bad"))
     for path in bad.glob("model*.safetensors"):
         path.unlink()
@@ -322,6 +333,139 @@ def test_a_folder_whose_weights_are_only_on_the_hub(
     with pytest.raises(CheckpointError) as caught:
         verify_model(published, quiet=True, api=api)
     assert caught.value.hint.startswith("slack-ties verify OWNER/NAME ")
+
+
+@pytest.fixture
+def only_on_hub(published: Path, own_cache: Path) -> Path:
+    """The same merge, of models that are not in the cache; its folder."""
+    shutil.rmtree(own_cache)
+    return published
+
+
+def weights_below(*folders: Path) -> list[Path]:
+    """Return the weight files in folders and what is below them."""
+    return [
+        path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in {".safetensors", ".bin"}
+    ]
+
+
+def test_without_download(
+    only_on_hub: Path, api: HfApi, hub: Server, own_cache: Path, in_an_empty_folder: Path
+) -> None:
+    """The same answer; here are at most two weight files at once, and of parents none."""
+    peak = 0
+
+    def watch(_: str) -> None:
+        nonlocal peak
+        peak = max(peak, sum(path.stat().st_size for path in weights_below(in_an_empty_folder)))
+
+    hub.hub.watcher = watch
+    hub.hub.sent.clear()
+
+    result = verify_model("me/tibetan", quiet=True, api=api, download=False)
+
+    assert (result.same, result.tensors, result.compared) == (True, 21, 0)
+    assert not [name for name in hub.hub.sent if "-of-00004" in name]
+    assert weights_below(own_cache) == []
+    assert list(in_an_empty_folder.iterdir()) == []
+    largest = sorted(path.stat().st_size for path in only_on_hub.glob("*.safetensors"))[-2:]
+    assert peak < sum(largest) + 50_000
+
+
+def test_one_flipped_bit_without_download(
+    only_on_hub: Path, api: HfApi, hub: Server, own_cache: Path, tmp_path: Path
+) -> None:
+    """The tensor is named as with download; only its file is read, and not kept."""
+    shard = flip_a_byte(Path(shutil.copytree(only_on_hub, tmp_path / "bad")))
+    api.upload_file(path_or_fileobj=shard, path_in_repo=shard.name, repo_id="me/tibetan")
+    hub.hub.sent.clear()
+
+    result = verify_model("me/tibetan", quiet=True, api=api, download=False)
+
+    (difference,) = result.differences
+    assert (difference.tensor, difference.file, difference.entries) == (Q_PROJ, shard.name, 1)
+    assert 0 < difference.largest < 1e-3
+    assert (result.tensors, result.compared) == (21, len(load_file(shard)))
+    assert weights_below(own_cache) == []
+    others = {name: count for name, count in hub.hub.sent.items() if "-of-00004" in name}
+    assert others.pop(shard.name) <= shard.stat().st_size + 33_000
+    assert sum(others.values()) < 100_000  # headers, read with some bytes after them
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_files_of_another_size_without_download(
+    only_on_hub: Path, api: HfApi, tmp_path: Path, *, flipped: bool
+) -> None:
+    """Then every tensor is compared with the published one, wherever that is."""
+    if flipped:
+        shard = flip_a_byte(Path(shutil.copytree(only_on_hub, tmp_path / "bad")))
+        api.upload_file(path_or_fileobj=shard, path_in_repo=shard.name, repo_id="me/tibetan")
+    larger = MergeOptions(quiet=True, lazy_unpickle=True, out_shard_size=150_000)
+
+    result = verify_model("me/tibetan", options=larger, api=api, download=False)
+
+    assert (result.tensors, result.compared) == (21, 21)
+    assert [one.tensor for one in result.differences] == [Q_PROJ] * flipped
+    assert result.same is not flipped
+
+
+def test_tensors_beside_the_right_ones_without_download(
+    only_on_hub: Path, api: HfApi, tmp_path: Path
+) -> None:
+    """Right files, one more with tensors of the same names and others, and a file that is gone."""
+    zeros: dict[str, torch.Tensor] = {"backdoor": torch.zeros(2)}
+    shards = sorted(only_on_hub.glob("*.safetensors"))
+    for path in shards[:2]:
+        zeros |= {name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}
+    gone = set(load_file(shards[3]))
+    save_file(zeros, tmp_path / "evil.safetensors", metadata={"format": "pt"})
+    evil = tmp_path / "evil.safetensors"
+    api.upload_file(path_or_fileobj=evil, path_in_repo=evil.name, repo_id="me/tibetan")
+    api.delete_file(shards[3].name, "me/tibetan")
+
+    result = verify_model("me/tibetan", quiet=True, api=api, download=False)
+
+    found = {(one.tensor, one.file) for one in result.differences}
+    changed = {(name, evil.name) for name in zeros}
+    assert found == changed | {(name, "") for name in gone}
+    assert not result.same
+    against = verify_model("me/tibetan", against=only_on_hub, api=api)
+    assert against.differences == result.differences
+
+
+def test_wrong_bytes_of_a_parent_are_no_difference(
+    only_on_hub: Path, api: HfApi, hub: Server, in_an_empty_folder: Path
+) -> None:
+    """They are an error that names the file, and nothing is left here."""
+    (lfs,) = [one.lfs for one in api.list_repo_tree("me/sft") if one.path == "model.safetensors"]
+    blob = hub.hub.blob(lfs.sha256)
+    content = bytearray(blob.read_bytes())
+    content[-100] ^= 1
+    blob.write_bytes(content)
+
+    with pytest.raises(WrongBytesError, match=r"model\.safetensors"):
+        verify_model("me/tibetan", quiet=True, api=api, download=False)
+
+    assert list(in_an_empty_folder.iterdir()) == []
+    assert only_on_hub.is_dir()
+
+
+def test_wrong_bytes_of_the_published_file_are_no_difference(
+    only_on_hub: Path, api: HfApi, hub: Server, tmp_path: Path
+) -> None:
+    """A file that the Hub sends with another checksum is not blamed on the publisher."""
+    shard = flip_a_byte(Path(shutil.copytree(only_on_hub, tmp_path / "bad")))
+    api.upload_file(path_or_fileobj=shard, path_in_repo=shard.name, repo_id="me/tibetan")
+    blob = hub.hub.blob(sha256(shard))
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+
+    with pytest.raises(HubError, match="is damaged: its checksum differs from the Hub's"):
+        verify_model("me/tibetan", quiet=True, api=api, download=False)
 
 
 def test_everything_offline_after_one_run(

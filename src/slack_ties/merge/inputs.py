@@ -86,7 +86,7 @@ def find_all(
         if warning not in plan.license_warnings:  # `plan`, `card` and `publish` say those
             LOG.warning("  %s", warning)
     if out is not None:
-        what = "files that wait for upload take up to" if streamed else "the merged model takes"
+        what = "weight files, at most two at a time, take" if streamed else "the merged model takes"
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = _with_full_paths(plan.pinned(traced_options(options) if options else {}))
     away = settings.download is False or (settings.download is None and plan.no_download)

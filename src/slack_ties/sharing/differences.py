@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.card.examples import EXAMPLES_FILE
-from slack_ties.errors import CheckpointError, HubError, OutputError, visible
+from slack_ties.errors import CheckpointError, OutputError, visible
 from slack_ties.evaluation.file import EVALUATION_FILE
 from slack_ties.files import any_matches, checksum
-from slack_ties.hub.errors import hub_errors
-from slack_ties.hub.retries import READING
 from slack_ties.merge.finish import what_is_not_loaded
-from slack_ties.models.download import fetch_files
 from slack_ties.models.headers import read_headers
 from slack_ties.notebook import Shown
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.record import CONFIG_FILE, RECORD_FILE, read_record
+from slack_ties.sharing.published import PublishedModel, PublishedWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from huggingface_hub import HfApi
+    import torch
 
-__all__ = ["WEIGHT_FILES", "Difference", "PublishedModel", "Verified", "compare_published"]
+    from slack_ties.models.header import Header
+
+__all__ = [
+    "WEIGHT_FILES",
+    "ComparedWeights",
+    "Difference",
+    "Verified",
+    "compare_published",
+    "difference_of",
+    "published_weights",
+]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -42,6 +48,8 @@ NOT_COMPARED = (
     *(".*", RECORD_FILE, CONFIG_FILE, "*.md", "LICENSE*", "NOTICE*", "Notice*"),
     *("*.png", "*.jpg", "*.svg", "*.html", "report.json", EVALUATION_FILE, EXAMPLES_FILE),
 )
+
+ENTRIES_AT_ONCE = 1 << 22  # of two tensors, as float64
 
 # Keys whose values depend on the version of transformers.
 VERSION_KEYS = ("transformers_version",)
@@ -98,62 +106,72 @@ class Verified(Shown):
         return "\n".join(map(visible, lines))
 
 
-@dataclass(frozen=True)
-class PublishedModel:
-    """A published model: a folder, or files on the Hub that we download when we need them."""
+@dataclass
+class ComparedWeights:
+    """What a comparison of weights has found."""
 
-    name: str
-    commit: str
-    sums: Mapping[str, str]  # file -> sha256 of large files, git's sha1 of small ones
-    folder: Path | None = None
-    api: HfApi | None = None
-    sizes: Mapping[str, int] = field(default_factory=dict)  # file -> bytes, on the Hub
+    equal: list[str] = field(default_factory=list)  # published files with a checksum of ours
+    seen: set[str] = field(default_factory=set)  # tensors that the published model has
+    compared: int = 0  # tensors compared entry by entry
+    differences: list[Difference] = field(default_factory=list)
 
-    def file(self, name: str) -> Path:
-        """Return the path of a file on this disk; download it if necessary."""
-        if self.folder:
-            return self.folder / name
-        if self.api is None:
-            raise FileNotFoundError(name)
-        with hub_errors(f"{name} of {self.name!r}", self.api):
-            fetch_files(
-                self.name,
-                {name: (self.sizes.get(name, 0), self.sums.get(name, ""))},
-                commit=self.commit,
-                what=f"{name} of {self.name!r}",
-                retries=READING,
-                api=self.api,
-            )
-            get = partial(self.api.hf_hub_download, self.name, name, revision=self.commit)
-            path = Path(READING.ask(get))
-        if self.sums.get(name) and checksum(path, self.sums[name]) != self.sums[name]:
-            msg = f"{self.name!r}: {name} is damaged: its checksum differs from the Hub's"
-            again = f"hf download {self.name} {name} --force-download"
-            raise HubError(msg, hint=f"{again}  # then run verify again")
-        return path
+    def add(self, tensor: str, file: str, difference: Mapping[str, Any]) -> None:
+        """Add a tensor of a published file, and its difference if there is one."""
+        self.seen.add(tensor)
+        self.compared += 1
+        if difference:
+            self.differences.append(Difference(tensor, file, **difference))
 
 
-def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> Verified:
-    """Compare every tensor and file of a published merge with a repeated merge."""
+def published_weights(published: PublishedModel) -> list[str]:
+    """Return the names of the published weight files.
+
+    Raises:
+        CheckpointError: There are none.
+
+    """
+    weights = [name for name in sorted(published.sums) if _is_weights(name)]
+    if not weights:
+        where = " in the cache" if is_offline() else ""
+        msg = f"{published.name!r} has no safetensors weights to compare{where}"
+        raise CheckpointError(msg)
+    return weights
+
+
+def _is_weights(name: str) -> bool:
+    return any_matches([name], WEIGHT_FILES) and not any_matches([name], NOT_COMPARED)
+
+
+def compare_published(
+    published: PublishedModel,
+    made: Path,
+    *,
+    kept: bool,
+    found: ComparedWeights | None = None,
+) -> Verified:
+    """Compare every tensor and file of a published merge with a repeated merge.
+
+    Args:
+        published: The published merge.
+        made: The folder of the repeated one.
+        kept: Whether the user has chosen that folder.
+        found: What was found of the weights, if they were compared while they were merged: then
+            the weight files in `made` are only headers.
+
+    """
     if not made.is_dir():
         msg = f"there is no folder {str(made)!r} to compare with"
         raise OutputError(msg)
     name_here = str(made) if kept else "rebuilt model"
-    here = read_headers(made, name_here)
-    named = [name for name in published.sums if not any_matches([name], NOT_COMPARED)]
-    same = {
-        name: (made / name).is_file()
-        and checksum(made / name, published.sums[name]) == published.sums[name]
-        for name in sorted(named)
-    }
-    weights = [name for name in same if any_matches([name], WEIGHT_FILES)]
-    equal = [name for name in weights if same[name]]
-    other = [name for name in weights if not same[name]]
+    headers_only = [path.name for path in made.glob("*.safetensors")] if found else []
+    here = read_headers(made, name_here, without_data=headers_only)
+    weights = published_weights(published)
+    named = [name for name in sorted(published.sums) if not any_matches([name], NOT_COMPARED)]
     files = [
         name
-        for name in same
+        for name in named
         if name not in weights
-        and not same[name]
+        and not _is_same_file(published, name, made)
         and not (
             _index_is_complete(published, name, weights, set(here))
             if name.endswith(".index.json")
@@ -166,35 +184,44 @@ def compare_published(published: PublishedModel, made: Path, *, kept: bool) -> V
             for name in read_record(made).beside
             if name not in published.sums and not name.endswith(".index.json")
         ]
-    if not weights:
-        where = " in the cache" if is_offline() else ""
-        msg = f"{published.name!r} has no safetensors weights to compare{where}"
-        raise CheckpointError(msg)
-    LOG.info("  %d of %d weight files have the same checksum", len(equal), len(weights))
-    differences: list[Difference] = []
-    seen = {tensor for tensor, header in here.items() if header.file in equal}
-    compared = 0
-    for name in other:
-        for tensor, found in _differences(published, name, made, here):
-            seen.add(tensor)
-            compared += 1
-            if found:
-                differences.append(Difference(tensor, name, **found))
-    differences += [
+    found = found or _compare_weights(published, weights, made, here)
+    found.differences.sort(key=lambda one: (one.file, one.tensor))
+    found.differences += [
         Difference(tensor, "", f"is not in {published.name!r}")
         for tensor in here
-        if tensor not in seen
+        if tensor not in found.seen
     ]
     return Verified(
         model=published.name,
         commit=published.commit,
         against=str(made) if kept else "",
-        tensors=len(seen | here.keys()),
-        compared=compared,
-        differences=tuple(differences),
+        tensors=len(found.seen | here.keys()),
+        compared=found.compared,
+        differences=tuple(found.differences),
         files=tuple(files),
         not_loaded=what_is_not_loaded(made, here, name_here),
     )
+
+
+def _is_same_file(published: PublishedModel, name: str, made: Path) -> bool:
+    stated = published.sums[name]
+    return (made / name).is_file() and checksum(made / name, stated) == stated
+
+
+def _compare_weights(
+    published: PublishedModel, weights: Sequence[str], made: Path, here: Mapping[str, Header]
+) -> ComparedWeights:
+    """Compare the weight files by their checksums, and the tensors of the others."""
+    found = ComparedWeights()
+    found.equal = [name for name in weights if _is_same_file(published, name, made)]
+    LOG.info("  %d of %d weight files have the same checksum", len(found.equal), len(weights))
+    found.seen = {tensor for tensor, header in here.items() if header.file in found.equal}
+    reader = PublishedWeights(published)
+    for name in weights:
+        if name not in found.equal:
+            for tensor, difference in _differences(reader, name, made, here):
+                found.add(tensor, name, difference)
+    return found
 
 
 def _same_json(published: PublishedModel, name: str, made: Path) -> bool:
@@ -228,46 +255,40 @@ def _json(path: Path) -> Any:
 
 
 def _differences(
-    published: PublishedModel, name: str, made: Path, here: Mapping[str, Any]
+    reader: PublishedWeights, name: str, made: Path, here: Mapping[str, Header]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every tensor of a file of the model and its difference from the repeated merge."""
+    from safetensors import safe_open  # noqa: PLC0415 - only if a file differs
+
+    with ExitStack() as files:
+        ours: dict[str, Any] = {}  # each file is opened once
+        for tensor, theirs in reader.tensors(name, reader.places(name).tensors):
+            if tensor not in here:
+                yield tensor, {"what": f"is only in {reader.published.name!r}"}
+                continue
+            file = here[tensor].file
+            if file not in ours:
+                ours[file] = files.enter_context(safe_open(made / file, framework="pt"))
+            yield tensor, difference_of(theirs, ours[file].get_tensor(tensor))
+
+
+def difference_of(theirs: torch.Tensor, ours: torch.Tensor) -> dict[str, Any]:
+    """Return how a published tensor differs from ours, as `Difference` names it; {} if not."""
     import torch  # noqa: PLC0415 - only if a file differs
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
-    try:
-        with ExitStack() as files:
-            theirs = files.enter_context(safe_open(published.file(name), framework="pt"))
-            ours: dict[str, Any] = {}  # each file is opened once
-            for tensor in sorted(theirs.keys()):
-                if tensor not in here:
-                    yield tensor, {"what": f"is only in {published.name!r}"}
-                    continue
-                file = here[tensor].file
-                if file not in ours:
-                    ours[file] = files.enter_context(safe_open(made / file, framework="pt"))
-                a, b = theirs.get_tensor(tensor), ours[file].get_tensor(tensor)
-                if a.shape != b.shape or a.dtype != b.dtype:
-                    kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (a, b)]
-                    yield tensor, {"what": f"is {kinds[0]}, expected {kinds[1]}"}
-                    continue
-                # Compare bits: NaN equals itself, and 0 does not equal -0.
-                bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[a.itemsize]
-                count = int((a.view(bits) != b.view(bits)).sum())
-                if not count:
-                    yield tensor, {}
-                    continue
-                far = float((a.double() - b.double()).abs().max())
-                what = f"{count:,} of {a.numel():,} entries differ, by at most {far:.3g}"
-                yield tensor, {"what": what, "entries": count, "largest": far}
-    except SafetensorError as error:
-        msg = f"{published.name!r}: {name} cannot be read: {error}"
-        raise CheckpointError(msg, hint=_instead_of(published)) from None
-
-
-def _instead_of(published: PublishedModel) -> str:
-    """Return the next step for a model with a weight file that cannot be read."""
-    if not published.folder or published.commit:
-        return "the file on the Hub is the same: ask who published the model"
-    folder = published.name.rstrip("/")
-    config, again = shlex.quote(f"{folder}/{CONFIG_FILE}"), shlex.quote(f"{folder}-again")
-    return f"make it again: slack-ties run {config} --out {again}"
+    if theirs.shape != ours.shape or theirs.dtype != ours.dtype:
+        kinds = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in (theirs, ours)]
+        return {"what": f"is {kinds[0]}, expected {kinds[1]}"}
+    # Compare bits: NaN equals itself, and 0 does not equal -0.
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[theirs.itemsize]
+    count, largest = 0, []
+    for at in range(0, theirs.numel(), ENTRIES_AT_ONCE):
+        a, b = (one.flatten()[at : at + ENTRIES_AT_ONCE] for one in (theirs, ours))
+        if more := int((a.view(bits) != b.view(bits)).sum()):
+            count += more
+            largest.append((a.double() - b.double()).abs().max())
+    if not count:
+        return {}
+    far = float(torch.stack(largest).max())
+    what = f"{count:,} of {theirs.numel():,} entries differ, by at most {far:.3g}"
+    return {"what": what, "entries": count, "largest": far}

@@ -1,7 +1,8 @@
 """Verify a published merge: repeat it from its recipe and compare every tensor.
 
 `slack-ties verify` calls this. A file with the Hub's checksum has the same bytes, so we do not
-download it. For other files we compare every tensor.
+read it. Of other files we read every tensor, and keep none of them. Unless the user keeps the
+repeated merge, each of its files is compared and dropped as soon as it is written.
 """
 
 from __future__ import annotations
@@ -9,33 +10,32 @@ from __future__ import annotations
 import logging
 import shlex
 import tempfile
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.card.repo_id import repo_id_of
 from slack_ties.config.methods import RANDOM
-from slack_ties.errors import CheckpointError, OutputError, RecipeError
+from slack_ties.errors import CheckpointError, OutputError, RecipeError, SlackTiesError
 from slack_ties.files import any_matches, checksum, expanded
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
 from slack_ties.models.checksums import stated_sums
-from slack_ties.models.download import files_of
 from slack_ties.models.hub_info import ask_hub
 from slack_ties.private.huggingface_hub import is_offline
 from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.settings import Settings
-from slack_ties.sharing.differences import WEIGHT_FILES, PublishedModel, Verified, compare_published
+from slack_ties.sharing.differences import WEIGHT_FILES, Verified, compare_published
+from slack_ties.sharing.published import PublishedModel
 from slack_ties.sharing.pull import pull_recipe
+from slack_ties.sharing.rebuilding import Rebuilding
 from slack_ties.sharing.untrusted import check_not_here
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
     from typing_extensions import Unpack
@@ -73,8 +73,8 @@ def verify_model(
         what: A Hub id (OWNER/NAME or OWNER/NAME@REVISION), or a merged folder of slack-ties.
         out: Keep the repeated merge in this new folder. If not given, it is deleted.
         against: Compare with this folder instead of merging again.
-        settings: `options`, `quiet` and `api`, as in `Settings`. Without `options`, we use the
-            recipe's options that change bytes.
+        settings: `options`, `quiet`, `download`, `window` and `api`, as in `Settings`. Without
+            `options`, we use the recipe's options that change bytes.
 
     Raises:
         SlackTiesError: The recipe is refused or cannot be run, or a model is not available.
@@ -104,16 +104,37 @@ def verify_model(
     if recipe is None:
         msg = f"there is no recipe in {str(what)!r}"
         raise OutputError(msg)
-    with _output_folder(out) as folder:
-        # The publisher already decided to merge these models, even if they are unrelated.
-        options = shared.options or _options(recipe, quiet=shared.quiet)
-        if recipe.method in RANDOM and options.random_seed is None:
-            msg = f"{what}: {recipe.method} draws random numbers, and the recipe has no seed: "
-            msg += "each merge has other bytes"
-            raise RecipeError(msg, hint=_why_no_seed(what))
-        shared = replace(shared, options=options, allow_unrelated=True)
-        merge_models(recipe, folder, **vars(shared))
-        return compare_published(published, folder, kept=out is not None)
+    # The publisher already decided to merge these models, even if they are unrelated.
+    options = shared.options or _options(recipe, quiet=shared.quiet)
+    if recipe.method in RANDOM and options.random_seed is None:
+        msg = f"{what}: {recipe.method} draws random numbers, and the recipe has no seed: "
+        msg += "each merge has other bytes"
+        raise RecipeError(msg, hint=_why_no_seed(what))
+    shared = replace(shared, options=options, allow_unrelated=True)
+    if out is not None:
+        merge_models(recipe, expanded(out), **vars(shared))
+        return compare_published(published, expanded(out), kept=True)
+    return _rebuild(recipe, published, shared)
+
+
+def _rebuild(recipe: Recipe, published: PublishedModel, settings: Settings) -> Verified:
+    """Repeat a merge, compare each weight file when it is written, and keep nothing."""
+    if settings.options and not settings.options.safe_serialization:
+        msg = "verify compares safetensors files, which --no-safe-serialization does not write"
+        raise SlackTiesError(msg, hint="leave --no-safe-serialization out")
+    # In the current folder, because temporary folders are often too small for weight files.
+    with tempfile.TemporaryDirectory(prefix=".verify-", dir=".") as folder:
+        made = Path(folder) / "model"
+        rebuilding = Rebuilding(published, made)
+        record = merge_models(recipe, made, stream=rebuilding, **vars(settings))
+        found = compare_published(published, made, kept=False, found=rebuilding.result())
+    unsure = [f"{file} of {one.model}" for one in record.parents for file in one.not_compared]
+    if found.differences and unsure:
+        LOG.warning(
+            "  the checksum of %s was not compared with the Hub's: with --download it is",
+            join_names(unsure),
+        )
+    return found
 
 
 def _why_no_seed(what: str | Path) -> str:
@@ -130,17 +151,6 @@ def _check_weights(folder: Path) -> None:
     raise CheckpointError(
         msg, hint=f"slack-ties verify {repo_id_of(folder)}  # if the Hub has its weights"
     )
-
-
-@contextmanager
-def _output_folder(out: str | Path | None) -> Iterator[Path]:
-    """Yield the folder for the model: `out`, or a temporary one."""
-    if out is not None:
-        yield expanded(out)
-        return
-    # In the current folder, because temporary folders are often too small for a model.
-    with tempfile.TemporaryDirectory(prefix=".verify-", dir=".") as folder:
-        yield Path(folder) / "model"
 
 
 def _options(recipe: Recipe, *, quiet: bool) -> MergeOptions:
@@ -177,7 +187,7 @@ def _on_hub(repo_id: str, commit: str, api: HfApi) -> PublishedModel:
             LOG.warning("  HF_HUB_OFFLINE is set: only files in the cache are compared")
             return PublishedModel(repo_id, commit, _sums(Path(folder)), Path(folder))
         info = ask_hub(repo_id, commit, READING, api)
-    sizes = {name: length for name, (length, _) in files_of(info).items()}
+    sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
     return PublishedModel(repo_id, commit, stated_sums(info), api=api, sizes=sizes)
 
 
