@@ -321,6 +321,20 @@ def test_an_expired_address_is_asked_for_again(  # noqa: PLR0917 - fixtures
     assert caplog.records == []
 
 
+def test_an_address_that_holds_for_some_time(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address is used until the storage server refuses it."""
+    hub.hub.signed = True
+    assert ranges.read(file, 0, 100) == content[:100]
+    for signed in hub.hub.addresses.given.values():
+        signed.until = 0.0
+
+    assert ranges.read(file, 100, 200) == content[100:200]
+    assert len(hub.hub.addresses.given) == 2
+    assert caplog.records == []
+
+
 def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Server) -> None:
     """A redirect on the Hub itself is followed with the token."""
     hub.hub.moved["me/old"] = "me/model"
@@ -376,6 +390,24 @@ def test_one_thread_asks_again_for_all(
     assert found == [content[at * 1000 : at * 1000 + 1000] for at in range(8)]
     assert 2 <= len(caplog.records) <= 10 - 7 + 1  # the first request of each thread, then one's
     assert all("the Hub answered 429; retrying in 1 s" in one.message for one in caplog.records)
+
+
+def test_a_wrong_answer_is_told_once(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight threads that get wrong answers do not each say so, and end with one error."""
+    hub.hub.faults.append(Fault("range", "whole", math.inf))
+
+    found = at_once(ranges, file, 8)
+
+    assert len({str(one) for one in found}) == 1
+    assert all(isinstance(one, HubError) and "ignores ranges" in str(one) for one in found)
+    assert len(caplog.records) == 3
+
+    hub.hub.faults[:] = [Fault("range", "page", 8)]
+    caplog.clear()
+    assert at_once(ranges, file, 8) == [content[at : at + 1000] for at in range(0, 8000, 1000)]
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.usefixtures("way")

@@ -22,7 +22,6 @@ from slack_ties.hub.address import (
     has_expired,
     next_address,
 )
-from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_error
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import STOP, in_force
@@ -103,15 +102,15 @@ class Ranges:
 
     def _ask(self, reading: _Reading) -> None:
         """Ask for the bytes that are missing, until they are there or the policy gives up."""
-        try:
-            self._turns.ask(in_force(self.retries), lambda: self._once(reading))
-        except WrongAnswerError as error:
-            msg = f"{reading.file.what}: {error}"
-            raise HubError(msg, hint=error.hint) from None
-        except CLIENT_ERRORS as error:
+
+        def as_ours(error: Exception) -> Exception:
+            if isinstance(error, WrongAnswerError):
+                return HubError(f"{reading.file.what}: {error}", hint=error.hint)
             # The server that failed may be another one than the Hub: messages name it.
             api = self.api if not reading.server else HfApi(reading.server, token=self.api.token)
-            raise hub_error(reading.file.what, api, error) from None
+            return hub_error(reading.file.what, api, error)
+
+        self._turns.ask(in_force(self.retries), lambda: self._once(reading), as_ours)
 
     def _once(self, reading: _Reading) -> None:
         """Make one request for the bytes that are missing, and the redirects of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from slack_ties.hub.client import CLIENT_ERRORS
+from slack_ties.hub.client import CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.faults import as_fault
 from slack_ties.hub.transfer import StoppedError
 
@@ -34,12 +34,15 @@ class Turns:
         self.who = 0  # the thread that asks again; 0: there was no fault
         self.given_up: tuple[int, Exception | None] = (0, None)  # how often, and the last error
 
-    def ask(self, retries: Retries, call: Callable[[], T]) -> T:
+    def ask(
+        self, retries: Retries, call: Callable[[], T], as_ours: Callable[[Exception], Exception]
+    ) -> T:
         """Call, and retry as `Retries.ask`; while another thread retries, wait for it.
 
         Args:
             retries: The policy.
             call: The call; it may say `recovered` before it ends.
+            as_ours: Returns the error to raise for an error of the client.
 
         Raises:
             StoppedError: `stop` is set.
@@ -51,10 +54,11 @@ class Turns:
         except _GivenUpError as error:
             raise error.error from None
         except CLIENT_ERRORS as error:
+            ours = as_ours(error)
             with self.changed:
-                if self.who == threading.get_ident() and as_fault(error):
-                    self.given_up = (self.given_up[0] + 1, error)
-            raise
+                if self.who == threading.get_ident() and _may_go_away(error):
+                    self.given_up = (self.given_up[0] + 1, ours)
+            raise ours from None
         finally:
             self.recovered()
 
@@ -73,7 +77,7 @@ class Turns:
             except CLIENT_ERRORS as error:
                 if self.stop.is_set():
                     raise StoppedError from None
-                if as_fault(error) is None or self._take():
+                if not _may_go_away(error) or self._take():
                     raise
 
     def _take(self) -> bool:
@@ -93,6 +97,11 @@ class Turns:
             raise StoppedError
         if count > before and error:
             raise _GivenUpError(error)
+
+
+def _may_go_away(error: Exception) -> bool:
+    """Say whether a call with this error is retried."""
+    return isinstance(error, AskAgainError) or as_fault(error) is not None
 
 
 class _GivenUpError(Exception):
