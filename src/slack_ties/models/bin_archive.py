@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,11 +66,14 @@ def read_archive(reads: FewReads, file: str) -> Archive:
         if f"{root}/constants.pkl" in entries:
             msg = "it contains a program of TorchScript"
             raise ValueError(msg)
-        with archive.open(f"{root}/data.pkl") as pickled:
-            tensors = pickle_places(pickled, f"{root}/data/")
+        info = archive.getinfo(f"{root}/data.pkl")
+        _check_stored(info, file)
+        table = _content(reads, info)
+        tensors = pickle_places(io.BytesIO(table), f"{root}/data/")
         for stored in tensors.values():
             _check_storage(archive, stored, file)
-        if f"{root}/byteorder" in entries and archive.read(f"{root}/byteorder") != b"little":
+        order = f"{root}/byteorder"
+        if order in entries and _content(reads, archive.getinfo(order)) != b"little":
             raise _only_whole(file, BIG_ENDIAN)
     return Archive(tensors, entries)
 
@@ -86,7 +90,7 @@ def size_of_header(data: bytes | memoryview) -> int:
     """
     method = bytes(data[8:10])
     if len(data) < LEAD or data[:4] != BEGINS or method != b"\0\0":
-        msg = "a storage does not begin with the header of a zip entry that is not compressed"
+        msg = "an entry of it does not begin with the header of a zip entry that is not compressed"
         raise ValueError(msg)
     name, extra = (int.from_bytes(data[at : at + 2], "little") for at in (26, 28))
     return LEAD + name + extra
@@ -116,17 +120,28 @@ def _read_together(reads: FewReads, entries: list[tuple[int, int]]) -> None:
         reads.part(first, end)
 
 
+def _content(reads: FewReads, info: zipfile.ZipInfo) -> bytes:
+    """Return what is in an entry. PyTorch can write archives without CRCs, so none is compared."""
+    begin = info.header_offset
+    begin += size_of_header(reads.part(begin, begin + LEAD))
+    return reads.part(begin, begin + info.file_size)
+
+
 def _check_storage(archive: zipfile.ZipFile, stored: Stored, file: str) -> None:
     try:
         info = archive.getinfo(stored.key)
     except KeyError:
         msg = f"{stored.key} is not in it, but its table of tensors names it"
         raise ValueError(msg) from None
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ENCRYPTED:
-        raise _only_whole(file, COMPRESSED)
+    _check_stored(info, file)
     if stored.bytes > info.file_size or info.file_size != info.compress_size:
         msg = f"{stored.key} has {info.file_size} bytes, expected {stored.bytes}"
         raise ValueError(msg)
+
+
+def _check_stored(info: zipfile.ZipInfo, file: str) -> None:
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ENCRYPTED:
+        raise _only_whole(file, COMPRESSED)
 
 
 def _only_whole(file: str, why: str) -> CheckpointError:
