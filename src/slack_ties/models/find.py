@@ -7,6 +7,7 @@ tokenizer, and the card, which states the licence.
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
+from slack_ties.errors import CheckpointError
 from slack_ties.files import any_matches
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import READING, Retries
@@ -149,8 +151,15 @@ def _not_in_cache(
 
 def _away_file(on_hub: HubFile, ranges: Ranges) -> AwayFile:
     """Read from the header of a weight file on the Hub where its tensors lie."""
-    with ranges.open(on_hub) as opened:
-        return AwayFile(on_hub, places_of(opened, on_hub.name, on_hub.size, on_hub.repo_id))
+    try:
+        with ranges.open(on_hub) as opened:
+            places = places_of(opened, on_hub.name, on_hub.size, on_hub.repo_id)
+    except CheckpointError as error:
+        own = shlex.join([on_hub.repo_id, on_hub.name, "--revision", on_hub.commit])
+        raise CheckpointError(
+            str(error), hint=error.hint.replace(f"ID {on_hub.name}", own)
+        ) from None
+    return AwayFile(on_hub, places)
 
 
 def _license_texts(info: ModelInfo) -> list[str]:
