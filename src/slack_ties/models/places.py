@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import CheckpointError, HubError
 from slack_ties.models.bin_archive import LEAD, MOST_TABLE, read_archive, size_of_header
 from slack_ties.models.bin_file import WIDTHS
 from slack_ties.models.few_reads import FewReads
@@ -107,12 +107,15 @@ def places_of(
     Raises:
         CheckpointError: The file is damaged, contains more than tensors, or its tensors cannot be
             read one by one: a .bin file older than PyTorch 1.6, a compressed or big-endian one.
+        HubError: The Hub cannot be reached, or sends other bytes than those asked for.
 
     """
     safe = file.endswith(".safetensors")
     reads = FewReads(opened, size, MOST_HEADER if safe else MOST_TABLE)
     try:
         return _safetensors(reads, file, whole=whole) if safe else _bin(reads, file)
+    except HubError:  # nothing is known of the file
+        raise
     except CheckpointError as error:
         msg = f"model {name!r}: {file} cannot be read: {error}"
         raise CheckpointError(msg, hint=error.hint) from None
