@@ -82,9 +82,17 @@ class Table:
         self.rows.append((what, theirs, ours, bound, ("yes" if ok else "**no**") if bound else ""))
         self.missed += [] if ok else [what]
 
-    def within(self, what: str, ours: float, bound: float, unit: float, theirs: float = 0) -> None:
+    def within(  # noqa: PLR0913, PLR0917 - what a row has
+        self,
+        what: str,
+        ours: float,
+        bound: float,
+        unit: float = 1,
+        theirs: float = 0,
+        digits: int = 2,
+    ) -> None:
         """Add a figure that must not be above its bound."""
-        shown = [f"{one / unit:.2f}" if one else "" for one in (ours, bound, theirs)]
+        shown = [f"{one / unit:.{digits}f}" if one else "" for one in (ours, bound, theirs)]
         self.add(what, shown[0], bound=shown[1], theirs=shown[2], ok=ours <= bound)
 
     def show(self) -> None:
@@ -158,9 +166,9 @@ class Bench:
     def plan(self, shard: int) -> dict[str, Any]:
         """Return what `plan --no-download` says."""
         self.hub.do("begin", str(self.work), 0, 0)
-        self.ask(self.words("config", "--out", "merge.yml"))
+        self.ask(self.words("config", "--out", "."))
         options = ["--no-download", "--out-shard-size", str(shard), "--json"]
-        return dict(json.loads(self.ask(["plan", "merge.yml", *options])))
+        return dict(json.loads(self.ask(["plan", "bo.yml", *options])))
 
     def run(self, options: list[str], *, rate: int = 0, files: int = 0) -> Seen:
         """Run the command with an empty cache, in a folder of its own that is deleted afterwards.
@@ -228,12 +236,11 @@ def same(work: Path, shape: str, shards: tuple[int, int], shard: int) -> Table:
         "weights sent by the Hub / of the parents",
         ours.weights / bench.parents,
         SENT,
-        1,
-        theirs.weights / bench.parents,
+        theirs=theirs.weights / bench.parents,
+        digits=4,
     )
     _memory(table, bench, plan, pair, ours, theirs)
     _times(table, ours, theirs)
-    table.add("where the disk was full", ours.hub["at"], theirs=theirs.hub["at"])
     return table
 
 
@@ -251,7 +258,7 @@ def line(work: Path, shape: str, shards: tuple[int, int], shard: int, rate: int)
     table = Table()
     _bytes(table, ours, theirs)
     needed = max(bench.parents, sum(length for _, length in ours.published.values())) / rate
-    table.within("wall s", ours.took.wall, SLOWER * needed + START, 1, theirs.took.wall)
+    table.within("wall s", ours.took.wall, SLOWER * needed + START, theirs=theirs.took.wall)
     ratios = [f"{one.took.wall / needed:.2f}" for one in (ours, theirs)]
     table.add("wall s / what the line needs", ratios[0], theirs=ratios[1])
     equal = ours.published == theirs.published
@@ -274,7 +281,7 @@ def first_of_7b(work: Path, shape: str, shards: tuple[int, int], shard: int) -> 
     _memory(table, bench, plan, 2 * shard, ours)
     _bytes(table, ours)
     _times(table, ours)
-    table.within("s from Ctrl-C to the end", ours.took.stopped, STOPS, 1)
+    table.within("s from Ctrl-C to the end", ours.took.stopped, STOPS)
     return table
 
 
@@ -288,12 +295,13 @@ def _memory(  # noqa: PLR0913, PLR0917 - what a row needs
 ) -> None:
     """Add the memory: the window, two files, the largest tensors, and the program."""
     took = ours.took
-    bound = plan["window"] + pair + bench.largest_tensors + PROGRAM
+    window = plan["window"] or 10**9
+    bound = window + pair + bench.largest_tensors + PROGRAM
     before = theirs.took.memory + theirs.took.children if theirs else 0
     table.within("memory with children, GB", took.memory + took.children, bound, 1e9, before)
     table.add("- of it, the children's, GB", f"{took.children / 1e9:.2f}")
     table.within("memory of no file, GB; what `plan` says", took.own, plan["memory"], 1e9)
-    table.add("- the window, as `plan` says, GB", f"{plan['window'] / 1e9:.2f}")
+    table.add("- the window, as `plan` says, GB", f"{window / 1e9:.2f}")
 
 
 def _bytes(table: Table, ours: Seen, theirs: Seen | None = None) -> None:
