@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from huggingface_hub import HfApi
 from mergekit.common import ModelPath, ModelReference
+from mergekit.options import MergeOptions
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -21,10 +23,14 @@ from transformers import AutoModelForCausalLM
 from slack_ties.adapter.adapted import TYPES, Adapted
 from slack_ties.adapter.unproven import unproven
 from slack_ties.errors import CheckpointError
+from slack_ties.files import sha256
+from slack_ties.merge.merge import merge_models
+from slack_ties.merge.options import DEFAULTS
 from slack_ties.merge.reader import WeightFiles, same_bits
 from slack_ties.models.headers import read_headers, read_headers_of_shard
 from slack_ties.models.model_config import model_config
 from slack_ties.tensors.plain_models import plain_model
+from triple import Folders
 
 SIZES: dict[str, Any] = {
     "vocab_size": 37,
@@ -126,7 +132,7 @@ def why(base: Path, adapter: Path, merging: str | None = None, **model: Any) -> 
         model=headers,
         plain=plain_model(config, headers) is not None,
         tied=bool(config["tie_word_embeddings"]),
-        merge_dtype=merging,
+        options=MergeOptions(lora_merge_dtype=merging),
     )
 
 
@@ -207,7 +213,7 @@ def test_a_model_as_old_tools_saved_it(base: Make, tmp_path: Path) -> None:
 
 
 def check(base: Path, adapter: Path, out: Path, dtype: str | None = None) -> None:
-    """Compare both ways; read every tensor twice, with the files closed in between."""
+    """Compare both ways; read every tensor twice."""
     assert why(base, adapter, dtype) == ""
     folder = by_mergekit(base, adapter, out / "cache", dtype)
     expected, found = files_of(folder, "merged"), adapted(base, adapter, dtype)
@@ -216,7 +222,6 @@ def check(base: Path, adapter: Path, out: Path, dtype: str | None = None) -> Non
     assert found.config == model_config(folder)
     for _ in "twice":
         assert all(same_bits(found.read(name), expected.read(name)) for name in expected.headers)
-        found.close()
     plain = files_of(base, "model")
     assert not all(same_bits(found.read(name), plain.read(name)) for name in found.headers)
 
@@ -356,3 +361,64 @@ def edited(adapter: Path, **settings: Any) -> Path:
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | settings), "utf-8")
     return adapter
+
+
+def merged(config: Path, out: Path, api: HfApi, *, download: bool = True) -> dict[str, str]:
+    """Merge; return the checksum of each weight file, and of config.json."""
+    told = {**DEFAULTS, "quiet": True, "transformers_cache": str(out.parent / "cache")}
+    merge_models(config, out, options=MergeOptions(**told), api=api, download=download)
+    return {path.name: sha256(path) for path in [*out.glob("model*"), out / "config.json"]}
+
+
+def config_of(path: Path, base: str, *others: str) -> Path:
+    """Write a config of a merge."""
+    models = [{"model": one, "parameters": {"weight": 0.6, "density": 0.5}} for one in others]
+    data = {"merge_method": "ties", "base_model": base, "models": models, "dtype": "float32"}
+    path.write_text(json.dumps(data), "utf-8")
+    return path
+
+
+def test_a_merge_without_a_copy_of_the_model(triple: Folders, api: HfApi, tmp_path: Path) -> None:
+    """The result is that of models merged by mergekit; without download no weights are kept."""
+    ids, whole, with_adapter = {}, [], []
+    for name, folder in (("base", triple.base), ("sft", triple.sft)):
+        lora = train(
+            folder, tmp_path / f"lora-{name}", target_modules=[*LINEAR[:2], "embed_tokens"]
+        )
+        for what, path in ((name, folder), (f"lora-{name}", lora)):
+            ids[what] = f"me/{what}"
+            api.create_repo(ids[what])
+            api.upload_folder(repo_id=ids[what], folder_path=path, ignore_patterns="*.md")
+        whole.append(str(by_mergekit(folder, lora, tmp_path / "whole")))
+        with_adapter.append(f"{ids[name]}+{ids[f'lora-{name}']}")
+    whole.append(str(triple.ct))
+    with_adapter.append(str(triple.ct))
+
+    expected = merged(config_of(tmp_path / "w.yml", *whole), tmp_path / "w", api)
+    config = config_of(tmp_path / "a.yml", *with_adapter)
+    without = merged(config, tmp_path / "a" / "out", api, download=False)
+    with_download = merged(config, tmp_path / "b" / "out", api)
+
+    weights = {name: one for name, one in expected.items() if name != "config.json"}
+    assert weights.items() <= without.items()
+    assert without == with_download
+    kept = {path.name for path in (tmp_path / "a").rglob("*.safetensors")}
+    assert kept == {*weights, WEIGHTS} - {"model.safetensors.index.json"}
+
+
+def test_an_adapter_that_needs_the_whole_model(
+    triple: Folders, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its model is downloaded, a line says why, and the result is the same."""
+    lora = edited(train(triple.sft, tmp_path / "lora"), fan_in_fan_out=True)
+    api.create_repo("me/sft")
+    api.upload_folder(repo_id="me/sft", folder_path=triple.sft)
+    config = config_of(tmp_path / "c.yml", str(triple.base), f"me/sft+{lora}")
+
+    with caplog.at_level("INFO"):
+        without = merged(config, tmp_path / "a" / "out", api, download=False)
+
+    line = "me/sft is downloaded: its adapter needs the whole model: its adapter_config.json sets "
+    assert f"{line}fan_in_fan_out" in caplog.text
+    assert without == merged(config, tmp_path / "b" / "out", api)
+    assert not list(tmp_path.rglob("*.partial"))

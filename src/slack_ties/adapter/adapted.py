@@ -31,8 +31,6 @@ TYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32
 # PEFT's names in the modules that it changes.
 BASE, BASE_WEIGHT, SAVED = "base_layer.", "base_layer.weight", "modules_to_save.default."
 
-SAMPLED = 8192  # entries to compare, to see whether two tensors are the same
-
 
 class Readable(Protocol):
     """Weight files that can be read tensor by tensor."""
@@ -44,9 +42,6 @@ class Readable(Protocol):
     def read(self, tensor: str) -> torch.Tensor:
         """Return a tensor."""
 
-    def close(self) -> None:
-        """Close all files."""
-
 
 @dataclass(frozen=True)
 class _Module:
@@ -57,7 +52,7 @@ class _Module:
 
 
 class Adapted:
-    """The weight files of one model, with its adapter merged into each tensor that is read."""
+    """A model with its adapter, merged into each tensor that is read."""
 
     def __init__(  # noqa: PLR0913 - all but three by name
         self,
@@ -75,7 +70,7 @@ class Adapted:
             name: The name of model and adapter in errors.
             model: The model's weight files.
             adapter: The adapter's weight file.
-            config: The model's config.json.
+            config: The model's config.json; settings of quantization have no effect.
             adapter_folder: The folder with adapter_config.json.
             merge_dtype: The type to merge in (`--lora-merge-dtype`); the model's if not given.
 
@@ -103,18 +98,6 @@ class Adapted:
             own = self._adapter.read(self._whole[tensor])
         own = own.to(self._types[tensor], copy=True)  # PEFT changes it in place
         return self._merged(self._lora[tensor], own) if tensor in self._lora else own
-
-    def begin_alike(self, one: str, other: str) -> bool:
-        """Say whether two tensors have the same first entries, bit by bit."""
-        first, second = (self.read(name).flatten()[:SAMPLED] for name in (one, other))
-        return first.dtype == second.dtype and torch.equal(
-            first.view(torch.uint8), second.view(torch.uint8)
-        )
-
-    def close(self) -> None:
-        """Close all files."""
-        self._model.close()
-        self._adapter.close()
 
     def _merged(self, found: _Module, own: torch.Tensor) -> torch.Tensor:
         """Let PEFT merge one module."""
@@ -160,6 +143,8 @@ def _without_weights(
     config: Mapping[str, Any], headers: Mapping[str, Header], dtype: torch.dtype | None
 ) -> Any:
     """Return transformers' model as `from_pretrained` makes it, with all tensors on "meta"."""
+    # Training in 4 bits leaves these settings behind: transformers would quantize the weights.
+    config = {key: value for key, value in config.items() if key != "quantization_config"}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(config), encoding="utf-8")
         made = transformers.AutoConfig.from_pretrained(folder)

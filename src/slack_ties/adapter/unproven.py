@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.adapter.modules import HEAD, PREFIX
 from slack_ties.adapter.shapes import Shapes
 from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, Header, is_computed
+
+if TYPE_CHECKING:
+    from mergekit.options import MergeOptions
 
 __all__ = ["unproven"]
 
@@ -48,7 +51,7 @@ def unproven(  # noqa: PLR0913 - all by name
     model: Mapping[str, Header],
     plain: bool,
     tied: bool,
-    merge_dtype: str | None = None,
+    options: MergeOptions | None = None,
 ) -> str:
     """Return why an adapter is not applied tensor by tensor; "" if it is.
 
@@ -59,12 +62,13 @@ def unproven(  # noqa: PLR0913 - all by name
         model: The headers of the model that the adapter is applied to.
         plain: Whether the model is a plain decoder (tensors/plain_models.py).
         tied: Whether the model's head is its embedding.
-        merge_dtype: The type to merge in, `--lora-merge-dtype`.
+        options: mergekit's options.
 
     """
     model = {name: header for name, header in model.items() if not is_computed(name, header)}
     types = {header.dtype for header in model.values()}
     odd = sorted({*types, *(header.dtype for header in headers.values())} - {*TYPES})
+    merge_dtype = options.lora_merge_dtype if options else None
     stated = merge_dtype or model_config.get("dtype") or model_config.get("torch_dtype")
     reasons = {
         "the model is not one of Llama, Mistral, Qwen2, Qwen3, Gemma and Gemma 2": not plain,
@@ -72,6 +76,7 @@ def unproven(  # noqa: PLR0913 - all by name
         f"the model stores {HEAD}, and its config.json ties it": tied and HEAD in model,
         "the model has weights of several types, and its config.json names none": not stated
         and len(types) > 1,
+        "--lora-merge-cache keeps the merged model": options and options.lora_merge_cache,
         f"--lora-merge-dtype {merge_dtype} is not a type of weights": merge_dtype
         and merge_dtype not in ENTRY_BYTES,
         f"it or the model has weights of type {min(odd, default='')}": odd,

@@ -131,9 +131,9 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
 def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[str, list[Snapshot]]:
     """Return the folder of each model on this disk, and the folder of its LoRA adapter if any.
 
-    Without `weights` only models with an adapter are downloaded whole.
+    Without `weights` only models are downloaded whose adapters need them whole.
     """
-    from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
+    from slack_ties.merge.adapters import needs_whole  # noqa: PLC0415 - imports torch
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
     options = settings.options
@@ -141,18 +141,28 @@ def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[s
     found: dict[str, list[Snapshot]] = {}
     # Those with an adapter first: a model that is also listed without it is then here.
     for name in sorted(parts, key=lambda one: len(parts[one]) == 1):
-        found[name] = [
-            find_model(
-                path,
-                revision,
-                api=settings.api,
-                cache=settings.cache,
-                code=bool(options and options.trust_remote_code),
-                weights=weights or len(parts[name]) > 1,
-            )
-            for path, revision in parts[name]
-        ]
+        model, *adapters = parts[name]
+        adapter = [_find(*one, settings, weights=True) for one in adapters]
+        found[name] = [_find(*model, settings, weights=weights), *adapter]
+        away = bool(found[name][0].away)
+        if away and adapter and (reason := needs_whole(found[name], options, name)):
+            LOG.info("  %s is downloaded: its adapter needs the whole model: %s", model[0], reason)
+            found[name][0] = _find(*model, settings, weights=True)
     return {name: found[name] for name in parts}
+
+
+def _find(path: str, revision: str | None, settings: Settings, *, weights: bool) -> Snapshot:
+    """Return a model or an adapter on this disk; its weights too, or only where they lie."""
+    from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
+
+    return find_model(
+        path,
+        revision,
+        api=settings.api,
+        cache=settings.cache,
+        code=bool(settings.options and settings.options.trust_remote_code),
+        weights=weights,
+    )
 
 
 def _check_options(options: MergeOptions, *, streamed: bool) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import CheckpointError
+from slack_ties.merge.adapters import AdaptedFiles, adapted_files, by_mergekit, needs_whole
 from slack_ties.merge.engine import LocalModel
 from slack_ties.merge.reader import Reader, WeightFiles, same_bits
 from slack_ties.models.header import check_shapes
@@ -24,6 +20,7 @@ from slack_ties.tensors.make_layout import make_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mergekit.options import MergeOptions
 
@@ -101,7 +98,7 @@ def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
         recipe: The merge config.
         snapshots: The folder of each model, and of its adapter if it has one.
         options: mergekit's options.
-        adapted: A folder for the models that adapters are merged into.
+        adapted: A folder for the models that mergekit merges adapters into.
         settings: The Hub client, and the memory for what is read from the Hub.
         stream: Keeps which checksums of files on the Hub were compared.
 
@@ -115,22 +112,17 @@ def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
     if len(snapshots[first]) > 1:  # the base without adapter decides which tensors the result has
         found[without_adapter(first)] = snapshots[first][:1]
     found |= {name: snapshots[name] for name in order}
-    folders = {name: _folder(parts, options, adapted) for name, parts in found.items()}
-    configs = {name: model_config(folder, name) for name, folder in folders.items()}
-    away_files = {name: parts[0].away if len(parts) == 1 else {} for name, parts in found.items()}
-    away = _away(away_files, options, settings or Settings(), stream)
-    files = {
-        name: WeightFiles(
-            name,
-            folder,
-            read_headers(folder, name, away=away_files[name]),
-            away=away,
-            away_files=away_files[name],
-        )
-        for name, folder in folders.items()
-    }
-    headers = {name: one.headers for name, one in files.items()}
+    away = _away(
+        {name: parts[0].away for name, parts in found.items()},
+        options,
+        settings or Settings(),
+        stream,
+    )
+    files: dict[str, WeightFiles] = {}
     try:
+        files |= {name: _files(name, found[name], options, adapted, away) for name in found}
+        headers = {name: one.headers for name, one in files.items()}
+        configs = {name: _config(one) for name, one in files.items()}
         layout = make_layout(
             [
                 Source(
@@ -140,7 +132,7 @@ def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
                     know(name, configs[name], headers[name]),
                     files[name].begin_alike,
                 )
-                for name in folders
+                for name in files
             ],
             allow_crimes=options.allow_crimes,
         )
@@ -152,7 +144,7 @@ def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
     finally:  # an open file cannot be deleted on Windows
         for opened in files.values():
             opened.close()
-    base = next(iter(folders))
+    base = next(iter(files))
     readers = {
         name: Reader(files[name], layout.parts[name], base=files[base], known=layout.kinds[base])
         for name in order
@@ -194,45 +186,27 @@ def _away(
     )
 
 
+def _files(
+    name: str, parts: list[Snapshot], options: MergeOptions, adapted: Path, away: Away | None
+) -> WeightFiles:
+    """Return the weight files of a model, with its adapter if it has one."""
+    if len(parts) > 1 and needs_whole(parts, options, name):
+        folder = by_mergekit(parts, options, adapted)
+        return WeightFiles(name, folder, read_headers(folder, name))
+    folder, there = parts[0].path, parts[0].away
+    headers = read_headers(folder, name, away=there)
+    files = WeightFiles(name, folder, headers, away=away, away_files=there)
+    return files if len(parts) == 1 else adapted_files(files, parts, options)
+
+
+def _config(files: WeightFiles) -> dict[str, Any]:
+    """Return the config.json of a model with its adapter."""
+    if isinstance(files, AdaptedFiles):
+        return files.config
+    return model_config(files.folder, files.name)
+
+
 def _aligns_vocabulary(recipe: Recipe, options: MergeOptions) -> bool:
     """Say whether mergekit was told what to do with vocabularies of different sizes."""
     section = recipe.data.get("tokenizer") or recipe.data.get("tokenizer_source")
     return bool(section or options.unsafe_truncate_embeddings)
-
-
-def _folder(found: list[Snapshot], options: MergeOptions, adapted: Path) -> Path:
-    """Return the folder of a model, after merging its adapter into it if it has one."""
-    if len(found) == 1:
-        return found[0].path
-    from slack_ties.private.mergekit import ModelPath, ModelReference  # noqa: PLC0415 - as mergekit names it
-
-    folder = _clean(found[0].path, adapted)
-    model, adapter = (ModelPath(path=str(path)) for path in (folder, found[1].path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT's: `plan` has already warned, with the next step
-        merged = ModelReference(model=model, lora=adapter).merged(
-            cache_dir=options.lora_merge_cache or str(adapted),
-            trust_remote_code=options.trust_remote_code,
-            lora_merge_dtype=options.lora_merge_dtype,
-        )
-    return Path(merged.model.path)
-
-
-def _clean(folder: Path, beside: Path) -> Path:
-    """Return a folder with the same model, and a config without quantization settings.
-
-    Training in 4 bits leaves settings in a config that make transformers quantize the weights.
-    """
-    config = model_config(folder)
-    if "quantization_config" not in config:
-        return folder
-    config = {key: value for key, value in config.items() if key != "quantization_config"}
-    clean = Path(tempfile.mkdtemp(dir=beside, prefix=f"{folder.name[:40]}-"))
-    for path in folder.iterdir():
-        if path.is_file() and path.name != "config.json":
-            try:
-                (clean / path.name).symlink_to(path.resolve())
-            except OSError:  # Windows allows links only to users with that permission
-                shutil.copyfile(path, clean / path.name)
-    (clean / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return clean

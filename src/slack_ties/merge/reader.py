@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slack_ties.tensors.layout import Part
     from slack_ties.tensors.origin import Known
 
-__all__ = ["Reader", "WeightFiles", "same_bits"]
+__all__ = ["SAMPLED", "Reader", "WeightFiles", "same_bits"]
 
 SAMPLED = 8192  # entries to compare, to see whether two tensors are the same
 
