@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -961,6 +962,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": hub}))
         self.hub = hub
         self.storage: Server | None = None  # the server of large files
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print errors of the server, but say nothing of a client that broke a connection."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def start_storage(self) -> None:
         """Let large files come from another port, which is another server for a client."""

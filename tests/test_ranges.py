@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, close_session
 
 from hub_files import OF_ANSWERS
 from hub_server import Fault, Server
@@ -335,6 +335,26 @@ def test_an_address_that_holds_for_some_time(
     assert caplog.records == []
 
 
+def test_a_storage_server_that_is_gone(
+    file: HubFile, content: bytes, api: HfApi, hub: Server
+) -> None:
+    """The Hub is asked for another address; if there is none, the message names that server."""
+    hub.hub.signed, ranges = True, Ranges(api=api, retries=SHORT)
+    assert ranges.read(file, 0, 10) == content[:10]
+    assert hub.storage
+    hub.storage.shutdown()
+    hub.storage.server_close()
+    close_session()  # or its open connection goes on
+    hub.hub.requests.clear()
+
+    with pytest.raises(HubError, match=f"cannot reach {hub.hub.storage_url}"):
+        ranges.read(file, 10, 20)
+
+    assert any("/resolve/" in one for one in hub.hub.requests)
+    hub.storage = None
+    assert ranges.read(file, 10, 20) == content[10:20]
+
+
 def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Server) -> None:
     """A redirect on the Hub itself is followed with the token."""
     hub.hub.moved["me/old"] = "me/model"
@@ -424,6 +444,19 @@ def test_all_threads_end_when_one_has_given_up(
     assert all(isinstance(one, HubError) and "answered 500" in str(one) for one in found)
     assert time.monotonic() - began < 4 * SHORT.timeout
     assert len(caplog.records) <= 20
+
+
+def test_without_network_messages_come_once(
+    file: HubFile, api: HfApi, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight threads that cannot reach the Hub say so as one does."""
+    ranges = Ranges(api=api, retries=SHORT)
+    hub.stop()
+
+    found = at_once(ranges, file, 8)
+
+    assert all(isinstance(one, HubError) and "cannot reach" in str(one) for one in found)
+    assert 1 <= len(caplog.records) <= 8
 
 
 @pytest.mark.usefixtures("way")

@@ -23,6 +23,7 @@ from slack_ties.hub.address import (
     next_address,
 )
 from slack_ties.hub.errors import hub_error
+from slack_ties.hub.faults import UnconnectedError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import STOP, in_force
 from slack_ties.hub.transfer import StoppedError
@@ -147,7 +148,11 @@ class Ranges:
             headers.pop("authorization", None)  # no token for other servers
         last = reading.first + len(reading.buffer) - 1
         headers |= {"Range": f"bytes={reading.at}-{last}", "Accept-Encoding": "identity"}
-        return begin_answer(at.url, headers, {STOP: self._stopped})
+        try:
+            return begin_answer(at.url, headers, {STOP: self._stopped})
+        except UnconnectedError:
+            self._forget(reading.file, at)  # the Hub may name another server
+            raise
 
     def _receive(self, reading: _Reading, at: Address, response: Any) -> None:
         """Read the body of an answer into the buffer."""
@@ -235,16 +240,22 @@ class _Opened(io.RawIOBase):
         self.at = base + offset
         return self.at
 
+    def read(self, size: int | None = -1) -> bytes:
+        """Return so many bytes, or fewer if the file ends before; all that are left for -1."""
+        left = max(0, self.file.size - self.at)
+        end = self.at + (left if size is None or size < 0 else min(size, left))
+        if end > self.at and not (self.first <= self.at and end <= self.first + len(self.kept)):
+            self._fetch(end)
+        found = self.kept[self.at - self.first : end - self.first] if end > self.at else b""
+        self.at = end
+        return found
+
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer, unless the file ends before."""
         view = memoryview(buffer).cast("B")
-        end = max(self.at, min(self.at + len(view), self.file.size))
-        count = end - self.at
-        if count and not (self.first <= self.at and end <= self.first + len(self.kept)):
-            self._fetch(end)
-        view[:count] = self.kept[self.at - self.first : end - self.first]
-        self.at = end
-        return count
+        found = self.read(len(view))
+        view[: len(found)] = found
+        return len(found)
 
     def _fetch(self, end: int) -> None:
         """Read from the position to `end`, and some bytes more."""
