@@ -151,6 +151,7 @@ class Hub:
     refuses: str = ""  # what it says of every card
     heard: list[bytes] | None = None  # all that it is sent, if a test wants to see it
     moved: dict[str, str] = field(default_factory=dict)  # the old id of a repository -> its new id
+    mirrored: str = ""  # the address of the Hub that files come from; this one only names it
     regular: bool = False  # whether it takes every file as a small one
     sent_of: dict[str, int] = field(default_factory=dict)  # as `sent`, by OWNER/NAME/FILE
     signed: bool = False  # whether large files come from another server, at signed addresses
@@ -867,6 +868,8 @@ class Handler(BaseHTTPRequestHandler):
     # Reading files
 
     def _resolve(self, repo_id: str, rev: str, path: str) -> Stored:
+        if self.hub.mirrored:
+            raise Refused(308, "moved", headers={"Location": self.hub.mirrored + self.path})
         token = self._token()
         state = self.hub.repo(repo_id, token)
         if state.get("gated") and (token is None or token.user != repo_id.partition("/")[0]):

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, close_session
 
+from conftest import TOKEN
 from hub_files import OF_ANSWERS
-from hub_server import Fault, Server
+from hub_server import Fault, Server, Token, serving
 from slack_ties.errors import HubError, NotOnHubError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import Retries
@@ -360,6 +361,24 @@ def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Ser
     hub.hub.moved["me/old"] = "me/model"
 
     assert ranges.read(replace(file, repo_id="me/old"), 0, 100) == content[:100]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_mirror(file: HubFile, content: bytes, api: HfApi, hub: Server, tmp_path: Path) -> None:
+    """A Hub that names another Hub for its files is followed without the token, and checked."""
+    state = hub.hub.repo("me/model", Token("me"))
+    hub.hub.save("me/model", {**state, "private": False})
+    hub.hub.heard = []
+    with serving(tmp_path / "mirror", {}) as mirror:
+        mirror.hub.mirrored = hub.url
+        ranges = Ranges(api=HfApi(mirror.url, token=TOKEN), retries=QUICK)
+        assert ranges.read(file, 0, 100) == content[:100]
+        with pytest.raises(HubError, match="another commit"):
+            ranges.read(replace(file, commit="main"), 0, 100)
+        with pytest.raises(HubError, match="another ETag"):
+            ranges.read(replace(file, checksum="0" * 64), 0, 100)
+    assert hub.hub.heard
+    assert TOKEN.encode() not in b"".join(hub.hub.heard)
 
 
 def test_a_hub_that_redirects_for_ever(file: HubFile, ranges: Ranges, hub: Server) -> None:

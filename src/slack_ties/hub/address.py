@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 PARTIAL, OK, NOT_SATISFIABLE = 206, 200, 416
+COMMIT = "X-Repo-Commit"
 REFUSED = {400, 401, 403, 404, 410}  # how storage servers answer to an address that has expired
 REDIRECTS = {301, 302, 303, 307, 308}
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -70,6 +71,7 @@ class Address:
 
     url: str
     hub: bool  # whether it is on the Hub's own host, which gets the token
+    checked: bool = False  # whether the Hub has said what file that is
     fresh: bool = True  # the Hub has just given it, and no bytes came from it yet
     etags: dict[str, str] = field(default_factory=dict)  # host -> what it calls the file
 
@@ -109,10 +111,11 @@ def next_address(file: HubFile, at: Address, response: Any, api: HfApi) -> Addre
     if there.scheme not in {"http", "https"} or not there.hostname:
         msg = f"{at.host} answered {response.status_code} without an address"
         raise WrongAnswerError(msg)
-    hub = _origin(url) == _origin(api.endpoint)
-    if at.hub and not hub:
+    hub, checked = _origin(url) == _origin(api.endpoint), at.checked
+    if not hub and not checked and COMMIT in response.headers:
         check_file(file, at, response)
-    return Address(url, hub=hub, etags=at.etags)
+        checked = True
+    return Address(url, hub=hub, checked=checked and not hub, etags=at.etags)
 
 
 def check_file(file: HubFile, at: Address, response: Any) -> None:
@@ -126,8 +129,8 @@ def check_file(file: HubFile, at: Address, response: Any) -> None:
     """
     headers = response.headers
     etag = _plain(headers.get("X-Linked-Etag") or headers.get("ETag") or "")
-    if at.hub:
-        commit, length = headers.get("X-Repo-Commit") or "", headers.get("X-Linked-Size")
+    if not at.checked:
+        commit, length = headers.get(COMMIT) or "", headers.get("X-Linked-Size")
         if commit != file.commit:
             raise _differs(at, "commit", file.commit, commit)
         if length is not None and length != str(file.size):
