@@ -364,7 +364,7 @@ def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Ser
 
 
 @pytest.mark.usefixtures("way")
-def test_a_mirror(file: HubFile, content: bytes, api: HfApi, hub: Server, tmp_path: Path) -> None:
+def test_a_mirror(file: HubFile, content: bytes, hub: Server, tmp_path: Path) -> None:
     """A Hub that names another Hub for its files is followed without the token, and checked."""
     state = hub.hub.repo("me/model", Token("me"))
     hub.hub.save("me/model", {**state, "private": False})
