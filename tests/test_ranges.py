@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, close_session
 from conftest import TOKEN
 from hub_files import OF_ANSWERS
 from hub_server import Fault, Server, Token, serving
-from slack_ties.errors import HubError, NotOnHubError
+from slack_ties.errors import HubError, NoRangesError, NotOnHubError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import StoppedError
@@ -250,7 +250,7 @@ def test_a_file_is_not_read_from_a_server_that_ignores_ranges(
     commit = hub.hub.generate("me/large", NAME, size, "a" * 64, lambda at, end: bytes(end - at))
     hub.hub.faults.append(Fault("range", "whole", math.inf))
 
-    with pytest.raises(HubError, match="it ignores ranges") as caught:
+    with pytest.raises(NoRangesError, match="it ignores ranges") as caught:
         ranges.read(HubFile("me/large", commit, NAME, size, "a" * 64), 0, 1000)
 
     command = f"hf download me/large {NAME} --revision {commit}"
@@ -440,7 +440,7 @@ def test_a_wrong_answer_is_told_once(
     found = at_once(ranges, file, 8)
 
     assert len({str(one) for one in found}) == 1
-    assert all(isinstance(one, HubError) and "ignores ranges" in str(one) for one in found)
+    assert all(isinstance(one, NoRangesError) and "ignores ranges" in str(one) for one in found)
     assert len(caplog.records) == 3
 
     hub.hub.faults[:] = [Fault("range", "page", 8)]

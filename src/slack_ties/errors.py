@@ -26,6 +26,7 @@ __all__ = [
     "GatedError",
     "HubError",
     "LostOnHubError",
+    "NoRangesError",
     "NotOnHubError",
     "OtherIdError",
     "OutputError",
@@ -100,6 +101,10 @@ class HubError(SlackTiesError):
 
 class GatedError(HubError):
     """The owner of a model gives access only to those who ask for it on the model's page."""
+
+
+class NoRangesError(HubError):
+    """A server sends whole files only, and no parts of them."""
 
 
 class NotOnHubError(HubError):

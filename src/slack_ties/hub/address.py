@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "HubFile",
+    "WholeFileError",
     "WrongAnswerError",
     "check_bytes",
     "check_file",
@@ -63,6 +64,10 @@ class WrongAnswerError(AskAgainError):
         """Keep what to do if it stays so."""
         super().__init__(message)
         self.hint = hint
+
+
+class WholeFileError(WrongAnswerError):
+    """A server sends the whole file instead of a part."""
 
 
 @dataclass
@@ -156,7 +161,7 @@ def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any)
     if status == OK:
         msg = f"{at.host} cannot send a part of the file: it ignores ranges"
         command = f"hf download {file.repo_id} {file.name} --revision {file.commit}"
-        raise WrongAnswerError(msg, f"{command}  # {OR_ALL}")
+        raise WholeFileError(msg, f"{command}  # {OR_ALL}")
     if status == NOT_SATISFIABLE:
         msg = f"{at.host} answered 416: it has no bytes {first}-{end - 1} of {file.size}"
         raise WrongAnswerError(msg)

@@ -13,10 +13,11 @@ from typing import IO, Any, cast
 
 from huggingface_hub import HfApi
 
-from slack_ties.errors import HubError
+from slack_ties.errors import HubError, NoRangesError
 from slack_ties.hub.address import (
     Address,
     HubFile,
+    WholeFileError,
     WrongAnswerError,
     check_bytes,
     has_expired,
@@ -67,7 +68,8 @@ class Ranges:
             buffer: It may hold a part when an error is raised.
 
         Raises:
-            HubError: The Hub cannot be reached, refuses, ignores ranges, or sends another file.
+            HubError: The Hub cannot be reached, refuses, or sends another file.
+            NoRangesError: The server ignores ranges.
             StoppedError: `stop` was called.
             ValueError: The file has no such bytes.
 
@@ -106,7 +108,8 @@ class Ranges:
 
         def as_ours(error: Exception) -> Exception:
             if isinstance(error, WrongAnswerError):
-                return HubError(f"{reading.file.what}: {error}", hint=error.hint)
+                kind = NoRangesError if isinstance(error, WholeFileError) else HubError
+                return kind(f"{reading.file.what}: {error}", hint=error.hint)
             # The server that failed may be another one than the Hub: messages name it.
             api = self.api if not reading.server else HfApi(reading.server, token=self.api.token)
             return hub_error(reading.file.what, api, error)
