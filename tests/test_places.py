@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import pickle
@@ -12,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from safetensors.torch import load, load_file, save
 from slack_ties.errors import CheckpointError
 from slack_ties.models.headers import read_headers_of_shard
 from slack_ties.models.places import FilePlaces, places_of
+from slack_ties.private.torch import REBUILD_TENSOR
 from slack_ties.remote.tensor import tensor_of
 from triple import Folders, llama, save_sharded_bin
 
@@ -40,6 +42,7 @@ class Counted(io.BytesIO):
     """A file that counts how often and how much is read."""
 
     def __init__(self, data: bytes) -> None:
+        """Count from zero."""
         super().__init__(data)
         self.reads = self.bytes = 0
 
@@ -122,11 +125,11 @@ def test_tensors_of_safetensors(state: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @given(
-    st.dictionaries(st.text(max_size=5), a_tensor(), max_size=4),
-    st.sampled_from([2, 3]),
-    st.booleans(),
+    state=st.dictionaries(st.text(max_size=5), a_tensor(), max_size=4),
+    protocol=st.sampled_from([2, 3]),
+    wrapped=st.booleans(),
 )
-def test_tensors_of_bin(state: dict[str, torch.Tensor], protocol: int, wrapped: bool) -> None:
+def test_tensors_of_bin(state: dict[str, torch.Tensor], protocol: int, *, wrapped: bool) -> None:
     """Views of any type, shape and stride are bit by bit what PyTorch reads."""
     whole = {"state_dict": state, "epoch": 3} if wrapped else state
     data = saved(whole, pickle_protocol=protocol)
@@ -365,7 +368,7 @@ def test_a_damaged_header_is_judged_as_by_safetensors(data: st.DataObject) -> No
 
 
 def rezipped(
-    data: bytes, change: Callable[[dict[str, bytes]], None] = lambda _: None, **options: Any
+    data: bytes, change: Callable[[dict[str, bytes]], object] = lambda _: None, **options: Any
 ) -> bytes:
     """Return an archive with changed files, written by Python."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -430,6 +433,7 @@ class Sparse(io.RawIOBase):
     """A file of some parts, with zeros between them, which takes no memory for the zeros."""
 
     def __init__(self) -> None:
+        """Begin with nothing."""
         self.parts: list[tuple[int, bytes]] = []
         self.place = self.size = 0
 
@@ -480,9 +484,12 @@ class Tensor:
     """Pickled as a tensor of which nothing is checked."""
 
     def __init__(self, storage: Any, *where: Any, rest: tuple[Any, ...] = (False, {})) -> None:
-        self.call = (torch._utils._rebuild_tensor_v2, (storage, *where, *rest))
+        """Store what the pickle says."""
+        rebuild = getattr(importlib.import_module(REBUILD_TENSOR[0]), REBUILD_TENSOR[1])
+        self.call = (rebuild, (storage, *where, *rest))
 
     def __reduce__(self) -> Any:
+        """Return the call."""
         return self.call
 
 
@@ -490,13 +497,17 @@ class Call:
     """Pickled as a call of any function."""
 
     def __init__(self, *call: Any) -> None:
+        """Store the function and its arguments."""
         self.call = call
 
     def __reduce__(self) -> Any:
+        """Return the call."""
         return self.call
 
 
-class _Pickler(pickle._Pickler):
+class _Pickler(pickle._Pickler):  # noqa: SLF001 - the one in Python can be changed
+    """Writes storages as torch.save does."""
+
     def persistent_id(self, obj: Any) -> Any:
         if isinstance(obj, Storage):
             return ("storage", obj.kind, obj.key, "cpu", obj.size, *obj.more)
@@ -544,10 +555,11 @@ def test_an_archive_of_more_than_4_gb() -> None:
         "small": Tensor(Storage("1", 3), 0, (3,), (1,)),
     }
     small = torch.tensor([1.0, 2.0, 3.0])
+    files: dict[str, bytes | int]
     files = {"data.pkl": pickled(state), "data/0": 4 * count, "data/1": small.numpy().tobytes()}
     file = zip64({f"archive/{name}": content for name, content in files.items()})
 
-    found = places_of(file, BIN, file.size, "x")
+    found = places_of(cast("IO[bytes]", file), BIN, file.size, "x")
 
     assert found.headers()["big"].shape == (count,)
     assert found.spans[0].size > 2**33 < found.spans[1].first < found.size
@@ -642,7 +654,7 @@ BAD_BIN: dict[str, bytes] = {
     "one byte": archive(b"\x80"),
     "protocol 4": archive(pickle.dumps({}, 4)),
     "protocol 5": archive(b"\x80\x05}."),
-    "no table": rezipped(GOOD, lambda files: files.pop("archive/data.pkl") and None),
+    "no table": rezipped(GOOD, lambda files: files.pop("archive/data.pkl")),
     "a program": rezipped(GOOD, lambda files: files.update({"archive/constants.pkl": b"\x80\2)."})),
     "byte order": rezipped(GOOD, lambda files: files.update({"archive/byteorder": b"middle"})),
     "another root": rezipped(
@@ -711,7 +723,7 @@ def test_a_file_that_claims_a_long_header(what: str) -> None:
         file.size = file.place
 
     with pytest.raises(CheckpointError, match="cannot be read: "):
-        places_of(file, SAFE if what == "header" else BIN, file.size, "x")
+        places_of(cast("IO[bytes]", file), SAFE if what == "header" else BIN, file.size, "x")
 
 
 def test_a_file_that_ends_early() -> None:

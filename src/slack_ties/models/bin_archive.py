@@ -61,7 +61,10 @@ def read_archive(reads: FewReads, file: str) -> Archive:
         raise _only_whole(file, OLDER) from None
     with archive:
         entries = _entries(archive)
-        root = archive.namelist()[0].split("/")[0]
+        root = archive.namelist()[0].split("/")[0] if entries else ""
+        if f"{root}/data.pkl" not in entries:
+            msg = "it has no table of tensors"
+            raise ValueError(msg)
         _read_together(reads, [entries[name] for name in _small(root) if name in entries])
         if f"{root}/constants.pkl" in entries:
             msg = "it contains a program of TorchScript"
@@ -102,7 +105,7 @@ def _small(root: str) -> tuple[str, str]:
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:
     infos = sorted(archive.infolist(), key=lambda one: one.header_offset)
-    ends = [*(one.header_offset for one in infos[1:]), archive.start_dir]
+    ends = [*(one.header_offset for one in infos), archive.start_dir][1:]
     found: dict[str, tuple[int, int]] = {}
     for one, end in zip(infos, ends, strict=True):
         least = LEAD + len(one.filename) + one.compress_size

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from math import prod
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES
 from slack_ties.private.torch import (
     REBUILD_PARAMETER,
@@ -24,7 +25,9 @@ from slack_ties.private.torch import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["MOST_DIMENSIONS", "WIDTHS", "Stored", "pickle_places"]
+__all__ = ["SAFE", "WIDTHS", "Stored", "pickle_places"]
+
+SAFE = "ask its authors for safetensors files, or save it again with save_pretrained"
 
 MOST_PROTOCOL = 3  # the highest pickle protocol that torch.load reads with weights_only=True
 
@@ -74,16 +77,20 @@ def pickle_places(file: IO[bytes], folder: str) -> dict[str, Stored]:
         folder: The folder of the storages' files in the archive.
 
     Raises:
-        Exception: The pickle is damaged, or contains more than tensors.
+        CheckpointError: The pickle contains more than tensors.
+        Exception: It is damaged.
 
     """
     protocol = file.read(2)[1]
     if protocol > MOST_PROTOCOL:
         msg = f"pickle protocol {protocol}, which PyTorch's restricted loader does not read"
-        raise pickle.UnpicklingError(msg)
+        raise CheckpointError(msg, hint=SAFE)
     file.seek(0)
     data = _Positions(file, folder).load()
-    data = data.get("state_dict", data)
+    data = data.get("state_dict", data) if isinstance(data, dict) else None
+    if not isinstance(data, dict):
+        msg = "it is not a table of tensors"
+        raise pickle.UnpicklingError(msg)
     return {str(key): value for key, value in data.items() if isinstance(value, Stored)}
 
 
@@ -97,7 +104,7 @@ class _Storage(NamedTuple):
 
 def _position(storage: Any, *facts: Any) -> Stored:
     offset, size, stride, _, _, *metadata = facts
-    return _stored(storage, storage.dtype or "uint8", (offset, size, stride), metadata)
+    return _stored(storage, None, (offset, size, stride), metadata)
 
 
 def _position_typed(storage: Any, *facts: Any) -> Stored:
@@ -107,15 +114,22 @@ def _position_typed(storage: Any, *facts: Any) -> Stored:
 
 def _stored(storage: Any, dtype: Any, where: tuple[Any, Any, Any], metadata: list[Any]) -> Stored:
     """Return the position of a tensor, after a check that it is inside its storage."""
-    if not isinstance(storage, _Storage) or dtype not in WIDTHS or any(metadata):
+    if not isinstance(storage, _Storage) or any(metadata):
         msg = "it contains a tensor of a kind that no weights have"
         raise pickle.UnpicklingError(msg)
-    offset, size, stride = where[0], tuple(where[1]), tuple(where[2])
-    numbers = (offset, *size, *stride, storage.size)
-    if any(type(one) is not int or one < 0 for one in numbers):
-        msg = "it contains a tensor whose position is not of whole numbers"
+    whole = storage.dtype or "uint8"
+    dtype = whole if dtype is None else dtype
+    if not isinstance(dtype, str) or {dtype, whole} - WIDTHS.keys():
+        msg = f"it contains a tensor of an unknown type in {storage.key}"
         raise pickle.UnpicklingError(msg)
-    there = storage.size * WIDTHS[storage.dtype or "uint8"]
+    offset, size, stride = where
+    if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride):
+        msg = f"it contains a tensor without a shape in {storage.key}"
+        raise pickle.UnpicklingError(msg)
+    if any(type(one) is not int or one < 0 for one in (offset, *size, *stride, storage.size)):
+        msg = f"it contains a tensor in {storage.key} whose position is not of whole numbers"
+        raise pickle.UnpicklingError(msg)
+    there = storage.size * WIDTHS[whole]
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     outside = 0 not in size and (last + 1) * WIDTHS[dtype] > there
     if outside or len(size) > MOST_DIMENSIONS:
@@ -182,8 +196,8 @@ class _Positions(pickle._Unpickler):  # noqa: SLF001 - as above
         """Return our replacement for a class or function that the pickle names."""
         if (module, name) in KNOWN:
             return KNOWN[module, name]
-        msg = f"it asks for {module}.{name}"
-        raise pickle.UnpicklingError(msg)
+        msg = f"it asks for {module}.{name}: it contains more than tensors, possibly code"
+        raise CheckpointError(msg, hint=SAFE)
 
     def persistent_load(self, pid: Any) -> _Storage:
         """Return what the pickle says about a storage."""

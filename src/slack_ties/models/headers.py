@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from slack_ties.errors import CheckpointError
+from slack_ties.models.bin_file import SAFE
 from slack_ties.models.header import FLOATS, Header, is_computed
 from slack_ties.models.model_config import model_config
 from slack_ties.models.places import places_of
@@ -39,8 +40,6 @@ __all__ = [
     "read_headers_of_shard",
     "read_weight_headers",
 ]
-
-SAFE = "ask its authors for safetensors files, or save it again with save_pretrained"
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 
@@ -195,7 +194,7 @@ def _pickle(path: Path, name: str) -> dict[str, Header]:
                 return read_headers_of_file(file, path.name, name)
         except CheckpointError as error:
             if "protocol" in str(error):
-                raise CheckpointError(str(error), hint=SAFE) from None
+                raise
             # PyTorch's own loader knows some more types.
     import torch  # noqa: PLC0415 - only for .bin files of the older format, and slow to import
 

@@ -63,6 +63,11 @@ def read_table(reads: FewReads, *, whole: bool = True) -> tuple[dict[str, Entry]
         msg = f"its header would end at byte {start}, and the file has {reads.size} bytes"
         raise ValueError(msg)
     table = json.loads(reads.part(8, start).decode())
+    if not isinstance(table, dict) or not all(
+        isinstance(one, dict) for one in table.values() if one
+    ):
+        msg = "its header is not a table of tensors"
+        raise ValueError(msg)
     if not _is_text_only(table.pop("__metadata__", None) or {}):
         msg = "its metadata are not texts"
         raise ValueError(msg)
