@@ -129,7 +129,7 @@ def test_files_are_compared_only_if_what_waits_fits(case: Case, window: int, lar
     """At most three quarters of the window wait, or what would wait with no file compared."""
     found, uses = case
     schedule = make_schedule(found, uses, window=window, largest=largest)
-    none = make_schedule(found, uses, window=0, partly=range(len(found)))
+    none = make_schedule(found, uses, window=0, partly=range(len(found)), largest=1)
     assert schedule.waits <= max(window * 3 // 4, none.waits)
 
 
@@ -162,6 +162,21 @@ def test_the_file_that_waits_most_is_given_up() -> None:
     uses = [Use(file, orders[file][turn]) for turn in range(3) for file in range(3)]
     assert make_schedule(found, uses, window=1000, largest=50).compared == {0, 1, 2}
     assert make_schedule(found, uses, window=200, largest=50).compared == {0, 2}
+
+
+def test_of_two_files_the_one_that_waits_more_is_given_up() -> None:
+    """Either would fit alone; the other one is compared."""
+    for more, less in ((0, 1), (1, 0)):
+        found = [places(200 if file == more else 100, 1) for file in range(2)]
+        uses = [Use(0, 1), Use(1, 1), Use(0, 0), Use(1, 0)]
+        assert make_schedule(found, uses, window=280).compared == {less}
+
+
+def test_a_file_is_compared_after_all_when_another_makes_room() -> None:
+    """The first file waits most at the worst time, but the second does not fit even alone."""
+    found = [places(90, 1), places(80, 1, 80, 1)]
+    uses = [Use(1, 1), Use(0, 1), Use(0, 0), Use(1, 3), Use(1, 0), Use(1, 2)]
+    assert make_schedule(found, uses, window=134).compared == {0}
 
 
 def test_a_file_of_which_a_part_was_read_before_is_not_compared() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import cast
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from slack_ties.errors import HubError, WrongBytesError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.transfer import StoppedError
-from slack_ties.models.places import FilePlaces
+from slack_ties.models.places import FilePlaces, Span
 from slack_ties.remote.schedule import Use, largest_wait, make_schedule
 from slack_ties.remote.window import Window
 from test_schedule import Case, cases, places
@@ -307,6 +308,26 @@ def test_the_largest_wait_is_enough_for_real() -> None:
         one.finish()
         assert one.most_held <= window + 4000
     assert noted == store.files
+
+
+def test_what_nobody_uses_takes_the_memory_of_one_request_beyond_the_window() -> None:
+    """The merge waits for a span behind a long part of a file that is only hashed."""
+    found = [places(20_000, 100)]
+    store = store_for(found)
+    store.before = lambda *_: time.sleep(0.002)
+    with reading(store, found, [Use(0, 1)], window=100, largest=700) as one:
+        one.take(0, 1)
+        one.finish()
+        assert one.most_held <= 100 + 700 + 100
+
+
+def test_storages_of_a_bin_file_are_as_aligned_as_in_the_file() -> None:
+    """PyTorch aligns them there; so tensors can use the memory that was read, without a copy."""
+    found = [FilePlaces("x.bin", 1000, True, (Span(3, 100), Span(101, 1000)))]
+    with reading(store_for(found), found, [Use(0, 0), Use(0, 1)], window=1 << 20) as one:
+        for span in (0, 1):
+            address = np.frombuffer(one.take(0, span), dtype=np.uint8).ctypes.data
+            assert address % 16 == found[0].spans[span].first % 16
 
 
 def test_memory_is_measured() -> None:
