@@ -124,6 +124,7 @@ def test_memory_stays_within_the_window_and_what_is_waited_for(
         assert held <= allowed + blocked
 
 
+@example(([places(60, 60)], [Use(0, 0), Use(0, 1)]), 0, 1000)
 @given(cases(), st.integers(0, 400), st.sampled_from([7, 30, 1000]))
 def test_files_are_compared_only_if_what_waits_fits(case: Case, window: int, largest: int) -> None:
     """At most three quarters of the window wait, or what would wait with no file compared."""
