@@ -451,9 +451,7 @@ def test_where_models_are_loaded(config: Path, tmp_path: Path, invoke: Invoke) -
 @pytest.mark.parametrize(
     ("text", "size"), [("500M", 500_000_000), ("1GB", 10**9), ("2B", 2 * 10**9), ("5000", 5000)]
 )
-def test_sizes(
-    text: str, size: int, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sizes(text: str, size: int, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """--window takes sizes as mergekit writes them, and as people do."""
     seen = []
     monkeypatch.setattr(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES
-from slack_ties.models.places import FilePlaces, Span
+from slack_ties.models.places import LEAD, FilePlaces, Span
 from slack_ties.models.weight_index import DOWNLOAD_AGAIN
 from slack_ties.remote.tensor import tensor_of
 
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from slack_ties.hub.ranges import HubFile, Ranges
 
 __all__ = ["read_beginning"]
-
-LOCAL_HEADER = 30  # bytes of a zip entry before its name; the lengths of name and extra field last
-
-SIGNATURE = b"PK\x03\x04"
 
 
 def read_beginning(
@@ -43,26 +38,26 @@ def read_beginning(
     """
     place = places.tensors[tensor]
     span = places.spans[place.span]
-    count = min(count, prod(place.shape))
+    count = min(count, place.size)
     size = ENTRY_BYTES.get(place.dtype)
     if place.stride is not None or size is None:  # its entries may be anywhere in the span
         data = memoryview(bytearray(ranges.read(file, span.first, span.end)))
         return tensor_of(places, tensor, data).flatten()[:count].clone()
-    first = span.first + (_header(ranges, file, span) if places.zipped else 0)
-    first += place.offset * size
+    first = span.first + (_header(ranges, file, places, span) if places.zipped else 0)
+    first = min(first + place.offset * size, span.end)
     end = min(first + count * size, span.end)
-    data = memoryview(bytearray(ranges.read(file, first, end) if first < end else b""))
+    data = memoryview(bytearray(ranges.read(file, first, end)))
     # A file without a zip's headers whose only tensor these entries are.
     only = replace(place, span=0, shape=(count,), stride=None, offset=0)
     plain = FilePlaces(places.file, places.size, False, (Span(first, end),), {tensor: only})
     return tensor_of(plain, tensor, data)
 
 
-def _header(ranges: Ranges, file: HubFile, span: Span) -> int:
+def _header(ranges: Ranges, file: HubFile, places: FilePlaces, span: Span) -> int:
     """Return the bytes of the local header at the beginning of a zip entry."""
-    data = ranges.read(file, span.first, min(span.end, span.first + LOCAL_HEADER))
-    if len(data) < LOCAL_HEADER or data[:4] != SIGNATURE:
-        msg = f"{file.name} of {file.repo_id!r} has no zip entry at position {span.first:,}"
-        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN)
-    name, extra = (int.from_bytes(data[at : at + 2], "little") for at in (26, 28))
-    return LOCAL_HEADER + name + extra
+    lead = ranges.read(file, span.first, min(span.end, span.first + LEAD))
+    try:
+        return places.data_begin(lead)
+    except ValueError as error:
+        msg = f"{file.name} of {file.repo_id!r} cannot be read: {error}"
+        raise CheckpointError(msg, hint=DOWNLOAD_AGAIN) from None
