@@ -22,8 +22,8 @@ from slack_ties.errors import HubError
 from slack_ties.hub.client import AskAgainError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.faults import BrokenError, FaultError, SilentError, UnconnectedError
-from slack_ties.hub.retries import Retries
-from slack_ties.hub.timeouts import timeouts
+from slack_ties.hub.retries import READING, Retries, patiently
+from slack_ties.hub.timeouts import in_force, timeouts
 
 if TYPE_CHECKING:
     from hub_server import Server
@@ -268,3 +268,21 @@ def test_a_bug_is_no_error_of_the_hub(api: HfApi, bug: Exception) -> None:
         QUICK.ask(call)
 
     assert caught.value is bug
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (READING, Retries()),
+        (replace(READING, timeout=5), replace(READING, timeout=5, connect=True)),
+        (Retries(timeout=7), Retries(timeout=7)),
+        (None, Retries()),
+    ],
+)
+def test_a_long_reading_is_patient(given: Retries | None, kept: Retries) -> None:
+    """It waits for a lost connection too, and longer, unless the user has set a time limit."""
+    with timeouts(given) if given else ExitStack():
+        with patiently(), timeouts(QUICK) as limit:
+            assert in_force(QUICK) == kept
+            assert limit.seconds == kept.timeout
+        assert in_force(QUICK) == (given or QUICK)

@@ -7,20 +7,21 @@ them. Every call that we retry is safe to repeat.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from slack_ties.hub.client import AskAgainError, TransportError
 from slack_ties.hub.faults import AnswerError, FaultError, UnconnectedError, as_fault, stated_wait
 from slack_ties.hub.limit import SHORT
-from slack_ties.hub.timeouts import timeouts
+from slack_ties.hub.timeouts import another, in_force, timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from slack_ties.hub.limit import Limit
 
-__all__ = ["READING", "Retries"]
+__all__ = ["READING", "Retries", "patiently"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -105,6 +106,20 @@ class Retries:
 
 # For requests that only read. Without network a plan goes on at once with the models in the cache.
 READING = Retries(timeout=60.0, connect=False)
+
+
+@contextmanager
+def patiently() -> Iterator[None]:
+    """Wait for the Hub as long as when publishing, also for a connection that was lost.
+
+    A merge that reads weights for hours must outlive minutes without network. A time limit that
+    the user has chosen stays.
+    """
+    policy = in_force(Retries())
+    if policy is READING:
+        policy = Retries()
+    with timeouts(policy), another(replace(policy, connect=True)):
+        yield
 
 
 def _of_the_client(error: Exception) -> Exception:

@@ -24,7 +24,7 @@ from slack_ties.private.huggingface_hub import change_client
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["STOP", "Policy", "in_force", "timeouts"]
+__all__ = ["STOP", "Policy", "another", "in_force", "timeouts"]
 
 # What the HTTP library raises for a proxy that it cannot use.
 WRONG_SETTINGS: tuple[type[Exception], ...] = (ImportError, ValueError, *WRONG_ADDRESS)
@@ -83,6 +83,21 @@ def timeouts(policy: Policy) -> Iterator[Limit]:
 def in_force(policy: P) -> P:
     """Return the policy of the open block; this one if no block is open."""
     return _Open.policy or policy
+
+
+@contextmanager
+def another(policy: Policy) -> Iterator[None]:
+    """Let the open block, if there is one, keep to another policy while this block runs."""
+    with _Open.lock:
+        limit, before = _Open.limit, _Open.policy
+        if limit is not None:
+            seconds, limit.seconds, _Open.policy = limit.seconds, policy.timeout, policy
+    try:
+        yield
+    finally:
+        with _Open.lock:
+            if limit is not None and _Open.limit is limit:
+                limit.seconds, _Open.policy = seconds, before
 
 
 def _make_client(make: Callable[[], Any]) -> Any:

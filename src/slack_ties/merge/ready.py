@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import tempfile
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +67,12 @@ def ready_to_merge(  # noqa: PLR0913 - one call, and its folders
     from pydantic import ValidationError  # noqa: PLC0415
 
     import slack_ties.method  # noqa: F401, PLC0415 - registers it if the start-up hook did not run
-    from slack_ties.hub.retries import Retries  # noqa: PLC0415 - imports the Hub client
-    from slack_ties.hub.timeouts import in_force, timeouts  # noqa: PLC0415 - as above
+    from slack_ties.hub.retries import patiently  # noqa: PLC0415 - imports the Hub client
     from slack_ties.merge.alone import alone  # noqa: PLC0415
     from slack_ties.merge.prepare import prepare_models  # noqa: PLC0415
 
     data = {key: value for key, value in recipe.data.items() if key != FACTS_KEY}
+    is_away = any(part.away for parts in snapshots.values() for part in parts)
     try:
         with (
             alone(),
@@ -80,7 +80,7 @@ def ready_to_merge(  # noqa: PLR0913 - one call, and its folders
                 dir=work.parent, prefix=f".{out.name}.", suffix=".lora.partial"
             ) as adapted,
             redirect_stderr(_bars(sys.stderr, quiet=options.quiet)),
-            timeouts(in_force(Retries())),  # weights may be read from the Hub
+            patiently() if is_away else nullcontext(),
         ):
             prepared = prepare_models(recipe, snapshots, options, Path(adapted), settings, stream)
             try:
