@@ -100,7 +100,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
             which is published instead.
         report: Write report.json and report.html beside the model.
         retries: How long to wait for the Hub when publishing.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
+        settings: All of `Settings`, by name.
 
     Raises:
         SlackTiesError: A stage failed; the message says what and where. The results of earlier

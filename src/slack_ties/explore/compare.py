@@ -111,8 +111,7 @@ def compare_merges(
     Args:
         one: A merge config, a merged folder, a report.json, or an evaluation.json.
         other: The second merge, in one of the same forms.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`; used if we
-            must make a report.
+        settings: All of `Settings`, by name; used if we must make a report.
 
     Raises:
         SlackTiesError: A merge cannot be read, or we cannot make its report.

@@ -70,7 +70,7 @@ def make_report(
             config a new folder CONFIG-report.
         pictures: Write images/*.png too, for the model card; needs the extra `plot`.
         overwrite: Replace a report.json, report.html or picture in the folder that is not ours.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
+        settings: All of `Settings`, by name.
 
     Returns:
         The report and its folder, as a pair.

@@ -11,7 +11,7 @@ from slack_ties.merge.options import traced_options
 from slack_ties.models.headers import read_headers
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.pin import rename_models
-from slack_ties.wording import size
+from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,15 @@ class Found(NamedTuple):
             for one in part.away.values()
         }
         return sum(file.size for file in files)
+
+    def say_reads(self, passes: int) -> None:
+        """Say how often the models are read, if they are read from the Hub."""
+        if self.away:
+            LOG.info(
+                "  %s are read from the Hub up to %s, once in each pass over the models",
+                size(self.away),
+                counted(passes, "time"),
+            )
 
     def settings(self, settings: Settings) -> Settings:
         """Return settings with the window that the plan has chosen."""

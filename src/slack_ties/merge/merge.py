@@ -74,7 +74,7 @@ def merge_models(
             the folder of `stream`, and `out` is not made.
         report: Also count what was kept and lost, and write report.json and report.html into
             `out`. Only for the method `slack_ties`.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
+        settings: All of `Settings`, by name.
 
     Returns:
         The record of the merge, which is also stored in `out` as slack_ties.json. Beside it,

@@ -58,7 +58,7 @@ def plan_merge(
         streamed: Each weight file is uploaded and deleted when it is written.
         writes: The result is written; if not, only the download must fit on the disk, and the
             models may all be the base.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
+        settings: All of `Settings`, by name.
 
     Raises:
         RecipeError: The config cannot be read, or asks for something impossible. Errors of the

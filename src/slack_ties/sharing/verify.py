@@ -73,8 +73,8 @@ def verify_model(
         what: A Hub id (OWNER/NAME or OWNER/NAME@REVISION), or a merged folder of slack-ties.
         out: Keep the repeated merge in this new folder. If not given, it is deleted.
         against: Compare with this folder instead of merging again.
-        settings: `options`, `quiet`, `download`, `window` and `api`, as in `Settings`. Without
-            `options`, we use the recipe's options that change bytes.
+        settings: All of `Settings`, by name. Without `options`, we use the recipe's options that
+            change bytes.
 
     Raises:
         SlackTiesError: The recipe is refused or cannot be run, or a model is not available.

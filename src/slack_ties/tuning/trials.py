@@ -24,7 +24,6 @@ from slack_ties.tuning.metrics import Made, Measured, Metric
 from slack_ties.tuning.search import MOST_SLACK, Search
 from slack_ties.tuning.study import Study, TrialResult
 from slack_ties.tuning.verdict import in_words
-from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -226,8 +225,7 @@ class Trials:
         from slack_ties.running.in_memory_model import Builder  # noqa: PLC0415 - heavy
 
         found = self._find(batch[0].method)
-        recipe = found.recipe
-        keep = self.metric.runs_models
+        recipe, keep = found.recipe, self.metric.runs_models
         trials = [Trial(one.values, keep=keep) for one in batch]
         collector = None
         if self._in_one_pass(batch[0]):
@@ -265,12 +263,7 @@ class Trials:
             recipe = as_method(self.recipe, method) if method else self.recipe
             self.found[method] = find_all(recipe, None, self.settings)
             self.study.check_commits(commits_of(self.found[method].snapshots))
-            if away := self.found[method].away:
-                LOG.info(
-                    "  %s are read from the Hub up to %s, once in each pass over the models",
-                    size(away),
-                    counted(self.passes, "time"),
-                )
+            self.found[method].say_reads(self.passes)
             if self.metric.runs_models:
                 check_memory(self.found[method])
         return self.found[method]

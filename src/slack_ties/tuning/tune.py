@@ -83,7 +83,7 @@ def tune_config(  # noqa: PLR0913 - all by name
         batch_size: Items at once, or auto; if empty: auto on a GPU, 1 on a CPU.
         chat_template: Put each item into the chat template of the model.
         seed: Decides which items are held out.
-        settings: `options`, `quiet`, `allow_unrelated` and `api`, as in `Settings`.
+        settings: All of `Settings`, by name.
 
     Raises:
         SlackTiesError: A text, the config or a model cannot be used.
