@@ -69,13 +69,13 @@ def test_on_one_disk_the_needs_add_up(
     api: HfApi, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each fits alone, and both do not: a merge stops before it downloads a weight."""
-    plan = plan_merge(HUB, out=tmp_path / "out", api=api)
+    plan = plan_merge(HUB, out=tmp_path / "out", api=api, download=True)
     assert plan.errors == ()
     assert plan.one_disk
     assert "Disk:       0.3 MB, and 0.9 MB for the download, of " in plan_as_text(plan)
     free_is(monkeypatch, plan.download + plan.disk - 1)
 
-    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api))
+    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api, download=True))
 
     assert str(error).startswith("the download needs 0.9 MB and the merged model needs 0.3 MB, '")
     assert str(error).endswith(" has 1.1 MB free for all of it")
@@ -87,31 +87,31 @@ def test_on_one_disk_the_needs_add_up(
         assert step in error.hint
     assert "--stream" not in error.hint  # one small file: nothing would be spared
     with pytest.raises(OutputError, match="the download needs"):
-        merge_models(HUB, tmp_path / "out", api=api)
+        merge_models(HUB, tmp_path / "out", api=api, download=True)
     assert not [*own_cache.rglob("*.safetensors"), *own_cache.rglob("*.bin")]
     free_is(monkeypatch, plan.download + plan.disk)
-    assert plan_merge(HUB, out=tmp_path / "out", api=api).errors == ()
+    assert plan_merge(HUB, out=tmp_path / "out", api=api, download=True).errors == ()
 
 
 def test_on_two_disks_each_has_its_own_need(
     api: HfApi, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The full disk is named first, and only what helps there is proposed."""
-    plan = plan_merge(HUB, out=other_disk / "out", api=api)
+    plan = plan_merge(HUB, out=other_disk / "out", api=api, download=True)
     assert not plan.one_disk
     assert "0.9 MB (the disk of the Hub cache has " in plan_as_text(plan)
     free_is(monkeypatch, here=plan.download, on_other=plan.disk)
-    assert plan_merge(HUB, out=other_disk / "out", api=api).errors == ()
+    assert plan_merge(HUB, out=other_disk / "out", api=api, download=True).errors == ()
 
     free_is(monkeypatch, here=plan.download - 1, on_other=plan.disk)
-    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api))
+    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api, download=True))
     assert str(error).startswith("the download needs 0.9 MB, '")
     assert f"; the merged model needs 0.3 MB, {str(other_disk)!r} has 0.3 MB free" in str(error)
     assert "set HF_HUB_CACHE" in error.hint
     assert "OUT" not in error.hint
 
     free_is(monkeypatch, here=plan.download, on_other=plan.disk - 1)
-    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api))
+    error = only_error(plan_merge(HUB, out=other_disk / "out", api=api, download=True))
     assert str(error).startswith("the merged model needs 0.3 MB, '")
     assert "HF_HUB_CACHE" not in error.hint
 
@@ -120,12 +120,14 @@ def test_what_writes_no_model_needs_room_for_the_download(
     api: HfApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report downloads the models, and writes none."""
-    plan = plan_merge(HUB, api=api)
+    plan = plan_merge(HUB, api=api, download=True)
     free_is(monkeypatch, plan.download)
-    assert plan_merge(HUB, writes=False, api=api).errors == ()
+    assert plan_merge(HUB, writes=False, api=api, download=True).errors == ()
 
     free_is(monkeypatch, plan.download - 1)
-    assert "merged model" not in str(only_error(plan_merge(HUB, writes=False, api=api)))
+    assert "merged model" not in str(
+        only_error(plan_merge(HUB, writes=False, api=api, download=True))
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,11 +191,11 @@ def test_a_cache_in_another_place_begins_empty(
     """What is in the cache already would be downloaded again there, so it is counted."""
     for role in ("base", "ct"):
         api.snapshot_download(f"me/{role}", cache_dir=own_cache)
-    plan = plan_merge(HUB, out=tmp_path / "out", api=api)
+    plan = plan_merge(HUB, out=tmp_path / "out", api=api, download=True)
     whole = sum(model.bytes for model in plan.models)
     free_is(monkeypatch, plan.disk)
 
-    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api))
+    error = only_error(plan_merge(HUB, out=tmp_path / "out", api=api, download=True))
 
     assert "the download needs 0.3 MB" in str(error)
     assert f"HF_HUB_CACHE to a folder on a disk with {size(whole)} free" in error.hint

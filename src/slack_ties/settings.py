@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from mergekit.options import MergeOptions
 
-__all__ = ["DEFAULT_WINDOW", "Settings", "SettingsByName"]
-
-DEFAULT_WINDOW = 1_000_000_000  # bytes
+__all__ = ["Settings", "SettingsByName"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.cli.download_options import download_options
+from slack_ties.cli.download_options import download_flags, download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
@@ -201,6 +201,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         click.echo(f"\n{_pinned_text(planned, path)}", err=True)
     allowed = ["--allow-unrelated"] if settings.allow_unrelated else []
     allowed += ["--allow-crimes"] if settings.allow_crimes else []
+    allowed += download_flags(settings.download, settings.window)
     step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
     click.echo(f"\nNext: {step}", err=True)
 

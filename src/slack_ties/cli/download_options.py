@@ -47,7 +47,8 @@ def download_options(function: F) -> F:
             "--window",
             type=_Size(),
             metavar="SIZE",
-            help="Without download: memory for what is read ahead, such as 500M or 2GB.  [1GB]",
+            help="Without download: memory for what is read ahead, such as 500M or 2GB.  [1 to "
+            "4GB, so that the checksum of every file can be compared]",
         ),
     ]
     for option in reversed(options):

@@ -13,7 +13,7 @@ from slack_ties.models.header import check_shapes
 from slack_ties.models.headers import read_headers
 from slack_ties.models.model_config import model_config
 from slack_ties.remote.away import Away
-from slack_ties.settings import DEFAULT_WINDOW, Settings
+from slack_ties.settings import Settings
 from slack_ties.tensors.known import know
 from slack_ties.tensors.layout import Layout, Source, without_adapter
 from slack_ties.tensors.make_layout import make_layout
@@ -179,7 +179,7 @@ def _away(
     return Away(
         files,
         api=settings.api,
-        window=settings.window or DEFAULT_WINDOW,
+        window=settings.window,
         quiet=options.quiet,
         known=stream.compared if stream else (),
         compared=stream.note_compared if stream else None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.files import nearest_folder
 from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, main_type
+from slack_ties.plan.reading import is_whole
 from slack_ties.plan.room import Need, cache_folder, no_room, on_one_disk
 from slack_ties.plan.tokens import result_rows
 from slack_ties.tensors.layers import layer_place
@@ -19,15 +21,28 @@ if TYPE_CHECKING:
 
     from slack_ties.errors import OutputError
     from slack_ties.plan.draft import Draft
+    from slack_ties.plan.reading import Reading
     from slack_ties.tokenizer.section import Section
 
-__all__ = ["check_room", "free_here", "merge_cost", "result_dtype", "result_size"]
+__all__ = ["Result", "check_room", "free_here", "merge_cost", "result_dtype", "result_size"]
 
 DEFAULT_FILE_BYTES = 1_000_000_000  # of a result file, if no option sets it
 
 # Bytes of memory that a merge needs besides tensors: Python, torch, transformers and mergekit.
 # Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
 PROCESS = 350_000_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a merge makes, and where."""
+
+    section: Section | None
+    dtype: str
+    parameters: int
+    out: str | Path | None = None  # the folder; None: the current one
+    writes: bool = True  # whether it is written
+    streamed: bool = False  # whether each file is uploaded and deleted when it is written
 
 
 def result_dtype(draft: Draft) -> str:
@@ -64,20 +79,51 @@ def _is_per_token(draft: Draft, name: str) -> bool:
     return name in draft.layout.vocabulary if draft.layout else name.endswith(PER_TOKEN)
 
 
-def merge_cost(
-    draft: Draft,
-    section: Section | None,
-    dtype: str,
-    parameters: int,
-    *,
-    streamed: bool,
-) -> dict[str, int]:
-    """Return what the merge needs, in bytes."""
+def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> dict[str, int]:
+    """Return what the merge needs, in bytes.
+
+    Args:
+        draft: What we found out about the models.
+        result: What is made.
+        reading: If weights are read from the Hub as they are needed: how.
+
+    """
     options = draft.settings.options
-    width = ENTRY_BYTES.get(dtype, 2)
-    result = parameters * width
+    size = result.parameters * ENTRY_BYTES.get(result.dtype, 2)
     file_bytes = options.out_shard_size if options else DEFAULT_FILE_BYTES
-    rows = result_rows(draft, section)
+    largest = _largest_tensors(draft, result)
+    buffered = size if options and options.async_write else min(file_bytes, size)
+    whole = [looks[0] for name, looks in draft.looks.items() if is_whole(draft, name)]
+    pairs = [sum(look.weights.values()) for look in whole]
+    # We write one file while we upload the last one; a file may be as large as a tensor.
+    stored = min(size, 2 * max(file_bytes, largest)) if result.streamed else size
+    # A repository that occurs twice, alone and with an adapter, is downloaded once.
+    once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
+    download = cached = sum(look.download for look in once.values())
+    memory = PROCESS + buffered + largest
+    if reading:
+        cached = reading.downloaded
+        download = reading.bytes + cached
+        memory += reading.window
+        stored += _texts(draft)  # some MB, which a small disk may lack
+    # On a device: the largest tensor of each model and of the result. We have not measured what
+    # the method itself needs there.
+    working = 0
+    if options and options.device != "cpu":
+        kept = options.low_cpu_memory or options.gpu_rich
+        working = largest + (buffered if kept else 0)
+    return {
+        "device_memory": working,
+        "download": download,
+        "cache": cached,
+        "disk": stored + sum(pairs),  # we write a model with its adapter before we merge it
+        "memory": max(memory, PROCESS + max(pairs, default=0)),
+    }
+
+
+def _largest_tensors(draft: Draft, result: Result) -> int:
+    """Return the bytes of one tensor of all models, where that is most."""
+    rows = result_rows(draft, result.section)
     largest: Counter[str] = Counter()
     for headers in draft.headers.values():
         for name, header in headers.items():
@@ -85,51 +131,59 @@ def merge_cost(
             if rows and _is_per_token(draft, name) and header.shape:
                 entries = entries // header.shape[0] * rows * 2  # before and after alignment
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
-    buffered = result if options and options.async_write else min(file_bytes, result)
-    pairs = [sum(looks[0].weights.values()) for looks in draft.looks.values() if len(looks) > 1]
-    # We write one file while we upload the last one; a file may be as large as a tensor.
-    most = 2 * max(file_bytes, max(largest.values(), default=0))
-    stored = min(result, most) if streamed else result
-    # A repository that occurs twice, alone and with an adapter, is downloaded once.
-    once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
-    download = sum(look.download for look in once.values())
-    memory = PROCESS + buffered + max(largest.values(), default=0)
-    # On a device: the largest tensor of each model and of the result. We have not measured what
-    # the method itself needs there.
-    working = 0
-    if options and options.device != "cpu":
-        kept = options.low_cpu_memory or options.gpu_rich
-        working = max(largest.values(), default=0) + (buffered if kept else 0)
-    return {
-        "device_memory": working,
-        "download": download,
-        "disk": stored + sum(pairs),  # we write a model with its adapter before we merge it
-        "memory": max(memory, PROCESS + max(pairs, default=0)),
-    }
+    return max(largest.values(), default=0)
 
 
-def check_room(  # noqa: PLR0913 - what was found out, and where it goes
+def _texts(draft: Draft) -> int:
+    """Return the bytes of the first model's config, tokenizer and card: the result has the like."""
+    if draft.first not in draft.looks:
+        return 0
+    look = draft.looks[draft.first][0]
+    files = [path for path in look.folder.iterdir() if path.name not in look.weights]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def check_room(
     draft: Draft,
-    section: Section | None,
+    result: Result,
     cost: Mapping[str, int],
     *,
-    parameters: int,
-    dtype: str,
-    out: str | Path | None,
-    writes: bool,
-    streamed: bool,
+    reading: Reading | None = None,
+    chosen: bool = False,
 ) -> OutputError | None:
-    """Return an error if what the merge downloads and writes does not fit on the disks."""
-    cache, here = draft.settings.cache, nearest_folder(Path(out or "OUT"))
-    least = cost if streamed else merge_cost(draft, section, dtype, parameters, streamed=True)
-    what = "the files that wait for upload" if streamed else "the merged model"
+    """Return an error if what the merge downloads and writes does not fit on the disks.
+
+    Args:
+        draft: What we found out about the models.
+        result: What is made, and where.
+        cost: What that needs.
+        reading: How weights could be read from the Hub as they are needed.
+        chosen: Whether `cost` is for that.
+
+    """
+    cache = draft.settings.cache
+    streamed = replace(result, streamed=True)
+    least = merge_cost(draft, streamed, reading if chosen else None)
     hub = {(look.path, look.commit): look for one in draft.looks.values() for look in one}
-    all_of_it = sum(sum(look.weights.values()) for look in hub.values() if look.commit)
-    download = cost["download"]
-    needs = [Need("the download", cache_folder(cache), download, "download", all_of_it)]
-    needs += [Need(what, here, cost["disk"], "result")] if writes else []
+    moved = sum(sum(look.weights.values()) for look in hub.values() if look.commit)
+    needs = _needs(result, cost, cache, moved=0 if chosen else moved)
+    without: list[Need] | None = None
+    if reading and not reading.errors and draft.settings.download is not True:
+        without = _needs(streamed, merge_cost(draft, streamed, reading), cache)
     spared = cost["disk"] - least["disk"]
-    return no_room(needs, draft.recipe, spared=spared, cache=cache)
+    return no_room(
+        needs, draft.recipe, spared=spared, cache=cache, without=without, no_download=chosen
+    )
+
+
+def _needs(
+    result: Result, cost: Mapping[str, int], cache: str | None, *, moved: int = 0
+) -> list[Need]:
+    """Return what is written, and where."""
+    what = "the files that wait for upload" if result.streamed else "the merged model"
+    here = nearest_folder(Path(result.out or "OUT"))
+    needs = [Need("the download", cache_folder(cache), cost["cache"], "download", moved)]
+    return needs + ([Need(what, here, cost["disk"], "result")] if result.writes else [])
 
 
 def free_here(out: str | Path | None, cache: str | None) -> dict[str, int]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from slack_ties.models.ancestry import Likeness
     from slack_ties.models.header import Header
     from slack_ties.models.look import Look
+    from slack_ties.models.places import FilePlaces
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
     from slack_ties.tensors.layout import Layout
@@ -28,6 +29,11 @@ class Draft:
     looks: dict[str, list[Look]] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     headers: dict[str, dict[str, Header]] = field(default_factory=dict)
+    # By model and file: where its tensors lie in the weight files that are not on this disk, and
+    # why files cannot be read tensor by tensor.
+    places: dict[str, dict[str, FilePlaces]] = field(default_factory=dict)
+    unreadable: dict[str, dict[str, str]] = field(default_factory=dict)
+    no_ranges: str = ""  # why the Hub's server cannot send parts of files, if that was seen
     vocabularies: dict[str, Vocabulary | None] = field(default_factory=dict)
     # By model: its config and its headers, without its adapter.
     plain: dict[str, tuple[dict[str, Any], dict[str, Header]]] = field(default_factory=dict)

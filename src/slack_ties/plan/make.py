@@ -15,7 +15,7 @@ from slack_ties.hub.retries import READING
 from slack_ties.hub.timeouts import timeouts
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
-from slack_ties.plan.cost import check_room, free_here, merge_cost, result_dtype, result_size
+from slack_ties.plan.cost import Result, free_here, result_dtype, result_size
 from slack_ties.plan.draft import Draft
 from slack_ties.plan.method import check_method
 from slack_ties.plan.models import look_at, planned_model
@@ -26,6 +26,7 @@ from slack_ties.plan.shown import ShownPlan
 from slack_ties.plan.structure import check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
 from slack_ties.plan.unknown import unknown_facts, without_unknown
+from slack_ties.plan.ways import choose_way
 from slack_ties.recipe.pin import add_section
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from slack_ties.settings import SettingsByName
 
 __all__ = ["plan_merge", "plan_pinned"]
+
+COSTS = ("disk", "download")
 
 
 @timeouts(READING)
@@ -84,26 +87,14 @@ def plan_merge(
         say_what_is_alike(draft)
     if writes:
         refuse_nothing(draft)
-    parameters = result_size(draft, section)
-    cost = merge_cost(draft, section, dtype, parameters, streamed=streamed)
+    result = Result(section, dtype, result_size(draft, section), out, writes, streamed)
     free = free_here(out, how.cache)
     chat = chat_text(draft)
     unknown = unknown_facts(draft, chat)
-    if not unknown.keys() & {"disk", "download"}:
-        full = check_room(
-            draft,
-            section,
-            cost,
-            parameters=parameters,
-            dtype=dtype,
-            out=out,
-            writes=writes,
-            streamed=streamed,
-        )
-        draft.errors += [full] if full else []
-    if "memory" not in unknown and cost["memory"] > free["memory_free"]:
+    way = choose_way(draft, result, free["memory_free"], known=not unknown.keys() & {*COSTS})
+    if "memory" not in unknown and way.cost["memory"] > free["memory_free"]:
         draft.warnings.append(
-            f"the merge needs about {size(cost['memory'])} of memory, and "
+            f"the merge needs about {size(way.cost['memory'])} of memory, and "
             f"{size(free['memory_free'])} are free: close other programs, or make the files of the "
             "result smaller (--out-shard-size 500M)"
         )
@@ -122,12 +113,12 @@ def plan_merge(
     draft.warnings += resolution.warnings
     facts: dict[str, Any] = {
         "dtype": dtype,
-        "parameters": parameters,
+        "parameters": result.parameters,
         "vocabulary": vocabulary_text(draft, section),
         "chat": chat,
         "license": resolution.license.key if resolution.license else "",
         "license_reason": resolution.reason,
-        **cost,
+        **{name: value for name, value in way.cost.items() if name != "cache"},
     }
     facts = {**without_unknown(facts, unknown), **free}
     return ShownPlan(
@@ -143,6 +134,8 @@ def plan_merge(
         errors=tuple(draft.errors),
         recipe=recipe,
         device=draft.settings.device,
+        **way.facts,
+        places=draft.places,
         **facts,
     )
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from slack_ties.adapter.read import read_adapter
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.errors import CheckpointError, GatedError, NotOnHubError, SlackTiesError
+from slack_ties.errors import (
+    CheckpointError,
+    GatedError,
+    NoRangesError,
+    NotOnHubError,
+    SlackTiesError,
+)
 from slack_ties.hub.errors import hub_errors
 from slack_ties.models.entries import zeros_of
 from slack_ties.models.header import Header, main_type
@@ -22,6 +28,7 @@ from slack_ties.models.look_together import look_at_models
 from slack_ties.models.model_config import model_config
 from slack_ties.models.names import split_reference
 from slack_ties.models.parents import parent_of
+from slack_ties.models.places import places_of
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
 from slack_ties.plan.odd import roles_of
 from slack_ties.plan.parameters import model_settings
@@ -31,6 +38,7 @@ from slack_ties.tensors.known import know
 from slack_ties.tokenizer.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
+    from slack_ties.models.places import FilePlaces
     from slack_ties.plan.draft import Draft
     from slack_ties.tensors.origin import Known
 
@@ -113,22 +121,38 @@ def _headers(draft: Draft, look: Look, name: str) -> dict[str, Header]:
         return read_headers(look.folder, name)
     weights = look.chosen or Weights(tuple(look.weights))
     found: dict[str, dict[str, Header]] = {}
-    from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
-
     for file in look.weights:
-        with (
-            hub_errors(f"model {name!r}", draft.settings.api or HfApi()),
-            open_weights(look, file, draft.settings.api) as opened,
-        ):
-            try:
-                found[file] = read_headers_of_file(opened, file, name)
-            except CheckpointError:
-                if file.endswith(".safetensors"):
-                    raise
-                # PyTorch's old format, or more than tensors: we read it after the download.
-                draft.warnings.append(f"{name}: {file} can be checked only after the download")
+        places, reason = _places(draft, look, file, name)
+        if places:
+            found[file] = places.headers()
+        else:
+            # PyTorch's old format, or more than tensors: we read it after the download.
+            draft.warnings.append(f"{name}: {file} can be checked only after the download")
+        if file in look.missing and places:
+            draft.places.setdefault(name, {})[file] = places
+        elif file in look.missing:
+            draft.unreadable.setdefault(name, {})[file] = reason
     draft.incomplete |= len(found) < len(look.weights)
     return placed(weights, found, name)
+
+
+def _places(draft: Draft, look: Look, file: str, name: str) -> tuple[FilePlaces | None, str]:
+    """Return where the tensors of a weight file lie; if it cannot be read so, why."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 - not for local folders
+
+    if draft.no_ranges and file in look.missing:
+        return None, draft.no_ranges
+    api = draft.settings.api or HfApi()
+    try:
+        with hub_errors(f"model {name!r}", api), open_weights(look, file, api) as opened:
+            return places_of(opened, file, look.weights[file], name), ""
+    except NoRangesError as error:
+        draft.no_ranges = str(error).partition(f"{file}: ")[2] or str(error)
+        return None, draft.no_ranges
+    except CheckpointError as error:
+        if file.endswith(".safetensors"):
+            raise
+        return None, str(error).partition(f"{file} cannot be read: ")[2] or str(error)
 
 
 def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:

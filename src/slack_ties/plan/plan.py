@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from slack_ties.models.ancestry import Likeness
+    from slack_ties.models.places import FilePlaces
     from slack_ties.recipe.recipe import Recipe
 
 __all__ = ["Plan", "PlannedModel"]
@@ -76,13 +77,17 @@ class Plan:
     license_warnings: tuple[str, ...] = ()  # those of `warnings` that concern only a licence
     errors: tuple[SlackTiesError, ...] = ()
     # What the merge needs if the weights are downloaded first, and if they are read from the Hub
-    # as they are needed: download, disk and memory in bytes, as above. Empty if all are here.
+    # as they are needed: download, disk and memory in bytes, as above, and `cache`, the bytes of
+    # the download that stay in the Hub cache. `streamed_disk` is the disk with `run --publish
+    # --stream`. Empty if all weights are here.
     with_download: Mapping[str, int] = field(default_factory=dict)
     without_download: Mapping[str, int] = field(default_factory=dict)
     no_download: bool = False  # which of the two the merge would do, and the fields above say
     window: int = 0  # bytes of memory to read ahead, without download
     not_compared: tuple[str, ...] = ()  # ID: FILE, whose checksum cannot be compared then
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
+    # By model and file: where the tensors of the weight files lie that are not on this disk.
+    places: Mapping[str, Mapping[str, FilePlaces]] = field(default_factory=dict, repr=False)
 
     @property
     def space(self) -> tuple[int, int]:
@@ -107,7 +112,7 @@ class Plan:
         data = {
             name: None if name in self.unknown else getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in {"errors", "recipe", "models"}
+            if name not in {"errors", "recipe", "models", "places"}
         }
         errors = [{"message": str(e), "next": e.hint} for e in self.errors]
         models = [

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from slack_ties.plan.expected import Expected
     from slack_ties.recipe.recipe import Recipe
 
-__all__ = ["Need", "cache_folder", "no_room", "on_one_disk", "smaller_merges", "ungated_merge"]
+__all__ = [
+    "Need",
+    "cache_folder",
+    "no_room",
+    "on_one_disk",
+    "smaller_merges",
+    "ungated_merge",
+]
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,14 @@ def on_one_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
-def no_room(
-    needs: Iterable[Need], recipe: Recipe, *, spared: int, cache: str | None
+def no_room(  # noqa: PLR0913 - all but two by name
+    needs: Iterable[Need],
+    recipe: Recipe,
+    *,
+    spared: int,
+    cache: str | None,
+    without: Iterable[Need] | None = None,
+    no_download: bool = False,
 ) -> OutputError | None:
     """Return an error if a file system has less room than it needs.
 
@@ -57,29 +70,57 @@ def no_room(
         recipe: The merge config.
         spared: The bytes that need not be written with `run --publish --stream`.
         cache: The folder of the Hub cache, if an option names one.
+        without: What is written with `run --publish --stream --no-download`, if that is possible.
+        no_download: The needs are those of a merge without download.
 
     """
-    disks: dict[int, list[Need]] = {}
-    for need in needs:
-        if need.size:
-            disks.setdefault(need.folder.stat().st_dev, []).append(need)
-    free = {disk: shutil.disk_usage(found[0].folder).free for disk, found in disks.items()}
+    disks = _by_disk(needs)
+    free = {disk: _free(found) for disk, found in disks.items()}
     short = [disk for disk, found in disks.items() if sum(n.size for n in found) > free[disk]]
     if not short:
         return None
     order = [*short, *(disk for disk in disks if disk not in short)]
     msg = "; ".join(_sentence(disks[disk], free[disk]) for disk in order)
+    stream = _stream(recipe, no_download=no_download)
     hints = [
-        ", or ".join(_steps(disks[disk], free[disk], recipe, spared=spared, cache=cache))
+        ", or ".join(_steps(disks[disk], free[disk], spared=spared, stream=stream, cache=cache))
         for disk in short
     ]
     hint = "; and ".join(hints)
+    if without is not None and stream not in hint and _fits(without):
+        hint += f", or {_stream(recipe, no_download=True)}"
     for key, cost in smaller_merges(recipe, [(disks[disk], free[disk]) for disk in disks])[:1]:
         about = size(cost.download) + (" or more" if cost.download_is_least else "")
         hint += f", or merge smaller models: slack-ties config {key}  # download {about}, "
         gate = "" if cost.gated is False else "; whether a model has a gate is not known"
         hint += f"result {size(cost.result)}{gate}"
     return OutputError(msg, hint=hint)
+
+
+def _fits(needs: Iterable[Need]) -> bool:
+    """Say whether each file system has the room that it needs."""
+    disks = _by_disk(needs)
+    return all(sum(need.size for need in found) <= _free(found) for found in disks.values())
+
+
+def _by_disk(needs: Iterable[Need]) -> dict[int, list[Need]]:
+    """Return what is written to each file system."""
+    disks: dict[int, list[Need]] = {}
+    for need in needs:
+        if need.size:
+            disks.setdefault(need.folder.stat().st_dev, []).append(need)
+    return disks
+
+
+def _free(needs: Sequence[Need]) -> int:
+    """Return the bytes that are free on a file system."""
+    return shutil.disk_usage(needs[0].folder).free
+
+
+def _stream(recipe: Recipe, *, no_download: bool) -> str:
+    """Return the command that keeps only two files of the result here."""
+    command = f"slack-ties run {shlex.quote(recipe.where)} --out OUT --publish REPO_ID --stream"
+    return f"{command} --no-download" if no_download else command
 
 
 def _sentence(needs: Sequence[Need], free: int) -> str:
@@ -89,7 +130,7 @@ def _sentence(needs: Sequence[Need], free: int) -> str:
 
 
 def _steps(
-    needs: Sequence[Need], free: int, recipe: Recipe, *, spared: int, cache: str | None
+    needs: Sequence[Need], free: int, *, spared: int, stream: str, cache: str | None
 ) -> list[str]:
     """Return what the user can do about one full file system: first what is enough by itself."""
     total = sum(need.size for need in needs)
@@ -108,9 +149,7 @@ def _steps(
     if download and result and free < min(download, result):
         steps.append(f"{move} and {place}")
     if result and spared and total - spared <= free:
-        steps.append(
-            f"slack-ties run {shlex.quote(recipe.where)} --out OUT --publish REPO_ID --stream"
-        )
+        steps.append(stream)
     return steps
 
 

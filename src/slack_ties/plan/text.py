@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slack_ties.config.methods import METHODS
 from slack_ties.errors import visible
 from slack_ties.plan.parameters import settings_text
-from slack_ties.wording import parameter_count, size
+from slack_ties.wording import join_names, parameter_count, size
 
 if TYPE_CHECKING:
     from slack_ties.plan.plan import Plan, PlannedModel
@@ -55,6 +55,8 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         result = f"{plan.dtype}; the size is not known: {plan.unknown['disk']}"
     memory = f"about {size(plan.memory)} of {size(plan.memory_free)} free here"
     stock = METHODS.get(plan.method) if plan.method != "slack_ties" else None
+    if plan.no_download and plan.window:
+        memory += f", {size(plan.window)} of it to read ahead (--window)"
     rows = [
         ("Method", "method", stock.formula if stock else ""),
         ("Parameters", "settings", settings_text(plan.settings)),
@@ -65,6 +67,8 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         ("Download", "download", _download_text(plan)),
         ("Disk", "disk", _disk_text(plan) if plan.models else ""),
         ("Memory", "memory", memory if plan.models else ""),
+        ("Checksums", "download", _checksums_text(plan) if plan.no_download else ""),
+        ("Or", "memory", _other_way_text(plan)),
     ]
     if plan.device != "cpu":
         rows.append((plan.device, "device_memory", f"at least {size(plan.device_memory)}"))
@@ -104,8 +108,9 @@ def _license_text(plan: Plan) -> str:
 
 
 def _disk_text(plan: Plan) -> str:
-    both = plan.one_disk and plan.download and "download" not in plan.unknown
-    more = f", and {size(plan.download)} for the download," if both else ""
+    cached = plan.without_download.get("cache", 0) if plan.no_download else plan.download
+    both = plan.one_disk and cached and "download" not in plan.unknown
+    more = f", and {size(cached)} for the download," if both else ""
     return f"{size(plan.disk)}{more} of {size(plan.disk_free)} free here"
 
 
@@ -117,6 +122,37 @@ def _download_text(plan: Plan) -> str:
     here = sum(model.bytes - model.download for model in plan.models)
     if not plan.download and here:
         return f"nothing: {size(here)} are already here"
+    if plan.no_download:
+        return _read_text(plan)
     text = f"{size(plan.download)}{f', {size(here)} are already here' if here else ''}"
     free = f" (the disk of the Hub cache has {size(plan.download_free)} free)"
     return text if plan.one_disk or not plan.download else text + free
+
+
+def _read_text(plan: Plan) -> str:
+    """Return what is read from the Hub without a download."""
+    cached = plan.without_download.get("cache", 0)
+    text = f"{size(cached)} for adapters and the models that they change" if cached else "none"
+    read = size(plan.download - cached)
+    return f"{text}: {read} are read from the Hub as the merge needs them, and not kept here"
+
+
+def _checksums_text(plan: Plan) -> str:
+    """Return which files are compared with the Hub's checksums, without a download."""
+    if not plan.not_compared:
+        return "all files that are read from the Hub are compared with its checksums"
+    return f"not compared with the Hub's: {join_names(plan.not_compared)}"
+
+
+def _other_way_text(plan: Plan) -> str:
+    """Return what the way of the merge that was not chosen needs."""
+    if not plan.no_download and plan.without_download:
+        cost = plan.without_download
+        what = "read the models from the Hub without keeping them (--no-download): "
+    elif plan.no_download and plan.with_download:
+        cost, what = plan.with_download, f"download {size(plan.with_download['cache'])} first: "
+    else:
+        return ""
+    streamed = cost["streamed_disk"]
+    less = f" ({size(streamed)} with run --stream)" if streamed < cost["disk"] else ""
+    return f"{what}{size(cost['disk'])} of disk{less}, about {size(cost['memory'])} of memory"

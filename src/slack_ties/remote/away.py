@@ -11,6 +11,7 @@ from slack_ties.progress import Progress
 from slack_ties.remote.beginning import read_beginning
 from slack_ties.remote.blocks import memory
 from slack_ties.remote.schedule import Use, make_schedule
+from slack_ties.remote.size import fitting_window
 from slack_ties.remote.tensor import tensor_of
 from slack_ties.remote.window import Window
 
@@ -42,7 +43,7 @@ class Away:
         models: Mapping[str, Mapping[str, AwayFile]],
         *,
         api: HfApi | None = None,
-        window: int,
+        window: int | None,
         quiet: bool = False,
         known: Collection[str] = (),
         compared: Callable[[str], None] | None = None,
@@ -52,7 +53,8 @@ class Away:
         Args:
             models: By name: the weight files that are not here. Two models may share a file.
             api: The Hub client; the default one if not given.
-            window: Bytes of memory for what is read ahead and waits.
+            window: Bytes of memory for what is read ahead and waits; if not given, what lets
+                every file be read from front to back, within limits.
             quiet: Show no progress.
             known: The files, as `key_of` names them, whose checksums an earlier run has compared.
             compared: Called with the name of each file whose checksum was found to be the Hub's,
@@ -99,7 +101,9 @@ class Away:
         uses = [self._use(*one) for one in reads if one in self.of_tensor]
         partly = {self._use(*one).file for one in finished if one in self.of_tensor}
         unknown = {number for number, file in enumerate(self.files) if not file.checksum}
-        schedule = make_schedule(self.places, uses, window=self.size, partly=partly | unknown)
+        pieces = partly | unknown
+        size = self.size or fitting_window(self.places, uses, partly=pieces)
+        schedule = make_schedule(self.places, uses, window=size, partly=pieces)
         self.left = dict(schedule.uses)
         self.shared = {use for use, count in schedule.uses.items() if count > 1}
         self.read_or_partly = partly | {use.file for use in uses}
@@ -114,7 +118,7 @@ class Away:
             self.files,
             self.places,
             ranges=self.ranges,
-            size=self.size,
+            size=size,
             compared=self._note,
             moved=moved,
         )

@@ -1,0 +1,74 @@
+"""Choose between the two ways of a merge: download the weights first, or read them as needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.plan.cost import check_room, merge_cost
+from slack_ties.plan.reading import plan_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slack_ties.plan.cost import Result
+    from slack_ties.plan.draft import Draft
+    from slack_ties.plan.reading import Reading
+
+__all__ = ["Way", "choose_way"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """What was chosen."""
+
+    cost: Mapping[str, int]  # in bytes
+    facts: Mapping[str, Any] = field(default_factory=dict)  # fields of the plan, about both ways
+
+
+def choose_way(draft: Draft, result: Result, free: int, *, known: bool) -> Way:
+    """Choose the way of a merge; add errors if it cannot be gone.
+
+    Weights are downloaded if the disk has room, and read from the Hub as they are needed if only
+    that fits; unless the settings say which.
+
+    Args:
+        draft: What we found out about the models.
+        result: What is made.
+        free: Bytes of memory that are free.
+        known: Whether the costs are known.
+
+    """
+    cost, wanted = merge_cost(draft, result), draft.settings.download
+    reading = None if wanted else plan_reading(draft, free)
+    if reading is None:
+        full = check_room(draft, result, cost) if known else None
+        draft.errors += [full] if full else []
+        return Way(cost)
+    other = merge_cost(draft, result, reading)
+    full = check_room(draft, result, cost, reading=reading) if known else None
+    short = check_room(draft, result, other, reading=reading, chosen=True) if known else None
+    chosen = wanted is False or (
+        wanted is None and full is not None and short is None and not reading.errors
+    )
+    draft.errors += reading.errors if chosen else ()
+    error = short if chosen else full
+    draft.errors += [error] if error else []
+    if not known:
+        return Way(other if chosen else cost, {"no_download": chosen})
+    facts: dict[str, Any] = {"with_download": _both_disks(draft, result), "no_download": chosen}
+    if not reading.errors:
+        facts |= {
+            "without_download": _both_disks(draft, result, reading),
+            "window": reading.window,
+            "not_compared": reading.not_compared,
+        }
+    return Way(other if chosen else cost, facts)
+
+
+def _both_disks(draft: Draft, result: Result, reading: Reading | None = None) -> dict[str, int]:
+    """Return what one way needs, and the disk that it needs if the result is streamed."""
+    cost = merge_cost(draft, result, reading)
+    del cost["device_memory"]  # the same for both
+    streamed = merge_cost(draft, replace(result, streamed=True), reading)
+    return {**cost, "streamed_disk": streamed["disk"]}
