@@ -35,7 +35,7 @@ from slack_ties.licenses.known import Stated
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.merge.merge import merge_models
 from slack_ties.recipe.read import parse_recipe, read_recipe
-from slack_ties.record import MergeRecord, Parent, read_record
+from slack_ties.record import MergeRecord, Parent, read_record, write_record
 from triple import MIT
 
 if TYPE_CHECKING:
@@ -286,6 +286,25 @@ def test_a_merged_model_gets_a_card(merged: Path, tmp_path: Path) -> None:
     assert card.data.language == ["bo", "en"]
     assert card.data.base_model is None  # the parents are folders, which the Hub does not know
     assert check_card(path.read_text("utf-8")) == []
+
+
+def test_checksums_that_were_not_compared(merged: Path, tmp_path: Path) -> None:
+    """Record and card name the files that were read in pieces; other cards say nothing."""
+    out = Path(shutil.copytree(merged, tmp_path / "out"))
+    assert "in pieces" not in write_card(out).read_text("utf-8")
+    record = read_record(out)
+    base, ct, sft = record.parents
+    files = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+    ct = replace(ct, model="me/ct", commits=("a" * 40,), not_compared=files)
+    write_record(replace(record, parents=(base, ct, sft)), out)
+
+    text = write_card(out).read_text("utf-8")
+
+    assert read_record(out).parents[1].not_compared == files
+    said = "These files were read from the Hub in pieces while they were merged, so their checksums"
+    assert said in text
+    listed = "".join(f"- `{file}` of `me/ct`\n" for file in files)
+    assert f"were not compared with the Hub's:\n\n{listed}\nThe exact config" in text
 
 
 def test_the_example_code_runs(

@@ -8,9 +8,11 @@ from slack_ties.card.markdown import plain_text
 from slack_ties.card.metadata import MODEL_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from slack_ties.record import MergeRecord, Parent
 
-__all__ = ["HUB", "hub_ids", "link_to", "parent_row"]
+__all__ = ["HUB", "files_not_compared", "hub_ids", "link_to", "parent_row"]
 
 HUB = "https://huggingface.co"  # links in a card always lead to this Hub
 
@@ -51,6 +53,11 @@ def _parts(parent: Parent) -> list[tuple[str, str, bool]]:
 def link_to(parent: Parent) -> str:
     """Return a parent's name for Markdown: as code if it is on the Hub."""
     return "+".join(f"`{name}`" if hub else plain_text(name) for name, _, hub in _parts(parent))
+
+
+def files_not_compared(parents: Sequence[Parent]) -> list[str]:
+    """Return the weight files whose checksums were not compared with the Hub's."""
+    return [f"`{file}` of {link_to(one)}" for one in parents for file in one.not_compared]
 
 
 def hub_ids(parent: Parent, record: MergeRecord | None) -> list[str]:

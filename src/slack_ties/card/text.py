@@ -16,7 +16,7 @@ from slack_ties.card.measured import measured_by
 from slack_ties.card.metadata import LANGUAGE
 from slack_ties.card.method_text import citations, method_text, repeats_text
 from slack_ties.card.own_text import PLACES, OwnText, place
-from slack_ties.card.parents import HUB, hub_ids, link_to, parent_row
+from slack_ties.card.parents import HUB, files_not_compared, hub_ids, link_to, parent_row
 from slack_ties.card.sections import license_section, limits_section, what_each_brings
 from slack_ties.catalogue.tags import LANGUAGE_TAG
 from slack_ties.errors import OutputError
@@ -99,6 +99,7 @@ def make_card(  # noqa: PLR0913 - all by name
             tag=plain_text(first.get("tag", "")).replace('"', ""),
             direction="rtl" if script in RIGHT_TO_LEFT else "auto",
             parents=[parent_row(parent) for parent in parents],
+            not_compared=files_not_compared(parents),
             load=f"name = {json.dumps(where, ensure_ascii=False)}",
             tokenizer=_tokenizer(folder, parents),
             chat=_has_chat_template(folder),
