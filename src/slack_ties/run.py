@@ -286,8 +286,12 @@ def _stream(
         stream.forget()
         raise
     except HubError as error:
-        again = "run the same command again: it continues from the files that the Hub has"
-        hint = again if not error.hint or "again" in error.hint else f"{error.hint}; then {again}"
+        goes_on = "it continues from the files that are merged"
+        hint = f"run the same command again: {goes_on}"
+        if "the same command" in error.hint and "again" not in error.hint:
+            hint = f"{error.hint}; {goes_on}"
+        elif error.hint and "again" not in error.hint:
+            hint = f"{error.hint}; then {hint}"
         raise type(error)(str(error), hint=hint) from None
     else:
         stream.finish()

@@ -183,6 +183,7 @@ def _away(
         quiet=options.quiet,
         known=stream.compared if stream else (),
         compared=stream.note_compared if stream else None,
+        begin_again=stream.note_begun_again if stream else None,
     )
 
 

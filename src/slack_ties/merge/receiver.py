@@ -70,5 +70,8 @@ class Streaming(Receiver, Protocol):
     def note_compared(self, file: str) -> None:
         """Keep such a file for a later run."""
 
+    def note_begun_again(self, file: str) -> None:
+        """Forget such a file: bytes of it are read again, and not compared yet."""
+
     def send_rest(self) -> Mapping[str, Sent]:
         """Return all files by their final names, which they have by now."""

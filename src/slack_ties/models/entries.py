@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import IO, TYPE_CHECKING
 
-from slack_ties.errors import CheckpointError
+from slack_ties.errors import CheckpointError, HubError
 from slack_ties.models.header import ENTRY_BYTES, Header
 from slack_ties.models.look import Look, open_weights
 from slack_ties.models.places import LEAD, FilePlaces, places_of
@@ -31,6 +31,8 @@ def first_entries(
     places = places_of(file, file_name, file.seek(0, io.SEEK_END), file_name)
     try:
         return {name: _first_entries(file, places, name, count) for name in tensors}
+    except HubError:  # nothing is known of the file
+        raise
     except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(file_name, file_name, error) from None
 

@@ -103,6 +103,10 @@ class Stream:
         """Keep such a file for a later run."""
         self.state.note_compared(file)
 
+    def note_begun_again(self, file: str) -> None:
+        """Forget such a file: bytes of it are read again, and not compared yet."""
+        self.state.note_begun_again(file)
+
     @contextmanager
     def working(self, facts: Mapping[str, Any], *, resumes: bool) -> Iterator[Path]:
         """Yield the folder to merge into; merged files stay listed even after an error.

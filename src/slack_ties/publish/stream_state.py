@@ -175,6 +175,12 @@ class StreamState:
             self.compared.add(file)
             self.write()
 
+    def note_begun_again(self, file: str) -> None:
+        """Forget such a file, because bytes of it are read again."""
+        with self._lock:
+            self.compared.discard(file)
+            self.write()
+
     def forget(self) -> None:
         """Forget all files: the next run merges everything again."""
         with self._lock:

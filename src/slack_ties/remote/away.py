@@ -47,6 +47,7 @@ class Away:
         quiet: bool = False,
         known: Collection[str] = (),
         compared: Callable[[str], None] | None = None,
+        begin_again: Callable[[str], None] | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -59,6 +60,8 @@ class Away:
             known: The files, as `key_of` names them, whose checksums an earlier run has compared.
             compared: Called with the name of each file whose checksum was found to be the Hub's,
                 in any thread.
+            begin_again: Called with the name of each file that an earlier run has compared, and of
+                which this run reads bytes again.
 
         """
         if api is None:
@@ -68,6 +71,7 @@ class Away:
         self.models, self.size, self.quiet = models, window, quiet
         self.ranges = Ranges(api=api)
         self.known, self.note = set(known), compared or (lambda _: None)
+        self.begin_again = begin_again or (lambda _: None)
         self.files = list({one.on_hub: one for files in models.values() for one in files.values()})
         self.numbers = {file: number for number, file in enumerate(self.files)}
         by_file = {one.on_hub: one.places for files in models.values() for one in files.values()}
@@ -82,7 +86,9 @@ class Away:
         self.shared: set[Use] = set()  # the spans that are read more than once
         self.again: set[HubFile] = set()  # the files of which a span was read twice from the Hub
         self.lock = threading.Lock()
-        self.read_or_partly: set[int] = set()  # the files that this or an earlier run reads
+        self.read_now: set[int] = set()  # the files that this run reads
+        self.read_before: set[int] = set()  # those that an earlier run has read
+        self.compared_now: set[str] = set()
         self.window: Window | None = None
         self.shown = ExitStack()
 
@@ -106,7 +112,10 @@ class Away:
         schedule = make_schedule(self.places, uses, window=size, partly=pieces)
         self.left = dict(schedule.uses)
         self.shared = {use for use, count in schedule.uses.items() if count > 1}
-        self.read_or_partly = partly | {use.file for use in uses}
+        self.read_before, self.read_now = partly, {use.file for use in uses}
+        for number in self.read_now:
+            if (key := key_of(self.files[number])) in self.known:
+                self.begin_again(key)
         progress = Progress("read", max(schedule.total, 1), quiet=self.quiet, rate=True)
         before = self.ranges.received
 
@@ -175,11 +184,16 @@ class Away:
             self.ranges.stop()
 
     def _is_open(self, file: AwayFile) -> bool:
-        """Say whether a file was read, now or by an earlier run, and was never compared."""
+        """Say whether bytes of a file were read, now or by an earlier run, that were not compared.
+
+        What an earlier run has compared says nothing of bytes that this run reads again.
+        """
         if file.on_hub in self.again:
             return True
-        is_read = self.numbers[file.on_hub] in self.read_or_partly
-        return is_read and key_of(file.on_hub) not in self.known
+        number, key = self.numbers[file.on_hub], key_of(file.on_hub)
+        if number in self.read_now:
+            return key not in self.compared_now
+        return number in self.read_before and key not in self.known
 
     def _read_again(self, file: AwayFile, tensor: str) -> torch.Tensor:
         """Return a tensor that was not expected: with several GPUs the order is not certain.
@@ -193,7 +207,7 @@ class Away:
         return tensor_of(file.places, tensor, data)
 
     def _note(self, file: HubFile) -> None:
-        self.known.add(key_of(file))
+        self.compared_now.add(key_of(file))
         self.note(key_of(file))
 
     def _use(self, model: str, tensor: str) -> Use:

@@ -67,6 +67,10 @@ class Rebuilding:
         """Add a parent's file whose checksum was compared; no later run needs to know it."""
         self.compared.add(file)
 
+    def note_begun_again(self, file: str) -> None:
+        """Take a file out of these."""
+        self.compared.discard(file)
+
     def take(self, path: Path) -> None:
         """Compare a file that is complete, and truncate it to its header.
 
