@@ -10,9 +10,11 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import cast
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from slack_ties.errors import HubError, WrongBytesError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.transfer import StoppedError
 from slack_ties.models.places import FilePlaces, Span
+from slack_ties.remote import blocks
 from slack_ties.remote.schedule import Use, largest_wait, make_schedule
 from slack_ties.remote.window import Window
 from test_schedule import Case, cases, places
@@ -330,8 +333,9 @@ def test_storages_of_a_bin_file_are_as_aligned_as_in_the_file() -> None:
             assert address % 16 == found[0].spans[span].first % 16
 
 
-def test_memory_is_measured() -> None:
+def test_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own count of allocated bytes agrees, with requests that end in any order."""
+    monkeypatch.setattr(blocks, "MAPPED", 1 << 40)  # Python does not count what is mapped
     sizes = [900_000, 3000, 2_000_000, 500_000] * 6
     found = [places(*sizes, tail=700_000) for _ in range(2)]
     uses = [Use(file, span) for span in range(len(sizes)) for file in range(2)]
@@ -349,3 +353,24 @@ def test_memory_is_measured() -> None:
         finally:
             tracemalloc.stop()
         assert peak <= window + max(sizes) + window // 8 + 500_000  # what the test itself uses
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
+def test_memory_goes_back_to_the_system() -> None:
+    """What is between blocks that are still used, too; malloc would keep it."""
+
+    def used() -> int:
+        return psutil.Process().memory_info().rss
+
+    for _ in range(2):  # malloc learns which sizes are usual
+        before = used()
+        taken = [(blocks.memory(8 << 20), blocks.memory(100_000)) for _ in range(16)]
+        for large, small in taken:
+            large[:] = bytes(len(large))
+            small[:] = bytes(len(small))
+        assert used() > before + (100 << 20)
+        del large
+        still_used = [small for _, small in taken]
+        del taken
+        assert used() < before + (24 << 20)
+    assert len(still_used) == 16

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Job", "Part", "memory"]
 
 ALIGNED = 16  # bytes: numpy's memory and torch.save's storages begin at multiples of them
+
+MAPPED = 1 << 20  # bytes from which memory is mapped
 
 
 class Part(NamedTuple):
@@ -51,7 +55,14 @@ class Job(NamedTuple):
 
 
 def memory(size: int) -> memoryview:
-    """Return so many bytes of memory, to be filled."""
+    """Return so many bytes of memory, to be filled.
+
+    Large ones are mapped: the system gets them back at once when nobody uses them any more. What
+    malloc is given back between blocks that are still used, it keeps: up to as much again.
+    """
+    if size >= MAPPED:
+        private = {} if os.name == "nt" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+        return memoryview(mmap.mmap(-1, size, **private))
     import numpy as np  # noqa: PLC0415 - not for --help
 
     return np.empty(size, dtype=np.uint8).data
