@@ -29,6 +29,8 @@ from slack_ties.merge.options import DEFAULTS
 from slack_ties.merge.reader import WeightFiles, same_bits
 from slack_ties.models.headers import read_headers, read_headers_of_shard
 from slack_ties.models.model_config import model_config
+from slack_ties.plan.make import plan_merge
+from slack_ties.plan.text import plan_as_text
 from slack_ties.tensors.plain_models import plain_model
 from triple import Folders
 
@@ -396,6 +398,7 @@ def test_a_merge_without_a_copy_of_the_model(triple: Folders, api: HfApi, tmp_pa
 
     expected = merged(config_of(tmp_path / "w.yml", *whole), tmp_path / "w", api)
     config = config_of(tmp_path / "a.yml", *with_adapter)
+    plan = plan_merge(config, api=api, download=False)
     without = merged(config, tmp_path / "a" / "out", api, download=False)
     with_download = merged(config, tmp_path / "b" / "out", api)
 
@@ -404,6 +407,11 @@ def test_a_merge_without_a_copy_of_the_model(triple: Folders, api: HfApi, tmp_pa
     assert without == with_download
     kept = {path.name for path in (tmp_path / "a").rglob("*.safetensors")}
     assert kept == {*weights, WEIGHTS} - {"model.safetensors.index.json"}
+    loras = [tmp_path / f"lora-{name}" / WEIGHTS for name in ("base", "sft")]
+    assert plan.without_download["cache"] == sum(path.stat().st_size for path in loras)
+    assert plan.without_download["disk"] < 1.1 * sum(
+        (tmp_path / "w" / n).stat().st_size for n in weights
+    )
 
 
 def test_an_adapter_that_needs_the_whole_model(
@@ -421,4 +429,29 @@ def test_an_adapter_that_needs_the_whole_model(
     line = "me/sft is downloaded: its adapter needs the whole model: its adapter_config.json sets "
     assert f"{line}fan_in_fan_out" in caplog.text
     assert without == merged(config, tmp_path / "b" / "out", api)
-    assert not list(tmp_path.rglob("*.partial"))
+    plan = plan_merge(config, api=api, download=False)
+    size = sum(path.stat().st_size for path in triple.sft.glob("model*.safetensors"))
+    assert (plan.download, plan.without_download) == (size, {})
+    assert plan.disk == plan.parameters * 4 + size
+
+
+def test_a_model_that_cannot_be_read_in_parts(
+    triple: Folders, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is downloaded for its adapter, and the plan has said so."""
+    folder, lora = tmp_path / "old", train(triple.sft, tmp_path / "lora")
+    shutil.copytree(triple.sft, folder)
+    tensors = tensors_of(folder)
+    for path in folder.glob("model*"):
+        path.unlink()
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    api.create_repo("me/old")
+    api.upload_folder(repo_id="me/old", folder_path=folder)
+    config = config_of(tmp_path / "c.yml", str(triple.base), f"me/old+{lora}")
+
+    text = plan_as_text(plan_merge(config, api=api, download=False))
+    with caplog.at_level("INFO"):
+        merged(config, tmp_path / "a" / "out", api, download=False)
+
+    assert "the whole model on this disk: pytorch_model.bin can be read only as a whole" in text
+    assert "me/old is downloaded: its adapter needs the whole model: " in caplog.text

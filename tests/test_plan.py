@@ -517,11 +517,15 @@ def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
     plan = plan_merge(pair)
 
     assert (plan.errors, plan.warnings) == ((), ())
-    assert plan.disk > 2 * 139_584  # the pair is made before it is merged
+    assert plan.disk == 2 * 139_584  # the pair is merged tensor by tensor
     assert "similarity" not in plan_as_text(plan).splitlines()[7]  # of the base to itself
     settings = tmp_path / "lora" / "adapter_config.json"
     edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")
     assert "states that it was made for meta-llama/Llama-2-7b-hf" in plan_merge(pair).warnings[0]
+    edit(settings, fan_in_fan_out=True)
+    told = "it needs the whole model on this disk: its adapter_config.json sets fan_in_fan_out"
+    assert told in plan_as_text(plan_merge(pair))
+    assert plan_merge(pair).disk > 2 * 2 * 139_584  # the pair is made before it is merged
     edit(settings, peft_type="LOHA")
     assert "is an adapter of type 'LOHA', expected LORA" in only_error(plan_merge(pair))
     settings.unlink()

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from slack_ties.errors import SlackTiesError
+from slack_ties.errors import CheckpointError, NoRangesError, SlackTiesError
 from slack_ties.merge.options import traced_options
 from slack_ties.models.headers import read_headers
 from slack_ties.plan.make import plan_merge
@@ -142,22 +142,37 @@ def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[s
 
     Without `weights` only models are downloaded whose adapters need them whole.
     """
-    from slack_ties.merge.adapters import needs_whole  # noqa: PLC0415 - imports torch
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
-    options = settings.options
     parts = {name: split_reference(name) for name in recipe.models}
     found: dict[str, list[Snapshot]] = {}
     # Those with an adapter first: a model that is also listed without it is then here.
     for name in sorted(parts, key=lambda one: len(parts[one]) == 1):
-        model, *adapters = parts[name]
-        adapter = [_find(*one, settings, weights=True) for one in adapters]
-        found[name] = [_find(*model, settings, weights=weights), *adapter]
-        away = bool(found[name][0].away)
-        if away and adapter and (reason := needs_whole(found[name], options, name)):
-            LOG.info("  %s is downloaded: its adapter needs the whole model: %s", model[0], reason)
-            found[name][0] = _find(*model, settings, weights=True)
+        model, *adapter = parts[name]
+        here = [_find(*one, settings, weights=True) for one in adapter]
+        if adapter and not weights:
+            found[name] = _find_away(name, model, here[0], settings)
+        else:
+            found[name] = [_find(*model, settings, weights=weights), *here]
     return {name: found[name] for name in parts}
+
+
+def _find_away(
+    name: str, model: tuple[str, str | None], adapter: Snapshot, settings: Settings
+) -> list[Snapshot]:
+    """Return a model and its adapter; the weights are downloaded only if they are needed whole."""
+    from slack_ties.merge.adapters import needs_whole  # noqa: PLC0415 - imports torch
+
+    try:
+        found = [_find(*model, settings, weights=False), adapter]
+    except (CheckpointError, NoRangesError) as error:
+        reason = str(error)
+    else:
+        reason = needs_whole(found, settings.options, name) if found[0].away else ""
+        if not reason:
+            return found
+    LOG.info("  %s is downloaded: its adapter needs the whole model: %s", model[0], reason)
+    return [_find(*model, settings, weights=True), adapter]
 
 
 def _find(path: str, revision: str | None, settings: Settings, *, weights: bool) -> Snapshot:

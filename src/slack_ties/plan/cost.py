@@ -100,7 +100,7 @@ def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> 
     # A repository that occurs twice, alone and with an adapter, is downloaded once.
     once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
     download = cached = sum(look.download for look in once.values())
-    memory = PROCESS + buffered + largest
+    memory = PROCESS + buffered + largest + max(draft.merging.values(), default=0)
     if reading:
         cached = reading.downloaded
         download = reading.bytes + cached

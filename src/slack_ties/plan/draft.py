@@ -39,6 +39,10 @@ class Draft:
     plain: dict[str, tuple[dict[str, Any], dict[str, Header]]] = field(default_factory=dict)
     known: dict[str, Known | None] = field(default_factory=dict)  # what transformers knows
     adapters: dict[str, str] = field(default_factory=dict)  # what each adapter changes, for people
+    # By model: why its adapter needs the whole model on this disk; or the bytes of memory in which
+    # it is merged into the largest tensor that it changes.
+    whole: dict[str, str] = field(default_factory=dict)
+    merging: dict[str, int] = field(default_factory=dict)
     layout: Layout | None = None  # None if it is not known
     incomplete: bool = False  # whether headers are missing: not all files can be read remotely
     likeness: dict[str, Likeness] = field(default_factory=dict)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.adapter.read import read_adapter
+from slack_ties.adapter.unproven import unproven
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.errors import (
     CheckpointError,
@@ -35,14 +36,22 @@ from slack_ties.plan.parameters import model_settings
 from slack_ties.plan.plan import PlannedModel
 from slack_ties.plan.room import ungated_merge
 from slack_ties.tensors.known import know
+from slack_ties.tensors.plain_models import plain_model
 from slack_ties.tokenizer.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slack_ties.adapter.adapter import Adapter
     from slack_ties.models.places import FilePlaces
     from slack_ties.plan.draft import Draft
     from slack_ties.tensors.origin import Known
 
 __all__ = ["known_of", "look_at", "planned_model"]
+
+# The bytes for each entry of a tensor while PEFT merges an adapter into it, beside the tensor:
+# the product of the matrices in float32, twice; for DoRA some more. We measured less than these.
+LORA, DORA = 8, 20
 
 
 def look_at(draft: Draft) -> None:
@@ -194,6 +203,7 @@ def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
         tied=bool(known and any(known.heads & group for group in known.tied)),
     )
     draft.adapters[name] = found.as_text()
+    _check_whole(draft, name, config, headers, found)
     draft.warnings += [f"{name}: {warning}" for warning in found.warnings]
     if known and found.whole and not config.get("ensure_weight_tying"):
         groups = {head: next((g for g in known.tied if head in g), ()) for head in known.heads}
@@ -204,6 +214,35 @@ def _check_adapter(draft: Draft, name: str, adapter: Look) -> None:
         draft.warnings.append(
             f"{adapter.path} states that it was made for {made_for}, not for {here}"
         )
+
+
+def _check_whole(
+    draft: Draft,
+    name: str,
+    config: Mapping[str, Any],
+    headers: Mapping[str, Header],
+    found: Adapter,
+) -> None:
+    """Find out whether the adapter needs the whole model on this disk."""
+    model = draft.headers[name]
+    kind = plain_model(draft.configs[name], model)
+    unreadable = min(draft.unreadable.get(name, {}), default="")
+    reason = f"{unreadable} can be read only as a whole" if unreadable else ""
+    reason = reason or unproven(
+        config=config,
+        headers=headers,
+        model_config=draft.configs[name],
+        model=model,
+        plain=kind is not None,
+        tied=kind is not None and kind.ties,
+        options=draft.settings.options,
+    )
+    if reason:
+        draft.whole[name] = reason
+        draft.adapters[name] += f"; it needs the whole model on this disk: {reason}"
+        return
+    largest = max((model[tensor].size for tensor in found.changes if tensor in model), default=0)
+    draft.merging[name] = largest * (DORA if config.get("use_dora") else LORA)
 
 
 def planned_model(draft: Draft, name: str) -> PlannedModel:

@@ -58,8 +58,8 @@ class _Files:
 
 
 def is_whole(draft: Draft, name: str) -> bool:
-    """Say whether a model is downloaded in any case: an adapter is merged into whole models."""
-    return len(draft.looks.get(name, ())) > 1
+    """Say whether a model is downloaded in any case: some adapters need the whole model."""
+    return name in draft.whole
 
 
 def plan_reading(draft: Draft, free: int) -> Reading | None:
@@ -74,8 +74,7 @@ def plan_reading(draft: Draft, free: int) -> Reading | None:
     here = {
         (look.path, look.commit): look
         for name, found in draft.looks.items()
-        for look in found
-        if is_whole(draft, name)
+        for look in (found if is_whole(draft, name) else found[1:])
     }
     away = {
         name: look

@@ -132,7 +132,7 @@ def _download_text(plan: Plan) -> str:
 def _read_text(plan: Plan) -> str:
     """Return what is read from the Hub without a download."""
     cached = plan.without_download.get("cache", 0)
-    text = f"{size(cached)} for adapters and the models that they change" if cached else "none"
+    text = f"{size(cached)} for adapters, and models that these need whole" if cached else "none"
     read = size(plan.download - cached)
     return f"{text}: {read} are read from the Hub as the merge needs them, and not kept here"
 
