@@ -26,7 +26,9 @@ from slack_ties.errors import CheckpointError
 from slack_ties.files import sha256
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
+from slack_ties.merge.prepare import _files
 from slack_ties.merge.reader import WeightFiles, same_bits
+from slack_ties.models.cached import Snapshot
 from slack_ties.models.headers import read_headers, read_headers_of_shard
 from slack_ties.models.model_config import model_config
 from slack_ties.plan.make import plan_merge
@@ -223,7 +225,9 @@ def check(base: Path, adapter: Path, out: Path, dtype: str | None = None) -> Non
     assert list(found.headers.items()) == list(expected.headers.items())
     assert found.config == model_config(folder)
     for _ in "twice":
-        assert all(same_bits(found.read(name), expected.read(name)) for name in expected.headers)
+        for name in expected.headers:
+            assert found.read(name).is_contiguous()
+            assert same_bits(found.read(name), expected.read(name))
     plain = files_of(base, "model")
     assert not all(same_bits(found.read(name), plain.read(name)) for name in found.headers)
 
@@ -455,3 +459,19 @@ def test_a_model_that_cannot_be_read_in_parts(
 
     assert "the whole model on this disk: pytorch_model.bin can be read only as a whole" in text
     assert "me/old is downloaded: its adapter needs the whole model: " in caplog.text
+
+
+def test_another_version_of_peft(
+    base: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If PEFT expects other tensors than `unproven` knows of, mergekit merges the model here."""
+    folder = base("qwen2", "float32")
+    lora = train(folder, tmp_path / "lora", bias="all")
+    monkeypatch.setattr("slack_ties.merge.prepare.needs_whole", lambda *_: "")
+    parts = [Snapshot(folder), Snapshot(lora)]
+
+    files = _files("both", parts, MergeOptions(**DEFAULTS), tmp_path, None)
+
+    merged = tensors_of(by_mergekit(folder, lora, tmp_path / "cache"))
+    assert files.folder.parent == tmp_path
+    assert all(same_bits(files.read(name), tensor) for name, tensor in merged.items())

@@ -518,6 +518,7 @@ def test_lora_pairs(triple: Folders, tmp_path: Path) -> None:
 
     assert (plan.errors, plan.warnings) == ((), ())
     assert plan.disk == 2 * 139_584  # the pair is merged tensor by tensor
+    assert plan.memory == plan_merge(recipe(triple)).memory + 8 * 64 * 64
     assert "similarity" not in plan_as_text(plan).splitlines()[7]  # of the base to itself
     settings = tmp_path / "lora" / "adapter_config.json"
     edit(settings, base_model_name_or_path="meta-llama/Llama-2-7b-hf")

@@ -96,8 +96,10 @@ class Adapted:
         own = self._model.read(tensor)
         if tensor in self._whole:
             own = self._adapter.read(self._whole[tensor])
+        if tensor not in self._lora:
+            return own.to(self._types[tensor])
         own = own.to(self._types[tensor], copy=True)  # PEFT changes it in place
-        return self._merged(self._lora[tensor], own) if tensor in self._lora else own
+        return self._merged(self._lora[tensor], own).contiguous()
 
     def _merged(self, found: _Module, own: torch.Tensor) -> torch.Tensor:
         """Let PEFT merge one module."""

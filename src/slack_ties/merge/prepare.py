@@ -191,13 +191,18 @@ def _files(
     name: str, parts: list[Snapshot], options: MergeOptions, adapted: Path, away: Away | None
 ) -> WeightFiles:
     """Return the weight files of a model, with its adapter if it has one."""
-    if len(parts) > 1 and needs_whole(parts, options, name):
-        folder = by_mergekit(parts, options, adapted)
-        return WeightFiles(name, folder, read_headers(folder, name))
     folder, there = parts[0].path, parts[0].away
-    headers = read_headers(folder, name, away=there)
-    files = WeightFiles(name, folder, headers, away=away, away_files=there)
-    return files if len(parts) == 1 else adapted_files(files, parts, options)
+    if len(parts) == 1 or not needs_whole(parts, options, name):
+        headers = read_headers(folder, name, away=there)
+        files = WeightFiles(name, folder, headers, away=away, away_files=there)
+        try:
+            return files if len(parts) == 1 else adapted_files(files, parts, options)
+        except CheckpointError:  # by another version of PEFT
+            files.close()
+            if there:
+                raise
+    folder = by_mergekit(parts, options, adapted)
+    return WeightFiles(name, folder, read_headers(folder, name))
 
 
 def _config(files: WeightFiles) -> dict[str, Any]:
