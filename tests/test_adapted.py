@@ -20,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from hub_server import Server
 from slack_ties.adapter.adapted import TYPES, Adapted
 from slack_ties.adapter.unproven import unproven
 from slack_ties.errors import CheckpointError
@@ -376,6 +377,11 @@ def merged(config: Path, out: Path, api: HfApi, *, download: bool = True) -> dic
     return {path.name: sha256(path) for path in [*out.glob("model*"), out / "config.json"]}
 
 
+def weights_sent(hub: Server) -> int:
+    """Return the bytes of weight files that were sent."""
+    return sum(count for name, count in hub.hub.sent.items() if name.endswith(".safetensors"))
+
+
 def config_of(path: Path, base: str, *others: str) -> Path:
     """Write a config of a merge."""
     models = [{"model": one, "parameters": {"weight": 0.6, "density": 0.5}} for one in others]
@@ -384,8 +390,10 @@ def config_of(path: Path, base: str, *others: str) -> Path:
     return path
 
 
-def test_a_merge_without_a_copy_of_the_model(triple: Folders, api: HfApi, tmp_path: Path) -> None:
-    """The result is that of models merged by mergekit; without download no weights are kept."""
+def test_a_merge_without_a_copy_of_the_model(
+    triple: Folders, api: HfApi, hub: Server, tmp_path: Path
+) -> None:
+    """The result is that of models merged by mergekit; every byte is read once, and not kept."""
     ids, whole, with_adapter = {}, [], []
     for name, folder in (("base", triple.base), ("sft", triple.sft)):
         lora = train(
@@ -402,8 +410,12 @@ def test_a_merge_without_a_copy_of_the_model(triple: Folders, api: HfApi, tmp_pa
 
     expected = merged(config_of(tmp_path / "w.yml", *whole), tmp_path / "w", api)
     config = config_of(tmp_path / "a.yml", *with_adapter)
+    hub.hub.sent.clear()
     plan = plan_merge(config, api=api, download=False)
+    headers = weights_sent(hub)
+    hub.hub.sent.clear()
     without = merged(config, tmp_path / "a" / "out", api, download=False)
+    assert plan.download <= weights_sent(hub) <= plan.download + 2 * headers
     with_download = merged(config, tmp_path / "b" / "out", api)
 
     weights = {name: one for name, one in expected.items() if name != "config.json"}

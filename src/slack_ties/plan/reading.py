@@ -34,7 +34,7 @@ class Reading:
 
     window: int  # bytes of memory to read ahead
     bytes: int  # that are read, without what is downloaded
-    downloaded: int  # bytes that are downloaded all the same: adapters, and models with an adapter
+    downloaded: int  # bytes that are downloaded all the same: adapters, and models that these need
     not_compared: tuple[str, ...] = ()  # ID: FILE
     errors: tuple[CheckpointError, ...] = ()  # files that cannot be read so
 
