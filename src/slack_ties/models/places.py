@@ -119,8 +119,6 @@ def places_of(
     except CheckpointError as error:
         msg = f"model {name!r}: {file} cannot be read: {error}"
         raise CheckpointError(msg, hint=error.hint) from None
-    except HubError:
-        raise
     except Exception as error:  # noqa: BLE001 - a damaged file can cause errors of any type
         raise damaged(file, name, error) from None
 
