@@ -595,6 +595,15 @@ def many(operations: bytes) -> bytes:
 
 ONE = Storage()
 
+HERE = archive({"x": Tensor(ONE, 0, (6,), (1,))})
+
+
+def directory(place: int, value: bytes) -> bytes:
+    """Return a good file with other bytes in the directory's entry for the storage."""
+    at = HERE.rindex(b"PK\1\2") + place
+    return HERE[:at] + value + HERE[at + len(value) :]
+
+
 BAD_BIN: dict[str, bytes] = {
     "offset": archive({"x": Tensor(ONE, 1, (2, 3), (3, 1))}),
     "negative offset": archive({"x": Tensor(ONE, -1, (2,), (1,))}),
@@ -636,6 +645,7 @@ BAD_BIN: dict[str, bytes] = {
     "tuples for a name of another dict": many(
         b"ccollections\nOrderedDict\n])" + 60 * b"q\0h\0\x86" + b"N\x86a\x85R"
     ),
+    "tuples for two names": many(b"}()" + 60 * b"q\0h\0\x86" + b"NK\1Nu"),
     "tuples for a name": many(b"})" + 60 * b"q\0h\0\x86" + b"Ns"),
     "a list": archive([Tensor(ONE, 0, (6,), (1,))]),
     "a number": archive(3),
@@ -654,6 +664,11 @@ BAD_BIN: dict[str, bytes] = {
     "one byte": archive(b"\x80"),
     "protocol 4": archive(pickle.dumps({}, 4)),
     "protocol 5": archive(b"\x80\x05}."),
+    "overlap": directory(42, bytes(4)),
+    "entry in the directory": directory(42, (len(HERE) - 60).to_bytes(4, "little")),
+    "long entry": directory(20, (2 * len(HERE)).to_bytes(4, "little") * 2),
+    "two sizes": directory(24, (25).to_bytes(4, "little")),
+    "encrypted": directory(8, b"\1"),
     "no table": rezipped(GOOD, lambda files: files.pop("archive/data.pkl")),
     "a program": rezipped(GOOD, lambda files: files.update({"archive/constants.pkl": b"\x80\2)."})),
     "byte order": rezipped(GOOD, lambda files: files.update({"archive/byteorder": b"middle"})),
@@ -738,9 +753,13 @@ def test_bytes_that_are_not_those_of_a_span(cut: int) -> None:
     found = places(GOOD, BIN)
     first, end = found.spans[0]
     short = GOOD[first:end][:cut] if cut >= 0 else bytes(end - first)
+    packed = bytearray(GOOD[first:end])
+    packed[8] = 8  # deflate
 
     with pytest.raises(CheckpointError, match=f"{BIN}: a (cannot be read|ends after)"):
         tensor_of(found, "a", memoryview(short))
+    with pytest.raises(CheckpointError, match="of a zip entry that is not compressed"):
+        tensor_of(found, "a", memoryview(packed))
     with pytest.raises(CheckpointError, match=f"{SAFE}: x ends after 8 bytes"):
         tensor_of(places(ACCEPTED["metadata"], SAFE), "x", memoryview(bytes(7)))
 

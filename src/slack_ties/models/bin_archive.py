@@ -28,7 +28,7 @@ OLD = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # how PyTorch
 
 OLDER = "it is older than PyTorch 1.6"
 BIG_ENDIAN = "its numbers are big-endian"
-COMPRESSED = "it is compressed"
+COMPRESSED = "it is compressed or encrypted"
 
 ENCRYPTED = 1  # a flag of an entry
 
