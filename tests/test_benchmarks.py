@@ -60,6 +60,7 @@ def test_prints_its_table_of_a_gpu(run: Callable[..., str]) -> None:
             ["--size", "tiny", "--rounds", "1", "--only", "slack_ties"],
             ["slack-ties merge", "mergekit-yaml, slack_ties"],
         ),
+        ("needs", ["--only", "tiny"], ["| tiny | ", "| 15 of 15 |"]),
         pytest.param(
             "memory",
             ["--size", "tiny"],

@@ -183,10 +183,13 @@ def test_files_that_do_not_fit_into_the_window(
     assert {p.model: p.not_compared for p in record.parents if p.not_compared} == {
         parent.model: ("pytorch_model.bin",) for parent in record.parents if parent.role == "ct"
     }
-    said = "Checksums:  not compared with the Hub's: me/ct: pytorch_model.bin\n"
+    said = "the window is too small: me/ct: pytorch_model.bin; with --window 2M they are\n"
     assert said in plan_as_text(plan)
+    assert 1_000_000 < plan.window_for_all <= 2_000_000
     # The merge makes a plan, and reads the headers once more.
     assert plan.download + headers <= weights_sent(hub) <= plan.download + 2 * headers
+    larger = plan_merge(HUB, api=api, download=False, window=plan.window_for_all)
+    assert larger.not_compared == ()
     whole = plan_merge(HUB, api=api, download=False)
     assert whole.not_compared == ()
     assert whole.download == sum(model.bytes for model in whole.models)

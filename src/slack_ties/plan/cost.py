@@ -96,7 +96,9 @@ def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> 
     whole = [looks[0] for name, looks in draft.looks.items() if is_whole(draft, name)]
     pairs = [sum(look.weights.values()) for look in whole]
     # We write one file while we upload the last one; a file may be as large as a tensor.
-    stored = min(size, 2 * max(file_bytes, largest)) if result.streamed else size
+    stored = size
+    if result.streamed:
+        stored = min(size, 2 * max(file_bytes, _largest_of_result(draft, result)))
     # A repository that occurs twice, alone and with an adapter, is downloaded once.
     once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
     download = cached = sum(look.download for look in once.values())
@@ -132,6 +134,19 @@ def _largest_tensors(draft: Draft, result: Result) -> int:
                 entries = entries // header.shape[0] * rows * 2  # before and after alignment
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
     return max(largest.values(), default=0)
+
+
+def _largest_of_result(draft: Draft, result: Result) -> int:
+    """Return the bytes of the largest tensor of the result."""
+    rows, width = result_rows(draft, result.section), ENTRY_BYTES.get(result.dtype, 2)
+    return max(
+        (
+            width * (header.size // header.shape[0] * rows if per_token else header.size)
+            for name, header in draft.headers.get(draft.first, {}).items()
+            for per_token in [rows and header.shape and _is_per_token(draft, name)]
+        ),
+        default=0,
+    )
 
 
 def _texts(draft: Draft) -> int:

@@ -85,6 +85,7 @@ class Plan:
     no_download: bool = False  # which of the two the merge would do, and the fields above say
     window: int = 0  # bytes of memory to read ahead, without download
     not_compared: tuple[str, ...] = ()  # ID: FILE, whose checksum cannot be compared then
+    window_for_all: int = 0  # bytes of the window with which all could be compared
     recipe: Recipe | None = field(default=None, repr=False)  # as it was given
     # By model and file: where the tensors of the weight files lie that are not on this disk.
     places: Mapping[str, Mapping[str, FilePlaces]] = field(default_factory=dict, repr=False)

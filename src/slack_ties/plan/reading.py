@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
 from slack_ties.models.names import split_reference
-from slack_ties.remote.schedule import Use, make_schedule
+from slack_ties.remote.schedule import Use, largest_wait, make_schedule
 from slack_ties.remote.size import fitting_window
 from slack_ties.tensors.layout import without_adapter
 from slack_ties.tensors.modules import stacks_of_modules
@@ -36,6 +36,7 @@ class Reading:
     bytes: int  # that are read, without what is downloaded
     downloaded: int  # bytes that are downloaded all the same: adapters, and models that these need
     not_compared: tuple[str, ...] = ()  # ID: FILE
+    largest: int = 0  # the window, in bytes, with which all files would be compared
     errors: tuple[CheckpointError, ...] = ()  # files that cannot be read so
 
 
@@ -93,6 +94,7 @@ def plan_reading(draft: Draft, free: int) -> Reading | None:
         schedule.total if uses else sum(look.download for look in once.values()),
         sum(look.download for look in here.values()),
         tuple(files.names[number] for number in sorted(read - schedule.compared)),
+        largest_wait(files.files, uses),
         tuple(
             _unreadable(name, file, reason)
             for name in away

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_as_text", "plan_in_short"]
 
+MB = 1_000_000
+
 TITLES = {"ct": "CT", "sft": "SFT", "": "model"}
 
 
@@ -141,7 +143,11 @@ def _checksums_text(plan: Plan) -> str:
     """Return which files are compared with the Hub's checksums, without a download."""
     if not plan.not_compared:
         return "all files that are read from the Hub are compared with its checksums"
-    return f"not compared with the Hub's: {join_names(plan.not_compared)}"
+    larger = f"{-(-plan.window_for_all // MB)}M"
+    return (
+        f"not compared with the Hub's, because the window is too small: "
+        f"{join_names(plan.not_compared)}; with --window {larger} they are"
+    )
 
 
 def _other_way_text(plan: Plan) -> str:

@@ -62,6 +62,7 @@ def choose_way(draft: Draft, result: Result, free: int, *, known: bool) -> Way:
             "without_download": _both_disks(draft, result, reading),
             "window": reading.window,
             "not_compared": reading.not_compared,
+            "window_for_all": reading.largest,
         }
     return Way(other if chosen else cost, facts)
 

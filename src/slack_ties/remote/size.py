@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slack_ties.remote.schedule import largest_wait
+from slack_ties.remote.schedule import largest_wait, make_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,9 +24,10 @@ def fitting_window(
     partly: Collection[int] = (),
     free: int | None = None,
 ) -> int:
-    """Return the window, in bytes, that lets every file be read from front to back.
+    """Return the window, in bytes, that lets as many files as possible be read from front to back.
 
-    It is at least 1 GB and at most 4 GB, but never more than half of the free memory.
+    It is at least 1 GB and at most 4 GB, but never more than half of the free memory. It is not
+    larger than what helps.
 
     Args:
         files: The files.
@@ -39,5 +40,10 @@ def fitting_window(
         import psutil  # noqa: PLC0415 - not for --help
 
         free = int(psutil.virtual_memory().available)
+    most = min(MOST, free // 2)
     wanted = largest_wait(files, uses, partly=partly)
-    return min(max(wanted, LEAST), MOST, free // 2)
+    if wanted > most:
+        compared = make_schedule(files, uses, window=most, partly=partly).compared
+        others = {number for number in range(len(files)) if number not in compared}
+        wanted = largest_wait(files, uses, partly=others)
+    return min(max(wanted, LEAST), most)
