@@ -158,24 +158,38 @@ def test_the_beginning_of_a_tensor_costs_a_few_bytes(
     assert sum(hub.hub.sent_of[f"me/large/{one}"] for one in models["me/large"]) < 2000
 
 
-def test_a_file_that_an_earlier_run_has_begun_is_not_compared(
-    triple: Folders, api: HfApi, hub: Server
+@pytest.mark.parametrize("finished", [5, 0, 21])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_that_an_earlier_run_has_read_a_part_of(
+    triple: Folders, api: HfApi, hub: Server, finished: int, *, known: bool
 ) -> None:
-    """Only its rest is read; it is listed, unless the earlier run has compared it."""
+    """Only its rest is read, and it is listed: what an earlier run compared, it read then."""
     files = publish(api, triple.ct, "me/ct")
     (file,) = files.values()
-    names = sorted(file.places.tensors)
-    finished, rest = names[:5], names[5:]
-    size = sum(file.places.spans[file.places.tensors[name].span].size for name in rest)
-    for known, listed in (((), {"me/ct": (file.on_hub.name,)}), ((key_of(file.on_hub),), {})):
-        hub.hub.sent_of.clear()
-        with opened({"me/ct": files}, api, known=known) as away:
-            reads = [("me/ct", name) for name in rest]
-            away.expect(reads, finished=[("me/ct", name) for name in finished])
-            for one in reads:
-                away.read(*one)
-            assert away.finish() == listed
-        assert size <= hub.hub.sent_of[f"me/ct/{file.on_hub.name}"] < file.on_hub.size
+    reads = [("me/ct", name) for name in sorted(file.places.tensors)]
+    assert len(reads) == 21
+    before, rest = reads[:finished], reads[finished:]
+    key, again, noted = key_of(file.on_hub), list[str](), list[str]()
+    spans = {file.places.tensors[name].span for _, name in rest}
+    size = sum(file.places.spans[span].size for span in spans)
+    hub.hub.sent_of.clear()
+
+    how = {"known": [key] if known else [], "begin_again": again.append, "compared": noted.append}
+    with opened({"me/ct": files}, api, **how) as away:
+        away.expect(rest, finished=before)
+        for one in rest:
+            away.read(*one)
+        left = away.finish()
+
+    sent = hub.hub.sent_of.get(f"me/ct/{file.on_hub.name}", 0)
+    if before:
+        assert size <= sent < file.on_hub.size
+    else:
+        assert sent == file.on_hub.size
+    is_open = bool(before) and (bool(rest) or not known)
+    assert left == ({"me/ct": (file.on_hub.name,)} if is_open else {})
+    assert noted == ([] if before else [key])
+    assert again == ([key] if known and rest else [])
 
 
 def test_a_small_window_leaves_files_uncompared_and_says_which(triple: Folders, api: HfApi) -> None:
