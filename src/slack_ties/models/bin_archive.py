@@ -16,9 +16,9 @@ __all__ = ["LEAD", "MOST_TABLE", "Archive", "read_archive", "size_of_header"]
 
 MOST_TABLE = 10_000_000  # bytes of a directory, and of a pickle: 60,000 tensors
 
-TAIL = 128 * 1024  # bytes to read at a file's end, for the directory of most archives
+TAIL = 32 * 1024  # bytes to read at a file's end, for the directory of most archives
 
-NEAR = 128 * 1024  # bytes between two entries that are read with them
+NEAR = 32 * 1024  # bytes between two entries that are read with them
 
 LEAD = 30  # bytes of an entry's header, before its name
 

@@ -20,7 +20,7 @@ MOST_DIMENSIONS = 64  # of a tensor: torch computes with no more
 
 MOST_NUMBER = 1 << 63  # entries of a tensor, and bytes of a file
 
-FIRST = 128 * 1024  # bytes to read at a file's beginning, for most headers
+FIRST = 32 * 1024  # bytes to read at a file's beginning, for most headers
 
 # safetensors' names for types -> bits of an entry.
 BITS = {
