@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slack_ties.cli.download_options import download_options
+from slack_ties.cli.download_options import download_flags, download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import allow_unrelated, numbers_option, with_settings
@@ -175,15 +175,18 @@ def tune(  # noqa: PLR0913 - one per option
         click.echo(f"{found.as_text()}\n\nPicture: {found.page}")
     click.echo(found.config)
     if not settings.quiet:
-        click.echo(f"\nNext: {_next(found, config, limited=limit is not None)}", err=True)
+        flags = download_flags(settings.download, settings.window)
+        step = _next(found, config, flags, limited=limit is not None)
+        click.echo(f"\nNext: {step}", err=True)
 
 
-def _next(found: Tuned, config: Path, *, limited: bool) -> str:
+def _next(found: Tuned, config: Path, flags: list[str], *, limited: bool) -> str:
     """Return what to do after a search: merge its best config only if nothing speaks against it."""
     if found.verdict.speaks_for_best:
-        return f"slack-ties merge {shlex.quote(str(found.config))} OUT"
+        return " ".join(["slack-ties merge", shlex.quote(str(found.config)), "OUT", *flags])
     again = f"slack-ties tune {shlex.quote(str(config))}"
     if not found.best.items:
+        again = " ".join([again, *flags])
         return f"{again} --slack NUMBERS --weight NUMBERS  # other values: these make no difference"
     more = "more items: no --limit, and another --study" if limited else "tasks with more items"
     return f"{again} --metric TASKS  # other tasks, or {more}"

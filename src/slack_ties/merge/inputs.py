@@ -11,7 +11,7 @@ from slack_ties.merge.options import traced_options
 from slack_ties.models.headers import read_headers
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.pin import rename_models
-from slack_ties.wording import counted, size
+from slack_ties.wording import size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +51,11 @@ class Found(NamedTuple):
 
     def say_reads(self, passes: int) -> None:
         """Say how often the models are read, if they are read from the Hub."""
-        if self.away:
+        if self.away and passes > 1:
             LOG.info(
-                "  %s are read from the Hub up to %s, once in each pass over the models",
-                size(self.away),
-                counted(passes, "time"),
+                "  they are read up to %d times, once in each pass over the models: up to %s",
+                passes,
+                size(passes * self.away),
             )
 
     def settings(self, settings: Settings) -> Settings:
@@ -99,9 +99,12 @@ def find_all(
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = _with_full_paths(plan.pinned(traced_options(options) if options else {}))
     away = settings.download is False or (settings.download is None and plan.no_download)
-    if away and settings.download is None:
+    if away and (length := plan.with_download.get("download", 0)):
+        how = "are" if settings.download is False else "have no room on this disk: they are"
         LOG.info(
-            "  the models' weights are read from the Hub and not kept here: the disk has no room"
+            "  %s of weights %s read from the Hub as the merge needs them, and not kept here",
+            size(length),
+            how,
         )
     snapshots = _find_models(recipe, settings, weights=not away)
     headers = {

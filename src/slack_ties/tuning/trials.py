@@ -93,7 +93,7 @@ class Trials:
             direction="maximize" if self.metric.more_is_better else "minimize",
             sampler=optuna.samplers.TPESampler(seed=0),
         )
-        self.passes = search.trials
+        self.passes = search.trials + 1
         tried = self._all([Candidate()])
         methods = [name for name in ("", *self._others(search)) if name or self._own(search)]
         for number in range(search.trials):
@@ -263,7 +263,7 @@ class Trials:
             recipe = as_method(self.recipe, method) if method else self.recipe
             self.found[method] = find_all(recipe, None, self.settings)
             self.study.check_commits(commits_of(self.found[method].snapshots))
-            self.found[method].say_reads(self.passes)
+            self.found[method].say_reads(self.passes if len(self.found) == 1 else 0)
             if self.metric.runs_models:
                 check_memory(self.found[method])
         return self.found[method]
