@@ -24,7 +24,7 @@ from command import environment, files_on_main
 from hub_server import Fault, Hub, Server, Token, serving
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
-from slack_ties.errors import HubError, SlackTiesError
+from slack_ties.errors import HubError, SlackTiesError, WrongBytesError
 from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
 from slack_ties.record import read_record
@@ -86,11 +86,10 @@ def stream_it(folder: Path, url: str, **changes: Any) -> Any:
         folder / "out",
         choices=Choices(**PARENTS),
         publish=REPO,
-        stream=True,
         license="mit",
         download=False,
         api=HfApi(endpoint=url, token=TOKEN),
-        **arguments,
+        **{"stream": True, **arguments},
     )
 
 
@@ -322,3 +321,36 @@ def test_what_is_read_again_in_pieces_is_not_called_compared(
         for file in parent.not_compared
     }
     assert found == compared - still
+
+
+def test_a_run_that_keeps_the_weights(
+    hub: Server, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong bytes leave nothing here or on main; what is merged is published and not read again."""
+    start = Window.start
+    hows = ["wrong_bytes"]
+
+    def begin(window: Window) -> None:
+        hub.hub.faults[:] = [Fault("range", how, 1) for how in hows]
+        start(window)
+
+    monkeypatch.setattr(Window, "start", begin)
+    with pytest.raises(WrongBytesError, match="arrived with the checksum") as caught:
+        stream_it(tmp_path, hub.url, stream=False)
+    assert caught.value.hint.startswith("run the same command again; if this happens again, run it")
+    assert [path.name for path in tmp_path.glob("*out*")] == []
+    assert published(tmp_path / "hub") == {}
+    hows.clear()
+    hub.hub.faults[:] = [Fault("commit", "403", math.inf)]
+    monkeypatch.setattr(Window, "start", start)
+    with pytest.raises(HubError, match="the merged model is complete in"):
+        stream_it(tmp_path, hub.url, stream=False)
+    hub.hub.faults[:] = []
+    hub.hub.ranges.clear()
+    monkeypatch.setattr(Window, "start", begin)
+    hows.append("500")
+
+    stream_it(tmp_path, hub.url, stream=False)
+
+    assert published(tmp_path / "hub") == whole
+    assert hub.hub.faults == []  # the window was not opened

@@ -37,6 +37,8 @@ from slack_ties.errors import (
 from slack_ties.files import sha256
 from slack_ties.hub.retries import Retries
 from slack_ties.merge.merge import merge_models
+from slack_ties.plan.make import plan_merge
+from slack_ties.plan.waiting import waiting_bytes
 from slack_ties.publish.ahead import Ahead
 from slack_ties.publish.destination import Destination, check_publish
 from slack_ties.publish.stream import Stream
@@ -318,6 +320,26 @@ def test_a_file_that_waits_and_is_not_hashed_yet(tmp_path: Path) -> None:
     assert left() == 1
     path.write_bytes(path.read_bytes())
     assert left() == 0
+
+
+def test_files_that_wait_need_no_room_again(
+    triple: Folders, tmp_path: Path, api: HfApi, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk with room for two files, a run that left them there can be resumed."""
+    hub.hub.faults.append(Fault("put", "403", math.inf))
+    with pytest.raises(HubError, match="does not allow"):
+        stream_it(triple, tmp_path / "out", api)
+    waiting = waiting_bytes(tmp_path / "out")
+    assert waiting > SHARD
+    recipe = make_config("bo", chosen(triple))
+    need = plan_merge(recipe, out=tmp_path / "out", streamed=True, options=options()).disk
+    usage = shutil.disk_usage(tmp_path)._replace(free=need - waiting)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(HubError, match="does not allow"):
+        stream_it(triple, tmp_path / "out", api)
+    with pytest.raises(OutputError, match="the merged model, two files at a time, needs"):
+        stream_it(triple, tmp_path / "other", api)
 
 
 def test_wrong_bytes_of_a_parent_make_the_stream_forget(

@@ -13,6 +13,7 @@ from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, main_type
 from slack_ties.plan.reading import is_whole
 from slack_ties.plan.room import Need, cache_folder, no_room, on_one_disk
 from slack_ties.plan.tokens import result_rows
+from slack_ties.plan.waiting import waiting_bytes
 from slack_ties.tensors.layers import layer_place
 from slack_ties.tensors.result import layers_of_result
 
@@ -195,10 +196,13 @@ def _needs(
     result: Result, cost: Mapping[str, int], cache: str | None, *, moved: int = 0
 ) -> list[Need]:
     """Return what is written, and where."""
-    what = "the files that wait for upload" if result.streamed else "the merged model"
+    what, size = "the merged model", cost["disk"]
+    if result.streamed:
+        what = "the merged model, two files at a time,"
+        size = max(0, size - waiting_bytes(result.out or "OUT"))
     here = nearest_folder(Path(result.out or "OUT"))
     needs = [Need("the download", cache_folder(cache), cost["cache"], "download", moved)]
-    return needs + ([Need(what, here, cost["disk"], "result")] if result.writes else [])
+    return needs + ([Need(what, here, size, "result")] if result.writes else [])
 
 
 def free_here(out: str | Path | None, cache: str | None) -> dict[str, int]:

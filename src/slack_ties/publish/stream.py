@@ -21,9 +21,10 @@ from slack_ties.errors import HubError, OutputError, WrongBytesError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force
 from slack_ties.models.safetensors_file import safetensors_header
+from slack_ties.plan.waiting import MODEL_FOLDER, stream_folder
 from slack_ties.publish.manifest import SentFile
 from slack_ties.publish.sender import Sender, SentShard
-from slack_ties.publish.stream_state import MODEL_FOLDER, STATE_FILE, StreamState, WrittenShard
+from slack_ties.publish.stream_state import STATE_FILE, StreamState, WrittenShard
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
@@ -48,15 +49,11 @@ def check_finished(out: Path) -> None:
         OutputError: The merge is already published.
 
     """
-    folder = _folder_for(out)
+    folder = stream_folder(out)
     if (folder / STATE_FILE).is_file() and not (folder / MODEL_FOLDER).exists() and out.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
         msg = f"an earlier run has already completed and published {str(out)!r}"
         raise OutputError(msg, hint="choose another --out to do it again")
-
-
-def _folder_for(out: Path) -> Path:
-    return out.absolute().parent / f".{out.name}.stream"
 
 
 class Stream:
@@ -76,7 +73,7 @@ class Stream:
             raise HubError(msg, hint=f"merge without --stream, then: {again}")
         self.out, self.target, self.api = out, target, api
         self.retries = retries or in_force(Retries())
-        self.folder = _folder_for(out)
+        self.folder = stream_folder(out)
         self.work = self.folder / MODEL_FOLDER
         self.sender = Sender(target, retries=self.retries, api=api)
         # If the process is killed, the system releases its lock.

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import CheckpointError, OutputError
 from slack_ties.files import sha256, sync, write_whole
 from slack_ties.models.safetensors_file import safetensors_header
+from slack_ties.plan.waiting import MODEL_FOLDER
 from slack_ties.publish.sender import SHA256, SHARD_NAME, SentShard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["MODEL_FOLDER", "STATE_FILE", "StreamState", "WrittenShard"]
+__all__ = ["STATE_FILE", "StreamState", "WrittenShard"]
 
 LOG = logging.getLogger("slack_ties")
 
 STATE_FILE, STATE_VERSION = "stream.json", 2
-
-MODEL_FOLDER = "model"  # the merge writes into it
 
 COMPARED = 1000  # characters at most of a file's name in the list of compared files
 
