@@ -100,7 +100,7 @@ def test_it_can_be_asked_for(api: HfApi, tmp_path: Path) -> None:
         "Download:   none: 0.9 MB are read from the Hub as the merge needs them, and not kept here",
         " free here, 5.0 MB of it to read ahead (--window)\n",
         "Checksums:  all files that are read from the Hub are compared with its checksums\n",
-        "Or:         download 0.9 MB first: 0.3 MB of disk, about ",
+        "Or:         download 0.9 MB to the disk first (--download): and 0.3 MB of disk, about ",
     ):
         assert said in plan_as_text(plan)
 
@@ -117,6 +117,8 @@ def test_it_is_chosen_where_only_that_fits(
 
     assert (plan.errors, plan.no_download) == ((), True)
     assert plan.disk == fits.without_download["disk"]
+    said = "Or:         nothing else: there is no room here for the download of 0.9 MB"
+    assert said in plan_as_text(plan)
     forbidden = plan_merge(HUB, out=tmp_path / "out", api=api, download=True)
     assert str(only_error(forbidden)).startswith("the download needs 0.9 MB")
     assert "--no-download" not in only_error(forbidden).hint
@@ -183,7 +185,7 @@ def test_files_that_do_not_fit_into_the_window(
     assert {p.model: p.not_compared for p in record.parents if p.not_compared} == {
         parent.model: ("pytorch_model.bin",) for parent in record.parents if parent.role == "ct"
     }
-    said = "the window is too small: me/ct: pytorch_model.bin; with --window 2M they are\n"
+    said = "not compared with the Hub's (they are with --window 2M): pytorch_model.bin of me/ct\n"
     assert said in plan_as_text(plan)
     assert 1_000_000 < plan.window_for_all <= 2_000_000
     # The merge makes a plan, and reads the headers once more.

@@ -21,7 +21,7 @@ from triple import Folders
 ROOT = Path(__file__).parent.parent
 PAGES = (
     *("models", "plan", "merge", "report", "tune", "try", "card"),
-    *("publishing", "recipes", "mergekit"),
+    *("publishing", "no-download", "recipes", "mergekit"),
 )
 TEXT = "".join(
     (ROOT / page).read_text("utf-8")

@@ -110,10 +110,13 @@ def _license_text(plan: Plan) -> str:
 
 
 def _disk_text(plan: Plan) -> str:
-    cached = plan.without_download.get("cache", 0) if plan.no_download else plan.download
+    without = plan.without_download if plan.no_download else {}
+    cached = without.get("cache", 0) if plan.no_download else plan.download
     both = plan.one_disk and cached and "download" not in plan.unknown
     more = f", and {size(cached)} for the download," if both else ""
-    return f"{size(plan.disk)}{more} of {size(plan.disk_free)} free here"
+    streamed = without.get("streamed_disk", plan.disk)
+    less = f" ({size(streamed)} with run --stream)" if streamed < plan.disk else ""
+    return f"{size(plan.disk)}{less}{more} of {size(plan.disk_free)} free here"
 
 
 def _download_text(plan: Plan) -> str:
@@ -144,19 +147,25 @@ def _checksums_text(plan: Plan) -> str:
     if not plan.not_compared:
         return "all files that are read from the Hub are compared with its checksums"
     larger = f"{-(-plan.window_for_all // MB)}M"
-    return (
-        f"not compared with the Hub's, because the window is too small: "
-        f"{join_names(plan.not_compared)}; with --window {larger} they are"
-    )
+    by_model: dict[str, list[str]] = {}
+    for one in sorted(plan.not_compared):
+        model, _, file = one.rpartition(": ")
+        by_model.setdefault(model, []).append(file)
+    named = "; ".join(f"{join_names(files)} of {model}" for model, files in by_model.items())
+    return f"not compared with the Hub's (they are with --window {larger}): {named}"
 
 
 def _other_way_text(plan: Plan) -> str:
     """Return what the way of the merge that was not chosen needs."""
-    if not plan.no_download and plan.without_download:
+    if plan.no_download and plan.with_download:
+        cost = plan.with_download
+        result = cost["disk"] if plan.one_disk else 0
+        if cost["cache"] + result > plan.download_free:
+            return f"nothing else: there is no room here for the download of {size(cost['cache'])}"
+        what = f"download {size(cost['cache'])} to the disk first (--download): and "
+    elif plan.without_download:
         cost = plan.without_download
         what = "read the models from the Hub without keeping them (--no-download): "
-    elif plan.no_download and plan.with_download:
-        cost, what = plan.with_download, f"download {size(plan.with_download['cache'])} first: "
     else:
         return ""
     streamed = cost["streamed_disk"]
