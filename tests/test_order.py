@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mergekit.options import MergeOptions
 
+from slack_ties.merge import engine
 from slack_ties.merge.merge import merge_models
-from slack_ties.merge.prepare import Prepared
 from slack_ties.merge.reader import WeightFiles
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import Recipe
@@ -51,44 +53,43 @@ modules:
 
 
 class Watch:
-    """What a merge reads, from the moment at which the models are ready."""
+    """What merges read, and the layout of the last one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Begin to watch."""
         self.reads: list[tuple[str, str]] = []
         self.layout = Layout()
-        read, check = WeightFiles.read, Prepared.check_tied
+        read, describe = WeightFiles.read, engine.architecture_of
 
         def watched(files: WeightFiles, tensor: str) -> torch.Tensor:
             self.reads.append((files.name, tensor))
             return read(files, tensor)
 
-        def ready(prepared: Prepared) -> None:
-            self.layout = prepared.layout
-            self.reads.clear()
-            check(prepared)
+        def kept(layout: Layout, modules: Mapping[str, str] | None = None) -> Any:
+            self.layout = layout
+            return describe(layout, modules)
 
         monkeypatch.setattr(WeightFiles, "read", watched)
-        monkeypatch.setattr(Prepared, "check_tied", ready)
+        monkeypatch.setattr(engine, "architecture_of", kept)
 
-    def check(self, told: Recipe, modules: dict[str, str] | None = None) -> None:
-        """Compare the reads of a merge with those that were expected.
+    def check(self, told: Recipe, modules: dict[str, str] | None = None) -> list[tuple[str, str]]:
+        """Compare the last reads of a merge with those that were expected, and return them.
 
         mergekit has no order among the models for one tensor, nor among tensors that are not
         merged.
         """
         expected = expected_reads(self.layout, order_of_loads(told, self.layout, modules))
+        all_reads = self.reads[-len(expected) :]
         kept = len(self.layout.kept)
-        assert set(self.reads[:kept]) == set(expected[:kept])
-        expected, self.reads = expected[kept:], self.reads[kept:]
-        for model in {name for name, _ in (*expected, *self.reads)}:
-            reads = [tensor for name, tensor in self.reads if name == model]
-            assert reads == [tensor for name, tensor in expected if name == model], model
-        last: dict[str, int] = {}
-        for number, (_, tensor) in enumerate(expected):
-            last[tensor] = number
-        apart = [abs(last[tensor] - number) for number, (_, tensor) in enumerate(self.reads)]
+        assert set(all_reads[:kept]) == set(expected[:kept])
+        expected, reads = expected[kept:], all_reads[kept:]
+        for model in {name for name, _ in (*expected, *reads)}:
+            found = [tensor for name, tensor in reads if name == model]
+            assert found == [tensor for name, tensor in expected if name == model], model
+        last = {tensor: number for number, (_, tensor) in enumerate(expected)}
+        apart = [abs(last[tensor] - number) for number, (_, tensor) in enumerate(reads)]
         assert max(apart) <= 8 * len(self.layout.parts)
+        return all_reads
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,7 @@ def test_the_order_of_a_merge(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
     merge_models(recipe(tmp_path), tmp_path / "out", options=QUIET)
 
-    assert len(watch.reads) >= 3 * 10
-    watch.check(recipe(tmp_path))
+    assert len(watch.check(recipe(tmp_path))) >= 3 * 10
 
 
 def test_more_than_ten_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,8 @@ def test_more_than_ten_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     merge_models(recipe(tmp_path), tmp_path / "out", options=QUIET)
 
-    watch.check(recipe(tmp_path))
-    names = [tensor for model, tensor in watch.reads if model.endswith("ct")]
+    reads = watch.check(recipe(tmp_path))
+    names = [tensor for model, tensor in reads if model.endswith("ct")]
     assert names.index("model.layers.11.mlp.up_proj.weight") < names.index(
         "model.layers.2.mlp.up_proj.weight"
     )
@@ -163,8 +163,8 @@ def test_integers_are_read_before_all_others(
 
     merge_models(recipe(tmp_path), tmp_path / "out", options=QUIET)
 
-    assert {tensor for _, tensor in watch.reads[:2]} == {*numbers}
-    watch.check(recipe(tmp_path))
+    reads = watch.check(recipe(tmp_path))
+    assert {tensor for _, tensor in reads[:2]} == {*numbers}
 
 
 def test_slices_and_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +176,8 @@ def test_slices_and_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     modular = parse_recipe(MODULES.format(folder=tmp_path / "whisper"), where="m.yml")
 
     merge_models(sliced, tmp_path / "out-s", options=QUIET)
-    assert len(watch.reads) == len(set(watch.reads))
-    watch.check(sliced)
+    reads = watch.check(sliced)
+    assert len(reads) == len(set(reads))
 
     merge_models(modular, tmp_path / "out-m", options=QUIET)
     config = {"architectures": ["WhisperForConditionalGeneration"]}

@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 
 from slack_ties.errors import CheckpointError
 from slack_ties.tensors.convert import convert
-from slack_ties.tensors.order import MOST_JOINED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLED", "Reader", "WeightFiles", "same_bits"]
 
 SAMPLED = 8192  # entries to compare, to see whether two tensors are the same
+
+MOST_JOINED = 4  # joined tensors to keep in memory while pieces are cut from them
 
 
 def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -6,7 +6,6 @@ that order to say what waits in memory if weights are read from the Hub as they 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.tensors.layout import Layout
 
-__all__ = ["MOST_JOINED", "Module", "expected_reads", "modules_of", "order_of_loads"]
+__all__ = ["Module", "expected_reads", "modules_of", "order_of_loads"]
 
 NO_LAYER = "default"  # the module of the tensors that belong to no layer
-
-MOST_JOINED = 4  # joined tensors to keep in memory while pieces are cut from them
 
 
 @dataclass(frozen=True)
@@ -103,23 +100,18 @@ def order_of_loads(
 def expected_reads(layout: Layout, loads: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return what is read for these loads: (model, tensor in its files), in order.
 
-    Tensors that are stored twice and treated as one are compared first. Of a tensor that is joined
-    from others, or cut from another, the pieces are kept in memory for a while.
+    Tensors that are stored twice and treated as one are compared first. Tensors that are joined are
+    read for the first piece only: the others wait in memory until mergekit asks for them.
     """
     reads = [(model, name) for model, *both in layout.equal for name in both]
-    joined: dict[str, OrderedDict[str, bool]] = {}
+    joined: set[tuple[str, str]] = set()
     for model, tensor in loads:
         part = layout.parts[model][tensor]
-        if part.joined:
-            kept = joined.setdefault(model, OrderedDict())
-            if part.joined in kept and kept[part.joined] == bool(part.cut):
-                continue
-            kept[part.joined] = bool(part.cut)
-            while len(kept) > MOST_JOINED:
-                kept.popitem(last=False)
-            reads += [(part.model, name) for name in part.tensors]
-        else:
+        if not part.joined:
             reads.append((part.model, next(iter(part.tensors))))
+        elif (model, part.joined) not in joined:
+            joined.add((model, part.joined))
+            reads += [(part.model, name) for name in part.tensors]
     return reads
 
 
