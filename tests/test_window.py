@@ -284,7 +284,7 @@ def test_a_closed_window_waits_for_no_request() -> None:
         thread.join(SOON)
         assert len(ended) == 1
         assert store.stopped.is_set()
-        mine = [t for t in threading.enumerate() if t.name == "slack-ties reads"]
+        mine = [t for t in threading.enumerate() if t.name == "reads weights"]
         assert mine
         assert all(t.daemon for t in mine)
         hang.set()

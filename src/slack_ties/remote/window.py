@@ -80,7 +80,7 @@ class Window:
     def start(self) -> None:
         """Begin to read ahead, in threads."""
         for _ in range(min(AT_ONCE, len(self.requests))):
-            threading.Thread(target=self._work, name="slack-ties reads", daemon=True).start()
+            threading.Thread(target=self._work, name="reads weights", daemon=True).start()
 
     def take(self, file: int, span: int) -> memoryview:
         """Wait for the bytes of a span and return them; each use is taken once.
