@@ -103,7 +103,8 @@ def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> 
     # A repository that occurs twice, alone and with an adapter, is downloaded once.
     once = {(look.path, look.commit): look for looks in draft.looks.values() for look in looks}
     download = cached = sum(look.download for look in once.values())
-    memory = PROCESS + buffered + largest + max(draft.merging.values(), default=0)
+    memory = PROCESS + buffered + largest + _in_common_type(draft, result)
+    memory += max(draft.merging.values(), default=0)
     if reading:
         cached = reading.downloaded
         download = reading.bytes + cached
@@ -135,6 +136,33 @@ def _largest_tensors(draft: Draft, result: Result) -> int:
                 entries = entries // header.shape[0] * rows * 2  # before and after alignment
             largest[name] += entries * ENTRY_BYTES.get(header.dtype, 4)
     return max(largest.values(), default=0)
+
+
+def _in_common_type(draft: Draft, result: Result) -> int:
+    """Return the bytes of the copies in which mergekit merges one tensor, where that is most.
+
+    It casts tensors of several types to a common one: bfloat16 and float16 to float32. The merged
+    tensor has that type too, before it is cast to the result's.
+    """
+    rows = result_rows(draft, result.section)
+    named = str(draft.recipe.data.get("dtype") or "").removeprefix("torch.")
+    most = 0
+    for name, header in draft.headers.get(draft.first, {}).items():
+        types = [one[name].dtype for one in draft.headers.values() if name in one]
+        common = named or _common_type(set(types))
+        copies = sum(one != common for one in types)
+        per_token = rows and header.shape and _is_per_token(draft, name)
+        entries = header.size // header.shape[0] * rows if per_token else header.size
+        size = (copies + 1 if copies else 0) * ENTRY_BYTES.get(common, 4) * entries
+        most = max(most, size)
+    return most
+
+
+def _common_type(types: set[str]) -> str:
+    """Return the type that holds all numbers of some types."""
+    if len(types) == 1:
+        return next(iter(types))
+    return "float64" if "float64" in types else "float32"
 
 
 def _largest_of_result(draft: Draft, result: Result) -> int:
