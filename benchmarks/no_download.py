@@ -143,8 +143,8 @@ class Bench:
 
     @property
     def largest_tensors(self) -> int:
-        """The bytes of the largest tensor of each model together."""
-        return 3 * 2 * max(size.numel() for size in self.shape.tensors().values())
+        """The bytes of the largest tensor of each model, in float32: so mixed types are merged."""
+        return 3 * 4 * max(size.numel() for size in self.shape.tensors().values())
 
     def words(self, command: str, *options: str) -> list[str]:
         """Return a command on the three models."""
