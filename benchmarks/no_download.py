@@ -60,7 +60,7 @@ class Seen:
     @property
     def weights(self) -> int:
         """Bytes of weight files that the Hub sent."""
-        return sum(self.hub["weights"].values())
+        return int(sum(self.hub["weights"].values()))
 
     @property
     def uploaded(self) -> int:
@@ -215,7 +215,7 @@ class Bench:
         return {**kept, **temporary, **caches, **hub}
 
 
-def same(work: Path, shape: str, shards: tuple[int, int], shard: int) -> Table:
+def same(work: Path, shape: str, shards: tuple[int, int], shard: int, sent: float) -> Table:
     """Publish the same merge twice, and compare."""
     bench = Bench(work, shape, shards, made_up=False)
     try:
@@ -235,7 +235,7 @@ def same(work: Path, shape: str, shards: tuple[int, int], shard: int) -> Table:
     table.within(
         "weights sent by the Hub / of the parents",
         ours.weights / bench.parents,
-        SENT,
+        sent,
         theirs=theirs.weights / bench.parents,
         digits=4,
     )
@@ -329,24 +329,29 @@ PARTS = ("same", "line", "7b")
 def main(arguments: list[str] | None = None) -> int:
     """Print a table for each part; return 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=PARTS, help="[all]")
+    parser.add_argument("parts", nargs="*", choices=("all", *PARTS), default="all", help="[all]")
     parser.add_argument("--size", choices=SHAPES, help="parameters  [1B; 7B for 7b]")
     parser.add_argument("--shard", type=int, help="bytes of a file of the result")
     parser.add_argument("--rate", type=int, default=30_000_000, help="bytes a second  [30000000]")
+    parser.add_argument("--sent", type=float, default=SENT, help="of the parents' bytes  [1.01]")
     parser.add_argument("--work", type=Path, help="make all files in this folder")
     options = parser.parse_args(arguments)
     print_environment()
     missed = []
-    for part in options.parts or PARTS:
+    for part in PARTS if "all" in options.parts else options.parts:
         shape = options.size or ("7B" if part == "7b" else "1B")
         weights = 2 * SHAPES[shape].parameters()
         shard = options.shard or min(10**9, weights // 7)
         # As of Llama 2 7B and others: two to four files of the base, and two of the CT model.
         shards = (int(weights * (0.74 if part == "7b" else 0.3)), int(weights * 0.74))
         with tempfile.TemporaryDirectory(dir=options.work, prefix="no-download-") as folder:
-            more = (options.rate,) if part == "line" else ()
-            make = {"same": same, "line": line, "7b": first_of_7b}[part]
-            table = make(Path(folder), shape, shards, shard, *more)
+            work = Path(folder)
+            if part == "same":
+                table = same(work, shape, shards, shard, options.sent)
+            elif part == "line":
+                table = line(work, shape, shards, shard, options.rate)
+            else:
+                table = first_of_7b(work, shape, shards, shard)
         table.show()
         missed += [f"{part}: {what}" for what in table.missed]
     if missed:

@@ -50,6 +50,22 @@ def test_prints_its_table_of_a_gpu(run: Callable[..., str]) -> None:
     assert [text for text in ("copy", "slack_ties", "mergekit 0.") if text not in printed] == []
 
 
+def test_says_which_bound_is_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A figure above its bound is missed, and one at its bound is not."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    table = importlib.import_module("no_download").Table()
+    table.within("disk, GB", 2e9, 2e9, 1e9)
+    table.within("memory, GB", 2.1e9, 2e9, 1e9)
+    table.show()
+
+    assert table.missed == ["memory, GB"]
+    disk, memory = capsys.readouterr().out.splitlines()[-3:-1]
+    assert "yes" in disk
+    assert "**no**" in memory
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words", "shown"),
@@ -59,6 +75,11 @@ def test_prints_its_table_of_a_gpu(run: Callable[..., str]) -> None:
             "whole_merge",
             ["--size", "tiny", "--rounds", "1", "--only", "slack_ties"],
             ["slack-ties merge", "mergekit-yaml, slack_ties"],
+        ),
+        (
+            "no_download",
+            ["same", "line", "7b", "--size", "30M", "--sent", "1.02"],
+            ["SHA-256 of the weights", "what the line needs", "from Ctrl-C"],
         ),
         ("needs", ["--only", "tiny"], ["| tiny | ", "| 15 of 15 |"]),
         pytest.param(
