@@ -14,6 +14,8 @@ __all__ = ["timeout_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+READ_AWAY = ("merge", "report", "compare", "tune", "verify")  # commands with --no-download
+
 LONGEST_TIMEOUT = 604_800  # seconds: a week
 
 
@@ -38,7 +40,11 @@ def timeout_option(function: F) -> F:
         with timeouts(replace(default, timeout=timeout) if timeout else default):
             return function(*args, **others)
 
-    usual = {"publish": "300", "run": "60, or 300 with --publish"}.get(function.__name__, "60")
+    usual = {
+        "publish": "300",
+        "run": "60, or 300 with --publish, and while weights are read without download",
+        **dict.fromkeys(READ_AWAY, "60, or 300 while weights are read without download"),
+    }.get(function.__name__, "60")
     option = click.option(
         "--timeout",
         type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
