@@ -6,7 +6,10 @@ import json
 import math
 import re
 import shutil
+import signal
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +42,7 @@ SHARD = 100_000  # bytes; the merged model has four files of at most that
 SMALL, WINDOW = 50_000, 60_000  # bytes of a file, and of the window, of runs that are killed
 PATIENT = Retries(timeout=30, tries=2, first_wait=0.01)  # on a busy machine
 QUICK, SHORT = (replace(PATIENT, timeout=seconds) for seconds in (3, 6))  # what never ends
+BUSY = 4.0  # times longer on a busy machine
 PARENTS = {"base": "me/base", "ct": "me/ct", "sft": "me/sft"}
 
 
@@ -288,6 +292,44 @@ def test_killed_at_ten_points(
         assert published(folder / "hub") == right
         twice = read_twice(one.ranges, ranges)
         assert twice <= len(PARENTS) * (file + tensor) + WINDOW
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_while_a_merge_is_verified(tmp_path: Path, parents: Path) -> None:
+    """It does not wait for a range that does not come, and leaves nothing here."""
+    shutil.copytree(parents, tmp_path / "hub")
+    mark, here, asked = tmp_path / "begun", tmp_path / "here", threading.Event()
+    here.mkdir()
+    with serving(tmp_path / "hub", TOKENS) as server:
+        stream_it(tmp_path, server.url)
+        hub = server.hub
+
+        def watch(_: str) -> None:
+            if mark.exists() and not hub.faults:
+                hub.faults.append(Fault("range", "stalled_inside", math.inf))
+            elif mark.exists():
+                asked.set()
+
+        hub.watcher = watch
+        process = processes.start(
+            ["verify", REPO, "--no-download"],
+            env=environment(server, tmp_path / "home", TOKEN),
+            cwd=here,
+            merged=True,
+            code=MARKING.format(str(mark)),
+        )
+        assert asked.wait(60)
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        took = time.monotonic() - began
+        hub.wake.set()
+
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert list(here.iterdir()) == []
+    assert took < 2 * BUSY  # two seconds are the promise
 
 
 def test_what_is_read_again_in_pieces_is_not_called_compared(
