@@ -647,6 +647,21 @@ BAD_BIN: dict[str, bytes] = {
     ),
     "tuples for two names": many(b"}()" + 60 * b"q\0h\0\x86" + b"NK\1Nu"),
     "tuples for a name": many(b"})" + 60 * b"q\0h\0\x86" + b"Ns"),
+    "a large number for a name": many(b"}\x8a\x08" + b"\x7f" * 8 + b"Ns"),
+    "a list of pairs for many dicts": many(
+        b"}K\0(]q\0("
+        + 2000 * b"K\1N\x86"
+        + b"eccollections\nOrderedDict\nq\1"
+        + 2000 * b"h\1h\0\x85R"
+        + b"ts"
+    ),
+    "a long key of many storages": many(
+        b"}K\0((X\7\0\0\0storagectorch\nFloatStorage\nX\0\0\2\0"
+        + bytes(1 << 17)
+        + b"X\0\0\0\0K\6tq\0"
+        + 1000 * b"h\0Q"
+        + b"ts"
+    ),
     "a list": archive([Tensor(ONE, 0, (6,), (1,))]),
     "a number": archive(3),
     "a number in a wrapper": archive({"state_dict": 3}),

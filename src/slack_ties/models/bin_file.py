@@ -33,6 +33,12 @@ MOST_PROTOCOL = 3  # the highest pickle protocol that torch.load reads with weig
 
 MOST_DIMENSIONS = 64  # of a tensor: torch computes with no more
 
+LONGEST_KEY = 255  # of a storage: PyTorch writes numbers
+
+MOST_KEY = 1 << 32  # of a dict: larger numbers can be chosen such that the dict is slow
+
+MOST_PAIRS = 100_000  # with which a pickle makes dicts: it can name the same list often
+
 WIDTHS = {  # bytes of an entry
     **ENTRY_BYTES,
     **{one: 1 for one in TYPES if one.startswith("float8")},
@@ -102,19 +108,28 @@ class _Storage(NamedTuple):
     size: int  # entries
 
 
-def _position(storage: Any, *facts: Any) -> Stored:
-    offset, size, stride, _, _, *metadata = facts
-    return _stored(storage, None, (offset, size, stride), metadata)
+def _position(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, more: Any = None
+) -> Stored:
+    return _stored(storage, None, (offset, size, stride), more)
 
 
-def _position_typed(storage: Any, *facts: Any) -> Stored:
-    offset, size, stride, _, _, dtype, *metadata = facts
-    return _stored(storage, dtype, (offset, size, stride), metadata)
+def _position_typed(  # noqa: PLR0913, PLR0917 - as PyTorch's function
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    _grad: Any,
+    _hooks: Any,
+    dtype: Any,
+    more: Any = None,
+) -> Stored:
+    return _stored(storage, dtype, (offset, size, stride), more)
 
 
-def _stored(storage: Any, dtype: Any, where: tuple[Any, Any, Any], metadata: list[Any]) -> Stored:
+def _stored(storage: Any, dtype: Any, where: tuple[Any, Any, Any], metadata: Any) -> Stored:
     """Return the position of a tensor, after a check that it is inside its storage."""
-    if not isinstance(storage, _Storage) or any(metadata):
+    if not isinstance(storage, _Storage) or metadata:
         msg = "it contains a tensor of a kind that no weights have"
         raise pickle.UnpicklingError(msg)
     whole = storage.dtype or "uint8"
@@ -138,27 +153,22 @@ def _stored(storage: Any, dtype: Any, where: tuple[Any, Any, Any], metadata: lis
     return Stored(storage.key, dtype, there, offset, size, stride)
 
 
-def _parameter(data: Any, *_: Any) -> Any:
+def _parameter(data: Any, _grad: Any, _hooks: Any) -> Any:
     return data
-
-
-def _dict(pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
-    found: OrderedDict[Any, Any] = OrderedDict()
-    for key, value in pairs:
-        _check_keys([key])
-        found[key] = value
-    return found
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
     """Refuse keys with parts: the hash of a few nested tuples can take for ever."""
-    if not all(isinstance(key, (str, int)) for key in keys):
+    if not all(
+        isinstance(key, str) or (isinstance(key, int) and abs(key) < MOST_KEY) for key in keys
+    ):
         msg = "it contains more than names and tensors"
         raise pickle.UnpicklingError(msg)
 
 
+DICT = ("collections", "OrderedDict")
+
 KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _dict,
     REBUILD_TENSOR: _position,
     REBUILD_TYPED: _position_typed,
     REBUILD_PARAMETER: _parameter,
@@ -191,9 +201,12 @@ class _Positions(pickle._Unpickler):  # noqa: SLF001 - as above
         super().__init__(file)
         self.folder = folder
         self.storages: dict[str, _Storage] = {}
+        self.pairs = 0  # of all dicts that were made of pairs
 
     def find_class(self, module: str, name: str) -> Any:
         """Return our replacement for a class or function that the pickle names."""
+        if (module, name) == DICT:
+            return self.dict_of
         if (module, name) in KNOWN:
             return KNOWN[module, name]
         msg = f"it asks for {module}.{name}: it contains more than tensors, possibly code"
@@ -202,7 +215,7 @@ class _Positions(pickle._Unpickler):  # noqa: SLF001 - as above
     def persistent_load(self, pid: Any) -> _Storage:
         """Return what the pickle says about a storage."""
         _, dtype, key, _, size = pid
-        if not isinstance(key, str) or not isinstance(dtype, str):
+        if not isinstance(key, str) or not isinstance(dtype, str) or len(key) > LONGEST_KEY:
             msg = "it contains a storage without a name"
             raise pickle.UnpicklingError(msg)
         storage = _Storage(f"{self.folder}{key}", dtype, size)
@@ -210,6 +223,18 @@ class _Positions(pickle._Unpickler):  # noqa: SLF001 - as above
             msg = f"it contains two storages with one name, {storage.key}"
             raise pickle.UnpicklingError(msg)
         return storage
+
+    def dict_of(self, pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
+        """Return a dict of pairs."""
+        found: OrderedDict[Any, Any] = OrderedDict()
+        for key, value in pairs:
+            self.pairs += 1
+            if self.pairs > MOST_PAIRS:
+                msg = f"it makes dicts of more than {MOST_PAIRS} pairs"
+                raise pickle.UnpicklingError(msg)
+            _check_keys([key])
+            found[key] = value
+        return found
 
     def set_item(self) -> None:
         """Add an item to a dict."""
