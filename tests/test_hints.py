@@ -31,7 +31,7 @@ SOURCES = Path(slack_ties.__file__).parent
 # Sentences with the name of the package, and texts that are no messages.
 NO_COMMAND = re.compile(
     r"slack-ties (made|did|needs|was|uploads|sends|config` writes|\(|:|and |tune (replaces|did) )"
-    r"|slack-ties names this|slack-ties (works|asks|listens|reads)$"  # the last are names of threads
+    r"|slack-ties names this|slack-ties (works|asks|listens)$"  # the last are names of threads
 )
 
 # A command ends at a bracket, two spaces, a comma, a semicolon, a quote, && or a full stop.
