@@ -192,6 +192,24 @@ def test_a_file_that_an_earlier_run_has_read_a_part_of(
     assert again == ([key] if known and rest else [])
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_of_which_all_is_read_again(triple: Folders, api: HfApi, *, known: bool) -> None:
+    """Its bytes of now are compared; those of an earlier run only if that run has done so."""
+    files = publish(api, triple.ct, "me/ct")
+    (file,) = files.values()
+    reads = [("me/ct", name) for name in sorted(file.places.tensors)]
+    key, noted = key_of(file.on_hub), list[str]()
+
+    with opened({"me/ct": files}, api, known=[key] if known else [], compared=noted.append) as away:
+        away.expect(reads, finished=reads[:2])
+        for one in reads:
+            away.read(*one)
+        left = away.finish()
+
+    assert left == ({} if known else {"me/ct": (file.on_hub.name,)})
+    assert noted == ([key] if known else [])
+
+
 def test_a_small_window_leaves_files_uncompared_and_says_which(triple: Folders, api: HfApi) -> None:
     """A file that the merge reads backwards is not compared, and is named."""
     files = publish(api, triple.sft, "me/sft")

@@ -59,7 +59,7 @@ class Prepared:
         reads += [pair for reader, tensor in wanted for pair in reader.expect(tensor)]
         finished = {pair for reader, tensor in earlier for pair in reader.reads(tensor)}
         if self.away:
-            self.away.expect(reads, finished=finished - set(reads))
+            self.away.expect(reads, finished=finished)
         self._check_tied()
 
     def finish(self) -> dict[str, tuple[str, ...]]:

@@ -100,27 +100,28 @@ class Away:
         Args:
             reads: (model, tensor) in the order in which `read` will be called; others than those
                 in files that are away are left out.
-            finished: (model, tensor) that an earlier run has read: files with such tensors are not
-                read from front to back, so their checksums are not compared.
+            finished: (model, tensor) that an earlier run has read: files with such tensors that
+                are not read again are not read from front to back, so they are not compared.
 
         """
         uses = [self._use(*one) for one in reads if one in self.of_tensor]
-        partly = {self._use(*one).file for one in finished if one in self.of_tensor}
+        before = {self._use(*one) for one in finished if one in self.of_tensor}
+        partly = {use.file for use in before.difference(uses)}
         unknown = {number for number, file in enumerate(self.files) if not file.checksum}
         pieces = partly | unknown
         size = self.size or fitting_window(self.places, uses, partly=pieces)
         schedule = make_schedule(self.places, uses, window=size, partly=pieces)
         self.left = dict(schedule.uses)
         self.shared = {use for use, count in schedule.uses.items() if count > 1}
-        self.read_before, self.read_now = partly, {use.file for use in uses}
+        self.read_before, self.read_now = ({use.file for use in found} for found in (before, uses))
         for number in self.read_now:
             if (key := key_of(self.files[number])) in self.known:
                 self.begin_again(key)
         progress = Progress("read", max(schedule.total, 1), quiet=self.quiet, rate=True)
-        before = self.ranges.received
+        begun_at = self.ranges.received
 
         def moved() -> None:
-            progress.at(min(self.ranges.received - before, schedule.total))
+            progress.at(min(self.ranges.received - begun_at, schedule.total))
 
         self.window = Window(
             schedule,
@@ -186,14 +187,16 @@ class Away:
     def _is_open(self, file: AwayFile) -> bool:
         """Say whether bytes of a file were read, now or by an earlier run, that were not compared.
 
-        What an earlier run has compared says nothing of bytes that this run reads again.
+        What one run has compared says nothing of the bytes that another has read.
         """
-        if file.on_hub in self.again:
+        if file.on_hub in self.again or self._was_open(file.on_hub):
             return True
-        number, key = self.numbers[file.on_hub], key_of(file.on_hub)
-        if number in self.read_now:
-            return key not in self.compared_now
-        return number in self.read_before and key not in self.known
+        read = self.numbers[file.on_hub] in self.read_now
+        return read and key_of(file.on_hub) not in self.compared_now
+
+    def _was_open(self, file: HubFile) -> bool:
+        """Say whether an earlier run has read bytes of a file, and has not compared them."""
+        return self.numbers[file] in self.read_before and key_of(file) not in self.known
 
     def _read_again(self, file: AwayFile, tensor: str) -> torch.Tensor:
         """Return a tensor that was not expected: with several GPUs the order is not certain.
@@ -208,7 +211,8 @@ class Away:
 
     def _note(self, file: HubFile) -> None:
         self.compared_now.add(key_of(file))
-        self.note(key_of(file))
+        if not self._was_open(file):  # a later run would take the earlier bytes for compared
+            self.note(key_of(file))
 
     def _use(self, model: str, tensor: str) -> Use:
         file = self.of_tensor[model, tensor]
