@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import random
 import threading
 import time
 import tracemalloc
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slack_ties.errors import HubError, WrongBytesError
+from slack_ties.errors import HubError, SlackTiesError, WrongBytesError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.transfer import StoppedError
 from slack_ties.models.places import FilePlaces, Span
@@ -254,6 +257,51 @@ def test_an_error_of_a_thread_is_raised_where_the_merge_reads() -> None:
         assert error.value.hint == "try again later"
         with pytest.raises(HubError, match="gone"):
             one.finish()
+
+
+@pytest.mark.parametrize("how", ["fails", "wrong"])
+def test_an_error_that_is_kept_keeps_no_memory(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook keeps the last error: what was read is freed when the window is closed."""
+    taken = list[weakref.ref[mmap.mmap]]()
+
+    class Mapped(mmap.mmap):
+        """Memory that is watched."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            """Watch it."""
+            taken.append(weakref.ref(self))
+
+    monkeypatch.setattr(blocks, "MAPPED", 1000)
+    monkeypatch.setattr("slack_ties.remote.blocks.mmap.mmap", Mapped)
+    found = [places(*[1000] * 20, tail=5000)]
+    store, files = store_for(found), store_for(found).files
+    arrived = threading.Event()
+
+    def fail(_: HubFile, first: int) -> None:
+        if first < 1000:
+            assert arrived.wait(SOON)
+            if how == "fails":
+                raise HubError("the Hub is gone") from ValueError(str(first))  # noqa: EM101, TRY003
+        if first >= 7000:
+            arrived.set()
+
+    store.before = fail
+    wrong = [] if how == "fails" else [replace(files[0], checksum="0" * 64)]
+    kept: BaseException | None = None
+    uses = [Use(0, n) for n in range(20)]
+    with reading(store, found, uses, window=100_000, largest=1000, files=wrong) as one:
+        try:
+            one.take(0, 0)
+            one.finish()
+        except SlackTiesError as error:
+            kept = error
+    assert kept
+    before = time.monotonic()
+    while any(ref() for ref in taken) and time.monotonic() < before + SOON / 4:
+        time.sleep(0.01)
+    assert len(taken) > 4
+    assert [ref() for ref in taken if ref()] == []
+    del one
 
 
 def test_a_closed_window_waits_for_no_request() -> None:

@@ -80,6 +80,11 @@ class Sums:
             del data  # its memory may be free from now on
             done()
 
+    def close(self) -> None:
+        """Forget the parts that are not hashed yet."""
+        with self.lock:
+            self.waiting.clear()
+
     def _compare(self) -> None:
         """Compare the checksum of the whole file."""
         found, stated = self.digest.hexdigest(), self.file.checksum

@@ -10,6 +10,7 @@ import heapq
 import threading
 from bisect import bisect_right
 from functools import partial
+from traceback import clear_frames
 from typing import TYPE_CHECKING, TypeVar
 
 from slack_ties.hub.transfer import StoppedError
@@ -129,6 +130,8 @@ class Window:
             self.closed = True
             self.blocks.clear()
             self.changed.notify_all()
+        for one in self.sums.values():
+            one.close()
         self.ranges.stop()
 
     def _wait(self, look: Callable[[], T | None]) -> T:
@@ -175,16 +178,19 @@ class Window:
 
     def _work(self) -> None:
         """Make one request after the other."""
+        job = None
         try:
             while job := self._next():
                 self.ranges.read_into(self.files[job.request.file], job.request.first, job.view)
                 self._arrived(job)
                 file = job.request.file
-                del job  # its memory may be free before other parts of the file are hashed
+                job = None  # its memory may be free before other parts of the file are hashed
                 if file in self.sums:
                     self.sums[file].work()
                 self.moved()
         except BaseException as error:  # noqa: BLE001 - raised in `take` and `finish`
+            job = None
+            _let_go(error)
             with self.changed:
                 self.error = self.error or error
                 self.changed.notify_all()
@@ -269,3 +275,10 @@ class Window:
         del self.blocks[use]
         self.held -= self.spans[use.file][use.span].size
         self.changed.notify_all()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Keep only the lines of an error's traceback: its variables keep the memory of a request."""
+    while error:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
