@@ -28,6 +28,7 @@ OF_ANSWERS = {
     "whole": "200 and the whole file",
     "page": "200 and an HTML page",
     "wrong_range": "a Content-Range that was not asked for",
+    "long_range": "a Content-Range with numbers that Python does not read",
     "shorter": "a Content-Range and a body that end one byte too early",
     "other_size": "a Content-Range with another size of the file",
     "other_etag": "another ETag, of the Hub or of the storage server",
@@ -144,6 +145,8 @@ def send_file(handler: Any, file: Stored, fault: str) -> None:
         headers.pop("Content-Range")
     elif fault == "wrong_range":
         headers["Content-Range"] = f"bytes {first + 1}-{end}/{file.size}"
+    elif fault == "long_range":
+        headers["Content-Range"] = f"bytes {'9' * 5000}-{end - 1}/{file.size}"
     elif fault == "shorter":
         end -= 1
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{file.size}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import math
 import random
 import threading
@@ -20,9 +21,11 @@ from conftest import TOKEN
 from hub_files import OF_ANSWERS
 from hub_server import Fault, Server, Token, serving
 from slack_ties.errors import HubError, NoRangesError, NotOnHubError
+from slack_ties.hub.client import AskAgainError
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import StoppedError
+from slack_ties.hub.turns import Turns
 
 QUICK = Retries(timeout=5.0, first_wait=0.01)
 SHORT = Retries(timeout=1.5, first_wait=0.01)
@@ -185,7 +188,8 @@ FOR_EVER = {
         "another Content-Range: expected bytes 1000-1007/300000, got bytes 1001",
         "run",
     ),
-    "shorter": ("another Content-Range: expected bytes 1000-1007/300000, got bytes 1000-1006", "r"),
+    "long_range": (f"expected bytes 1000-1007/300000, got bytes {94 * '9'}", "run the same"),
+    "shorter": ("another Content-Range: expected bytes 1007-1007/300000, got bytes 1007-1006", "r"),
     "other_size": (
         "Content-Range: expected bytes 1000-1007/300000, got bytes 1000-1007/300001",
         "",
@@ -239,6 +243,45 @@ def test_a_broken_body_is_not_read_again(
     assert ranges.read(file, 0, 200_000) == content[:200_000]
     assert hub.hub.ranges == [f"{NAME} bytes=0-199999", f"{NAME} bytes=100000-199999"]
     assert ranges.received == hub.hub.sent[NAME] == 200_000
+
+
+@pytest.mark.usefixtures("way")
+def test_a_server_may_send_less_than_was_asked(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If an answer says that it has fewer bytes, only the others are asked for: no fault."""
+    hub.hub.faults.append(Fault("range", "shorter"))
+
+    assert ranges.read(file, 0, 1000) == content[:1000]
+    assert hub.hub.ranges == [f"{NAME} bytes=0-999", f"{NAME} bytes=999-999"]
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("way")
+def test_a_connection_that_was_closed_meanwhile(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server may close a connection between two requests: nothing is said of that."""
+    ranges.read(file, 0, 10)
+    hub.hub.faults.append(Fault("range", "dropped_before"))
+
+    assert ranges.read(file, 10, 20) == content[10:20]
+    assert hub.hub.faults[0].times == 0
+    assert caplog.records == []
+
+
+def test_a_file_object_after_an_error(
+    file: HubFile, content: bytes, ranges: Ranges, hub: Server
+) -> None:
+    """Bytes that came before an error are not taken for those that did not come."""
+    with ranges.open(file) as opened:
+        opened.read(100)
+        opened.seek(100_000)
+        hub.hub.faults.append(Fault("range", "page", 4))
+        with pytest.raises(HubError):
+            opened.read(100)
+
+        assert opened.read(100) == content[100_000:100_100]
 
 
 def test_a_file_is_not_read_from_a_server_that_ignores_ranges(
@@ -356,6 +399,19 @@ def test_a_storage_server_that_is_gone(
     assert ranges.read(file, 10, 20) == content[10:20]
 
 
+@pytest.mark.parametrize("server", ["http://127.0.0.1:99999", "http://[::1", "ftp://127.0.0.1"])
+def test_a_redirect_to_what_is_no_address(
+    server: str, file: HubFile, ranges: Ranges, hub: Server
+) -> None:
+    """A redirect that leads nowhere is an error of one line."""
+    hub.hub.signed = True
+    hub.start_storage()
+    hub.hub.storage_url = server
+
+    with pytest.raises(HubError, match="answered 302 without an address"):
+        ranges.read(file, 0, 10)
+
+
 def test_a_renamed_model(file: HubFile, content: bytes, ranges: Ranges, hub: Server) -> None:
     """A redirect on the Hub itself is followed with the token."""
     hub.hub.moved["me/old"] = "me/model"
@@ -395,8 +451,22 @@ def test_a_hub_that_redirects_for_ever(file: HubFile, ranges: Ranges, hub: Serve
 # Several threads
 
 
-def at_once(ranges: Ranges, file: HubFile, count: int) -> list[bytes | BaseException]:
-    """Return what so many threads read at the same time, each a part of the file."""
+def at_once(
+    ranges: Ranges, file: HubFile, count: int, server: Server | None = None
+) -> list[bytes | BaseException]:
+    """Return what so many threads read at the same time, each a part of the file.
+
+    The server answers none of them before it has heard all.
+    """
+    arrived, all_there = itertools.count(1), threading.Event()
+
+    def watch(_: str) -> None:
+        if next(arrived) == count:
+            all_there.set()
+        all_there.wait(30)
+
+    if server is not None:
+        server.hub.watcher = watch
     found: list[bytes | BaseException] = [b""] * count
     together = threading.Barrier(count)
 
@@ -437,7 +507,7 @@ def test_a_wrong_answer_is_told_once(
     """Eight threads that get wrong answers do not each say so, and end with one error."""
     hub.hub.faults.append(Fault("range", "whole", math.inf))
 
-    found = at_once(ranges, file, 8)
+    found = at_once(ranges, file, 8, hub)
 
     assert len({str(one) for one in found}) == 1
     assert all(isinstance(one, NoRangesError) and "ignores ranges" in str(one) for one in found)
@@ -445,8 +515,37 @@ def test_a_wrong_answer_is_told_once(
 
     hub.hub.faults[:] = [Fault("range", "page", 8)]
     caplog.clear()
-    assert at_once(ranges, file, 8) == [content[at : at + 1000] for at in range(0, 8000, 1000)]
+    assert at_once(ranges, file, 8, hub) == [content[at : at + 1000] for at in range(0, 8000, 1000)]
     assert len(caplog.records) == 1
+
+
+def test_a_fault_of_the_time_before_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A call that began before another thread's success, and fails after it, is repeated."""
+    turns, began, fails = Turns(threading.Event()), threading.Event(), threading.Event()
+    faults, found = {"first": 1, "late": 1}, []
+
+    def call(name: str) -> str:
+        if faults[name]:
+            faults[name] -= 1
+            if name == "late":
+                began.set()
+                fails.wait(30)
+            raise AskAgainError(name)
+        turns.recovered()
+        return name
+
+    def ask(name: str) -> None:
+        found.append(turns.ask(QUICK, lambda: call(name), lambda error: error))
+
+    thread = threading.Thread(target=ask, args=("late",))
+    thread.start()
+    began.wait(30)
+    ask("first")
+    fails.set()
+    thread.join(30)
+
+    assert found == ["first", "late"]
+    assert [one.getMessage() for one in caplog.records] == ["  first; retrying (3 retries left)"]
 
 
 @pytest.mark.usefixtures("way")
@@ -509,3 +608,17 @@ def test_stop_ends_running_requests(how: str, file: HubFile, api: HfApi, hub: Se
     with pytest.raises(StoppedError):
         ranges.read(file, 0, 1000)
     assert hub.hub.requests == []
+
+
+def test_stop_between_the_beginning_of_an_answer_and_its_body(
+    file: HubFile, ranges: Ranges, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that has just begun is not waited for."""
+    hub.hub.faults.append(Fault("range", "stalled_inside"))
+    monkeypatch.setattr(ranges._turns, "recovered", ranges.stop)  # noqa: SLF001
+    began = time.monotonic()
+
+    with pytest.raises(StoppedError):
+        ranges.read(file, 0, 1)
+
+    assert time.monotonic() - began < 1

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from huggingface_hub import hf_hub_url
 
+from slack_ties.errors import visible
 from slack_ties.hub.client import AskAgainError
 from slack_ties.private.hub_requests import raise_for_status
 
@@ -34,7 +35,8 @@ PARTIAL, OK, NOT_SATISFIABLE = 206, 200, 416
 COMMIT = "X-Repo-Commit"
 REFUSED = {400, 401, 403, 404, 410}  # how storage servers answer to an address that has expired
 REDIRECTS = {301, 302, 303, 307, 308}
-CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+MOST_SHOWN = 100  # characters of a header in a message
 
 LATER = "run the same command later; if the error persists, contact the operator of this Hub"
 OR_ALL = "or, if you gave --no-download: run the same command without it"
@@ -111,12 +113,16 @@ def next_address(file: HubFile, at: Address, response: Any, api: HfApi) -> Addre
     """
     if response.status_code not in REDIRECTS:
         return None
-    url = urljoin(at.url, response.headers.get("Location", ""))
-    there = urlsplit(url)
-    if there.scheme not in {"http", "https"} or not there.hostname:
+    stated = response.headers.get("Location", "")
+    try:
+        url = urljoin(at.url, stated)
+        scheme, host, port = _origin(url)
+    except ValueError:  # a port that is no number, half an IPv6 address
+        scheme, host, port, url = "", "", 0, ""
+    if not stated or scheme not in {"http", "https"} or not host:
         msg = f"{at.host} answered {response.status_code} without an address"
         raise WrongAnswerError(msg)
-    hub, checked = _origin(url) == _origin(api.endpoint), at.checked
+    hub, checked = (scheme, host, port) == _origin(api.endpoint), at.checked
     if not hub and not checked and COMMIT in response.headers:
         check_file(file, at, response)
         checked = True
@@ -146,8 +152,11 @@ def check_file(file: HubFile, at: Address, response: Any) -> None:
         raise _differs(at, "ETag", known, etag)
 
 
-def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any) -> None:
-    """Check whether an answer has the bytes of a file from `first` to `end`.
+def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any) -> int:
+    """Check whether an answer has the bytes of a file from `first` to `end`; return their end.
+
+    A server may send fewer bytes than were asked for, if it says so.
+    https://www.rfc-editor.org/rfc/rfc9110#status.206
 
     Raises:
         WrongAnswerError: It has not.
@@ -171,18 +180,22 @@ def check_bytes(file: HubFile, first: int, end: int, at: Address, response: Any)
     raise_for_status(response)
     stated = headers.get("Content-Range") or ""
     found = CONTENT_RANGE.fullmatch(stated)
-    if not found or tuple(map(int, found.groups())) != (first, end - 1, file.size):
+    start, last, size = map(int, found.groups()) if found else (0, -1, 0)
+    if (start, size) != (first, file.size) or not first <= last < end:
         raise _differs(at, "Content-Range", f"bytes {first}-{end - 1}/{file.size}", stated)
+    end = last + 1
     length = headers.get("Content-Length")
     if length is not None and length != str(end - first):
         raise _differs(at, "Content-Length", str(end - first), length)
     if headers.get("Content-Encoding", "identity") != "identity":
         raise _differs(at, "Content-Encoding", "identity", headers["Content-Encoding"])
     check_file(file, at, response)
+    return end
 
 
 def _differs(at: Address, what: str, expected: str, got: str) -> WrongAnswerError:
-    msg = f"{at.host} answered with another {what}: expected {expected}, got {got or 'none'}"
+    got = visible(got[:MOST_SHOWN]) or "none"
+    msg = f"{at.host} answered with another {what}: expected {expected}, got {got}"
     return WrongAnswerError(msg)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import closing
+from functools import partial
 from typing import IO, Any, cast
 
 from huggingface_hub import HfApi
@@ -24,7 +25,7 @@ from slack_ties.hub.address import (
     next_address,
 )
 from slack_ties.hub.errors import hub_error
-from slack_ties.hub.faults import UnconnectedError
+from slack_ties.hub.faults import BrokenError, UnconnectedError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import STOP, in_force
 from slack_ties.hub.transfer import StoppedError
@@ -151,17 +152,21 @@ class Ranges:
             headers.pop("authorization", None)  # no token for other servers
         last = reading.first + len(reading.buffer) - 1
         headers |= {"Range": f"bytes={reading.at}-{last}", "Accept-Encoding": "identity"}
+        ask = partial(begin_answer, at.url, headers, {STOP: self._stopped})
         try:
-            return begin_answer(at.url, headers, {STOP: self._stopped})
+            return ask()
         except UnconnectedError:
             self._forget(reading.file, at)  # the Hub may name another server
             raise
+        except BrokenError:
+            # A server closes a connection that nobody uses, perhaps just as a request comes.
+            return ask()
 
     def _receive(self, reading: _Reading, at: Address, response: Any) -> None:
         """Read the body of an answer into the buffer."""
         file, end = reading.file, reading.first + len(reading.buffer)
         try:
-            check_bytes(file, reading.at, end, at, response)
+            reading.due = check_bytes(file, reading.at, end, at, response) - reading.at
         except WrongAnswerError:
             self._forget(file, at)
             raise
@@ -172,6 +177,8 @@ class Ranges:
         with self._lock:
             self._running.add(response)
         try:
+            if self._stopped.is_set():  # `stop` may not have seen this answer
+                raise StoppedError
             for block in response.iter_raw():
                 if self._stopped.is_set():
                     raise StoppedError
@@ -181,8 +188,8 @@ class Ranges:
         finally:
             with self._lock:
                 self._running.discard(response)
-        if reading.left:
-            msg = f"{at.host} sent {reading.left} bytes less than it stated"
+        if reading.due:
+            msg = f"{at.host} sent {reading.due} bytes less than it stated"
             raise WrongAnswerError(msg)
 
 
@@ -193,6 +200,7 @@ class _Reading:
         """Take the file, the position of the first byte, and where the bytes go."""
         self.file, self.first, self.buffer, self.filled = file, first, buffer, 0
         self.server = ""  # that was asked last, if it is not the Hub
+        self.due = 0  # bytes that the answer has not brought yet
 
     @property
     def at(self) -> int:
@@ -206,11 +214,12 @@ class _Reading:
 
     def take(self, block: bytes, at: Address) -> None:
         """Put the next bytes into the buffer."""
-        if len(block) > self.left:
+        if len(block) > self.due:
             msg = f"{at.host} sent more bytes than it stated"
             raise WrongAnswerError(msg)
         self.buffer[self.filled : self.filled + len(block)] = block
         self.filled += len(block)
+        self.due -= len(block)
 
 
 class _Opened(io.RawIOBase):
@@ -264,5 +273,5 @@ class _Opened(io.RawIOBase):
         """Read from the position to `end`, and some bytes more."""
         ahead = min(end + READ_AHEAD, self.file.size)
         # The directory of a zip is at the end of the file, and is read backwards.
-        self.first = max(0, min(self.at, ahead - READ_AHEAD))
-        self.kept = self.ranges.read(self.file, self.first, ahead)
+        first = max(0, min(self.at, ahead - READ_AHEAD))
+        self.first, self.kept = first, self.ranges.read(self.file, first, ahead)

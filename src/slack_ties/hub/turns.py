@@ -30,8 +30,9 @@ class Turns:
     def __init__(self, stop: threading.Event) -> None:
         """Take the event that ends all waits."""
         self.stop = stop
-        self.changed = threading.Condition()
+        self.changed = threading.Condition()  # with a lock that a thread may take twice
         self.who = 0  # the thread that asks again; 0: there was no fault
+        self.recoveries = 0  # how often a thread has asked again with success
         self.given_up: tuple[int, Exception | None] = (0, None)  # how often, and the last error
 
     def ask(
@@ -60,9 +61,15 @@ class Turns:
                     self.given_up = (self.given_up[0] + 1, ours)
             raise ours from None
         finally:
-            self.recovered()
+            self._leave()
 
     def recovered(self) -> None:
+        """Let the others go on, if they wait for this thread: its call succeeds."""
+        with self.changed:
+            self.recoveries += self.who == threading.get_ident()
+            self._leave()
+
+    def _leave(self) -> None:
         """Let the others go on, if they wait for this thread."""
         with self.changed:
             if self.who == threading.get_ident():
@@ -70,14 +77,21 @@ class Turns:
                 self.changed.notify_all()
 
     def _call(self, call: Callable[[], T]) -> T:
+        excused = False
         while True:
-            self._wait()
+            self._wait(self.given_up[0])
+            recoveries, given_up = self.recoveries, self.given_up[0]
             try:
                 return call()
             except CLIENT_ERRORS as error:
                 if self.stop.is_set():
                     raise StoppedError from None
-                if not _may_go_away(error) or self._take():
+                if not _may_go_away(error):
+                    raise
+                self._check(given_up)
+                if self.recoveries > recoveries and not excused:
+                    excused = True  # the fault is of the time before another thread's success
+                elif self._take():
                     raise
 
     def _take(self) -> bool:
@@ -86,15 +100,18 @@ class Turns:
             self.who = self.who or threading.get_ident()
             return self.who == threading.get_ident()
 
-    def _wait(self) -> None:
+    def _wait(self, given_up: int) -> None:
         """Wait for the thread that asks again, if it is another one."""
         with self.changed:
-            before = self.given_up[0]
             while self.who not in {0, threading.get_ident()} and not self.stop.is_set():
                 self.changed.wait(LOOK_AGAIN)
-            count, error = self.given_up
         if self.stop.is_set():
             raise StoppedError
+        self._check(given_up)
+
+    def _check(self, before: int) -> None:
+        """Raise the error of another thread that has given up since `before`."""
+        count, error = self.given_up
         if count > before and error:
             raise _GivenUpError(error)
 
