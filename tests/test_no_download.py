@@ -29,6 +29,7 @@ from slack_ties.explore.report import make_report
 from slack_ties.files import sha256
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.options import DEFAULTS
+from slack_ties.models.find import find_model
 from slack_ties.plan.make import plan_merge
 from slack_ties.record import read_record
 from slack_ties.report.file import report_as_json
@@ -348,6 +349,17 @@ def test_an_old_file(ids: dict[str, str], triple: Folders, api: HfApi, tmp_path:
         )
 
     assert caught.value.hint.startswith("hf download me/old pytorch_model.bin")
+
+
+def test_a_file_that_is_not_on_the_hub(triple: Folders, api: HfApi, tmp_path: Path) -> None:
+    """If an index names a file that the repository lacks, the error says so."""
+    whole = shutil.copytree(triple.base, tmp_path / "whole")
+    gone = min(whole.glob("model-*.safetensors"))
+    gone.unlink()
+    ids = upload(api, {"half": whole})
+
+    with pytest.raises(CheckpointError, match=rf"{gone.name} is not on .*, but .*index.json names"):
+        find_model(ids["half"], api=api, cache=str(tmp_path / "cache"), weights=False)
 
 
 def test_without_network(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from slack_ties.hub.retries import Retries
 
-__all__ = ["fetch_files", "files_of"]
+__all__ = ["FILES_AT_ONCE", "fetch_files", "files_of"]
 
 LARGE = 10_000_000  # bytes; from this size a file is worth a process
 

@@ -29,7 +29,7 @@ from slack_ties.models.cached import (
     sums_of_wanted,
 )
 from slack_ties.models.checksums import check_download, stated_sums
-from slack_ties.models.download import fetch_files, files_of
+from slack_ties.models.download import FILES_AT_ONCE, fetch_files, files_of
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors, named
 from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
 from slack_ties.models.look import needs_code, weights_on_hub
@@ -37,6 +37,7 @@ from slack_ties.models.parent_card import read_parent_card
 from slack_ties.models.places import places_of
 from slack_ties.models.text_files import CODE_FILES
 from slack_ties.private.huggingface_hub import no_progress
+from slack_ties.threads import in_threads
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -129,12 +130,10 @@ def find_model(  # noqa: PLR0913 - all but two by name
         sums = stated_sums(info) if same else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
         files = files_of(info)
-        ranges = Ranges(api=api, retries=retries)
-        parts = {
-            name: _away_file(HubFile(info.id, found.name, name, *files[name]), ranges)
-            for name in away
-        }
-    return replace(snapshot_of(found), away=parts)
+        on_hub = [HubFile(info.id, found.name, name, *files[name]) for name in away]
+        read = partial(_away_file, ranges=Ranges(api=api, retries=retries))
+        parts = in_threads(read, on_hub, most=FILES_AT_ONCE)
+    return replace(snapshot_of(found), away=dict(zip(away, parts, strict=True)))
 
 
 def _not_in_cache(

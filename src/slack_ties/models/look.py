@@ -27,7 +27,7 @@ from slack_ties.private.hub_cache import blobs_folder
 from slack_ties.private.huggingface_hub import no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 __all__ = ["Look", "descends", "look_at_model", "needs_code", "open_weights", "weights_on_hub"]
 
@@ -138,11 +138,8 @@ def look_at_model(
         file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename
     }
     chosen = choose_weights(sizes, _reader_of(folder), path)
-    weights = {name: sizes[name] for name in (chosen.files if chosen else ()) if name in sizes}
-    if chosen and len(weights) < len(chosen.files):
-        gone = next(name for name in chosen.files if name not in sizes)
-        msg = f"model {path!r}: {gone} is not on {api.endpoint}, but {chosen.index} names it"
-        raise CheckpointError(msg, hint="ask the authors for the missing file")
+    _check_there(chosen, sizes, path, api)
+    weights = {name: sizes[name] for name in (chosen.files if chosen else ())}
     return Look(
         folder,
         path,
@@ -159,6 +156,14 @@ def look_at_model(
     )
 
 
+def _check_there(chosen: Weights | None, names: Collection[str], path: str, api: HfApi) -> None:
+    """Refuse a model whose index names a file that its repository lacks."""
+    gone = next((name for name in (chosen.files if chosen else ()) if name not in names), "")
+    if chosen and gone:
+        msg = f"model {path!r}: {gone} is not on {api.endpoint}, but {chosen.index} names it"
+        raise CheckpointError(msg, hint="ask the authors for the missing file")
+
+
 def _reader_of(folder: Path) -> Callable[[str], str]:
     """Return a function that reads the text of a file in a folder."""
     return lambda name: (folder / name).read_text(encoding="utf-8")
@@ -167,7 +172,12 @@ def _reader_of(folder: Path) -> Callable[[str], str]:
 def weights_on_hub(
     path: str, revision: str | None, names: list[str], api: HfApi, cache: str | None
 ) -> tuple[str, ...]:
-    """Return the names of a model's weight files on the Hub, from its index if it has one."""
+    """Return the names of a model's weight files on the Hub, from its index if it has one.
+
+    Raises:
+        CheckpointError: The index is damaged, or names a file that is not on the Hub.
+
+    """
     # Download all indexes first: an error of the Hub must not look like a damaged index.
     indexes = {
         name: Path(api.hf_hub_download(path, name, revision=revision, cache_dir=cache))
@@ -175,6 +185,7 @@ def weights_on_hub(
         if any_matches([name], INDEXES)
     }
     chosen = choose_weights(names, lambda name: indexes[name].read_text(encoding="utf-8"), path)
+    _check_there(chosen, names, path, api)
     return chosen.files if chosen else ()
 
 
