@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import HfApi
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hub_server import Fault, Server
@@ -134,6 +135,27 @@ def test_two_models_that_share_a_file_read_it_once(
         assert away.finish() == {}
 
     assert hub.hub.sent_of == {f"me/sft/{one}": files[one].on_hub.size for one in files}
+
+
+def test_tensors_are_as_aligned_as_those_of_a_file_on_this_disk(api: HfApi, tmp_path: Path) -> None:
+    """Also those that are read twice: the last bits of a sum of products depend on it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    tensors = {name: torch.randn(len(name) * 1001) for name in ("a", "bb", "ccc", "d")}
+    save_file(tensors, folder / "model.safetensors")
+    torch.save({f"{name}.": one for name, one in tensors.items()}, folder / "pytorch_model.bin")
+    local = torch.load(folder / "pytorch_model.bin", mmap=True, weights_only=True)
+    with safe_open(folder / "model.safetensors", "pt") as mapped:
+        local |= {name: mapped.get_tensor(name) for name in tensors}
+    files = publish(api, folder, "me/model")
+
+    with opened({"me/model": files}, api) as away:
+        away.expect([("me/model", name) for name in [*local, "a", "a."]])
+        for name in [*local, "a", "a.", "a", "bb"]:
+            found = away.read("me/model", name)
+            assert same(found, local[name])
+            assert found.data_ptr() % 64 == local[name].data_ptr() % 64, name
+    assert {one.data_ptr() % 64 for one in local.values()} != {0}
 
 
 def test_the_beginning_of_a_tensor_costs_a_few_bytes(

@@ -12,7 +12,7 @@ from slack_ties.remote.beginning import read_beginning
 from slack_ties.remote.blocks import memory
 from slack_ties.remote.schedule import Use, make_schedule
 from slack_ties.remote.size import fitting_window
-from slack_ties.remote.tensor import tensor_of
+from slack_ties.remote.tensor import copy_of, tensor_of
 from slack_ties.remote.window import Window
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Away:
             return self._read_again(file, tensor)
         found = tensor_of(file.places, tensor, window.take(*use))
         # What one reader of a span makes of it, another must not see.
-        return found.clone() if use in self.shared else found
+        return copy_of(found) if use in self.shared else found
 
     def begin(self, model: str, tensor: str, count: int) -> torch.Tensor:
         """Return the first entries of a tensor, flat; this may be called before `expect`.
@@ -205,7 +205,7 @@ class Away:
         """
         self.again.add(file.on_hub)
         first, end = file.places.spans[file.places.tensors[tensor].span]
-        data = memory(end - first)
+        data = memory(end - first, first)
         self.ranges.read_into(file.on_hub, first, data)
         return tensor_of(file.places, tensor, data)
 

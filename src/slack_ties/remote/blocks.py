@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Job", "Part", "memory"]
 
-ALIGNED = 16  # bytes: numpy's memory and torch.save's storages begin at multiples of them
+# Sums of products differ in the last bits with the position of the first byte between multiples of
+# 64: so it is the same here as in a file on this disk, which PyTorch maps into memory.
+ALIGNED = 64  # bytes
 
 MAPPED = 1 << 20  # bytes from which memory is mapped
 
@@ -28,17 +30,10 @@ class Part(NamedTuple):
 class Block:
     """The memory of one span."""
 
-    def __init__(self, span: Span, *, zipped: bool) -> None:
-        """Take the memory.
-
-        Args:
-            span: Where its bytes are in the file.
-            zipped: It is of a .bin file, whose storages are aligned but its spans are not.
-
-        """
-        lead = span.first % ALIGNED if zipped else 0
+    def __init__(self, span: Span) -> None:
+        """Take the memory for the bytes of a span."""
         self.first, self.missing = span.first, span.size
-        self.view = memory(lead + span.size)[lead:]
+        self.view = memory(span.size, span.first)
 
     def part(self, first: int, end: int) -> memoryview:
         """Return the memory of the bytes between two positions in the file."""
@@ -54,15 +49,23 @@ class Job(NamedTuple):
     own: int  # bytes of memory that only the request has
 
 
-def memory(size: int) -> memoryview:
+def memory(size: int, position: int = 0) -> memoryview:
     """Return so many bytes of memory, to be filled.
 
     Large ones are mapped: the system gets them back at once when nobody uses them any more. What
     malloc is given back between blocks that are still used, it keeps: up to as much again.
+
+    Args:
+        size: The number of bytes.
+        position: Where such bytes are in a file: the memory is as aligned.
+
     """
+    lead = position % ALIGNED
     if size >= MAPPED:
         private = {} if os.name == "nt" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
-        return memoryview(mmap.mmap(-1, size, **private))
+        return memoryview(mmap.mmap(-1, lead + size, **private))[lead:]
     import numpy as np  # noqa: PLC0415 - not for --help
 
-    return np.empty(size, dtype=np.uint8).data
+    found = np.empty(size + 2 * ALIGNED, dtype=np.uint8)
+    lead += -found.ctypes.data % ALIGNED
+    return found[lead : lead + size].data

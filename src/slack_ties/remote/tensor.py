@@ -8,11 +8,12 @@ import torch
 
 from slack_ties.errors import CheckpointError
 from slack_ties.models.weight_index import DOWNLOAD_AGAIN
+from slack_ties.remote.blocks import memory
 
 if TYPE_CHECKING:
     from slack_ties.models.places import FilePlaces
 
-__all__ = ["tensor_of"]
+__all__ = ["copy_of", "tensor_of"]
 
 # safetensors' names -> torch's; the floating-point types have torch's names in a Place.
 NAMES = {
@@ -41,7 +42,7 @@ def tensor_of(places: FilePlaces, tensor: str, data: memoryview) -> torch.Tensor
     Args:
         places: The file's tensors.
         tensor: The name.
-        data: The bytes of its span. Bytes from `FilePlaces.buffer` need no copy.
+        data: The bytes of its span. Bytes in the memory of a `Block` need no copy.
 
     Raises:
         CheckpointError: The bytes are not those of such a file.
@@ -73,6 +74,15 @@ def tensor_of(places: FilePlaces, tensor: str, data: memoryview) -> torch.Tensor
     if found.data_ptr() % dtype.itemsize:  # an engine expects that entries are aligned
         found = found.clone()
     return found.as_strided(shape, stride)
+
+
+def copy_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy in memory of its own, as aligned as the tensor."""
+    size = tensor.numel() * tensor.itemsize
+    if not size or not tensor.is_contiguous():
+        return tensor.clone()
+    found = torch.frombuffer(memory(size, tensor.data_ptr()), dtype=tensor.dtype)
+    return found.view(tensor.shape).copy_(tensor)
 
 
 def _shape(shape: tuple[int, ...], dtype: str) -> tuple[int, ...] | None:

@@ -60,7 +60,7 @@ class Window:
 
         """
         self.requests, self.files, self.ranges, self.size = schedule.requests, files, ranges, size
-        self.spans, self.zipped = [one.spans for one in places], [one.zipped for one in places]
+        self.spans = [one.spans for one in places]
         self.moved = moved or (lambda: None)
         self.sums = {number: Sums(files[number], compared) for number in schedule.compared}
         self.to_take = dict(schedule.uses)  # how often each span may still be asked for
@@ -223,7 +223,7 @@ class Window:
         if self.held + more > self.size and not (urgent and not (own and self.own)):
             return None
         for one, span in new.items():
-            self.blocks[self._key(request, one)] = Block(span, zipped=self.zipped[request.file])
+            self.blocks[self._key(request, one)] = Block(span)
         self.begun[number] = True
         self.own += own
         self.held += more
