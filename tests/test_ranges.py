@@ -7,11 +7,15 @@ import io
 import itertools
 import math
 import random
+import socket
+import ssl
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +30,7 @@ from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.transfer import StoppedError
 from slack_ties.hub.turns import Turns
+from slack_ties.private.http import end_answer
 
 QUICK = Retries(timeout=5.0, first_wait=0.01)
 SHORT = Retries(timeout=1.5, first_wait=0.01)
@@ -622,3 +627,34 @@ def test_stop_between_the_beginning_of_an_answer_and_its_body(
         ranges.read(file, 0, 1)
 
     assert time.monotonic() - began < 1
+
+
+def test_an_encrypted_answer_that_is_ended() -> None:
+    """What comes after the end is never encrypted bytes that look like those of the file."""
+    contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)]
+    contexts[1].check_hostname, contexts[1].verify_mode = False, ssl.CERT_NONE
+    for context in contexts:  # encryption that needs no certificate
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.set_ciphers("AECDH:@SECLEVEL=0")
+        except ssl.SSLError as error:
+            pytest.skip(f"this OpenSSL cannot do it: {error}")
+    ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        with suppress(OSError), contexts[0].wrap_socket(theirs, server_side=True) as server:
+            server.sendall(b"y" * 1_000_000)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with contexts[1].wrap_socket(ours) as line:
+        found = line.recv(10)
+        stream = SimpleNamespace(get_extra_info={"socket": line}.get)
+        end_answer(SimpleNamespace(extensions={"network_stream": stream}))
+        with suppress(OSError):
+            while more := line.recv(1 << 16):
+                found += more
+    thread.join(30)
+
+    assert found.startswith(b"y" * 10)
+    assert set(found) == set(b"y")

@@ -58,9 +58,11 @@ def end_answer(response: Any) -> None:
     """
     stream = response.extensions.get("network_stream")
     line = stream.get_extra_info("socket") if stream is not None else None
-    if line is not None:
+    if isinstance(line, socket.socket):
+        # Not `line.shutdown`: a socket with TLS would end TLS first, and the other thread would
+        # read encrypted bytes as those of the answer.
         with suppress(OSError):  # closed in the meantime
-            line.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(line, socket.SHUT_RDWR)
 
 
 class _Watched(getattr(_HTTP, "SyncByteStream", object)):  # type: ignore[misc]
