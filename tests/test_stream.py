@@ -322,6 +322,24 @@ def test_a_file_that_waits_and_is_not_hashed_yet(tmp_path: Path) -> None:
     assert left() == 0
 
 
+def test_a_run_that_is_killed_when_it_has_found_wrong_bytes(tmp_path: Path) -> None:
+    """What it merged is believed no more: the next run begins again."""
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "model-1.safetensors"
+    save_file({"x": torch.ones(100)}, path)
+    killed = StreamState(tmp_path)
+    killed.note_written(path)
+    killed.note_compared("me/ct@1/model.safetensors")
+    killed.note_wrong()
+
+    for wrong in (True, False):
+        state = StreamState(tmp_path)
+        state.read({})
+        assert (state.done, state.compared) == ([], set())
+        assert json.loads((tmp_path / "stream.json").read_text("utf-8"))["wrong"] == wrong
+        state.write()
+
+
 def test_files_that_wait_need_no_room_again(
     triple: Folders, tmp_path: Path, api: HfApi, hub: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

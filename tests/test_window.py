@@ -84,6 +84,7 @@ def reading(
     largest: int = 16 << 20,
     compared: Callable[[HubFile], None] | None = None,
     files: Sequence[HubFile] = (),
+    wrong: Callable[[], None] | None = None,
 ) -> Iterator[Window]:
     """Read ahead within a window."""
     one = Window(
@@ -93,6 +94,7 @@ def reading(
         ranges=cast("Ranges", store),
         size=window,
         compared=compared,
+        wrong=wrong,
     )
     one.start()
     try:
@@ -224,6 +226,39 @@ def test_a_wrong_checksum_ends_the_next_take_of_another_file() -> None:
             time.sleep(0.01)
         with pytest.raises(WrongBytesError):
             one.take(1, 0)
+
+
+def test_wrong_bytes_are_said_even_if_another_error_came_first() -> None:
+    """Who hears of them keeps nothing that was merged; an error after them is not said."""
+    found = [places(1000) for _ in range(3)]
+    store, said, opened = store_for(found), list[str](), list[Window]()
+    files, all_run = store.files, threading.Barrier(4)
+    store.contents["1.safetensors"] = b"x" * len(store.contents["1.safetensors"])
+
+    def has(kind: type[Exception]) -> bool:
+        before = time.monotonic()
+        while not isinstance(opened[0].error, kind) and time.monotonic() < before + SOON:
+            time.sleep(0.01)
+        return isinstance(opened[0].error, kind)
+
+    def go(file: HubFile, _: int) -> None:
+        all_run.wait(SOON)
+        if file.name == "1.safetensors":
+            assert has(HubError)
+        elif file.name == "0.safetensors" or has(WrongBytesError):
+            raise HubError(file.name)
+
+    store.before = go
+    uses = [Use(file, 0) for file in range(3)]
+    with reading(
+        store, found, uses, window=1 << 20, files=files, wrong=lambda: said.append("x")
+    ) as one:
+        opened.append(one)
+        all_run.wait(SOON)
+        assert has(WrongBytesError)
+        with pytest.raises(WrongBytesError, match=r"1\.safetensors"):
+            one.finish()
+    assert said == ["x"]
 
 
 def test_gits_checksum_of_a_small_file_is_compared_too() -> None:

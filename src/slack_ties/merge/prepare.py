@@ -184,6 +184,7 @@ def _away(
         known=stream.compared if stream else (),
         compared=stream.note_compared if stream else None,
         begin_again=stream.note_begun_again if stream else None,
+        wrong=stream.note_wrong if stream else None,
     )
 
 

@@ -73,5 +73,8 @@ class Streaming(Receiver, Protocol):
     def note_begun_again(self, file: str) -> None:
         """Forget such a file: bytes of it are read again, and not compared yet."""
 
+    def note_wrong(self) -> None:
+        """Note that bytes of a parent were wrong: no later run resumes from this one."""
+
     def send_rest(self) -> Mapping[str, Sent]:
         """Return all files by their final names, which they have by now."""

@@ -104,6 +104,10 @@ class Stream:
         """Forget such a file: bytes of it are read again, and not compared yet."""
         self.state.note_begun_again(file)
 
+    def note_wrong(self) -> None:
+        """Note that bytes of a parent were wrong: no later run resumes from this one."""
+        self.state.note_wrong()
+
     @contextmanager
     def working(self, facts: Mapping[str, Any], *, resumes: bool) -> Iterator[Path]:
         """Yield the folder to merge into; merged files stay listed even after an error.

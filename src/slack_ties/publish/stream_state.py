@@ -91,6 +91,7 @@ class StreamState:
         self.sent: list[SentShard] = []
         self.written: list[WrittenShard] = []  # they come after the sent ones
         self.compared: set[str] = set()  # ID@COMMIT/FILE
+        self.wrong = False  # bytes of a parent were, from which a part of this was merged
         self._lock = threading.RLock()
 
     @property
@@ -134,6 +135,9 @@ class StreamState:
             )
             msg += f"with another {' and '.join(changed) or 'state'}"
             raise OutputError(msg, hint=hint)
+        if state.get("wrong"):  # the run was killed before it could forget all
+            LOG.warning("  an earlier run has received wrong bytes: everything is merged again")
+            return
         self.compared = compared
         in_order = _numbered(sent, 1)
         self.sent = list(takewhile(self._has_header, in_order))  # a power cut may leave none
@@ -180,10 +184,16 @@ class StreamState:
             self.compared.discard(file)
             self.write()
 
+    def note_wrong(self) -> None:
+        """Note that bytes of a parent were wrong: no later run resumes from this one."""
+        with self._lock:
+            self.wrong = True
+            self.write()
+
     def forget(self) -> None:
         """Forget all files: the next run merges everything again."""
         with self._lock:
-            self.sent, self.written, self.compared = [], [], set()
+            self.sent, self.written, self.compared, self.wrong = [], [], set(), False
             self.write()
 
     def write(self) -> None:
@@ -195,6 +205,7 @@ class StreamState:
                 "done": [asdict(shard) for shard in self.sent],
                 "written": [asdict(shard) for shard in self.written],
                 "compared": sorted(self.compared),
+                "wrong": self.wrong,
             }
             write_whole(self.folder / STATE_FILE, json.dumps(state, indent=2))
 

@@ -48,6 +48,7 @@ class Away:
         known: Collection[str] = (),
         compared: Callable[[str], None] | None = None,
         begin_again: Callable[[str], None] | None = None,
+        wrong: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -62,6 +63,7 @@ class Away:
                 in any thread.
             begin_again: Called with the name of each file that an earlier run has compared, and of
                 which this run reads bytes again.
+            wrong: Called when a checksum was found to be another than the Hub's, in any thread.
 
         """
         if api is None:
@@ -71,7 +73,7 @@ class Away:
         self.models, self.size, self.quiet = models, window, quiet
         self.ranges = Ranges(api=api)
         self.known, self.note = set(known), compared or (lambda _: None)
-        self.begin_again = begin_again or (lambda _: None)
+        self.begin_again, self.wrong = begin_again or (lambda _: None), wrong
         self.files = list({one.on_hub: one for files in models.values() for one in files.values()})
         self.numbers = {file: number for number, file in enumerate(self.files)}
         by_file = {one.on_hub: one.places for files in models.values() for one in files.values()}
@@ -130,6 +132,7 @@ class Away:
             ranges=self.ranges,
             size=size,
             compared=self._note,
+            wrong=self.wrong,
             moved=moved,
         )
         if schedule.requests:

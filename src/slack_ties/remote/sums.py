@@ -81,9 +81,10 @@ class Sums:
             done()
 
     def close(self) -> None:
-        """Forget the parts that are not hashed yet."""
+        """Forget the parts that are not hashed yet; say nothing of the file any more."""
         with self.lock:
             self.waiting.clear()
+            self.compared = None
 
     def _compare(self) -> None:
         """Compare the checksum of the whole file."""
@@ -93,5 +94,5 @@ class Sums:
             msg += f"{found[:SHOWN]}..., expected {stated[:SHOWN]}... as the Hub states"
             hint = "run the same command again; if this happens again, run it with --download"
             raise WrongBytesError(msg, hint=hint)
-        if self.compared:
-            self.compared(self.file)
+        if compared := self.compared:
+            compared(self.file)

@@ -13,6 +13,7 @@ from functools import partial
 from traceback import clear_frames
 from typing import TYPE_CHECKING, TypeVar
 
+from slack_ties.errors import WrongBytesError
 from slack_ties.hub.transfer import StoppedError
 from slack_ties.remote.blocks import Block, Job, Part, memory
 from slack_ties.remote.schedule import Use
@@ -45,6 +46,7 @@ class Window:
         ranges: Ranges,
         size: int,
         compared: Callable[[HubFile], None] | None = None,
+        wrong: Callable[[], None] | None = None,
         moved: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; `start` begins to read.
@@ -56,12 +58,13 @@ class Window:
             ranges: Asks for them.
             size: Bytes that may be in memory at once; what the merge waits for is read beyond it.
             compared: Called when the checksum of a file was found to be the Hub's, in any thread.
+            wrong: Called when it was found to be another, in any thread.
             moved: Called when a request has ended, and from time to time, in any thread.
 
         """
         self.requests, self.files, self.ranges, self.size = schedule.requests, files, ranges, size
         self.spans = [one.spans for one in places]
-        self.moved = moved or (lambda: None)
+        self.wrong, self.moved = wrong or (lambda: None), moved or (lambda: None)
         self.sums = {number: Sums(files[number], compared) for number in schedule.compared}
         self.to_take = dict(schedule.uses)  # how often each span may still be asked for
         self.left = dict(schedule.uses)  # the same, with those that are waited for
@@ -191,8 +194,17 @@ class Window:
         except BaseException as error:  # noqa: BLE001 - raised in `take` and `finish`
             job = None
             _let_go(error)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Let `take` and `finish` raise an error: the first one, or that bytes were wrong."""
+        is_wrong = isinstance(error, WrongBytesError)
+        try:
+            if is_wrong and not self.closed:
+                self.wrong()
+        finally:
             with self.changed:
-                self.error = self.error or error
+                self.error = error if is_wrong or not self.error else self.error
                 self.changed.notify_all()
 
     def _next(self) -> Job | None:

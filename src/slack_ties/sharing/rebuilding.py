@@ -71,6 +71,9 @@ class Rebuilding:
         """Take a file out of these."""
         self.compared.discard(file)
 
+    def note_wrong(self) -> None:
+        """Do nothing: nothing is resumed."""
+
     def take(self, path: Path) -> None:
         """Compare a file that is complete, and truncate it to its header.
 
