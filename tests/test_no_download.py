@@ -25,6 +25,7 @@ from command import Invoke
 from hub_server import Server
 from slack_ties.errors import CheckpointError, SlackTiesError, WrongBytesError
 from slack_ties.evaluating.evaluate import evaluate_merge
+from slack_ties.explore.compare import compare_merges
 from slack_ties.explore.report import make_report
 from slack_ties.files import sha256
 from slack_ties.merge.merge import merge_models
@@ -202,7 +203,9 @@ def test_experts_that_one_model_stores_joined(joins: str, api: HfApi, tmp_path: 
     check_same(config, tmp_path, api)
 
 
-def test_tied_tensors_that_are_stored_twice(api: HfApi, tmp_path: Path) -> None:
+def test_tied_tensors_that_are_stored_twice(
+    api: HfApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are compared while they are read; if they differ, no model is written."""
     make_models(next(animal for animal in ZOO if animal.name == "qwen2-tied"), tmp_path)
     path = tmp_path / "ct" / "model.safetensors"
@@ -213,6 +216,16 @@ def test_tied_tensors_that_are_stored_twice(api: HfApi, tmp_path: Path) -> None:
     config = config_of(tmp_path / "c.yml", ids["base"], [ids["ct"], ids["sft"]])
 
     check_same(config, tmp_path, api)
+
+    head[-1, -1] += 1
+    save_file({**stored, "lm_head.weight": head}, path, metadata={"format": "pt"})
+    api.upload_file(repo_id=ids["ct"], path_or_fileobj=path, path_in_repo=path.name)
+    for module in ("models.entries", "merge.reader"):  # the models are small
+        monkeypatch.setattr(f"slack_ties.{module}.COMPARED", 8)
+    how = options(tmp_path / "cache")
+    with pytest.raises(CheckpointError, match=r"ties model\.embed_tokens\.weight and lm_head"):
+        merge_models(config, tmp_path / "out", options=how, api=api, download=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_longer_vocabulary(
@@ -319,7 +332,7 @@ def test_a_small_window(config: Path, api: HfApi, tmp_path: Path) -> None:
 def test_a_wrong_byte(
     config: Path, ids: dict[str, str], api: HfApi, hub: Server, tmp_path: Path
 ) -> None:
-    """A file of the right length with another byte is found before the result has its name."""
+    """A file of the right length with another byte is found before a result has its name."""
     (info,) = api.get_paths_info(ids["sft"], "model.safetensors")
     blob = hub.hub.blob(info.lfs.sha256)
     content = bytearray(blob.read_bytes())
@@ -331,7 +344,17 @@ def test_a_wrong_byte(
             config, tmp_path / "out", options=options(tmp_path / "c"), api=api, download=False
         )
 
-    assert not (tmp_path / "out").exists()
+    how = {"options": options(tmp_path / "c"), "api": api, "download": False}
+    write_roles(config)
+    with pytest.raises(WrongBytesError):
+        make_report(config, tmp_path / "report", **how)
+    with pytest.raises(WrongBytesError):
+        compare_merges(config, config, **how)
+    study = tmp_path / "study.json"
+    with pytest.raises(WrongBytesError):
+        tune_config(config, search=Search(slack=(0.1,)), study=study, **how)
+    assert not any(path.exists() for path in (tmp_path / "out", tmp_path / "report"))
+    assert not study.exists() or json.loads(study.read_text("utf-8"))["trials"] == []
 
 
 def test_an_old_file(ids: dict[str, str], triple: Folders, api: HfApi, tmp_path: Path) -> None:

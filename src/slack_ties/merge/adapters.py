@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from slack_ties.adapter.unproven import unproven
 from slack_ties.errors import CheckpointError
-from slack_ties.merge.reader import SAMPLED, WeightFiles
+from slack_ties.merge.reader import WeightFiles
+from slack_ties.models.entries import COMPARED
 from slack_ties.models.headers import read_headers, read_headers_of_shard
 from slack_ties.models.model_config import model_config
 from slack_ties.tensors.plain_models import plain_model
@@ -75,7 +76,7 @@ class AdaptedFiles(WeightFiles):
         self._adapter.close()
 
     def _begin(self, tensor: str) -> torch.Tensor:
-        return self.read(tensor).flatten()[:SAMPLED]
+        return self.read(tensor).flatten()[:COMPARED]
 
 
 def needs_whole(parts: list[Snapshot], options: MergeOptions | None, name: str) -> str:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from slack_ties.errors import CheckpointError
+from slack_ties.models.entries import COMPARED
 from slack_ties.tensors.convert import convert
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from slack_ties.tensors.layout import Part
     from slack_ties.tensors.origin import Known
 
-__all__ = ["SAMPLED", "Reader", "WeightFiles", "same_bits"]
-
-SAMPLED = 8192  # entries to compare, to see whether two tensors are the same
+__all__ = ["Reader", "WeightFiles", "same_bits"]
 
 MOST_JOINED = 4  # joined tensors to keep in memory while pieces are cut from them
 
@@ -101,8 +100,8 @@ class WeightFiles:
     def _begin(self, tensor: str) -> torch.Tensor:
         """Return the first entries of a tensor."""
         if self.away and self.headers[tensor].file in self.away_files:
-            return self.away.begin(self.name, tensor, SAMPLED)
-        return self.read(tensor).flatten()[:SAMPLED]
+            return self.away.begin(self.name, tensor, COMPARED)
+        return self.read(tensor).flatten()[:COMPARED]
 
     def close(self) -> None:
         """Close all files."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from huggingface_hub import HfApi
 
-__all__ = ["first_entries", "first_entries_alike", "zeros_of"]
+__all__ = ["COMPARED", "first_entries", "first_entries_alike", "zeros_of"]
 
 
 def first_entries(
