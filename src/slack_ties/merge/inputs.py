@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from slack_ties.errors import CheckpointError, NoRangesError, SlackTiesError
 from slack_ties.merge.options import traced_options
@@ -14,18 +14,24 @@ from slack_ties.recipe.pin import rename_models
 from slack_ties.wording import size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mergekit.options import MergeOptions
 
     from slack_ties.models.cached import Snapshot
     from slack_ties.models.header import Header
+    from slack_ties.models.places import FilePlaces
+    from slack_ties.plan.plan import Plan
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
 
 __all__ = ["Found", "find_all", "pin_as_merged"]
 
 LOG = logging.getLogger("slack_ties")
+
+# By the id and the commit of a model: where the tensors lie in its weight files, by file.
+Places: TypeAlias = "Mapping[tuple[str, str], Mapping[str, FilePlaces]]"
 
 ON_CPU = "leave the device options out: the CPU can merge too"
 
@@ -99,14 +105,14 @@ def find_all(
         LOG.info("  %s %s of the %s free here", what, *map(size, plan.space))
     recipe = _with_full_paths(plan.pinned(traced_options(options) if options else {}))
     away = settings.download is False or (settings.download is None and plan.no_download)
-    if away and (length := plan.with_download.get("download", 0)):
+    if away and (length := plan.read):
         how = "are" if settings.download is False else "have no room on this disk: they are"
         LOG.info(
             "  %s of weights %s read from the Hub as the merge needs them, and not kept here",
             size(length),
             how,
         )
-    snapshots = _find_models(recipe, settings, weights=not away)
+    snapshots = _find_models(recipe, settings, _places(plan) if away else None)
     headers = {
         name: read_headers(parts[0].path, name, away=parts[0].away)
         for name, parts in snapshots.items()
@@ -140,10 +146,28 @@ def _with_full_paths(recipe: Recipe) -> Recipe:
     return rename_models(recipe, full)
 
 
-def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[str, list[Snapshot]]:
+def _places(plan: Plan) -> Places:
+    """Return what the plan has read of the weight files that are not on this disk."""
+    from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
+
+    return {
+        (split_reference(one.model)[0][0], one.commits[0]): plan.places[one.model]
+        for one in plan.models
+        if one.model in plan.places
+    }
+
+
+def _find_models(
+    recipe: Recipe, settings: Settings, places: Places | None
+) -> dict[str, list[Snapshot]]:
     """Return the folder of each model on this disk, and the folder of its LoRA adapter if any.
 
-    Without `weights` only models are downloaded whose adapters need them whole.
+    Args:
+        recipe: The pinned merge config.
+        settings: How to work.
+        places: What is known of weight files on the Hub, which are not downloaded then: only models
+            are whose adapters need them whole. None: all are downloaded.
+
     """
     from slack_ties.models.names import split_reference  # noqa: PLC0415 - imports the client
 
@@ -152,22 +176,26 @@ def _find_models(recipe: Recipe, settings: Settings, *, weights: bool) -> dict[s
     # Those with an adapter first: a model that is also listed without it is then here.
     for name in sorted(parts, key=lambda one: len(parts[one]) == 1):
         model, *adapter = parts[name]
-        here = [_find(*one, settings, weights=True) for one in adapter]
-        if adapter and not weights:
-            found[name] = _find_away(name, model, here[0], settings)
+        here = [_find(*one, settings) for one in adapter]
+        if adapter and places is not None:
+            found[name] = _find_away(name, model, here[0], settings, places)
         else:
-            found[name] = [_find(*model, settings, weights=weights), *here]
+            found[name] = [_find(*model, settings, places), *here]
     return {name: found[name] for name in parts}
 
 
 def _find_away(
-    name: str, model: tuple[str, str | None], adapter: Snapshot, settings: Settings
+    name: str,
+    model: tuple[str, str | None],
+    adapter: Snapshot,
+    settings: Settings,
+    places: Places,
 ) -> list[Snapshot]:
     """Return a model and its adapter; the weights are downloaded only if they are needed whole."""
     from slack_ties.merge.adapters import needs_whole  # noqa: PLC0415 - imports torch
 
     try:
-        found = [_find(*model, settings, weights=False), adapter]
+        found = [_find(*model, settings, places), adapter]
     except (CheckpointError, NoRangesError) as error:
         reason = str(error)
     else:
@@ -175,10 +203,12 @@ def _find_away(
         if not reason:
             return found
     LOG.info("  %s is downloaded: its adapter needs the whole model: %s", model[0], reason)
-    return [_find(*model, settings, weights=True), adapter]
+    return [_find(*model, settings), adapter]
 
 
-def _find(path: str, revision: str | None, settings: Settings, *, weights: bool) -> Snapshot:
+def _find(
+    path: str, revision: str | None, settings: Settings, places: Places | None = None
+) -> Snapshot:
     """Return a model or an adapter on this disk; its weights too, or only where they lie."""
     from slack_ties.models.find import find_model  # noqa: PLC0415 - imports the client
 
@@ -188,7 +218,8 @@ def _find(path: str, revision: str | None, settings: Settings, *, weights: bool)
         api=settings.api,
         cache=settings.cache,
         code=bool(settings.options and settings.options.trust_remote_code),
-        weights=weights,
+        weights=places is None,
+        places=(places or {}).get((path, revision or "")),
     )
 
 

@@ -40,7 +40,11 @@ from slack_ties.private.huggingface_hub import no_progress
 from slack_ties.threads import in_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from huggingface_hub import ModelInfo
+
+    from slack_ties.models.places import FilePlaces
 
 __all__ = ["find_model"]
 
@@ -55,6 +59,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
     cache: str | None = None,
     code: bool = False,
     weights: bool = True,
+    places: Mapping[str, FilePlaces] | None = None,
     retries: Retries = READING,
 ) -> Snapshot:
     """Return the folder `path`, or a snapshot of the Hub model with that id.
@@ -71,6 +76,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
         code: Also download Python files, for models that need them.
         weights: Download the weights. If not, weight files that are in the cache are used, and
             those that are not are `away` in the result: only their headers are read.
+        places: What the headers of weight files at this commit say, of those that were read before.
         retries: How long to wait for the Hub.
 
     Raises:
@@ -126,12 +132,12 @@ def find_model(  # noqa: PLR0913 - all but two by name
         if away and not same:
             return find_model(
                 path, found.name, api=api, cache=cache, code=code, weights=False, retries=retries
-            )
+            )  # of another commit: its headers are not known
         sums = stated_sums(info) if same else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
         files = files_of(info)
         on_hub = [HubFile(info.id, found.name, name, *files[name]) for name in away]
-        read = partial(_away_file, ranges=Ranges(api=api, retries=retries))
+        read = partial(_away_file, known=places or {}, ranges=Ranges(api=api, retries=retries))
         parts = in_threads(read, on_hub, most=FILES_AT_ONCE)
     return replace(snapshot_of(found), away=dict(zip(away, parts, strict=True)))
 
@@ -148,8 +154,11 @@ def _not_in_cache(
     )
 
 
-def _away_file(on_hub: HubFile, ranges: Ranges) -> AwayFile:
-    """Read from the header of a weight file on the Hub where its tensors lie."""
+def _away_file(on_hub: HubFile, *, known: Mapping[str, FilePlaces], ranges: Ranges) -> AwayFile:
+    """Read from the header of a weight file on the Hub where its tensors lie, if not known."""
+    before = known.get(on_hub.name)
+    if before and before.size == on_hub.size:
+        return AwayFile(on_hub, before)
     try:
         with ranges.open(on_hub) as opened:
             places = places_of(opened, on_hub.name, on_hub.size, on_hub.repo_id)

@@ -95,6 +95,11 @@ class Plan:
         """The bytes of disk that are needed, and the bytes that are free."""
         return self.disk, self.disk_free
 
+    @property
+    def read(self) -> int:
+        """The bytes that are read from the Hub and not kept: 0 if the weights are downloaded."""
+        return self.download - self.without_download.get("cache", 0) if self.no_download else 0
+
     def pinned(self, options: Mapping[str, Any] | None = None) -> Recipe:
         """Return the config with the commits of this plan, and the installed versions.
 

@@ -138,7 +138,7 @@ def _read_text(plan: Plan) -> str:
     """Return what is read from the Hub without a download."""
     cached = plan.without_download.get("cache", 0)
     text = f"{size(cached)} for adapters, and models that these need whole" if cached else "none"
-    read = size(plan.download - cached)
+    read = size(plan.read)
     return f"{text}: {read} are read from the Hub as the merge needs them, and not kept here"
 
 
