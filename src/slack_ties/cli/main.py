@@ -35,7 +35,9 @@ __all__ = ["cli", "main"]
 
 GO_ON = "the same command goes on; what was downloaded or uploaded is kept"
 
-BEGIN_AGAIN = "the same command begins again; what was downloaded is kept"  # of `try`
+BEGIN_AGAIN = "the same command begins again; what was downloaded is kept"
+
+BEGIN = ("try", "merge", "report", "compare", "verify")  # commands that begin again
 
 # The output is on a full disk, beyond a limit of its size, or its device is broken.
 UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -65,8 +67,7 @@ def main() -> None:
         _flush()
         if isinstance(stop, Stop):
             end_progress()
-            tries = sys.argv[1:2] == ["try"]
-            click.echo(f"Stopped: {BEGIN_AGAIN if tries else GO_ON}", err=True)
+            click.echo(f"Stopped: {_what_next(sys.argv[1:])}", err=True)
             sys.stderr.flush()
             # All is cleaned up. Python would take torch and mergekit apart, which takes seconds.
             os._exit(stop.number)
@@ -78,6 +79,15 @@ def main() -> None:
 
         report_bug(error, sys.argv[1:])
         sys.exit(1)
+
+
+def _what_next(words: list[str]) -> str:
+    """Return what the same command does after a stop."""
+    if words and words[0] in BEGIN:
+        return BEGIN_AGAIN
+    if words[:1] == ["run"] and "--stream" not in words:
+        return f"{GO_ON}; a merge that was not complete begins again"
+    return GO_ON
 
 
 def _check_streams() -> None:
