@@ -196,7 +196,7 @@ def test_a_file_that_an_earlier_run_has_read_a_part_of(
     size = sum(file.places.spans[span].size for span in spans)
     hub.hub.sent_of.clear()
 
-    how = {"known": [key] if known else [], "begin_again": again.append, "compared": noted.append}
+    how = {"known": [key] if known else [], "begin": again.append, "compared": noted.append}
     with opened({"me/ct": files}, api, **how) as away:
         away.expect(rest, finished=before)
         for one in rest:

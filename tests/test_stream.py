@@ -329,13 +329,13 @@ def test_a_run_that_is_killed_when_it_has_found_wrong_bytes(tmp_path: Path) -> N
     save_file({"x": torch.ones(100)}, path)
     killed = StreamState(tmp_path)
     killed.note_written(path)
-    killed.note_compared("me/ct@1/model.safetensors")
+    killed.note_read("me/ct@1/model.safetensors")
     killed.note_wrong()
 
     for wrong in (True, False):
         state = StreamState(tmp_path)
         state.read({})
-        assert (state.done, state.compared) == ([], set())
+        assert (state.done, state.not_compared) == ([], set())
         assert json.loads((tmp_path / "stream.json").read_text("utf-8"))["wrong"] == wrong
         state.write()
 
@@ -370,7 +370,7 @@ def test_wrong_bytes_of_a_parent_make_the_stream_forget(
     def take(path: Path) -> None:
         send(path)
         if path.name == "model-3.safetensors":
-            stream.note_compared(f"me/ct@{'0' * 40}/model.safetensors")
+            stream.note_read(f"me/ct@{'0' * 40}/model.safetensors")
             assert sum(listed(tmp_path)) == 3
             msg = "a file has another checksum than the Hub states"
             raise WrongBytesError(msg)
@@ -381,7 +381,7 @@ def test_wrong_bytes_of_a_parent_make_the_stream_forget(
             make_config("bo", chosen(triple)), tmp_path / "out", options=options(), stream=stream
         )
     assert listed(tmp_path) == (0, 0)
-    assert json.loads((tmp_path / ".out.stream" / "stream.json").read_text())["compared"] == []
+    assert json.loads((tmp_path / ".out.stream" / "stream.json").read_text())["not_compared"] == []
     assert disk_of(tmp_path / ".out.stream") < 10_000
     assert on_main(tmp_path / "hub") == {}
     saved.clear()

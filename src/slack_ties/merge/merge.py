@@ -36,7 +36,7 @@ from slack_ties.settings import Settings
 from slack_ties.tokenizer.files import has_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mergekit.options import MergeOptions
     from typing_extensions import Unpack
@@ -208,4 +208,25 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
             receiver=stream or ahead,
             begin=ready.prepared.begin,
         )
-        return merged, ready.prepared.layout, ready.prepared.finish()
+        not_compared = ready.prepared.finish()
+        if stream:  # files of earlier runs too, which may be on this disk by now
+            not_compared = _with_earlier(not_compared, stream.not_compared, snapshots)
+        return merged, ready.prepared.layout, not_compared
+
+
+def _with_earlier(
+    found: Mapping[str, tuple[str, ...]],
+    earlier: Collection[str],
+    snapshots: Mapping[str, list[Snapshot]],
+) -> dict[str, tuple[str, ...]]:
+    """Add files, given as ID@COMMIT/FILE, to the files that were not compared, by model."""
+    files = [one.partition("@")[2].partition("/")[::2] for one in earlier]
+    return {
+        name: tuple(
+            sorted(
+                {*found.get(name, ())}
+                | {file for commit, file in files if commit and commit == parts[0].commit}
+            )
+        )
+        for name, parts in snapshots.items()
+    }

@@ -12,7 +12,7 @@ from slack_ties.merge.reader import Reader, WeightFiles, same_bits
 from slack_ties.models.header import check_shapes
 from slack_ties.models.headers import read_headers
 from slack_ties.models.model_config import model_config
-from slack_ties.remote.away import Away
+from slack_ties.remote.away import Away, key_of
 from slack_ties.settings import Settings
 from slack_ties.tensors.known import know
 from slack_ties.tensors.layout import Layout, Source, without_adapter
@@ -176,14 +176,15 @@ def _away(
     """Return what reads the weight files that are not on this disk; None if all are."""
     if not any(files.values()):
         return None
+    before = stream.not_compared if stream else set()
     return Away(
         files,
         api=settings.api,
         window=settings.window,
         quiet=options.quiet,
-        known=stream.compared if stream else (),
+        known={key_of(one.on_hub) for of in files.values() for one in of.values()} - before,
         compared=stream.note_compared if stream else None,
-        begin_again=stream.note_begun_again if stream else None,
+        begin=stream.note_read if stream else None,
         wrong=stream.note_wrong if stream else None,
     )
 

@@ -64,14 +64,17 @@ class Streaming(Receiver, Protocol):
         """
 
     @property
-    def compared(self) -> set[str]:
-        """ID@COMMIT/FILE of the parents' files whose checksum an earlier run has compared."""
+    def not_compared(self) -> set[str]:
+        """The parents' files that this run or earlier ones have read from the Hub in pieces.
+
+        ID@COMMIT/FILE of those of which bytes were read that were not compared with a checksum.
+        """
+
+    def note_read(self, file: str) -> None:
+        """Add such a file: bytes of it are read from now on, and not compared yet."""
 
     def note_compared(self, file: str) -> None:
-        """Keep such a file for a later run."""
-
-    def note_begun_again(self, file: str) -> None:
-        """Forget such a file: bytes of it are read again, and not compared yet."""
+        """Take a file out: all bytes that were read of it are compared now."""
 
     def note_wrong(self) -> None:
         """Note that bytes of a parent were wrong: no later run resumes from this one."""

@@ -92,17 +92,17 @@ class Stream:
         return True
 
     @property
-    def compared(self) -> set[str]:
-        """ID@COMMIT/FILE of the parents' files whose checksum an earlier run has compared."""
-        return self.state.compared
+    def not_compared(self) -> set[str]:
+        """ID@COMMIT/FILE of parents' files of which bytes were read, and not compared."""
+        return self.state.not_compared
+
+    def note_read(self, file: str) -> None:
+        """Add such a file."""
+        self.state.note_read(file)
 
     def note_compared(self, file: str) -> None:
-        """Keep such a file for a later run."""
+        """Take a file out, because all bytes that were read of it are compared now."""
         self.state.note_compared(file)
-
-    def note_begun_again(self, file: str) -> None:
-        """Forget such a file: bytes of it are read again, and not compared yet."""
-        self.state.note_begun_again(file)
 
     def note_wrong(self) -> None:
         """Note that bytes of a parent were wrong: no later run resumes from this one."""

@@ -1,7 +1,8 @@
 """What an interrupted run with --stream has done, in a file beside the weights that it left.
 
 The file lists the weight files that the Hub has, those that are merged and wait for upload, and the
-files of the parents whose checksums were compared. A later run believes what is still true of it.
+files of the parents of which bytes were read and not compared. A later run believes what is still
+true of it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ __all__ = ["STATE_FILE", "StreamState", "WrittenShard"]
 LOG = logging.getLogger("slack_ties")
 
 STATE_FILE, STATE_VERSION = "stream.json", 2
-
-COMPARED = 1000  # characters at most of a file's name in the list of compared files
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,8 @@ class StreamState:
         self.facts: Mapping[str, Any] = {}
         self.sent: list[SentShard] = []
         self.written: list[WrittenShard] = []  # they come after the sent ones
-        self.compared: set[str] = set()  # ID@COMMIT/FILE
+        # ID@COMMIT/FILE of parents' files of which bytes were read from the Hub, and not compared
+        self.not_compared: set[str] = set()
         self.wrong = False  # bytes of a parent were, from which a part of this was merged
         self._lock = threading.RLock()
 
@@ -124,7 +124,7 @@ class StreamState:
             known = state["facts"] if state["version"] == STATE_VERSION else {}
             sent = [SentShard(**shard) for shard in state["done"]]
             written = [WrittenShard(**shard) for shard in state.get("written", ())]
-            compared = {str(file)[:COMPARED] for file in state.get("compared", ())}
+            not_compared = {str(file) for file in state.get("not_compared", ())}
         except (OSError, ValueError, LookupError, TypeError) as error:
             msg = f"{path} of an earlier run cannot be read: {error}"
             raise OutputError(msg, hint=hint) from None
@@ -138,11 +138,12 @@ class StreamState:
         if state.get("wrong"):  # the run was killed before it could forget all
             LOG.warning("  an earlier run has received wrong bytes: everything is merged again")
             return
-        self.compared = compared
         in_order = _numbered(sent, 1)
         self.sent = list(takewhile(self._has_header, in_order))  # a power cut may leave none
         if len(self.sent) == len(sent):
             self.written = list(takewhile(self._is_here, _numbered(written, len(sent) + 1)))
+        if self.done:
+            self.not_compared = not_compared
 
     def note_written(self, path: Path) -> None:
         """Add a file that the merge has written; errors as of `WrittenShard.of`."""
@@ -172,16 +173,16 @@ class StreamState:
             del self.written[0]
             self.write()
 
-    def note_compared(self, file: str) -> None:
-        """Keep a parent's file, ID@COMMIT/FILE, whose checksum was found to be the Hub's."""
+    def note_read(self, file: str) -> None:
+        """Add a parent's file, ID@COMMIT/FILE, of which bytes are read from now on."""
         with self._lock:
-            self.compared.add(file)
+            self.not_compared.add(file)
             self.write()
 
-    def note_begun_again(self, file: str) -> None:
-        """Forget such a file, because bytes of it are read again."""
+    def note_compared(self, file: str) -> None:
+        """Take out such a file: the checksum of all bytes that were read of it is the Hub's."""
         with self._lock:
-            self.compared.discard(file)
+            self.not_compared.discard(file)
             self.write()
 
     def note_wrong(self) -> None:
@@ -193,7 +194,7 @@ class StreamState:
     def forget(self) -> None:
         """Forget all files: the next run merges everything again."""
         with self._lock:
-            self.sent, self.written, self.compared, self.wrong = [], [], set(), False
+            self.sent, self.written, self.not_compared, self.wrong = [], [], set(), False
             self.write()
 
     def write(self) -> None:
@@ -204,7 +205,7 @@ class StreamState:
                 "facts": self.facts,
                 "done": [asdict(shard) for shard in self.sent],
                 "written": [asdict(shard) for shard in self.written],
-                "compared": sorted(self.compared),
+                "not_compared": sorted(self.not_compared),
                 "wrong": self.wrong,
             }
             write_whole(self.folder / STATE_FILE, json.dumps(state, indent=2))

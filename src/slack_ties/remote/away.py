@@ -47,7 +47,7 @@ class Away:
         quiet: bool = False,
         known: Collection[str] = (),
         compared: Callable[[str], None] | None = None,
-        begin_again: Callable[[str], None] | None = None,
+        begin: Callable[[str], None] | None = None,
         wrong: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; nothing is read yet.
@@ -58,11 +58,12 @@ class Away:
             window: Bytes of memory for what is read ahead and waits; if not given, what lets
                 every file be read from front to back, within limits.
             quiet: Show no progress.
-            known: The files, as `key_of` names them, whose checksums an earlier run has compared.
+            known: The files, as `key_of` names them, of which no earlier run has read bytes that
+                were not compared.
             compared: Called with the name of each file whose checksum was found to be the Hub's,
                 in any thread.
-            begin_again: Called with the name of each file that an earlier run has compared, and of
-                which this run reads bytes again.
+            begin: Called with the name of each such file of which this run reads bytes, before
+                it does.
             wrong: Called when a checksum was found to be another than the Hub's, in any thread.
 
         """
@@ -73,7 +74,7 @@ class Away:
         self.models, self.size, self.quiet = models, window, quiet
         self.ranges = Ranges(api=api)
         self.known, self.note = set(known), compared or (lambda _: None)
-        self.begin_again, self.wrong = begin_again or (lambda _: None), wrong
+        self.note_read, self.wrong = begin or (lambda _: None), wrong
         self.files = list({one.on_hub: one for files in models.values() for one in files.values()})
         self.numbers = {file: number for number, file in enumerate(self.files)}
         by_file = {one.on_hub: one.places for files in models.values() for one in files.values()}
@@ -118,7 +119,7 @@ class Away:
         self.read_before, self.read_now = ({use.file for use in found} for found in (before, uses))
         for number in self.read_now:
             if (key := key_of(self.files[number])) in self.known:
-                self.begin_again(key)
+                self.note_read(key)
         progress = Progress("read", max(schedule.total, 1), quiet=self.quiet, rate=True)
         begun_at = self.ranges.received
 

@@ -52,7 +52,7 @@ class Rebuilding:
         self.weights = published_weights(published)
         self.reader = PublishedWeights(published)
         self.found = ComparedWeights()
-        self.compared: set[str] = set()
+        self.not_compared: set[str] = set()
         self._sums: list[str] = []
         self._equal: dict[str, set[str]] = {}  # published file with a checksum of ours -> tensors
         self._by_file: dict[str, set[str]] = {}  # other published file -> compared tensors
@@ -63,13 +63,13 @@ class Rebuilding:
         self.work.mkdir()
         yield self.work
 
-    def note_compared(self, file: str) -> None:
-        """Add a parent's file whose checksum was compared; no later run needs to know it."""
-        self.compared.add(file)
+    def note_read(self, file: str) -> None:
+        """Add a parent's file of which bytes are read; no later run needs to know it."""
+        self.not_compared.add(file)
 
-    def note_begun_again(self, file: str) -> None:
+    def note_compared(self, file: str) -> None:
         """Take a file out of these."""
-        self.compared.discard(file)
+        self.not_compared.discard(file)
 
     def note_wrong(self) -> None:
         """Do nothing: nothing is resumed."""
