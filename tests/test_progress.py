@@ -169,7 +169,7 @@ def test_a_narrow_terminal(
 
 
 def test_in_a_file_or_a_notebook(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    """A line every half minute, and none for a short job."""
+    """A line after ten seconds, then one every half minute, and none for a short job."""
     caplog.set_level("INFO", logger="slack_ties")
     with Progress("downloaded", 4_000_000) as shown:
         for _ in range(95):
@@ -178,9 +178,30 @@ def test_in_a_file_or_a_notebook(clock: list[float], caplog: pytest.LogCaptureFi
 
     said = [record.getMessage() for record in caplog.records]
     assert said == [
-        "  downloaded 0.3 of 4.0 MB, about 6 min left",
-        "  downloaded 0.6 of 4.0 MB, about 6 min left",
-        "  downloaded 0.9 of 4.0 MB, about 5 min left",
+        "  downloaded 0.1 of 4.0 MB",
+        "  downloaded 0.4 of 4.0 MB, about 6 min left",
+        "  downloaded 0.7 of 4.0 MB, about 6 min left",
+    ]
+
+
+def test_two_jobs_in_a_log(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    """They share one line, also while one begins again and again; after the end there is none."""
+    caplog.set_level("INFO", logger="slack_ties")
+    with Progress("read", 4_000_000, rate=True) as read:
+        for _ in range(5):
+            with Progress("merged", 2_000_000) as merged, Progress("sent", 9, quiet=True) as sent:
+                for _ in range(9):
+                    clock[0] += 1
+                    read.at(read.done + 20_000)
+                    merged.at(merged.done + 10_000)
+                    sent.at(1)
+        end_progress()
+        clock[0] += 100
+        read.at(4_000_000)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "  read 0.2 of 4.0 MB; merged 0.0 of 2.0 MB",
+        "  read 0.8 of 4.0 MB, 20.0 kB/s, about 3 min left; merged 0.0 of 2.0 MB",
     ]
 
 

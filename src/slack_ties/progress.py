@@ -1,7 +1,8 @@
 """Say how much of a long job is done, and about how long the rest takes.
 
-On a terminal, one line shows all jobs that run, such as a merge and the upload of its files.
-Elsewhere a line is logged every half minute: in a file, a pipe or a notebook.
+One line shows all jobs that run, such as a merge and the upload of its files. On a terminal it
+changes. Elsewhere, in a file, a pipe or a notebook, it is logged after ten seconds, then every half
+minute.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ __all__ = ["Progress", "end_progress", "without_progress"]
 
 LOG = logging.getLogger("slack_ties")
 
-REDRAW, LINE_INTERVAL = 0.2, 30.0  # seconds between two changes of the line, or two lines
+REDRAW = 0.2  # seconds between two changes of the line on a terminal
+
+FIRST_LINE, LINE_INTERVAL = 10.0, 30.0  # seconds to the first line of a log, and to the next ones
 
 WINDOW = 120.0  # seconds; the speed of this time says how long the rest takes
 
@@ -35,6 +38,7 @@ MINUTE = 60.0  # seconds
 _LOCK = threading.RLock()
 _SHOWN: list[Progress] = []
 _drawn = 0  # columns of the line on the terminal
+_next_line = 0.0  # when a log gets its next line
 
 
 class Progress:
@@ -72,11 +76,14 @@ class Progress:
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
         self.seen = deque([(now, done)])
-        self.last = now  # when it was last shown
+        self.drawn = now  # when it last changed the line on the terminal
 
     def __enter__(self) -> Progress:  # noqa: PYI034 - Self is Python 3.11's
         """Begin."""
+        global _next_line  # noqa: PLW0603 - one log for all jobs
         with _LOCK:
+            if not _texts():
+                _next_line = time.monotonic() + FIRST_LINE
             _SHOWN.append(self)
         return self
 
@@ -97,21 +104,27 @@ class Progress:
             self.seen.append((now, done))
             while now - self.seen[0][0] > WINDOW and len(self.seen) > 2:  # noqa: PLR2004 - a speed needs two
                 self.seen.popleft()
-            if self.hidden:
-                return
-            terminal = _is_terminal(sys.stderr)
-            if now - self.last < (REDRAW if terminal else LINE_INTERVAL):
-                return
-            self.last = now
-            if terminal:
-                _draw(sys.stderr)
-                return
-            text = str(self)
+            text = "" if self.hidden else self._show(now)
+        if not text:
+            return
         # Outside of the lock: a handler of the log has its own, and waits for ours.
         if LOG.isEnabledFor(logging.INFO):
             LOG.info("  %s", text)
         else:  # in a notebook nobody may have told Python what to do with log lines
             sys.stderr.write(f"  {text}\n")
+
+    def _show(self, now: float) -> str:
+        """Change the line on a terminal if it is time; return the line for a log if one is due."""
+        global _next_line  # noqa: PLW0603 - one log for all jobs
+        if not _is_terminal(sys.stderr):
+            if now < _next_line:
+                return ""
+            _next_line = now + LINE_INTERVAL
+            return _texts()
+        if now - self.drawn >= REDRAW:
+            self.drawn = now
+            _draw(sys.stderr)
+        return ""
 
     def skip(self, number: int) -> None:
         """Note that an earlier run has done more, which says nothing about the speed of this one.
@@ -162,11 +175,16 @@ def _is_terminal(stream: TextIO) -> bool:
     return hasattr(stream, "isatty") and stream.isatty()
 
 
+def _texts() -> str:
+    """Return what is done of all jobs that are shown."""
+    return "; ".join(str(one) for one in _SHOWN if not one.hidden)
+
+
 def _draw(stream: TextIO) -> None:
     """Write the line anew, with all jobs."""
-    texts = [str(one) for one in _SHOWN if not one.hidden]
     width = shutil.get_terminal_size().columns - 1
-    _write(stream, f"  {'; '.join(texts)}"[:width] if texts else "")
+    texts = _texts()
+    _write(stream, f"  {texts}"[:width] if texts else "")
 
 
 def _write(stream: TextIO, text: str) -> None:
