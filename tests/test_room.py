@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from hub_server import Server
 from slack_ties.catalogue.languages import find_triple
@@ -114,6 +116,28 @@ def test_on_two_disks_each_has_its_own_need(
     error = only_error(plan_merge(HUB, out=other_disk / "out", api=api, download=True))
     assert str(error).startswith("the merged model needs 0.3 MB, '")
     assert "HF_HUB_CACHE" not in error.hint
+
+
+def test_an_adapter_has_no_room_in_the_cache(
+    triple: Folders, api: HfApi, tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is downloaded in any case: what is proposed names the room that it needs elsewhere."""
+    lora = LoraConfig(r=8, target_modules="all-linear", init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(triple.sft), lora)
+    adapted.save_pretrained(tmp_path / "lora")
+    (tmp_path / "lora" / "README.md").unlink()  # names a folder, which the Hub refuses
+    api.create_repo("me/lora", private=False)
+    api.upload_folder(repo_id="me/lora", folder_path=tmp_path / "lora")
+    models = Choices(base="me/base", ct="me/ct", sft="me/sft+me/lora", dtype="bfloat16")
+    recipe = make_config("bo", models)
+    assert plan_merge(recipe, out=other_disk / "out", api=api, download=False).errors == ()
+    free_is(monkeypatch, 1000)
+
+    plan = plan_merge(recipe, out=other_disk / "out", api=api, download=False)
+
+    length = size((tmp_path / "lora" / "adapter_model.safetensors").stat().st_size)
+    assert f"the download needs {length}, " in str(only_error(plan))
+    assert f"set HF_HUB_CACHE to a folder on a disk with {length} free" in only_error(plan).hint
 
 
 def test_what_writes_no_model_needs_room_for_the_download(

@@ -208,9 +208,13 @@ def check_room(
     cache = draft.settings.cache
     streamed = replace(result, streamed=True)
     least = merge_cost(draft, streamed, reading if chosen else None)
-    hub = {(look.path, look.commit): look for one in draft.looks.values() for look in one}
-    moved = sum(sum(look.weights.values()) for look in hub.values() if look.commit)
-    needs = _needs(result, cost, cache, moved=0 if chosen else moved)
+    kept = {
+        (look.path, look.commit): look
+        for name, looks in draft.looks.items()
+        for look in (looks[1:] if chosen and not is_whole(draft, name) else looks)
+    }
+    moved = sum(sum(look.weights.values()) for look in kept.values() if look.commit)
+    needs = _needs(result, cost, cache, moved=moved)
     without: list[Need] | None = None
     if reading and not reading.errors and draft.settings.download is not True:
         without = _needs(streamed, merge_cost(draft, streamed, reading), cache)
