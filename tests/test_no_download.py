@@ -499,3 +499,25 @@ def test_sizes(text: str, size: int, invoke: Invoke, monkeypatch: pytest.MonkeyP
     assert seen[0]["window"] == size
     for wrong in ("100", "0", "1XB", "-5M"):
         assert invoke("merge", "c.yml", "out", "--window", wrong).exit_code == 2
+
+
+def test_a_damaged_file_in_the_cache_is_read_from_the_hub(
+    config: Path, hub: Server, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not downloaded again, and stays as it is."""
+    cache = tmp_path / "cache"
+    merge_models(config, tmp_path / "with", options=options(cache), api=api, download=True)
+    path = next(one for one in weights_below(cache) if one.name == "pytorch_model.bin").resolve()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    hub.hub.requests.clear()
+
+    with caplog.at_level("WARNING"):
+        merge_models(config, tmp_path / "out", options=options(cache), api=api, download=False)
+
+    assert sums(tmp_path / "out") == sums(tmp_path / "with")
+    assert "pytorch_model.bin of me/ct is damaged in the cache: it is read from the Hub" in (
+        caplog.text
+    )
+    assert path.read_bytes() == bytes(content)

@@ -27,7 +27,7 @@ from slack_ties.models.download import fetch_files
 from slack_ties.private.huggingface_hub import cached_commit, cached_sums
 from slack_ties.threads import in_threads
 
-__all__ = ["check_download", "stated_sums"]
+__all__ = ["check_download", "damaged_files", "stated_sums"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -72,7 +72,7 @@ def check_download(
     may_download = sums is not None
     known = sums if sums is not None else _sums_by_name(folder)
     wanted = {file: known[file] for file in known if (folder / file).is_file()}
-    damaged = _damaged(name, folder, wanted)
+    damaged = damaged_files(name, folder, wanted)
     if damaged and not may_download:
         msg = f"model {name!r}: {damaged[0]} is damaged in the cache: {folder / damaged[0]}"
         raise CheckpointError(msg, hint=_again(name, damaged[0], folder, cache))
@@ -88,7 +88,7 @@ def check_download(
             api=api or HfApi(),
             again=True,
         )
-    if still := _damaged(name, folder, {file: wanted[file] for file in damaged}):
+    if still := damaged_files(name, folder, {file: wanted[file] for file in damaged}):
         msg = f"model {name!r}: {still[0]} does not have the checksum that the Hub states"
         raise CheckpointError(msg, hint=f"try again later: {_again(name, still[0], folder, cache)}")
 
@@ -104,8 +104,15 @@ def _sums_by_name(folder: Path) -> dict[str, str]:
     return {file: blob for file, blob in cached_sums(folder).items() if SUM.fullmatch(blob)}
 
 
-def _damaged(name: str, folder: Path, sums: Mapping[str, str]) -> list[str]:
-    """Return the files whose checksum is wrong; add the others to the list of intact files."""
+def damaged_files(name: str, folder: Path, sums: Mapping[str, str]) -> list[str]:
+    """Return the files whose checksum is wrong; add the others to the list of intact files.
+
+    Args:
+        name: The model's id on the Hub.
+        folder: The snapshot.
+        sums: The checksum of each file; an empty text if it is not known.
+
+    """
     listed = folder.parent.parent / LIST_FILE
     intact = _read(listed)
     now = {f"{file} {known}": _state(folder / file) for file, known in sums.items() if known}

@@ -28,7 +28,7 @@ from slack_ties.models.cached import (
     snapshot_of,
     sums_of_wanted,
 )
-from slack_ties.models.checksums import check_download, stated_sums
+from slack_ties.models.checksums import check_download, damaged_files, stated_sums
 from slack_ties.models.download import FILES_AT_ONCE, fetch_files, files_of
 from slack_ties.models.hub_info import AWAY, ask_hub, is_away, model_errors, named
 from slack_ties.models.license_texts import MOST_LICENSE, is_license_file
@@ -40,7 +40,7 @@ from slack_ties.private.huggingface_hub import no_progress
 from slack_ties.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from huggingface_hub import ModelInfo
 
@@ -75,7 +75,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
         cache: The folder for downloads; the Hub's own cache if not given.
         code: Also download Python files, for models that need them.
         weights: Download the weights. If not, weight files that are in the cache are used, and
-            those that are not are `away` in the result: only their headers are read.
+            those that are not, or are damaged there, are `away`: only their headers are read.
         places: What the headers of weight files at this commit say, of those that were read before.
         retries: How long to wait for the Hub.
 
@@ -103,6 +103,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
         names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
         files_of_weights = retries.ask(lambda: weights_on_hub(path, revision, names, api, cache))
         away = () if weights else _not_in_cache(path, files_of_weights, info.sha or "", cache)
+        away += () if weights else _damaged(path, {*files_of_weights} - {*away}, info, cache)
         # Ask by the revision's name, not by info.sha: then the cache stores the commit of that
         # name, and can be used without network.
         code = code or retries.ask(lambda: needs_code(path, revision, names, api, cache))
@@ -152,6 +153,21 @@ def _not_in_cache(
         for name in names
         if not isinstance(try_to_load_from_cache(path, name, folder, commit), str)
     )
+
+
+def _damaged(
+    path: str, names: Collection[str], info: ModelInfo, cache: str | None
+) -> tuple[str, ...]:
+    """Return the weight files in the Hub cache that are damaged; say that they are not used."""
+    if not names:
+        return ()
+    folder = cache or constants.HF_HUB_CACHE
+    first = try_to_load_from_cache(path, min(names), folder, info.sha)
+    sums = {name: one for name, one in stated_sums(info).items() if name in names}
+    found = damaged_files(path, Path(str(first)).parent, sums)
+    for name in found:
+        LOG.warning("  %s of %s is damaged in the cache: it is read from the Hub", name, path)
+    return tuple(found)
 
 
 def _away_file(on_hub: HubFile, *, known: Mapping[str, FilePlaces], ranges: Ranges) -> AwayFile:
