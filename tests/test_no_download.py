@@ -309,8 +309,10 @@ def test_what_is_here_is_read_here(
     assert sums(tmp_path / "without") == sums(tmp_path / "with")
 
 
-def test_a_small_window(config: Path, api: HfApi, tmp_path: Path) -> None:
-    """Files that cannot be read from front to back are in the record; the model is the same."""
+def test_a_small_window(
+    config: Path, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files that cannot be read from front to back are named; the model is the same."""
     for name, window in (("large", None), ("small", 40_000)):
         how = options(tmp_path / "cache")
         merge_models(config, tmp_path / name, options=how, api=api, download=False, window=window)
@@ -321,6 +323,8 @@ def test_a_small_window(config: Path, api: HfApi, tmp_path: Path) -> None:
         for name in ("large", "small")
     }
     assert found == {"large": [(), (), ()], "small": [(), ("pytorch_model.bin",), ()]}
+    (said,) = [text for text in caplog.messages if "not compared" in text]
+    assert said.endswith("checksums: 1 weight file of the models; see slack_ties.json")
     path = tmp_path / "small" / "slack_ties.json"
     data = json.loads(path.read_text("utf-8"))
     data["parents"][0]["not_compared"] = ["a`b"]

@@ -26,6 +26,7 @@ from slack_ties.errors import CheckpointError
 from slack_ties.models.headers import read_headers_of_shard
 from slack_ties.models.places import FilePlaces, places_of
 from slack_ties.private.torch import REBUILD_TENSOR
+from slack_ties.remote.blocks import memory
 from slack_ties.remote.tensor import tensor_of
 from triple import Folders, llama, save_sharded_bin
 
@@ -65,7 +66,7 @@ def tensors(data: bytes, file: str) -> dict[str, torch.Tensor]:
         warnings.simplefilter("error")
         for name, place in found.tensors.items():
             span = found.spans[place.span]
-            buffer = found.buffer(place.span)
+            buffer = memory(span.size, span.first)
             buffer[:] = data[span.first : span.end]
             made[name] = tensor_of(found, name, buffer)
     return made
@@ -191,7 +192,7 @@ def test_tied_tensors_share_a_span_and_memory() -> None:
     assert len({found.tensors[name].span for name in ("head", "embedding", "t", "row")}) == 1
     assert len(found.spans) == 2
     span = found.spans[found.tensors["head"].span]
-    buffer = found.buffer(found.tensors["head"].span)
+    buffer = memory(span.size, span.first)
     buffer[:] = data[span.first : span.end]
     one, other = (tensor_of(found, name, buffer) for name in ("head", "t"))
     one[0, 1] = 7
@@ -209,8 +210,8 @@ def test_memory_at_any_address(shift: int) -> None:
         for name, place in found.tensors.items():
             span = found.spans[place.span]
             raw = bytes(shift) + data[span.first : span.end]
-            for memory in (raw, bytearray(raw)):
-                made = tensor_of(found, name, memoryview(memory)[shift:])
+            for one in (raw, bytearray(raw)):
+                made = tensor_of(found, name, memoryview(one)[shift:])
                 assert torch.equal(made, state[name])
                 assert made.data_ptr() % made.dtype.itemsize == 0
 
@@ -563,7 +564,8 @@ def test_an_archive_of_more_than_4_gb() -> None:
 
     assert found.headers()["big"].shape == (count,)
     assert found.spans[0].size > 2**33 < found.spans[1].first < found.size
-    buffer, span = found.buffer(1), found.spans[1]
+    span = found.spans[1]
+    buffer = memory(span.size, span.first)
     file.seek(span.first)
     buffer[:] = file.read(span.size)
     assert torch.equal(tensor_of(found, "small", buffer), small)

@@ -29,11 +29,12 @@ from slack_ties.models.parents import parent_of
 from slack_ties.recipe.pin import PACKAGES
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
-from slack_ties.record import CONFIG_FILE, MergeRecord, write_record
+from slack_ties.record import CONFIG_FILE, RECORD_FILE, MergeRecord, write_record
 from slack_ties.report.describe import check_reportable, describe, write_pages
 from slack_ties.rule.collect import Collector, collecting
 from slack_ties.settings import Settings
 from slack_ties.tokenizer.files import has_tokenizer
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -211,6 +212,13 @@ def _to_disk(  # noqa: PLR0913 - one call, and its folders
         not_compared = ready.prepared.finish()
         if stream:  # files of earlier runs too, which may be on this disk by now
             not_compared = _with_earlier(not_compared, stream.not_compared, snapshots)
+        if count := sum(len(files) for files in not_compared.values()):
+            LOG.warning(
+                "  read in pieces, so not compared with the Hub's checksums: %s of the models; "
+                "see %s",
+                counted(count, "weight file"),
+                RECORD_FILE,
+            )
         return merged, ready.prepared.layout, not_compared
 
 

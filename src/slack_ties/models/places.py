@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAD", "FilePlaces", "Place", "Span", "places_of"]
 
-ALIGNED = 16  # bytes: Python's own memory and torch.save's storages begin at multiples of them
-
 
 class Span(NamedTuple):
     """Bytes of a weight file that are read and kept together: one tensor, or one storage."""
@@ -82,14 +80,6 @@ class FilePlaces:
 
         """
         return size_of_header(data) if self.zipped else 0
-
-    def buffer(self, span: int) -> memoryview:
-        """Return memory for the bytes of a span, such that its tensors need no copy.
-
-        The storages of a .bin file are aligned in the file, but their spans are not.
-        """
-        lead = self.spans[span].first % ALIGNED if self.zipped else 0
-        return memoryview(bytearray(lead + self.spans[span].size))[lead:]
 
 
 def places_of(
