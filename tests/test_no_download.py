@@ -400,10 +400,11 @@ def test_without_network(
     merge_models(config, tmp_path / "b", options=options(cache), api=api, download=False)
 
     assert sums(tmp_path / "a") == sums(tmp_path / "b")
-    with pytest.raises(SlackTiesError, match="HF_HUB_OFFLINE is set"):
+    with pytest.raises(SlackTiesError, match="HF_HUB_OFFLINE is set") as caught:
         merge_models(
             config, tmp_path / "c", options=options(tmp_path / "empty"), api=api, download=False
         )
+    assert caught.value.hint == "unset HF_HUB_OFFLINE"  # nobody asked for a download
 
 
 def test_by_itself(
@@ -489,7 +490,14 @@ def test_where_models_are_loaded(config: Path, tmp_path: Path, invoke: Invoke) -
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("500M", 500_000_000), ("1GB", 10**9), ("2B", 2 * 10**9), ("5000", 5000)]
+    ("text", "size"),
+    [
+        ("500M", 500_000_000),
+        ("1GB", 10**9),
+        ("1.5gb", 1_500_000_000),
+        ("2B", 2 * 10**9),
+        ("5000", 5000),
+    ],
 )
 def test_sizes(text: str, size: int, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     """--window takes sizes as mergekit writes them, and as people do."""
@@ -501,8 +509,16 @@ def test_sizes(text: str, size: int, invoke: Invoke, monkeypatch: pytest.MonkeyP
         raise invoke("merge", "c.yml", "out", "--window", text).exception or ValueError
 
     assert seen[0]["window"] == size
-    for wrong in ("100", "0", "1XB", "-5M"):
-        assert invoke("merge", "c.yml", "out", "--window", wrong).exit_code == 2
+    for wrong, said in (
+        ("100", "100 needs a unit: 100M or 100G"),
+        ("1.5", "1.5 needs a unit: 1.5M or 1.5G"),
+        ("0", "0 is too small"),
+        ("0.1K", "0.1K is too small"),
+        ("1XB", "expected a number of bytes"),
+        ("-5M", "expected a number of bytes"),
+    ):
+        refused = invoke("merge", "c.yml", "out", "--window", wrong)
+        assert (refused.exit_code, said in refused.output) == (2, True), refused.output
 
 
 def test_a_damaged_file_in_the_cache_is_read_from_the_hub(

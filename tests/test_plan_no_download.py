@@ -100,7 +100,7 @@ def test_it_can_be_asked_for(api: HfApi, tmp_path: Path) -> None:
         "Download:   none: 0.9 MB are read from the Hub as the merge needs them, and not kept here",
         " free here, 5.0 MB of it to read ahead (--window)\n",
         "Checksums:  all files that are read from the Hub are compared with its checksums\n",
-        "Or:         download 0.9 MB to the disk first (--download): and 0.3 MB of disk, about ",
+        "Or:         download 0.9 MB first (--download); besides that, 0.3 MB of disk, about ",
     ):
         assert said in plan_as_text(plan)
 
@@ -251,3 +251,25 @@ def test_half_of_the_free_memory_is_the_most(api: HfApi, monkeypatch: pytest.Mon
 
     assert plan.window == 300_000_000
     assert "600.0 MB free here" in plan_as_text(plan) or "0.6 GB free here" in plan_as_text(plan)
+
+
+@pytest.mark.usefixtures("on_hub")
+def test_a_window_larger_than_the_memory(api: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning says which window fits: not the result is too large."""
+    import psutil  # noqa: PLC0415
+
+    memory = psutil.virtual_memory()
+    free = {"now": 30_000_000_000}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory._replace(available=free["now"]))
+
+    (said,) = plan_merge(HUB, api=api, download=False, window=999_000_000_000).warnings
+
+    assert said.endswith("programs, or make the window of memory smaller (--window 1000M)")
+    free["now"] = PROCESS + 200_000_000
+    (said,) = plan_merge(HUB, api=api, download=False, window=999_000_000_000).warnings
+    window = int(said.rpartition("--window ")[2].removesuffix("M)"))
+    assert 100 < window < 200
+    assert plan_merge(HUB, api=api, download=False, window=window * 10**6).warnings == ()
+    free["now"] = PROCESS
+    (said,) = plan_merge(HUB, api=api, download=False, window=10**9).warnings
+    assert said.endswith("smaller (--out-shard-size 500M)")

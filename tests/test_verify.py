@@ -499,6 +499,8 @@ def test_everything_offline_after_one_run(
         .models[0]
         .startswith("me/base@")
     )
-    done = processes.run(["recipes", "pull", "me/other"], env=environment)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    for words in (["recipes", "pull", "me/other"], ["verify", "me/other", "--no-download"]):
+        done = processes.run(words, env=environment)
+        assert done.returncode == 1
+        assert "HF_HUB_OFFLINE is set, and it is not in the cache" in done.stderr
+        assert "Traceback" not in done.stderr

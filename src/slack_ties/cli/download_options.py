@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +13,7 @@ __all__ = ["download_flags", "download_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SIZE = re.compile(r"(\d+)([KMGB]?)B?", re.IGNORECASE)  # as mergekit reads it, and 1GB
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGB]?)B?", re.IGNORECASE | re.ASCII)  # 1G, 1B and 1.5GB
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 LEAST = 1000  # bytes; a smaller number without a unit is a forgotten unit
 
@@ -27,11 +28,14 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer
         if isinstance(value, int):
             return value
         found = SIZE.fullmatch(value)
-        if not found or not int(found[1]):
+        if not found:
             self.fail(f"expected a number of bytes such as 500M or 1GB, got {value!r}", param, ctx)
-        if not found[2] and int(found[1]) < LEAST:
+        size = int(Decimal(found[1]) * UNITS[found[2].upper()])
+        if size and not found[2] and size < LEAST:
             self.fail(f"{value} needs a unit: {found[1]}M or {found[1]}G", param, ctx)
-        return int(found[1]) * UNITS[found[2].upper()]
+        if size < LEAST:
+            self.fail(f"{value} is too small: 500M or more is useful", param, ctx)
+        return size
 
 
 def download_options(function: F) -> F:

@@ -31,6 +31,7 @@ from slack_ties.hub.faults import (
     stated_wait,
 )
 from slack_ties.hub.token import another_token, has_token, no_token, token_name
+from slack_ties.private.huggingface_hub import is_offline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,9 @@ def hub_error(  # noqa: C901, PLR0911, PLR0912 - one per kind
         return _gated(what, api, error)
     if isinstance(error, RepositoryNotFoundError):
         return _not_found(what, api)
+    if isinstance(error, LocalEntryNotFoundError) and is_offline():
+        msg = f"{what}: HF_HUB_OFFLINE is set, and it is not in the cache"
+        return HubError(msg, hint="unset HF_HUB_OFFLINE")
     if isinstance(error, LocalEntryNotFoundError):
         return _unreachable(what, api, error.__cause__ or error)
     if isinstance(error, (RevisionNotFoundError, EntryNotFoundError)):

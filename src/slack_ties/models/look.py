@@ -211,8 +211,7 @@ def _look_in_cache(
             kept = blobs_folder(cache or constants.HF_HUB_CACHE, path).parent.is_dir()
             what = "the model in the cache is not complete" if kept else "it is not in the cache"
             msg = f"model {path!r}: HF_HUB_OFFLINE is set, and {what}"
-            hint = f"unset HF_HUB_OFFLINE && hf download {path}"
-            raise HubError(msg, hint=hint) from None
+            raise HubError(msg, hint="unset HF_HUB_OFFLINE") from None
         raise error
     if isinstance(error, OfflineModeIsEnabled):
         LOG.info("  %s is read from the cache, because HF_HUB_OFFLINE is set", path)

@@ -26,13 +26,12 @@ from slack_ties.plan.shown import ShownPlan
 from slack_ties.plan.structure import check_same, compare_structure, prove_result
 from slack_ties.plan.tokens import chat_text, plan_vocabulary, vocabulary_text
 from slack_ties.plan.unknown import unknown_facts, without_unknown
-from slack_ties.plan.ways import choose_way
+from slack_ties.plan.ways import choose_way, say_memory_is_short
 from slack_ties.recipe.pin import add_section
 from slack_ties.recipe.read import read_recipe
 from slack_ties.recipe.recipe import Recipe
 from slack_ties.record import Parent
 from slack_ties.settings import Settings
-from slack_ties.wording import size
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -93,11 +92,7 @@ def plan_merge(
     unknown = unknown_facts(draft, chat)
     way = choose_way(draft, result, free["memory_free"], known=not unknown.keys() & {*COSTS})
     if "memory" not in unknown and way.cost["memory"] > free["memory_free"]:
-        draft.warnings.append(
-            f"the merge needs about {size(way.cost['memory'])} of memory, and "
-            f"{size(free['memory_free'])} are free: close other programs, or make the files of the "
-            "result smaller (--out-shard-size 500M)"
-        )
+        draft.warnings.append(say_memory_is_short(way, free["memory_free"]))
     models = tuple(planned_model(draft, name) for name in recipe.models if name in draft.looks)
     resolution = resolve_license(
         Parent(

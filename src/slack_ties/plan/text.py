@@ -162,7 +162,7 @@ def _other_way_text(plan: Plan) -> str:
         result = cost["disk"] if plan.one_disk else 0
         if cost["cache"] + result > plan.download_free:
             return f"nothing else: there is no room here for the download of {size(cost['cache'])}"
-        what = f"download {size(cost['cache'])} to the disk first (--download): and "
+        what = f"download {size(cost['cache'])} first (--download); besides that, "
     elif plan.without_download:
         cost = plan.without_download
         what = "read the models from the Hub without keeping them (--no-download): "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.plan.cost import check_room, merge_cost
 from slack_ties.plan.reading import plan_reading
+from slack_ties.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from slack_ties.plan.draft import Draft
     from slack_ties.plan.reading import Reading
 
-__all__ = ["Way", "choose_way"]
+__all__ = ["Way", "choose_way", "say_memory_is_short"]
+
+MB = 1_000_000
+USUAL_WINDOW = 1000  # MB
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,23 @@ def _both_disks(draft: Draft, result: Result, reading: Reading | None = None) ->
     del cost["device_memory"]  # the same for both
     streamed = merge_cost(draft, replace(result, streamed=True), reading)
     return {**cost, "streamed_disk": streamed["disk"]}
+
+
+def say_memory_is_short(way: Way, free: int) -> str:
+    """Return the warning about a merge that needs more memory than is free, and what helps.
+
+    Args:
+        way: How it merges.
+        free: Bytes of memory that are free.
+
+    """
+    needed = way.cost["memory"]
+    window = way.facts.get("window", 0) if way.facts.get("no_download") else 0
+    fits = (free - (needed - window)) // MB
+    step = "make the files of the result smaller (--out-shard-size 500M)"
+    if window and fits > 0:
+        step = f"make the window of memory smaller (--window {min(fits, USUAL_WINDOW)}M)"
+    return (
+        f"the merge needs about {size(needed)} of memory, and {size(free)} are free: close other "
+        f"programs, or {step}"
+    )
