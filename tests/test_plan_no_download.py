@@ -125,6 +125,7 @@ def test_it_is_chosen_where_only_that_fits(
     free_is(monkeypatch, fits.without_download["disk"] - 1)
     too_small = plan_merge(HUB, out=tmp_path / "out", api=api)
     assert "the download needs" in str(only_error(too_small))
+    assert "\nOr: " not in plan_as_text(too_small)  # nothing fits
     asked = plan_merge(HUB, out=tmp_path / "out", api=api, download=False)
     assert str(only_error(asked)).startswith("the merged model needs 0.3 MB, ")
 

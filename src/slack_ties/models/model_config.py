@@ -46,7 +46,8 @@ def model_config(folder: Path, name: str = "") -> dict[str, Any]:
         )
     if not architectures or not isinstance(architectures, list):
         msg = f"model {name!r}: config.json names no architectures, expected a transformers model"
-        raise CheckpointError(msg)
+        file = str(folder / "config.json")
+        raise CheckpointError(msg, hint=f"choose another model, or correct the model's {file!r}")
     return dict(config)
 
 

@@ -165,6 +165,9 @@ def _other_way_text(plan: Plan) -> str:
         what = f"download {size(cost['cache'])} first (--download); besides that, "
     elif plan.without_download:
         cost = plan.without_download
+        cached = cost["cache"] if plan.one_disk else 0
+        if cost["disk"] + cached > plan.disk_free:
+            return ""  # that does not fit either
         what = "read the models from the Hub without keeping them (--no-download): "
     else:
         return ""
