@@ -445,6 +445,27 @@ def test_a_report(config: Path, api: HfApi, tmp_path: Path) -> None:
     assert weights_below(tmp_path / "cache-False") == []
 
 
+def test_a_download_is_said(
+    config: Path, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before weights are downloaded, one line says how many bytes, where to, and what else."""
+    caplog.set_level(logging.INFO, logger="slack_ties")
+    for download, how in ((False, ""), (None, "; with --no-download they"), (True, "")):
+        caplog.clear()
+        cache = tmp_path / f"cache-{download}"
+        make_report(
+            config, tmp_path / f"{download}", options=options(cache), api=api, download=download
+        )
+        said = [one for one in map(str, caplog.messages) if " are downloaded into " in one]
+        assert len(said) == (download is not False)
+        for one in said:
+            assert f" MB are downloaded into {cache}{how}" in one
+            assert ("--no-download" in one) == bool(how)
+    caplog.clear()
+    make_report(config, tmp_path / "again", options=options(cache), api=api)
+    assert " are downloaded into " not in caplog.text
+
+
 def test_a_search(
     config: Path, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -112,12 +112,28 @@ def find_all(
             size(length),
             how,
         )
+    _say_download(plan.download - (plan.read if away else 0), settings)
     snapshots = _find_models(recipe, settings, _places(plan) if away else None)
     headers = {
         name: read_headers(parts[0].path, name, away=parts[0].away)
         for name, parts in snapshots.items()
     }
     return Found(recipe, snapshots, headers, plan.window or None)
+
+
+def _say_download(length: int, settings: Settings) -> None:
+    """Say how many bytes are downloaded, and to where, before it begins."""
+    from huggingface_hub import constants  # noqa: PLC0415 - imports the client
+
+    if not length:
+        return
+    other = "; with --no-download they would be read from the Hub instead, and not kept"
+    LOG.info(
+        "  %s are downloaded into %s%s",
+        size(length),
+        settings.cache or constants.HF_HUB_CACHE,
+        other if settings.download is None else "",
+    )
 
 
 def pin_as_merged(recipe: Recipe, settings: Settings) -> Recipe:
