@@ -158,7 +158,7 @@ def test_streaming_without_download_is_proposed(
 
     plan = plan_merge(HUB, out=tmp_path / "out", options=small, api=api)
 
-    step = "slack-ties run bo.yml --out OUT --publish REPO_ID --stream --no-download"
+    step = "type the same command with --publish REPO_ID --stream --no-download"
     assert f", or {step}" in only_error(plan).hint
     assert plan.without_download["streamed_disk"] == streamed.without_download["disk"]
     found = plan_merge(HUB, out=tmp_path / "out", options=small, api=api, streamed=True)

@@ -238,7 +238,26 @@ def test_streaming_is_proposed_where_it_is_enough(
 
     plan = plan_merge(config, out=out, options=small, allow_unrelated=True)
 
-    step = "slack-ties run bo.yml --out OUT --publish REPO_ID --stream"
+    step = "type the same command with --publish REPO_ID --stream"
     assert only_error(plan).hint.endswith(step)
     streamed = plan_merge(config, out=out, options=small, streamed=True, allow_unrelated=True)
     assert streamed.errors == ()
+    (tmp_path / "my.yml").write_text(config.text, encoding="utf-8")
+    plan = plan_merge(tmp_path / "my.yml", out=out, options=small, allow_unrelated=True)
+    step = f"slack-ties run {tmp_path / 'my.yml'} --out OUT --publish REPO_ID --stream"
+    assert only_error(plan).hint.endswith(step)
+
+
+def test_smaller_files_are_proposed_where_they_are_enough(tmp_path: Path) -> None:
+    """Where two files of the usual size have no room, the largest size that has is proposed."""
+    recipe = make_config("bo", Choices(base="me/a", ct=("me/b",), sft=("me/c",)))
+
+    def need(count: int) -> list[Need]:
+        return [Need("the merged model", tmp_path, count, "result")]
+
+    smaller = {"": need(10**15), " --out-shard-size 500M": need(1000), " --out-shard-size 1M": []}
+    error = no_room(need(10**16), recipe, spared=0, cache=None, smaller=smaller)
+
+    assert error
+    step = "type the same command with --publish REPO_ID --stream --no-download"
+    assert error.hint.endswith(f", or {step} --out-shard-size 500M")

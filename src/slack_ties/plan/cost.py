@@ -29,6 +29,12 @@ __all__ = ["Result", "check_room", "free_here", "merge_cost", "result_dtype", "r
 
 DEFAULT_FILE_BYTES = 1_000_000_000  # of a result file, if no option sets it
 
+# Options for smaller files of the result, and their bytes; 0: those of the command that was typed.
+SMALLER_FILES = {
+    "": 0,
+    **{f" --out-shard-size {size}M": size * 1_000_000 for size in (500, 200, 100, 50)},
+}
+
 # Bytes of memory that a merge needs besides tensors: Python, torch, transformers and mergekit.
 # Measured with the CPU build of torch 2.13.0: see benchmarks/README.md.
 PROCESS = 350_000_000
@@ -44,6 +50,7 @@ class Result:
     out: str | Path | None = None  # the folder; None: the current one
     writes: bool = True  # whether it is written
     streamed: bool = False  # whether each file is uploaded and deleted when it is written
+    file_bytes: int = 0  # of a file of the result; 0: what the options say
 
 
 def result_dtype(draft: Draft) -> str:
@@ -91,7 +98,8 @@ def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> 
     """
     options = draft.settings.options
     size = result.parameters * ENTRY_BYTES.get(result.dtype, 2)
-    file_bytes = options.out_shard_size if options else DEFAULT_FILE_BYTES
+    usual = options.out_shard_size if options else DEFAULT_FILE_BYTES
+    file_bytes = result.file_bytes or usual
     largest = _largest_tensors(draft, result)
     buffered = size if options and options.async_write else min(file_bytes, size)
     whole = [looks[0] for name, looks in draft.looks.items() if is_whole(draft, name)]
@@ -215,12 +223,15 @@ def check_room(
     }
     moved = sum(sum(look.weights.values()) for look in kept.values() if look.commit)
     needs = _needs(result, cost, cache, moved=moved)
-    without: list[Need] | None = None
-    if reading and not reading.errors and draft.settings.download is not True:
-        without = _needs(streamed, merge_cost(draft, streamed, reading), cache)
+    smaller: dict[str, list[Need]] = {}
+    can_read = reading and not reading.errors and draft.settings.download is not True
+    if can_read and result.writes:
+        for words, file_bytes in SMALLER_FILES.items():
+            made = replace(streamed, file_bytes=file_bytes)
+            smaller[words] = _needs(made, merge_cost(draft, made, reading), cache)
     spared = cost["disk"] - least["disk"]
     return no_room(
-        needs, draft.recipe, spared=spared, cache=cache, without=without, no_download=chosen
+        needs, draft.recipe, spared=spared, cache=cache, smaller=smaller, no_download=chosen
     )
 
 

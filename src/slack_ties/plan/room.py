@@ -16,7 +16,7 @@ from slack_ties.plan.expected import expect
 from slack_ties.wording import join_names, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slack_ties.plan.expected import Expected
     from slack_ties.recipe.recipe import Recipe
@@ -60,7 +60,7 @@ def no_room(  # noqa: PLR0913 - all but two by name
     *,
     spared: int,
     cache: str | None,
-    without: Iterable[Need] | None = None,
+    smaller: Mapping[str, Sequence[Need]] | None = None,
     no_download: bool = False,
 ) -> OutputError | None:
     """Return an error if a file system has less room than it needs.
@@ -70,7 +70,8 @@ def no_room(  # noqa: PLR0913 - all but two by name
         recipe: The merge config.
         spared: The bytes that need not be written with `run --publish --stream`.
         cache: The folder of the Hub cache, if an option names one.
-        without: What is written with `run --publish --stream --no-download`, if that is possible.
+        smaller: What is written with `run --publish --stream --no-download` and these further
+            options, those first that need most; empty if that is not possible.
         no_download: The needs are those of a merge without download.
 
     """
@@ -87,8 +88,9 @@ def no_room(  # noqa: PLR0913 - all but two by name
         for disk in short
     ]
     hint = "; and ".join(hints)
-    if without is not None and stream not in hint and _fits(without):
-        hint += f", or {_stream(recipe, no_download=True)}"
+    fitting = [words for words, written in (smaller or {}).items() if _fits(written)]
+    if fitting and stream not in hint:
+        hint += f", or {_stream(recipe, no_download=True)}{fitting[0]}"
     for key, cost in smaller_merges(recipe, [(disks[disk], free[disk]) for disk in disks])[:1]:
         about = size(cost.download) + (" or more" if cost.download_is_least else "")
         hint += f", or merge smaller models: slack-ties config {key}  # download {about}, "
@@ -119,8 +121,11 @@ def _free(needs: Sequence[Need]) -> int:
 
 def _stream(recipe: Recipe, *, no_download: bool) -> str:
     """Return the command that keeps only two files of the result here."""
+    more = " --no-download" if no_download else ""
+    if not Path(recipe.where).is_file() and "@" not in recipe.where:  # of `run LANG`
+        return f"type the same command with --publish REPO_ID --stream{more}"
     command = f"slack-ties run {shlex.quote(recipe.where)} --out OUT --publish REPO_ID --stream"
-    return f"{command} --no-download" if no_download else command
+    return f"{command}{more}"
 
 
 def _sentence(needs: Sequence[Need], free: int) -> str:
