@@ -239,6 +239,7 @@ def test_no_signature_of_an_address_is_shown() -> None:
     assert (
         masked(f"500 for url '{address}'") == "500 for url 'https://s3.example/lfs/1?[signature]'"
     )
+    assert masked("https://x.example/f?sv=1&sig=5ec2e7") == "https://x.example/f?[signature]"
     assert masked("GET https://hub.example/api/models/a?blobs=true") == (
         "GET https://hub.example/api/models/a?blobs=true"
     )

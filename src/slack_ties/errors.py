@@ -43,7 +43,7 @@ __all__ = [
 AS_UTF_8 = "set PYTHONUTF8=1 in the environment, then run the same command again"
 
 # The secret part of an address that a storage server has signed: whoever has it may read or write.
-SIGNED = re.compile(r"(?<=\?)[^\s'\"<>]*(?:[Ss]ignature|[Cc]redential|[Tt]oken)=[^\s'\"<>]*")
+SIGNED = re.compile(r"(?<=\?)[^\s'\"<>]*(?:[Ss]ignature|[Cc]redential|[Tt]oken|\bsig)=[^\s'\"<>]*")
 
 TOKEN = re.compile(r"(?<=Bearer )[^'\"\n]+|\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 

@@ -115,7 +115,7 @@ def stated_wait(error: Exception | None) -> float | None:
         return None
     headers = error.response.headers
     said = headers.get("Retry-After", "").strip()
-    if said.isdigit():
+    if said.isascii() and said.isdigit():
         return float(said)
     if said:
         try:
