@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "SHA256_DIGITS",
     "any_matches",
     "as_pattern",
+    "begin_checksum",
     "check_writable",
     "checksum",
     "expanded",
@@ -36,6 +38,8 @@ __all__ = [
     "write_all",
     "write_whole",
 ]
+
+SHA256_DIGITS, GIT_DIGITS = 64, 40  # the Hub has git's SHA-1 of small files
 
 READ_BYTES = 1 << 20  # read at a time
 
@@ -216,14 +220,29 @@ def sha256_of(text: str) -> str:
 
 def checksum(path: Path, like: str) -> str:
     """Return a file's SHA-256, or git's SHA-1 if `like` is one (40 digits)."""
-    if len(like) == 40:  # noqa: PLR2004 - git's
+    if len(like) == GIT_DIGITS:
         return git_hash(path.read_bytes())
     return sha256(path)
 
 
 def git_hash(content: bytes) -> str:
     """Return git's hash of a file: the Hub uses it for small files."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    digest = begin_checksum("0" * GIT_DIGITS, len(content))
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def begin_checksum(like: str, length: int) -> hashlib._Hash:
+    """Return what computes the checksum of a file whose bytes follow.
+
+    Args:
+        like: A checksum of the same kind: git's SHA-1 (40 digits), else a SHA-256.
+        length: The bytes of the file.
+
+    """
+    if len(like) == GIT_DIGITS:
+        return hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)
+    return hashlib.sha256()
 
 
 def any_matches(names: list[str], patterns: tuple[str, ...]) -> bool:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from slack_ties.errors import AS_UTF_8, CheckpointError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AwayFile",
     "Snapshot",
+    "cached_file",
     "find_in_cache",
     "local_folder",
     "patterns_for",
@@ -121,6 +123,20 @@ def sums_of_wanted(
 def snapshot_of(folder: Path) -> Snapshot:
     """Return the model in a folder of the Hub cache; the folder has the name of its commit."""
     return Snapshot(folder, commit=cached_commit(folder), card=read_parent_card(folder))
+
+
+def cached_file(repo_id: str, name: str, commit: str, cache: str | None = None) -> Path | None:
+    """Return a file of a commit in the Hub cache; None if it is not there.
+
+    Args:
+        repo_id: The model's id on the Hub.
+        name: The file's name there.
+        commit: The commit.
+        cache: The folder of the cache; the Hub's own if not given.
+
+    """
+    found = try_to_load_from_cache(repo_id, name, cache or constants.HF_HUB_CACHE, commit)
+    return Path(found) if isinstance(found, str) else None
 
 
 def find_in_cache(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 
+from slack_ties.files import SHA256_DIGITS
 from slack_ties.hub.transfer import download
+from slack_ties.models.cached import cached_file
 from slack_ties.private.huggingface_hub import no_progress, uses_xet
 from slack_ties.threads import in_threads
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["FILES_AT_ONCE", "fetch_files", "files_of"]
 
 LARGE = 10_000_000  # bytes; from this size a file is worth a process
-
-SHA256_DIGITS = 64  # a small file has git's SHA-1
 
 FILES_AT_ONCE = 8  # as the Hub client
 
@@ -44,7 +44,9 @@ def files_of(info: ModelInfo) -> dict[str, tuple[int, str]]:
 
 def _is_large(size: int, checksum: str) -> bool:
     """Say whether a file needs a process: hf_xet, which brings it, knows no time limit of ours."""
-    return size >= LARGE or (len(checksum) == SHA256_DIGITS and uses_xet())
+    return size >= LARGE or (
+        len(checksum) == SHA256_DIGITS and uses_xet()
+    )  # not git's, of a small file
 
 
 def fetch_files(  # noqa: PLR0913 - all by name
@@ -75,12 +77,12 @@ def fetch_files(  # noqa: PLR0913 - all by name
         Exception: An error of the Hub client, about a small file.
 
     """
-    folder = cache or constants.HF_HUB_CACHE
     missing = {
         name: stated
         for name, stated in files.items()
-        if again or not isinstance(try_to_load_from_cache(repo_id, name, folder, commit), str)
+        if again or not cached_file(repo_id, name, commit, cache)
     }
+    folder = cache or constants.HF_HUB_CACHE
     if large := {name: stated for name, stated in missing.items() if _is_large(*stated)}:
         download(
             repo_id,

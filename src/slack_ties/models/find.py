@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub import HfApi
 
 from slack_ties.errors import CheckpointError
 from slack_ties.files import any_matches
@@ -22,6 +22,7 @@ from slack_ties.hub.retries import READING, Retries
 from slack_ties.models.cached import (
     AwayFile,
     Snapshot,
+    cached_file,
     find_in_cache,
     local_folder,
     patterns_for,
@@ -100,7 +101,8 @@ def find_model(  # noqa: PLR0913 - all but two by name
                 raise
             check_download(path, cached.path, cache=cache)
             return cached  # `look_at_model` has already told the user
-        names = [one.rfilename for one in info.siblings or () if "/" not in one.rfilename]
+        on_hub = files_of(info)
+        names = list(on_hub)
         files_of_weights = retries.ask(lambda: weights_on_hub(path, revision, names, api, cache))
         away = () if weights else _not_in_cache(path, files_of_weights, info.sha or "", cache)
         away += () if weights else _damaged(path, {*files_of_weights} - {*away}, info, cache)
@@ -111,7 +113,7 @@ def find_model(  # noqa: PLR0913 - all but two by name
         wanted = patterns_for(here, (*_license_texts(info), *(CODE_FILES if code else ())))
         files = {
             name: stated
-            for name, stated in files_of(info).items()
+            for name, stated in on_hub.items()
             if any_matches([name], tuple(wanted["allow_patterns"]))
             and name not in wanted["ignore_patterns"]
         }
@@ -136,10 +138,9 @@ def find_model(  # noqa: PLR0913 - all but two by name
             )  # of another commit: its headers are not known
         sums = stated_sums(info) if same else None
         check_download(path, found, sums_of_wanted(sums, wanted), cache=cache, api=api)
-        files = files_of(info)
-        on_hub = [HubFile(info.id, found.name, name, *files[name]) for name in away]
+        away_files = [HubFile(info.id, found.name, name, *on_hub[name]) for name in away]
         read = partial(_away_file, known=places or {}, ranges=Ranges(api=api, retries=retries))
-        parts = in_threads(read, on_hub, most=FILES_AT_ONCE)
+        parts = in_threads(read, away_files, most=FILES_AT_ONCE)
     return replace(snapshot_of(found), away=dict(zip(away, parts, strict=True)))
 
 
@@ -147,24 +148,18 @@ def _not_in_cache(
     path: str, names: tuple[str, ...], commit: str, cache: str | None
 ) -> tuple[str, ...]:
     """Return the files of a commit that the Hub cache lacks."""
-    folder = cache or constants.HF_HUB_CACHE
-    return tuple(
-        name
-        for name in names
-        if not isinstance(try_to_load_from_cache(path, name, folder, commit), str)
-    )
+    return tuple(name for name in names if not cached_file(path, name, commit, cache))
 
 
 def _damaged(
     path: str, names: Collection[str], info: ModelInfo, cache: str | None
 ) -> tuple[str, ...]:
     """Return the weight files in the Hub cache that are damaged; say that they are not used."""
-    if not names:
+    first = cached_file(path, min(names), info.sha or "", cache) if names else None
+    if first is None:
         return ()
-    folder = cache or constants.HF_HUB_CACHE
-    first = try_to_load_from_cache(path, min(names), folder, info.sha)
     sums = {name: one for name, one in stated_sums(info).items() if name in names}
-    found = damaged_files(path, Path(str(first)).parent, sums)
+    found = damaged_files(path, first.parent, sums)
     for name in found:
         LOG.warning("  %s of %s is damaged in the cache: it is read from the Hub", name, path)
     return tuple(found)

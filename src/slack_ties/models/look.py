@@ -134,9 +134,7 @@ def look_at_model(
         )
     commit = info.sha or ""
     folder = Path(str(snapshot))
-    sizes = {
-        file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename
-    }
+    sizes = {name: length for name, (length, _) in files.items()}
     chosen = choose_weights(sizes, _reader_of(folder), path)
     _check_there(chosen, sizes, path, api)
     weights = {name: sizes[name] for name in (chosen.files if chosen else ())}

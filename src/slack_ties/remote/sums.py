@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import WrongBytesError
+from slack_ties.files import begin_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from slack_ties.hub.ranges import HubFile
 
 __all__ = ["Sums"]
-
-SHA256_DIGITS = 64  # shorter ones are git's SHA-1 of a file with the header of a blob
 
 SHOWN = 12  # digits of a checksum in a message
 
@@ -36,10 +34,7 @@ class Sums:
         self.lock = threading.Lock()
         self.busy = False  # a thread hashes
         self.waiting: dict[int, tuple[memoryview, Callable[[], None]]] = {}  # by position
-        if len(file.checksum) == SHA256_DIGITS:
-            self.digest = hashlib.sha256()
-        else:
-            self.digest = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+        self.digest = begin_checksum(file.checksum, file.size)
 
     def add(self, first: int, data: memoryview, done: Callable[[], None]) -> None:
         """Keep a part of the file until `work` hashes it.

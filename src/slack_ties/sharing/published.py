@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from slack_ties.errors import CheckpointError, HubError
-from slack_ties.files import checksum
+from slack_ties.files import SHA256_DIGITS, checksum
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.ranges import HubFile, Ranges
 from slack_ties.hub.retries import READING
+from slack_ties.models.cached import cached_file
 from slack_ties.models.download import fetch_files
 from slack_ties.models.places import places_of
 from slack_ties.record import CONFIG_FILE
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from slack_ties.models.places import FilePlaces
 
 __all__ = ["PublishedModel", "PublishedWeights"]
-
-SHA256_DIGITS = 64  # a small file has git's SHA-1
 
 BLOCK = 1 << 24  # bytes of a file that are read at once and hashed, between tensors
 
@@ -55,8 +52,8 @@ class PublishedModel:
         """
         if self.folder:
             return self.folder / name
-        cached = try_to_load_from_cache(self.name, name, revision=self.commit)
-        return self._checked(Path(cached), name) if isinstance(cached, str) else None
+        cached = cached_file(self.name, name, self.commit)
+        return self._checked(cached, name) if cached else None
 
     def file(self, name: str) -> Path:
         """Return the path of a file on this disk; download it if necessary.
