@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 from slack_ties.errors import CheckpointError, HubError
 from slack_ties.models.header import ENTRY_BYTES, Header
 from slack_ties.models.look import Look, open_weights
-from slack_ties.models.places import LEAD, FilePlaces, places_of
+from slack_ties.models.places import FilePlaces, places_of
 from slack_ties.models.weight_index import damaged
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def _first_entries(file: IO[bytes], places: FilePlaces, tensor: str, count: int)
     place = places.tensors[tensor]
     dtype = place.dtype if place.stride is None else ""
     width = ENTRY_BYTES.get(dtype, 0)
-    wanted = min(count, place.size) * width
-    if not wanted:
+    if not min(count, place.size) * width:
         return _numbers(b"", "")
-    span = places.spans[place.span]
-    file.seek(span.first)
-    begin = places.data_begin(file.read(LEAD)) if places.zipped else 0
-    file.seek(span.first + begin + place.offset * width)
-    return _numbers(file.read(wanted), dtype)
+
+    def read(first: int, end: int) -> bytes:
+        file.seek(first)
+        return file.read(end - first)
+
+    return _numbers(places.first_entries(tensor, count, read), dtype)
 
 
 def _numbers(raw: bytes, dtype: str) -> np.ndarray:

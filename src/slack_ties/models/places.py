@@ -14,14 +14,14 @@ from slack_ties.errors import CheckpointError, HubError
 from slack_ties.models.bin_archive import LEAD, MOST_TABLE, read_archive, size_of_header
 from slack_ties.models.bin_file import WIDTHS
 from slack_ties.models.few_reads import FewReads
-from slack_ties.models.header import FLOATS, Header
+from slack_ties.models.header import ENTRY_BYTES, FLOATS, Header
 from slack_ties.models.safetensors_file import MOST_HEADER, read_table
 from slack_ties.models.weight_index import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["LEAD", "FilePlaces", "Place", "Span", "places_of"]
+__all__ = ["FilePlaces", "Place", "Span", "places_of"]
 
 
 class Span(NamedTuple):
@@ -80,6 +80,24 @@ class FilePlaces:
 
         """
         return size_of_header(data) if self.zipped else 0
+
+    def first_entries(self, tensor: str, count: int, read: Callable[[int, int], bytes]) -> bytes:
+        """Return the bytes of the first entries of a tensor; those of all if it has fewer.
+
+        Args:
+            tensor: The name of a row-major tensor of a floating-point type.
+            count: How many entries.
+            read: Returns the bytes of the file from a position to another.
+
+        Raises:
+            ValueError: The bytes are not those of such a file.
+
+        """
+        place = self.tensors[tensor]
+        width, (first, end) = ENTRY_BYTES[place.dtype], self.spans[place.span]
+        begin = self.data_begin(read(first, min(end, first + LEAD))) if self.zipped else 0
+        first = min(first + begin + place.offset * width, end)
+        return read(first, min(first + min(count, place.size) * width, end))
 
 
 def places_of(
