@@ -157,10 +157,8 @@ class Reader:
     def reads(self, key: str) -> list[tuple[str, str]]:
         """Return the (model, tensor) that are read from the files for a tensor of the result."""
         part = self.parts[key]
-        files = self.files if part.model == self.files.name else self.base
-        return [
-            (files.name, name) for name in (part.tensors if part.joined else [*part.tensors][:1])
-        ]
+        name = self._files_of(part).name
+        return [(name, one) for one in (part.tensors if part.joined else [*part.tensors][:1])]
 
     def expect(self, key: str) -> list[tuple[str, str]]:
         """Note that a tensor will be asked for once more.
@@ -183,7 +181,7 @@ class Reader:
     ) -> torch.Tensor:
         """Return the model's values for a tensor of the result."""
         part = self.parts[key]
-        files = self.files if part.model == self.files.name else self.base
+        files = self._files_of(part)
         with self._lock:
             if part.joined:
                 return self._converted(part, files).to(device)
@@ -196,6 +194,9 @@ class Reader:
             self._expected.clear()
             self.files.close()
             self.base.close()
+
+    def _files_of(self, part: Part) -> WeightFiles:
+        return self.files if part.model == self.files.name else self.base
 
     def _converted(self, part: Part, files: WeightFiles) -> torch.Tensor:
         pieces = self._joined.get(part.joined)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from slack_ties.files import nearest_folder
 from slack_ties.models.header import ENTRY_BYTES, PER_TOKEN, main_type
-from slack_ties.plan.reading import is_whole
 from slack_ties.plan.room import Need, cache_folder, no_room, on_one_disk
 from slack_ties.plan.tokens import result_rows
 from slack_ties.plan.waiting import waiting_bytes
@@ -102,7 +101,7 @@ def merge_cost(draft: Draft, result: Result, reading: Reading | None = None) -> 
     file_bytes = result.file_bytes or usual
     largest = _largest_tensors(draft, result)
     buffered = size if options and options.async_write else min(file_bytes, size)
-    whole = [looks[0] for name, looks in draft.looks.items() if is_whole(draft, name)]
+    whole = [looks[0] for name, looks in draft.looks.items() if name in draft.whole]
     pairs = [sum(look.weights.values()) for look in whole]
     # We write one file while we upload the last one; a file may be as large as a tensor.
     stored = size
@@ -219,7 +218,7 @@ def check_room(
     kept = {
         (look.path, look.commit): look
         for name, looks in draft.looks.items()
-        for look in (looks[1:] if chosen and not is_whole(draft, name) else looks)
+        for look in (looks[1:] if chosen and name not in draft.whole else looks)
     }
     moved = sum(sum(look.weights.values()) for look in kept.values() if look.commit)
     needs = _needs(result, cost, cache, moved=moved)

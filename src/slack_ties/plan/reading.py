@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slack_ties.models.places import FilePlaces
     from slack_ties.plan.draft import Draft
 
-__all__ = ["Reading", "is_whole", "plan_reading"]
+__all__ = ["Reading", "plan_reading"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,6 @@ class _Files:
         return self.numbers[key]
 
 
-def is_whole(draft: Draft, name: str) -> bool:
-    """Say whether a model is downloaded in any case: some adapters need the whole model."""
-    return name in draft.whole
-
-
 def plan_reading(draft: Draft, free: int) -> Reading | None:
     """Return what is read from the Hub; None if nothing would be, because all files are here.
 
@@ -71,11 +66,11 @@ def plan_reading(draft: Draft, free: int) -> Reading | None:
         free: Bytes of memory that are free.
 
     """
-    looks = {name: found[0] for name, found in draft.looks.items() if not is_whole(draft, name)}
+    looks = {name: found[0] for name, found in draft.looks.items() if name not in draft.whole}
     here = {
         (look.path, look.commit): look
         for name, found in draft.looks.items()
-        for look in (found if is_whole(draft, name) else found[1:])
+        for look in (found if name in draft.whole else found[1:])
     }
     away = {
         name: look
