@@ -37,6 +37,7 @@ from slack_ties.report.file import report_as_json
 from slack_ties.trying.try_prompts import try_prompts
 from slack_ties.tuning.search import Search
 from slack_ties.tuning.tune import tune_config
+from test_layout import fused
 from triple import Folders, changed, extend, llama, save_bin, save_sharded
 from zoo import ZOO
 from zoo_merge import make_models
@@ -97,22 +98,6 @@ def ranges_asked(hub: Server) -> dict[str, list[tuple[int, int]]]:
         match = re.fullmatch(r"(\S+) bytes=(\d+)-(\d+)", one)
         assert match, one
         found.setdefault(match[1], []).append((int(match[2]), int(match[3]) + 1))
-    return found
-
-
-def fused(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return Mixtral's separate experts as transformers has them: one tensor for all."""
-    found = {name: one for name, one in stored.items() if ".experts." not in name}
-    heads = {name.partition(".block_sparse_moe.")[0] for name in stored if ".experts." in name}
-    for head in heads:
-        experts = f"{head}.block_sparse_moe.experts"
-        count = sum(name.startswith(experts) for name in stored) // 3
-        one, two, three = (
-            [stored[f"{experts}.{i}.w{j}.weight"] for i in range(count)] for j in (1, 2, 3)
-        )
-        pairs = [torch.cat(pair) for pair in zip(one, three, strict=True)]
-        found[f"{head}.mlp.experts.gate_up_proj"] = torch.stack(pairs)
-        found[f"{head}.mlp.experts.down_proj"] = torch.stack(two)
     return found
 
 
