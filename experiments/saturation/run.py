@@ -7,21 +7,17 @@ again: stop it when you like, and start it again. Results are in results/ beside
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import platform
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import stamp
+from common.jobs import Job, do_all
 from modes import MODES, Mode
 from slack_ties.files import write_whole
 
@@ -39,22 +35,6 @@ TABLES = {
     "product": "product.csv",
 }
 CODE = "bench choose methods models put_back questions rows score train world".split()
-PACKAGES = ("slack-ties", "mergekit", "torch", "transformers", "safetensors", "tokenizers")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A task for one seed, its outputs, and the inputs that it needs."""
-
-    do: Callable[..., None]
-    bench: Bench
-    arguments: tuple[Any, ...]
-    makes: tuple[Path, ...]
-    needs: tuple[Path, ...]
-
-    def __str__(self) -> str:
-        words = (self.do.__name__.replace("_", " "), *self.arguments)
-        return f"seed {self.bench.seed}: {' '.join(map(str, words))}"
 
 
 def jobs(mode: Mode, work: Path) -> list[Job]:
@@ -78,7 +58,9 @@ def jobs(mode: Mode, work: Path) -> list[Job]:
             paths = tuple(_path(bench, name) for name in makes)
             needed = [_path(bench, name) for name in needs]
             needed += [_path(each, name) for each in benches for name in of_all]
-            made.append(Job(do, bench, arguments, paths, tuple(needed)))
+            words = (do.__name__.replace("_", " "), *arguments)
+            title = f"seed {bench.seed}: {' '.join(map(str, words))}"
+            made.append(Job(title, do, (bench, *arguments), paths, tuple(needed)))
 
     add(models.make_base, makes=["base"])
     for language, cts in (("x", mode.cts), ("y", (mode.three_ct,))):
@@ -112,13 +94,6 @@ def _path(bench: Bench, name: str) -> Path:
     return bench.work / f"seed-{bench.seed}" / name
 
 
-def do(job: Job) -> float:
-    """Do a job in this process, and return the seconds it took."""
-    began = time.monotonic()
-    job.do(job.bench, *job.arguments)
-    return time.monotonic() - began
-
-
 def be_quiet() -> None:
     """Set up a process for jobs: one thread, no bars, and the Hub left alone."""
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -127,64 +102,24 @@ def be_quiet() -> None:
 
     import slack_ties.method  # noqa: F401 - registers it, should the start-up hook be off
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a job without a traceback
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
 def run(mode: Mode, work: Path, results: Path, *, processes: int) -> None:
-    """Do all unfinished jobs, and write the results."""
-    check_same(mode, work)
-    _do_all(mode, work, processes)
+    """Do all unfinished jobs, and write the results; none while a job fails."""
+    stamp.check_same(work, about(mode))
+    note = "those of base models take minutes"
+    if do_all(jobs(mode, work), processes=processes, set_up=be_quiet, note=note):
+        sys.exit(1)
     collect(mode, work, results)
     print(f"Results are in {os.path.relpath(results)}.")
 
 
-def check_same(mode: Mode, work: Path) -> None:
-    """Refuse to continue the work of another mode, code or version: rows would not fit together."""
-    stamp = json.dumps(about(mode), indent=2) + "\n"
-    path = work / "stamp.json"
-    if path.exists() and path.read_text("utf-8") != stamp:
-        there = os.path.relpath(work)
-        sys.exit(f"{there} is the work of another version: delete it, or choose another by --work")
-    work.mkdir(parents=True, exist_ok=True)
-    write_whole(path, stamp)
-
-
 def about(mode: Mode) -> dict[str, object]:
     """Return all that the rows depend on: budgets, versions, and the code."""
-    code = hashlib.sha256(b"".join((HERE / f"{name}.py").read_bytes() for name in CODE))
-    versions = {package: version(package) for package in PACKAGES}
-    return {"mode": asdict(mode), "code": code.hexdigest(), **versions}
-
-
-def _do_all(mode: Mode, work: Path, processes: int) -> None:
-    todo = [job for job in jobs(mode, work) if not _done(job.makes)]
-    began, total = time.monotonic(), len(todo)
-    if total:
-        print(f"{total} jobs, {processes} at once; those of base models take minutes", flush=True)
-    with ProcessPoolExecutor(processes, get_context("spawn"), be_quiet) as pool:
-        running: dict[Future[float], Job] = {}
-        while todo or running:
-            ready = [job for job in todo if _done(job.needs)]
-            for job in ready[: processes - len(running)]:
-                todo.remove(job)
-                running[pool.submit(do, job)] = job
-            if not running:
-                msg = f"nothing makes what {todo[0]} needs"
-                raise ValueError(msg)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                took, left = future.result(), len(todo) + len(running)
-                minutes = (time.monotonic() - began) / 60
-                print(
-                    f"{minutes:6.1f} min  {total - left}/{total}  {job}  {took:.0f} s", flush=True
-                )
-
-
-def _done(paths: Iterable[Path]) -> bool:
-    return all(path.exists() for path in paths)
+    return stamp.about(asdict(mode), [HERE / f"{name}.py" for name in CODE])
 
 
 def collect(mode: Mode, work: Path, results: Path) -> None:
@@ -196,13 +131,7 @@ def collect(mode: Mode, work: Path, results: Path) -> None:
         if parts:
             head = parts[0].read_text("utf-8").splitlines()[0]
             write_whole(results / f"{name}.csv", "\n".join([head, *lines, ""]))
-    facts = {
-        **about(mode),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-    write_whole(results / "versions.json", json.dumps(facts, indent=2) + "\n")
+    stamp.write_versions(results, about(mode))
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,1 @@
+"""What several experiments share: jobs in processes, intervals, rows and tables."""
