@@ -8,19 +8,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "saturation"
-sys.path.insert(0, str(EXPERIMENT))
+sys.path[:0] = [str(EXPERIMENT), str(EXPERIMENT.parent)]
 
 from claims import claims, difference
+from common.markup import MISSING
 from costs import points
 from figures import FIGURES, draw
-from intervals import Part, Scores, correlation
-from markup import MISSING
+from intervals import Part, Scores
 from methods import BY_NAME
 from rows import Row, bits, write_table
 from slack_ties.config.defaults import RECOMMENDED
@@ -134,21 +133,6 @@ def results(tmp_path: Path) -> Path:
 def lines_of(table: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without its head."""
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-
-
-def test_a_correlation_by_hand() -> None:
-    """It is the mean of the seeds' own, by Fisher's z; a seed in which nothing varies has none."""
-    seeds = np.repeat([3, 8, 9, 11], 5)
-    one = np.tile(np.arange(5.0), 4)
-    line = correlation(seeds, one, 2 * one)
-    assert (line.value, line.low, line.high) == pytest.approx((1.0, 1.0, 1.0), abs=1e-3)
-    chance = Random(0)
-    other = np.array([chance.random() for _ in seeds])
-    other[seeds == 11] = 0.5
-    of_seeds = [np.corrcoef(one[seeds == seed], other[seeds == seed])[0, 1] for seed in (3, 8, 9)]
-    found = correlation(seeds, one, other)
-    assert found.value == pytest.approx(np.tanh(np.mean(np.arctanh(of_seeds))))
-    assert found.low < found.value < found.high
 
 
 def test_what_is_compared_has_the_same_seeds(tmp_path: Path) -> None:

@@ -15,24 +15,25 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import pytest
 import torch
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "saturation"
-sys.path.insert(0, str(EXPERIMENT))
+sys.path[:0] = [str(EXPERIMENT), str(EXPERIMENT.parent)]
 
 from bench import Bench
 from choose import choose
 from claims import claims
+from common.intervals import Interval
+from common.markup import MISSING
 from figures import FIGURES, draw
-from intervals import Interval, Part, Scores, bootstrap
+from intervals import Part, Scores
 from methods import BY_NAME, MERGES, config, trials
 from modes import MODES
 from put_back import lost_share, put_back
 from rows import Row, bits, read_rows, text_of, write_table
 from score import score
-from tables import MISSING, TABLES, methods, sensitivity
+from tables import TABLES, methods, sensitivity
 from train import (
     IDS,
     new_model,
@@ -242,27 +243,6 @@ def test_settings_are_chosen_by_the_mean_over_seeds(tmp_path: Path) -> None:
     assert found == {"default": 0, "tuned": 1, "fluent": 2}
 
 
-def test_intervals_by_hand() -> None:
-    """Nothing varies: no interval. Two seeds: tasks alone vary. Four: as wide as Student's t."""
-    same = np.full((3, 10), 0.25)
-    found = bootstrap(same)
-    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
-    two = np.array([[0.0] * 8, [1.0] * 8])
-    assert bootstrap(two) == Interval(0.5, 0.5, 0.5)
-    means = [0.2, 0.4, 0.6, 0.9]
-    found = bootstrap(np.array([[mean] * 8 for mean in means]))
-    half = 3.182 * np.std(means, ddof=1) / 2
-    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
-    items = np.tile([1.0, 0.0] * 200, (4, 1))
-    found = bootstrap(items)
-    # The binomial standard error of 400 items is 0.025.
-    assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
-    assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
-    assert bootstrap(items) == found
-    verdicts = [Interval(0, *ends).verdict for ends in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
-    assert verdicts == ["holds", "opposite", "undecided"]
-
-
 def test_differences_are_paired(tmp_path: Path) -> None:
     """Two methods that are right at the same tasks differ by exactly nothing."""
     rows = []
@@ -307,6 +287,21 @@ def stopped_after(command: list[str], jobs: int) -> list[str]:
     assert process.returncode == 130
     assert said == "stopped: the same command goes on where it was\n"
     return [re.sub(r".*/\d+ |\d+ s$", "", line).strip() for line in (*lines, *rest.splitlines())]
+
+
+def test_a_run_with_failed_jobs_has_no_results(tmp_path: Path) -> None:
+    """A damaged base model fails the jobs that need it, each by name, and the command."""
+    work, results = tmp_path / "work", tmp_path / "results"
+    for seed in range(2):
+        (work / "smoke" / f"seed-{seed}" / "base").mkdir(parents=True)
+    command = [sys.executable, "-W", "ignore", str(EXPERIMENT / "run.py"), "smoke"]
+    command += ["--work", str(work), "--results", str(results), "--processes", "1"]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stdout.count("failed after") == found.stderr.count("Traceback") == 8
+    assert "seed 1: make sft scarce failed:\nTraceback" in found.stderr
+    assert re.search(r"8 of \d+ jobs failed: .* what these make: \d+\. The same", found.stderr)
+    assert not results.exists()
 
 
 @pytest.mark.slow

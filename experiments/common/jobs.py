@@ -131,7 +131,8 @@ class _Run:
                 self._start(job)
             if not self.busy:
                 break
-            for pipe in wait(list(self.busy)):
+            pipes = [worker.pipe for worker, _, _ in self.busy.values()]
+            for pipe in wait(pipes):
                 self._finish(*self.busy.pop(pipe))
         if self.todo and not self.failed:
             msg = f"nothing makes what {self.todo[0]} needs"
@@ -167,8 +168,10 @@ class _Run:
     def summary(self) -> str:
         """Return which jobs failed, and how many wait for them."""
         names = "; ".join(job.title for job in self.failed)
-        waiting = f"; {len(self.todo)} more need what these make" if self.todo else ""
-        return f"{len(self.failed)} of {self.total} jobs failed: {names}{waiting}"
+        said = f"{len(self.failed)} of {self.total} jobs failed: {names}"
+        if self.todo:
+            said += f"; not started, because they need what these make: {len(self.todo)}"
+        return f"{said}. The same command tries again."
 
     def stop(self) -> None:
         """End all processes, those that work at once."""

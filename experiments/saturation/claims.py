@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from intervals import Effect, Interval, Part, Scores
+from common.intervals import Interval
+from intervals import Effect, Part, Scores
 from methods import MERGES
 
 __all__ = ["Claim", "Found", "claims", "of_cells"]

@@ -10,8 +10,9 @@ from statistics import mean
 import numpy as np
 
 from claims import TITLES, difference, of_cells
-from intervals import Interval, Part, Scores, correlation
-from markup import MISSING, ratio, signed, table
+from common.intervals import Interval, correlation
+from common.markup import MISSING, ratio, signed, table
+from intervals import Part, Scores
 
 __all__ = ["election", "lost_shares", "perplexity_ratios", "points"]
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from statistics import mean
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from claims import TITLES, claims, difference, of_cells
+from common.intervals import FEW
+from common.markup import MISSING, plain, signed, table
 from costs import election, lost_shares, perplexity_ratios
-from intervals import FEW, Part, Scores
-from markup import MISSING, accuracy_of, perplexity_of, plain, signed, table
+from intervals import Part, Scores
+from markup import accuracy_of, perplexity_of
 from methods import MERGES
 from modes import WORDS_PER_STEP
 from put_back import WHAT
