@@ -1,0 +1,1 @@
+"""Evidence on a real model and real languages."""

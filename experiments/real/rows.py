@@ -1,0 +1,117 @@
+"""Results as rows of CSV files: what was scored, and how well. README.md explains the columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.rows import as_bits
+from real.methods import BY_NAME
+from real.tasks import skills_task, text_task
+
+__all__ = ["Row", "rows_of_candidates", "rows_of_reports", "rows_of_scores"]
+
+MERGE = re.compile(r"(?P<ct>\d+)-(?P<sft>\d+)-(?P<key>[a-z_]+-ct_weight.*)")
+THEN, PART = re.compile(r"then-(\d+)-(\d+)"), re.compile(r"(ct|sft)-(\d+)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model, asked in one language."""
+
+    language: str
+    seed: int
+    ct: int  # steps; 0 without CT
+    sft: int  # items; 0 without SFT
+    method: str
+    values: str
+    split: str
+    asked: str  # the language of the texts
+    items: int
+    right: str
+    bits_per_byte: float | str  # of texts in the language; empty for items in English
+
+
+def rows_of_scores(work: Path) -> Iterator[Row]:
+    """Yield the rows of all models that are scored, the candidates left out."""
+    for path in _sorted(work, "scores"):
+        if not path.stem.startswith("candidate-"):
+            ct, sft, method, values = _named(path.stem)
+            yield from _rows(path, (ct, sft, method, values))
+
+
+def rows_of_candidates(work: Path, ct: int, sft: int) -> Iterator[Row]:
+    """Yield the rows of other rules."""
+    from real.candidates import CANDIDATES, slug
+
+    for path in _sorted(work, "scores"):
+        for name in CANDIDATES:
+            if path.stem == slug(name):
+                yield from _rows(path, (ct, sft, "candidate", name))
+
+
+def rows_of_reports(work: Path) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each report, of the SFT model unless the name says otherwise."""
+    for path in _sorted(work, "reports"):
+        ct, sft, method, values = _named(path.stem)
+        language, seed = _place(path)
+        yield {
+            "language": language,
+            "seed": seed,
+            "ct": ct,
+            "sft": sft,
+            "method": method,
+            "values": values,
+            **figures_of(json.loads(path.read_text("utf-8"))),
+        }
+
+
+def figures_of(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report says that may go with skill."""
+    return {}  # filled when the report's fields are settled
+
+
+def _sorted(work: Path, kind: str) -> list[Path]:
+    return sorted(work.glob(f"*/seed-*/{kind}/*.json"))
+
+
+def _place(path: Path) -> tuple[str, int]:
+    seed = path.parent.parent
+    return seed.parent.name, int(seed.name.removeprefix("seed-"))
+
+
+def _named(name: str) -> tuple[int, int, str, str]:
+    """Return CT steps, SFT items, method and values of the name of a file."""
+    if name == "base":
+        return 0, 0, "base", ""
+    if found := THEN.fullmatch(name):
+        return int(found[1]), int(found[2]), "ct_then_sft", ""
+    if found := PART.fullmatch(name):
+        number = int(found[2])
+        return (number, 0, "ct", "") if found[1] == "ct" else (0, number, "sft", "")
+    found = MERGE.fullmatch(name)
+    if not found:
+        msg = f"{name}: expected the name of a part or a merge"
+        raise ValueError(msg)
+    merge = BY_NAME[found["key"]]
+    return int(found["ct"]), int(found["sft"]), merge.name, merge.values
+
+
+def _rows(path: Path, named: tuple[int, int, str, str]) -> Iterator[Row]:
+    language, seed = _place(path)
+    scores = json.loads(path.read_text("utf-8"))["models"][0]["scores"]
+    for split in ("validation", "test"):
+        for asked in (language, "en"):
+            name = skills_task(language if asked == language else f"en-{language}", split)
+            if name not in scores:
+                continue
+            values = scores[name]["values"]
+            right = as_bits(value > 0 for value in values)
+            bits: float | str = ""
+            if asked == language:
+                bits = scores[text_task(language, split)]["metrics"]["bits_per_byte"]["value"]
+            yield Row(language, seed, *named, split, asked, len(values), right, bits)

@@ -1,0 +1,254 @@
+"""Run the experiment: `python experiments/real/run.py [quick|full|gpu]`.
+
+Fetch weights and text, train, merge and score, some jobs at once. What is done is not done again:
+stop it when you like, and start it again. Rows are in results/ beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import stamp
+from common.jobs import Job, do_all
+from common.rows import write_rows
+from real.ingredients import LICENSES
+from real.rows import rows_of_candidates, rows_of_reports, rows_of_scores
+from real.sizes import SIZES, Size
+
+HERE = Path(__file__).resolve().parent
+# What models and items depend on. Merges may be added to methods.py while the work goes on.
+CODE = "ingredients learn pages sizes skills tasks".split()
+PACKAGES = (*stamp.PACKAGES, "lm-eval", "gguf")
+# glibc asks the kernel for large pieces anew each time, which takes a sixth of the training.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+
+
+def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
+    """Yield all jobs, the most important first."""
+    from real import ingredients
+    from real.bench import Bench, make_tasks
+
+    home = work / ingredients.BASE
+    if base:
+        yield Job("get the base model", ingredients.use_base, (base, work), (home,))
+    else:
+        yield Job("fetch the base model", ingredients.fetch_base, (work,), (home,))
+    texts = tuple(work / ingredients.HELP / language for language in size.languages)
+    yield Job("fetch the texts", ingredients.fetch_help, (size.languages, work), texts)
+    for language, pages in zip(size.languages, texts, strict=True):
+        bench = Bench(size, work, language, 0, device)
+        done = bench.tasks / "done"
+        yield Job(f"{language}: write tasks", make_tasks, (bench,), (done,), (pages,))
+    for language in size.languages:
+        benches = [Bench(size, work, language, seed, device) for seed in range(size.seeds)]
+        for part in (_main, _dials, _candidates, _saturation, _scarce):
+            for bench in benches:
+                yield from part(bench)
+
+
+def _main(bench: Any) -> Iterator[Job]:
+    """Yield what is compared at the main budgets: the parts, CT then SFT, merges at defaults."""
+    from real.methods import DEFAULTS
+
+    size = bench.size
+    yield from _train(bench, size.ct_main, size.sft_main)
+    yield from _parts(bench, size.ct_main, size.sft_main)
+    yield from _merges(bench, size.ct_main, size.sft_main, [merge.key for merge in DEFAULTS])
+
+
+def _dials(bench: Any) -> Iterator[Job]:
+    """Yield the other trials of each method."""
+    from real.methods import MERGES
+
+    size = bench.size
+    keys = [merge.key for merge in MERGES] if size.dials else []
+    yield from _merges(bench, size.ct_main, size.sft_main, keys)
+
+
+def _candidates(bench: Any) -> Iterator[Job]:
+    """Yield other rules, on the validation split."""
+    from real.bench import try_candidate
+    from real.candidates import CANDIDATES, slug
+
+    size = bench.size
+    ct, sft = bench.ct(size.ct_main), bench.sft(size.sft_main)
+    needs = (bench.base, ct, sft, bench.tasks / "done")
+    for candidate in CANDIDATES if size.dials else ():
+        name = slug(candidate)
+        title = f"{bench.language} seed {bench.seed}: candidate {candidate}"
+        arguments = (bench, name, candidate, ct, sft)
+        yield Job(title, try_candidate, arguments, (bench.scores(name),), needs)
+
+
+def _saturation(bench: Any) -> Iterator[Job]:
+    """Yield merges at their defaults for the other CT budgets."""
+    from real.methods import DEFAULTS
+
+    size = bench.size
+    for steps in size.ct_steps:
+        if steps != size.ct_main:
+            yield from _train(bench, steps, size.sft_main)
+            yield from _parts(bench, steps, size.sft_main)
+            keys = [merge.key for merge in DEFAULTS if merge.name in SHORT]
+            yield from _merges(bench, steps, size.sft_main, keys)
+
+
+def _scarce(bench: Any) -> Iterator[Job]:
+    """Yield merges at their defaults with other numbers of SFT items, beside CT, then SFT."""
+    from real.methods import DEFAULTS
+
+    size = bench.size
+    for items in size.sft_items:
+        if items != size.sft_main:
+            yield from _train(bench, size.ct_main, items)
+            yield from _parts(bench, size.ct_main, items)
+            keys = [merge.key for merge in DEFAULTS if merge.name in SHORT]
+            yield from _merges(bench, size.ct_main, items, keys)
+
+
+SHORT = ("slack_ties", "task_arithmetic", "ties_sum", "ties")
+
+
+def _train(bench: Any, steps: int, items: int) -> Iterator[Job]:
+    from real.bench import make_sft
+
+    at, seed = f"{bench.language} seed {bench.seed}", bench.seed
+    pages = (bench.base, bench.tasks / "done")
+    yield from _ct(bench, steps)
+    sft = bench.sft(items)
+    arguments = (bench, bench.base, items, sft)
+    yield Job(f"seed {seed}: SFT, {items} items", make_sft, arguments, (sft,), pages)
+    then = bench.then(steps, items)
+    arguments = (bench, bench.ct(steps), items, then)
+    title = f"{at}: SFT, {items} items, after CT of {steps}"
+    yield Job(title, make_sft, arguments, (then,), (*pages, bench.ct(steps)))
+
+
+def _ct(bench: Any, steps: int) -> Iterator[Job]:
+    """Yield a CT model, after those that it goes on from."""
+    from real.bench import make_ct
+
+    before = max((ct for ct in bench.size.ct_steps if ct < steps), default=0)
+    if before:
+        yield from _ct(bench, before)
+    needs = (bench.base, bench.tasks / "done", *((bench.ct(before),) if before else ()))
+    title = f"{bench.language} seed {bench.seed}: CT, {steps} steps"
+    yield Job(title, make_ct, (bench, steps, before), (bench.ct(steps),), needs)
+
+
+def _parts(bench: Any, steps: int, items: int) -> Iterator[Job]:
+    from real.bench import score
+    from real.methods import passthrough
+
+    found = {
+        "base": bench.base,
+        f"ct-{steps}": bench.ct(steps),
+        f"sft-{items}": bench.sft(items),
+        f"then-{steps}-{items}": bench.then(steps, items),
+    }
+    for name, model in found.items():
+        title = f"{bench.language} seed {bench.seed}: score {name}"
+        arguments = (bench, name, passthrough(model))
+        needs = (model, bench.tasks / "done")
+        yield Job(title, score, arguments, (bench.scores(name),), needs)
+
+
+def _merges(bench: Any, steps: int, items: int, keys: list[str]) -> Iterator[Job]:
+    from real.bench import report_merge, score_merge
+    from real.methods import BY_NAME
+
+    ct, sft = bench.ct(steps), bench.sft(items)
+    needs = (bench.base, ct, sft, bench.tasks / "done")
+    at = f"{bench.language} seed {bench.seed}"
+    for key in keys:
+        name = f"{steps}-{items}-{key}"
+        arguments = (bench, name, key, ct, sft)
+        yield Job(f"{at}: merge {name}", score_merge, arguments, (bench.scores(name),), needs)
+        if BY_NAME[key].method in ("slack_ties", "ties"):
+            made = (bench.report(name),)
+            yield Job(f"{at}: report of {name}", report_merge, arguments, made, needs)
+
+
+def be_quiet() -> None:
+    """Set up a process for jobs: one thread, no bars, and the Hub left alone."""
+    import logging
+
+    import torch
+    import transformers
+
+    import slack_ties.method  # noqa: F401 - registers it, should the start-up hook be off
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+
+
+def unique(every: Iterator[Job]) -> list[Job]:
+    """Return jobs without those that make what an earlier one makes."""
+    found: dict[tuple[Path, ...], Job] = {}
+    for job in every:
+        found.setdefault(job.makes, job)
+    return list(found.values())
+
+
+def main() -> None:
+    """Read the command line, and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("size", nargs="?", default="quick", choices=SIZES)
+    cores = os.cpu_count() or 1
+    parser.add_argument("--processes", type=int, help="jobs at once [cores; 1 on a GPU]")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--base", default="", help="another base: a folder or a Hub id")
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for models")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for rows")
+    chosen = parser.parse_args()
+    size = SIZES[chosen.size]
+    work = chosen.work.resolve() / size.name
+    os.environ.update(MALLOC | ({} if chosen.base else {"HF_HUB_OFFLINE": "1"}))
+    os.environ["HF_ASSETS_CACHE"] = str(work / "answers")
+    facts = stamp.about(asdict(size), [HERE / f"{name}.py" for name in CODE], PACKAGES)
+    stamp.check_same(work, facts)
+    processes = chosen.processes or (cores if chosen.device == "cpu" else 1)
+    every = unique(jobs(size, work, chosen.device, chosen.base))
+    try:
+        left = do_all(every, processes=processes, set_up=be_quiet)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        results = chosen.results / size.name
+        results.mkdir(parents=True, exist_ok=True)
+        collect(size, work, results, facts)
+    if left:
+        sys.exit(1)
+
+
+def collect(size: Size, work: Path, results: Path, facts: dict[str, object]) -> None:
+    """Write the rows of all that is scored so far."""
+    tables = {
+        "scores": list(rows_of_scores(work)),
+        "candidates": list(rows_of_candidates(work, size.ct_main, size.sft_main)),
+        "reports": list(rows_of_reports(work)),
+    }
+    for name, rows in tables.items():
+        if rows:
+            write_rows(results / f"{name}.csv", rows)
+    sources = work / LICENSES / "sources.json"
+    made = {"sources": json.loads(sources.read_text("utf-8"))} if sources.exists() else {}
+    stamp.write_versions(results, {**facts, **made})
+
+
+if __name__ == "__main__":
+    main()
