@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +12,7 @@ from typing import Any
 import yaml
 
 from real.ingredients import BASE, HELP
-from real.learn import blocks_of, examples_of, load, save, train
+from real.learn import blocks_of, examples_of, keeping_memory, load, save, train
 from real.methods import BY_NAME, config_of, passthrough
 from real.pages import Page, read_pages, split_of, text_of
 from real.sizes import BLOCK, RATE_CT, RATE_SFT, Size
@@ -128,9 +125,10 @@ def make_ct(bench: Bench, steps: int, before: int) -> None:
         moments = held["adam"]
         for _ in range(before):
             next(batches)
-    adam = train(
-        model, batches, steps - before, RATE_CT, constant=True, warm=not before, moments=moments
-    )
+    with keeping_memory():
+        adam = train(
+            model, batches, steps - before, RATE_CT, constant=True, warm=not before, moments=moments
+        )
     if steps != max(bench.size.ct_steps):
         path = bench.home / f"ct-{steps}.state"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,15 +138,6 @@ def make_ct(bench: Bench, steps: int, before: int) -> None:
     save(model, bench.base, bench.ct(steps))
     if state:
         state.unlink(missing_ok=True)
-    del model, adam, moments
-    give_back()
-
-
-def give_back() -> None:
-    """Give memory back to the kernel: `MALLOC` in run.py keeps what a training has used."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # of a system without glibc
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def make_sft(bench: Bench, start: Path, items: int, out: Path) -> None:
@@ -156,10 +145,9 @@ def make_sft(bench: Bench, start: Path, items: int, out: Path) -> None:
     chosen = mixed(bench.pages("train"), items, f"sft {bench.seed}", PER_PAGE)
     batches = examples_of(chosen, bench.tokenizer(), f"order {bench.seed}", bench.size.sft_batch)
     model = load(start, bench.device)
-    train(model, batches, bench.size.sft_steps(items), RATE_SFT)
+    with keeping_memory():
+        train(model, batches, bench.size.sft_steps(items), RATE_SFT)
     save(model, bench.base, out)
-    del model
-    give_back()
 
 
 def score(

@@ -28,8 +28,6 @@ HERE = Path(__file__).resolve().parent
 # What models and items depend on. Merges may be added to methods.py while the work goes on.
 CODE = "ingredients learn pages sizes skills tasks".split()
 PACKAGES = (*stamp.PACKAGES, "lm-eval", "gguf")
-# glibc asks the kernel for large pieces anew each time, which takes a sixth of the training.
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 
 
 def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
@@ -216,7 +214,8 @@ def main() -> None:
     chosen = parser.parse_args()
     size = SIZES[chosen.size]
     work = chosen.work.resolve() / size.name
-    os.environ.update(MALLOC | ({} if chosen.base else {"HF_HUB_OFFLINE": "1"}))
+    if not chosen.base:
+        os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_ASSETS_CACHE"] = str(work / "answers")
     facts = stamp.about(asdict(size), [HERE / f"{name}.py" for name in CODE], PACKAGES)
     stamp.check_same(work, facts)
