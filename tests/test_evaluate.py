@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -520,6 +521,25 @@ def test_a_published_merge(
     assert [one.name for one in found.models] == [f"me/{n}@{c}" for n, c in expected.items()]
     here, _ = evaluate_merge(out, tasks=[TIBETAN], include=[tasks], limit=3, quiet=True)
     assert [one.scores for one in found.models] == [one.scores for one in here.models]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet_shows_no_progress(
+    tasks: Path,
+    out: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    quiet: bool,
+) -> None:
+    """From Python, `quiet=True` leaves out how many requests are answered."""
+    monkeypatch.setattr("slack_ties.progress.FIRST_LINE", 0.0)
+    monkeypatch.setattr("slack_ties.progress.LINE_INTERVAL", 0.0)
+    caplog.set_level(logging.INFO, "slack_ties")
+
+    evaluate_merge(out, tasks=[TIBETAN], include=[tasks], limit=2, alone=True, quiet=quiet)
+
+    assert ("answered" in caplog.text) is not quiet
 
 
 @pytest.mark.parametrize("alone", [True, False])

@@ -159,7 +159,10 @@ class Runner:
         model, content = self._load(one)
         how = replace(self.how, chat_template=False) if one.role in self.plain else self.how
         before, total = number * self.each, len(self.members) * self.each
-        with Progress("answered", total, done=before, unit="requests") as progress:
+        quiet = self.settings.quiet
+        with Progress(
+            "answered", total, done=before, quiet=quiet, unit="requests"
+        ) as progress:
 
             def keep(answers: int) -> None:
                 pace.keep(answers)
