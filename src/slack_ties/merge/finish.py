@@ -186,7 +186,7 @@ def _changes(recipe: Recipe, layout: Layout, headers: Mapping[str, Header]) -> C
         if name in headers and headers[name].shape[axis] != before[axis]:
             rows = (before[axis], headers[name].shape[axis])
     layers = layers_of_result(recipe)
-    return Changes(main_type(headers), rows, layers, untied=layout.untied)
+    return Changes(main_type(headers), rows, layers, ties=layout.ties)
 
 
 def _source_of_tokenizer(

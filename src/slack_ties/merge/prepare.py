@@ -17,6 +17,7 @@ from slack_ties.settings import Settings
 from slack_ties.tensors.known import know
 from slack_ties.tensors.layout import Layout, Source, without_adapter
 from slack_ties.tensors.make_layout import make_layout
+from slack_ties.tensors.ties import CRIMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +72,11 @@ class Prepared:
         for model, one, other in self.layout.equal:
             files = self.files[model]
             if not same_bits(files.read(one), files.read(other)):
+                if model in self.layout.retied:
+                    msg = f"model {model!r} has its own head: {other} begins as {one}, and differs "
+                    msg += "later; other models tie their heads to their embeddings"
+                    hint = f"to merge them anyway, into a model with its own head: {CRIMES}"
+                    raise CheckpointError(msg, hint=hint)
                 msg = f"model {model!r}: its config.json ties {one} and {other}, but they differ: "
                 msg += "transformers 4 uses the first for both, transformers 5 keeps both"
                 hint = 'to keep both, write in its config.json: "tie_word_embeddings": false'
@@ -131,6 +137,7 @@ def prepare_models(  # noqa: PLR0913, PLR0917 - one call, and its folders
                     headers[name],
                     know(name, configs[name], headers[name]),
                     files[name].begin_alike,
+                    adapted=len(found[name]) > 1,
                 )
                 for name in files
             ],

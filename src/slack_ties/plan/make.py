@@ -17,6 +17,7 @@ from slack_ties.licenses.resolve import resolve_license
 from slack_ties.plan.ancestry import compare_ancestry
 from slack_ties.plan.cost import Result, free_here, result_dtype, result_size
 from slack_ties.plan.draft import Draft
+from slack_ties.plan.heads import say_what_heads_become
 from slack_ties.plan.method import check_method
 from slack_ties.plan.models import look_at, planned_model
 from slack_ties.plan.nothing import refuse_nothing
@@ -81,6 +82,7 @@ def plan_merge(
     dtype = result_dtype(draft)
     if draft.layout and not draft.errors:
         prove_result(draft, section, dtype)
+        say_what_heads_become(draft, section, dtype)
     if draft.first in draft.headers and "models" in recipe.data:
         compare_ancestry(draft)
         say_what_is_alike(draft)

@@ -31,6 +31,7 @@ from slack_ties.models.names import split_reference
 from slack_ties.models.parents import parent_of
 from slack_ties.models.places import places_of
 from slack_ties.models.weight_index import Weights, is_lfs_pointer, lfs_error
+from slack_ties.plan.heads import copied_entries
 from slack_ties.plan.odd import roles_of
 from slack_ties.plan.parameters import model_settings
 from slack_ties.plan.plan import PlannedModel
@@ -266,6 +267,7 @@ def planned_model(draft: Draft, name: str) -> PlannedModel:
         architecture=str(architectures[0]),
         dtype=main_type(headers) if headers else "",
         parameters=sum(header.size for header in headers.values()),
+        copied=copied_entries(draft, name),
         format="safetensors" if weights.endswith(".safetensors") else ".bin" if weights else "",
         bytes=sum(sum(part.weights.values()) for part in draft.looks[name]),
         download=sum(part.download for part in (look, *adapters)),

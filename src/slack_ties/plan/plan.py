@@ -43,6 +43,7 @@ class PlannedModel:
     adapter: str = ""  # how much of the model its adapter changes
     gated: bool = False
     parents: tuple[str, ...] = ()  # base_model in its card
+    copied: int = 0  # of `parameters`: copies of its embedding, which are not merged
     likeness: Likeness | None = None  # how similar its entries are to the base's
 
 

@@ -65,12 +65,14 @@ def compare_structure(draft: Draft) -> None:
             draft.headers[name],
             known[name],
             first_entries_alike(draft.looks[name][0], draft.headers[name], draft.settings.api),
+            adapted=len(draft.looks[name]) > 1,
         )
         for name in order
     ]
     if len(draft.looks[first]) > 1:  # the result has the tensors of the model in its own folder
         plain = draft.plain[first]
-        sources.insert(0, Source(without_adapter(first), *plain, know(first, *plain)))
+        same = first_entries_alike(draft.looks[first][0], plain[1], draft.settings.api)
+        sources.insert(0, Source(without_adapter(first), *plain, know(first, *plain), same))
     layout = make_layout(sources, allow_crimes=allow_crimes)
     draft.warnings += layout.notes
     if known[first] is None:
@@ -108,7 +110,7 @@ def prove_result(draft: Draft, section: Section | None, dtype: str) -> None:
     sliced = any(
         module.get("slices") for module in (draft.recipe.data.get("modules") or {}).values()
     )
-    if layout is None or not (layers or rows or sliced or layout.untied):
+    if layout is None or not (layers or rows or sliced or layout.ties is not None):
         return
     before = next((layout.tensors[n].shape[a] for n, a in layout.vocabulary.items()), 0)
     for name, found in layout.found.items() if rows else ():
@@ -122,7 +124,7 @@ def prove_result(draft: Draft, section: Section | None, dtype: str) -> None:
     modules, _ = stacks_of_modules(draft.recipe, config, layout)
     headers = result_headers(draft.recipe, layout, rows, modules=modules)
     pair = (before, rows) if rows and rows != before else None
-    config = changed_config(config, Changes(dtype, pair, layers, untied=layout.untied))
+    config = changed_config(config, Changes(dtype, pair, layers, ties=layout.ties))
     try:
         known = know("the merged model", config, headers)
         problem = known.prove(headers) if known else Proof()

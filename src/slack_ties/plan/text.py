@@ -85,6 +85,7 @@ def _model_text(model: PlannedModel) -> list[str]:
     facts = [
         model.dtype,
         f"{parameter_count(model.parameters)} parameters" if model.parameters else "",
+        f"{parameter_count(model.copied)} of them a copy of the embedding" if model.copied else "",
         f"{model.format}, {size(model.bytes)}" if model.format else "",
         model.license or "licence not stated",
     ]

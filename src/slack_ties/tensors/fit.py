@@ -42,8 +42,9 @@ class Fit(Ties):
             return
         becomes = self.becomes[base.name]
         layout.copies = self.copies_of_tied(groups)
+        self.drop_heads()
         known = base.known
-        layout.unread = tuple(name for name in base.headers if known and name not in becomes)
+        layout.unread = tuple(name for name in layout.tensors if known and name not in becomes)
         if layout.unread:
             layout.notes.append(
                 f"{base.name}: transformers does not read {first_of(layout.unread)}; they are "

@@ -25,6 +25,7 @@ class Source:
     known: Known | None  # None if transformers has no class for it
     # Tells whether two of its tensors have the same first entries.
     same: Callable[[str, str], bool] = lambda _, __: True
+    adapted: bool = False  # it has an adapter, which may change its tensors
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,12 @@ class Layout:
     kept: tuple[str, ...] = ()  # integers and booleans: copied from the base
     last: frozenset[str] = frozenset()  # tensors after the last layer
     computed: tuple[str, ...] = ()  # buffers of the base that are left out: models compute them
+    dropped: tuple[str, ...] = ()  # heads of the base that are left out: they are its embedding
     unread: tuple[str, ...] = ()  # tensors of the base that transformers does not read
-    untied: bool = False  # the result has its own head, but the base's head is its embedding
+    # Whether the result's head is its embedding; None: as the base's config says.
+    ties: bool | None = None
+    owners: tuple[str, ...] = ()  # the models with a head of their own, if `ties` is False
+    retied: list[str] = field(default_factory=list)  # tied here, although their config unties them
     equal: list[tuple[str, str, str]] = field(default_factory=list)  # model, and two tied tensors
     notes: list[str] = field(default_factory=list)
     errors: list[CheckpointError] = field(default_factory=list)

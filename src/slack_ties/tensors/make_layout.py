@@ -1,9 +1,9 @@
 """Make the layout of a merge: the tensors of the merged model, and each of them in each model.
 
 The result has the tensors of the base, under the base's names and in the base's layout: a program
-that can load the base can load the result. `Layout.computed` lists the only tensors of the base
-that are left out. A model with other names or another layout (with a prefix or without, experts in
-one tensor or in many) is read as transformers would read it.
+that can load the base can load the result. `Layout.computed` and `Layout.dropped` list the only
+tensors of the base that are left out. A model with other names or another layout (with a prefix or
+without, experts in one tensor or in many) is read as transformers would read it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from slack_ties.errors import CheckpointError
 from slack_ties.models.header import ENTRY_BYTES, is_computed
 from slack_ties.models.weight_index import DOWNLOAD_AGAIN
+from slack_ties.tensors.equal_heads import tie_equal_heads
 from slack_ties.tensors.fit import Fit
 from slack_ties.tensors.layout import Layout, Source
 from slack_ties.wording import first_of
@@ -66,8 +67,10 @@ def make_layout(sources: Iterable[Source], *, allow_crimes: bool = False) -> Lay
         _check_loads(layout, source)
     if layout.errors:
         return layout
-    rest = [source for source, _ in others]
-    Fit(layout, base[0], rest, becomes, allow_crimes=allow_crimes).fill()
+    first, *rest = tie_equal_heads(
+        layout, [source for source, _ in (base, *others)], allow_crimes=allow_crimes
+    )
+    Fit(layout, first, rest, becomes, allow_crimes=allow_crimes).fill()
     return layout
 
 

@@ -16,7 +16,7 @@ from slack_ties.tensors.origin import Origin, Proof
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["PlainModel", "plain_model"]
+__all__ = ["EMBEDDING", "HEAD", "PlainModel", "plain_model"]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 

@@ -36,7 +36,7 @@ class Changes:
     dtype: str  # of the merged weights
     rows: tuple[int, int] | None = None  # of the embedding: the base's, and the merged model's
     layers: Sequence[int] = ()  # each layer's number in the base; empty if the numbers are equal
-    untied: bool = False  # the head is no longer the embedding
+    ties: bool | None = None  # whether the head is the embedding; None: as in the base
 
 
 def write_config(base: Mapping[str, Any], changes: Changes, folder: Path) -> None:
@@ -63,8 +63,8 @@ def changed_config(base: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
         for key in ROWS if changes.rows else ():
             if changes.rows and part.get(key) == changes.rows[0]:
                 part[key] = changes.rows[1]
-        if changes.untied and (part is config or TIE_KEY in part):
-            part[TIE_KEY] = False
+        if changes.ties is not None and (part is config or TIE_KEY in part):
+            part[TIE_KEY] = changes.ties
     if changes.layers:
         _set_layers(config, changes.layers)
     return config

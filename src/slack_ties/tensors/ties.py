@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import CheckpointError
 from slack_ties.tensors.origin import Origin
+from slack_ties.wording import parameter_count
 
 if TYPE_CHECKING:
     from slack_ties.tensors.layout import Layout, Source
@@ -62,6 +63,9 @@ class Ties:
         """Give the result its own head if a model has its own head, or refuse the mix."""
         base, layout = self.base, self.layout
         ours = self._own_heads(base, groups)
+        layout.owners = tuple(
+            source.name for source in (base, *self.others) if self._own_heads(source, groups)
+        )
         stored = {origin.target: name for name, origin in self.becomes[base.name].items()}
         for source in self.others:
             for target, name in self._own_heads(source, groups).items():
@@ -69,20 +73,20 @@ class Ties:
                 if target in ours or not tied:  # a head that the base lacks: see `_check_rest`
                     continue
                 if not self.allow_crimes:
-                    layout.errors.append(self._mixed(source.name, name, base.name))
+                    layout.errors.append(self._mixed(source, name, base, groups))
                     return
                 new = stored.get(target, name)
                 layout.tensors[new] = replace(base.headers[tied[0]], file="")
                 self.becomes[base.name][new] = Origin(target)
-                layout.untied = True
+                layout.ties = False
             for target, name in ours.items():
                 tied = self.tied_to(source, target, groups)
                 own = target in self._own_heads(source, groups)
                 if tied and not own and not self.allow_crimes:
-                    layout.errors.append(self._mixed(base.name, name, source.name))
+                    layout.errors.append(self._mixed(base, name, source, groups))
                     return
         if any(self.tied_to(base, target, groups) for target in ours):
-            layout.untied = True  # transformers does not tie two stored tensors that differ
+            layout.ties = False  # transformers does not tie two stored tensors that differ
 
     def _own_heads(self, source: Source, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
         """Return the heads that a model stores apart from its embedding."""
@@ -106,14 +110,33 @@ class Ties:
                 return stored
         return []
 
-    def _mixed(self, owner: str, name: str, other: str) -> CheckpointError:
-        msg = f"{owner!r} has its own head ({name}), but {other!r} ties its head to its "
+    def _mixed(
+        self, owner: Source, name: str, other: Source, groups: Mapping[str, list[list[str]]]
+    ) -> CheckpointError:
+        tied = self.tied_to(owner, self.becomes[owner.name][name].target, groups)
+        msg = f"{owner.name!r} has its own head ({name}), but {other.name!r} ties its head to its "
         msg += "embedding"
-        hint = f"to merge them anyway, into a model with its own head: {CRIMES}"
-        return CheckpointError(msg, hint=hint)
+        if tied:
+            msg += f"; config.json of {owner.name!r} ties it too, but the stored tensors differ"
+        more = parameter_count(owner.headers[name].size)
+        hint = f"to merge them anyway, into a model with its own head, {more} parameters larger: "
+        return CheckpointError(msg, hint=hint + CRIMES)
 
     def copies_of_tied(self, groups: Mapping[str, list[list[str]]]) -> dict[str, str]:
         """Return the base's second copies of tied tensors: only the first copy is merged."""
-        if self.layout.untied:
+        if self.layout.ties is False:
             return {}
         return {name: group[0] for group in groups[self.base.name] for name in group[1:]}
+
+    def drop_heads(self) -> None:
+        """Leave out the base's heads that are copies of its embedding: the config ties them.
+
+        A model that transformers saves has none either. Other copies stay: transformers 4 ties the
+        embeddings of a T5 to one of them only.
+        """
+        known, becomes = self.base.known, self.becomes[self.base.name]
+        copies = self.layout.copies
+        heads = [name for name in copies if known and becomes[name].target in known.heads]
+        for name in heads:
+            del self.layout.tensors[name], becomes[name], copies[name]
+        self.layout.dropped = tuple(heads)
