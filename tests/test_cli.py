@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from command import PROGRAM, Invoke
 from hub_server import Server, Token
 from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.group import ORDER
+from slack_ties.config.make import make_config
 from slack_ties.models.front_matter import front_matter
+from slack_ties.recipe.read import parse_recipe
 from triple import Folders
 
 COMMANDS = [
@@ -137,6 +140,62 @@ def test_config(invoke: Invoke) -> None:
     assert result.stdout.split() == [str(Path("configs", f"{k}.yml")) for k in ("bo", "ta")]
     assert "Next: slack-ties plan" in result.stderr
     assert "slack: 0.3" in Path("configs/bo.yml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["x.yml", "new folder/my config.yaml", "X.YML"])
+def test_config_to_a_file(name: str, invoke: Invoke) -> None:
+    """A path that ends in .yml is the file, whose comments and next step name it."""
+    result = invoke("config", "bo", "-o", name)
+
+    assert result.stdout == f"{Path(name)}\n"
+    assert f"Next: slack-ties plan {shlex.quote(str(Path(name)))}\n" in result.stderr
+    assert Path(name).is_file()
+    file = shlex.quote(Path(name).name)
+    assert f"#   slack-ties run {file} --out OUT\n" in Path(name).read_text("utf-8")
+    assert parse_recipe(Path(name).read_text("utf-8")).data == make_config("bo").data
+    assert not Path("merge_configs").exists()
+
+
+def test_config_to_a_file_that_is_there(invoke: Invoke) -> None:
+    """The same again is fine; what a person edited stays, unless it may be replaced."""
+    words = ["config", "bo", "-o", "x.yml"]
+    assert invoke(*words).exit_code == invoke(*words).exit_code == 0
+    Path("x.yml").write_text("# mine\n")
+
+    result = invoke(*words, "--json")
+
+    assert result.exit_code == 1
+    assert "'x.yml' exists and has other content" in result.stderr
+    assert Path("x.yml").read_text() == "# mine\n"
+    done = invoke(*words, "--overwrite", "--json")
+    assert json.loads(done.stdout) == {"configs": ["x.yml"]}
+
+
+def test_config_of_several_languages_to_a_file(invoke: Invoke) -> None:
+    """Refused with a command that can be typed; one config of both is one file."""
+    result = invoke("config", "bo", "tamil", "-o", "two langs.yml")
+
+    assert result.exit_code == 1
+    assert "'two langs.yml' is the name of one file, and 2 languages make as" in result.stderr
+    assert "Next: slack-ties config bo tamil -o 'two langs'  # a folder" in result.stderr
+    assert (
+        "Next: slack-ties config --all -o x  #" in invoke("config", "--all", "-o", "x.yml").stderr
+    )
+    assert list(Path().iterdir()) == []
+    joint = invoke("config", "bo", "ug", "--joint", "-o", "both.yml")
+    assert joint.stdout == "both.yml\n"
+
+
+def test_config_to_a_folder_that_is_named_as_a_file(invoke: Invoke) -> None:
+    """A folder that is there is a folder, as it is under every other name."""
+    Path("x.yml").mkdir()
+
+    assert invoke("config", "bo", "-o", "x.yml").stdout == f"{Path('x.yml', 'bo.yml')}\n"
+
+    Path("x.yml/ug.yml").mkdir()
+    result = invoke("config", "ug", "-o", "x.yml", "--overwrite")
+    assert f"{str(Path('x.yml', 'ug.yml'))!r} is a folder, expected a file" in result.stderr
+    assert "Next: choose a file with -o" in result.stderr
 
 
 def test_config_of_all(invoke: Invoke) -> None:

@@ -106,7 +106,8 @@ def test_overwrite_alone_is_refused(invoke: Invoke, config: Path) -> None:
 MISSING = [
     ("merge_configs/lo.yml", "slack-ties config lo"),
     ("merge_configs/tibetan.yml", "use merge_configs/bo.yml, which exists"),
-    ("my configs/lo.yml", "slack-ties config lo -o 'my configs'"),
+    ("my configs/lo.yml", "slack-ties config lo -o 'my configs/lo.yml'"),
+    ("configs/lao.yaml", "slack-ties config lo -o configs/lao.yaml"),
     ("lo", "slack-ties config lo"),
     ("bo", "use merge_configs/bo.yml, which exists"),
     ("bo.yml", "use merge_configs/bo.yml, which exists"),

@@ -421,6 +421,8 @@ def test_adapts_to_another_language() -> None:
     adapted = adapt_recipe(pinned, language="dz", ct="me/dzongkha")
 
     assert adapted.where == "dz.yml"
+    named = adapt_recipe(pinned, language="dz", ct="me/dzongkha", file="my.yml")
+    assert "#   slack-ties run my.yml --out OUT\n" in named.text
     assert adapted.models == (pinned.models[0], "me/dzongkha", pinned.models[2])
     assert adapted.facts.language == {
         "tag": "dz",

@@ -511,6 +511,19 @@ def test_the_folder_has_the_name_that_other_commands_use(
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize("name", ["page.html", "report.json"])
+def test_a_file_where_a_folder_is_meant(name: str, triple: Folders, tmp_path: Path) -> None:
+    """A report is a folder of two files, and is not written into a folder with a file's name."""
+    config = make_config(triple, tmp_path / "a.yml")
+
+    with pytest.raises(OutputError, match=f"{name}' is the name of a file") as caught:
+        make_report(config, tmp_path / name, quiet=True)
+
+    folder = tmp_path / Path(name).stem
+    assert caught.value.hint == f"choose a folder: -o {shlex.quote(str(folder))}"
+    assert not (tmp_path / name).exists()
+
+
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     """A folder that was not merged has nothing to report."""
     with pytest.raises(OutputError, match=r"has no mergekit_config.yml"):

@@ -45,7 +45,7 @@ __all__ = ["models_may_be_away"]
     "--output",
     default="merge_configs",
     type=PATH,
-    help="Folder for the configs.  [merge_configs]",
+    help="Folder for the configs; or, with one LANG, a file that ends in .yml.  [merge_configs]",
 )
 @click.option(
     "--joint", is_flag=True, help="Write one config that merges the CT models of all LANG."
@@ -74,6 +74,7 @@ def config(  # noqa: PLR0913 - one per option
     \b
     Examples:
       slack-ties config bo ug
+      slack-ties config bo -o tibetan.yml
       slack-ties config --all -o merge_configs
       slack-ties config tibetan --slack 0.3 --density 0.4
       slack-ties config bo --method chat-vector

@@ -183,6 +183,7 @@ def adapt(  # noqa: PLR0913 - one per option
         ct=ct,
         instead_of=instead_of,
         language_name=language_name,
+        file=output.name if output else "",
     )
     why = ""
     with models_may_be_away(quiet=quiet, missing=True):  # it may be published later

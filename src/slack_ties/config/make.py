@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from slack_ties.config.choices import (
 )
 from slack_ties.config.methods import METHODS, RANDOM, config_name, find_method
 from slack_ties.config.triples import choose_triples, facts_of, sft_models, tokenizer_section
+from slack_ties.errors import visible
 from slack_ties.models.model_config import stored_dtype
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, Recipe
@@ -48,12 +50,15 @@ HEADER = """\
 """
 
 
-def make_config(languages: str | Sequence[str], choices: Choices | None = None) -> Recipe:
+def make_config(
+    languages: str | Sequence[str], choices: Choices | None = None, *, file: str = ""
+) -> Recipe:
     """Return a merge config without writing it; `where` is its file name.
 
     Args:
         languages: A language, or several languages for one merge of all their CT models.
         choices: Models and parameters that replace the catalogue's and the recommended ones.
+        file: The name of the file, if not LANG.yml or LANG-METHOD.yml.
 
     Raises:
         CatalogueError: A language is not in the catalogue.
@@ -92,7 +97,7 @@ def make_config(languages: str | Sequence[str], choices: Choices | None = None) 
         FACTS_KEY: facts_of(triples, inputs, choices, merges_base=method.has_base),
     }
     data = {key: value for key, value in data.items() if value is not None}
-    file = config_name("-".join(triple.key for triple in triples), method.name)
+    file = file or config_name("-".join(triple.key for triple in triples), method.name)
     names = " and ".join(_title(triple.language) for triple in triples)
     # `unverified` is about the catalogue's models, not about the user's.
     own = bool(choices.base or choices.ct or choices.sft)
@@ -110,7 +115,7 @@ def finished(data: Mapping[str, Any], file: str, title: str, *, unverified: str 
     method = data["merge_method"]
     text = HEADER.format(
         title=" ".join(title.split()),
-        file=file,
+        file=shlex.quote(visible(file)),
         key=FACTS_KEY,
         note=note,
         english=english,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,6 +114,12 @@ def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         msg = f"{str(folder)!r} is a file, expected a folder"
         raise OutputError(msg, hint="choose another folder with -o")
+    if folder.suffix.lower() in {".html", ".json"} and not folder.exists():
+        msg = f"{str(folder)!r} is the name of a file, and a report is a folder with {REPORT_FILE} "
+        msg += f"and {PAGE_FILE}"
+        raise OutputError(
+            msg, hint=f"choose a folder: -o {shlex.quote(str(folder.with_suffix('')))}"
+        )
     there = next(one for one in (folder, *folder.resolve().parents) if one.is_dir())
     if not os.access(there, os.W_OK | os.X_OK):
         msg = f"cannot write to {str(there)!r}"

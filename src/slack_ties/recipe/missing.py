@@ -52,9 +52,8 @@ def instead_of(path: Path) -> str:
         if one.stem in stems:
             return _use(one)
     if (key or of_paper) and (path.suffix in SUFFIXES or alone):
-        folder = str(path.parent)
         to = f" --method {method}" if method else ""
-        to += "" if folder in {".", FOLDER} else f" -o {shlex.quote(folder)}"
+        to += "" if str(path.parent) in {".", FOLDER} else f" -o {shlex.quote(str(path))}"
         return f"slack-ties config {key or of_paper}{to}"
     names = {one.stem: one for one in near}  # equal suffixes do not make names alike
     if alike := get_close_matches(path.stem, names, n=1):

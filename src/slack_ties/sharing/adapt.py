@@ -78,13 +78,14 @@ def to_slack_ties(recipe: Recipe) -> list[str]:
     return changes
 
 
-def adapt_recipe(
+def adapt_recipe(  # noqa: PLR0913 - all by name
     recipe: Recipe | str | Path,
     *,
     language: str,
     ct: str,
     instead_of: str | None = None,
     language_name: str | None = None,
+    file: str = "",
 ) -> Recipe:
     """Return the recipe for another language: replace its CT model and language facts.
 
@@ -95,6 +96,7 @@ def adapt_recipe(
         ct: The CT model of that language, made from the same base.
         instead_of: The model of the recipe to replace. If not given: its CT model.
         language_name: The English name of a language outside the catalogue.
+        file: The name of the recipe's file, if not LANG.yml or LANG-METHOD.yml.
 
     Raises:
         CatalogueError: `language` is not a language.
@@ -138,7 +140,7 @@ def adapt_recipe(
     title = f"{name}, {target.endonym}" if target.endonym else name
     return finished(
         data,
-        config_name(target.tag, recipe.method),
+        file or config_name(target.tag, recipe.method),
         ", ".join(filter(None, [title, recipe.facts.family])),
     )
 
