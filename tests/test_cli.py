@@ -178,9 +178,7 @@ def test_config_of_several_languages_to_a_file(invoke: Invoke) -> None:
     assert result.exit_code == 1
     assert "'two langs.yml' is the name of one file, and 2 languages make as" in result.stderr
     assert "Next: slack-ties config bo tamil -o 'two langs' # a folder" in result.stderr
-    assert (
-        "Next: slack-ties config --all -o x #" in invoke("config", "--all", "-o", "x.yml").stderr
-    )
+    assert "Next: slack-ties config --all -o x #" in invoke("config", "--all", "-o", "x.yml").stderr
     assert list(Path().iterdir()) == []
     joint = invoke("config", "bo", "ug", "--joint", "-o", "both.yml")
     assert joint.stdout == "both.yml\n"
