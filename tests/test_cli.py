@@ -25,7 +25,7 @@ from slack_ties.catalogue.languages import list_languages
 from slack_ties.cli.group import ORDER
 from slack_ties.config.make import make_config
 from slack_ties.models.front_matter import front_matter
-from slack_ties.recipe.read import parse_recipe
+from slack_ties.recipe.read import read_recipe
 from triple import Folders
 
 COMMANDS = [
@@ -152,7 +152,7 @@ def test_config_to_a_file(name: str, invoke: Invoke) -> None:
     assert Path(name).is_file()
     file = shlex.quote(Path(name).name)
     assert f"#   slack-ties run {file} --out OUT\n" in Path(name).read_text("utf-8")
-    assert parse_recipe(Path(name).read_text("utf-8")).data == make_config("bo").data
+    assert read_recipe(Path(name)).data == make_config("bo").data
     assert not Path("merge_configs").exists()
 
 
