@@ -103,11 +103,14 @@ def test_the_suggestion_is_by_the_slack_in_effect(tied: tuple[float, Report, Pat
     step = next(one for one in slacks.steps if one.slack == data["suggested_slack"])
     assert step.slack == (0.2 if large < 0.05 else 0.05)
     assert data["suggested_in_effect"] == step.in_effect
-    assert step.cost <= COST
+    assert max(step.cost, step.energy_cost) <= COST
     jump = next(one for one in slacks.steps if one.slack == 0.1)
     assert (jump.cost <= COST) == (large < 0.05)
     reading = " ".join(data["reading"])
-    assert f"Suggested slack: {step.slack:g}" in reading
+    assert f"Suggested slack: {step.slack:g} (in effect {step.in_effect:.2f})" in reading
+    if large > 0.05:
+        said = f"Slack 0.1 (in effect {jump.in_effect:.2f}) would cost {percent(jump.cost)} of its"
+        assert said in reading
     names = "0.05, 0.1, 0.15 and 0.2" if large < 0.05 else "0.1, 0.15 and 0.2"
     assert f"Slack {names} give nearly the same merge here: with each of them" in reading
     assert "many of its deltas are equal" in reading
@@ -119,37 +122,46 @@ def test_table_file_page_chart_and_sentence_have_one_number(
     """Each of them shows what the election of this slack counted, and nothing else."""
     _, report, folder = tied
     slacks = steps_of(report)
-    sft, ct = Figures(report.total, slacks.sft), Figures(report.total, slacks.ct)
+    sft, ct = Figures(report.inner, slacks.sft), Figures(report.inner, slacks.ct)
     levels = [TIES, *range(FIRST_OF_GRID, FIRST_OF_GRID + len(GRID))]
     at_ties = ct.losses(TIES)
     cost = [(ct.losses(level) - at_ties) / ct.count(1) for level in levels]
+    energy = [ct.energy_cost(level) for level in levels]
     lost = [sft.top_lost(3, level) for level in levels]
     effect = [step.in_effect for step in slacks.steps]
 
     screen = summarise(report)
     rows = {
         name: re.findall(r"<?[\d.]+(?: %)?", screen.partition(f"\n{name}")[2].partition("\n")[0])
-        for name in ("slack  ", "slack in effect  ", "SFT top 20 % lost", "cost to CT")
+        for name in (
+            "slack  ",
+            "slack in effect  ",
+            "SFT top 20 % lost",
+            "cost to CT",
+            "CT energy cost",
+        )
     }
     page = unescape((folder / "report.html").read_text("utf-8"))
     data = json.loads((folder / "report.json").read_text("utf-8"))
     curves = [dict(points) for _, points in (*slack_curves(report)[0], *slack_curves(report)[1])]
 
-    short = [percent(one).replace("less than 0", "<") for one in cost]
-    assert rows["cost to CT"] == short
+    for name, values in (("cost to CT", cost), ("CT energy cost", energy)):
+        assert rows[name] == [percent(one).replace("less than 0", "<") for one in values]
     assert rows["SFT top 20 % lost"] == [percent(one).replace("less than 0", "<") for one in lost]
     assert screen.count("slack in effect") == 2
-    assert [step["ct_cost"] for step in data["slacks"]] == cost
-    assert [step["sft_top_lost"][3] for step in data["slacks"]] == lost
-    assert [step["in_effect"] for step in data["slacks"]] == effect
+    steps = data["slacks_without_embedding"]
+    assert [step["ct_cost"] for step in steps] == cost
+    assert [step["ct_energy_cost"] for step in steps] == energy
+    assert [step["sft_top_lost"][3] for step in steps] == lost
+    assert [step["in_effect"] for step in steps] == effect
     assert list(curves[-1].values()) == cost
     assert list(curves[-2].values()) == lost
-    for step, one, other in zip(slacks.steps, lost, cost, strict=True):
-        cells = (f"{step.slack:g}", f"{step.in_effect:.2f}", percent(one), percent(other))
+    for step, *shares in zip(slacks.steps, lost, cost, energy, strict=True):
+        cells = (f"{step.slack:g}", f"{step.in_effect:.2f}", *map(percent, shares))
         assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     number = [step.slack for step in slacks.steps].index(data["suggested_slack"])
     said = next(one for one in data["reading"] if one.startswith("Suggested slack"))
-    assert percent(cost[number]) in said
+    assert percent(energy[number]) in said
     assert said in screen.replace("\n", " ")
 
 
@@ -168,5 +180,6 @@ def test_a_config_with_the_suggested_slack_has_its_figures(tmp_path: Path) -> No
 
     slacks = steps_of(report)
     step = next(one for one in slacks.steps if one.slack == suggested)
-    assert Figures(again.total, slacks.ct).cost(2) == step.cost
-    assert Figures(again.total, slacks.sft).slack == step.in_effect
+    assert Figures(again.inner, slacks.ct).cost(2) == step.cost
+    assert Figures(again.inner, slacks.ct).energy_cost(2) == step.energy_cost
+    assert Figures(again.inner, slacks.sft).slack == step.in_effect

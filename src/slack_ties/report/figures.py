@@ -133,6 +133,12 @@ class Figures:
         """Return the share of kept entries that loses at a level, less the share at plain TIES."""
         return share(max(self.losses(level) - self.losses(TIES), 0), self.count(KEPT))
 
+    def energy_cost(self, level: int) -> float | None:
+        """Return the share of the delta's energy that loses at a level, less that at plain TIES."""
+        lost = self.tally.lost_energy[self.model]
+        more = max(float(lost[level] - lost[TIES]), 0.0)
+        return share(more, self.tally.sums[self.model, ENERGY])
+
     def histogram(self) -> dict[int, int]:
         """Return counts by the exponent of the delta: {-9: 5} means five from 2^-9 up to 2^-8."""
         bins = self.tally.histogram[self.model]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slack_ties.report.report import Report
+    from slack_ties.report.slacks import Slacks
 
 __all__ = ["REPORT_FILE", "read_report", "report_as_json", "write_report"]
 
@@ -49,7 +50,7 @@ def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         tensors: Whether to list every tensor too.
 
     """
-    reading, slacks = read_figures(report), slacks_of(report)
+    reading = read_figures(report)
     data: dict[str, Any] = {
         "report": report.report,
         "config": report.config,
@@ -70,14 +71,20 @@ def report_as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         "reading": list(reading.sentences),
         "suggested_slack": reading.slack,
         "suggested_in_effect": reading.in_effect,
-        "slacks": [step.as_json() for step in slacks.steps] if slacks else [],
+        "slacks": _steps(slacks_of(report, report.total)),
+        "slacks_without_embedding": _steps(slacks_of(report)),
         "total": as_numbers(report.total),
+        "without_embedding": as_numbers(report.inner),
         "kinds": {kind: as_numbers(tally) for kind, tally in report.kinds.items()},
         "layers": {str(layer): as_numbers(tally) for layer, tally in report.layers.items()},
     }
     if tensors:
         data["tensors"] = {name: as_numbers(tally) for name, tally in report.tensors.items()}
     return data
+
+
+def _steps(slacks: Slacks | None) -> list[dict[str, Any]]:
+    return [step.as_json() for step in slacks.steps] if slacks else []
 
 
 def _dump(value: object) -> str:

@@ -153,6 +153,7 @@ def _slack_chart(report: Report) -> tuple[str, str, str]:
     lost, cost = slack_curves(report)
     lines = [Line(name, points, 2 + i) for i, (name, points) in enumerate(lost)]
     lines += [Line(name, points, 5 + i % 2) for i, (name, points) in enumerate(cost)]
+    left_out = f" Counted without {report.outer}." if report.outer else ""
     slack = config_slack(report)
     mark = (slack, f"config: {slack:g}") if slack is not None and slack <= 0.5 else None  # noqa: PLR2004 - the grid's end
     ticks = {x / 10: f"{x / 10:g}" for x in range(6)}
@@ -163,7 +164,7 @@ def _slack_chart(report: Report) -> tuple[str, str, str]:
         (
             "Of the SFT model's most important entries, the share lost to the election; of the "
             "other models' kept entries, the share lost more than at slack 0. Slack 0 is plain "
-            "TIES."
+            f"TIES.{left_out}"
         ),
     )
 

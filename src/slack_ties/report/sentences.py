@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slack_ties.report.figures import Figures, cosine
+from slack_ties.report.in_effect import say_groups, say_in_effect, say_jumps, with_effect
 from slack_ties.report.rows import IMPORTANT, percent
 from slack_ties.report.slacks import COST, LITTLE, Slacks, Step, chosen, slacks_of
-from slack_ties.rule.tally import CONFIG, GRID, KEPT, NONZERO, RESCUED, TIES
-from slack_ties.wording import join_names
+from slack_ties.rule.tally import CONFIG, KEPT, NONZERO, RESCUED, TIES
 
 if TYPE_CHECKING:
     from slack_ties.report.report import Report
 
 __all__ = ["Reading", "read_figures", "times"]
 
-OFF = 0.02  # if a density or slack differs by more, a sentence says so
-
-CLOSE = 0.01  # a suggested slack is shown with its effect if they differ by more
+RATIO = 1.25  # if the embedding changes the ratio of the norms by this factor, both are said
 
 SPREAD = 0.02  # if layers differ by less, they are treated as equal
 
@@ -42,11 +40,13 @@ class Reading:
 
 def times(number: float) -> str:
     """Return a factor for people."""
+    if number < 1:
+        return f"{number:.2f}"
     return f"{number:.1f}" if number < 10 else f"{number:.0f}"  # noqa: PLR2004
 
 
 def read_figures(report: Report) -> Reading:
-    """Return three to seven sentences about a report, and the slack that they suggest."""
+    """Return three to nine sentences about a report, and the slack that they suggest."""
     unchanged = _nothing_to_merge(report)
     if len(report.models) == 1:
         figures = Figures(report.total, 0)
@@ -69,9 +69,10 @@ def read_figures(report: Report) -> Reading:
     sizes, losses = _sizes(report, sft, ct), _losses(report, sft, ct)
     slacks = slacks_of(report)
     step = slacks.suggested() if slacks else None
-    why = _suggestion(step) if slacks else ""
+    why = _suggestion(slacks, step) if slacks else ""
     asked = ASKED if slacks else ""
-    sentences = [sizes, *losses, _where(report, sft), _ties(report, sft, slacks), why, asked]
+    effects = [say_in_effect(report), say_jumps(slacks), say_groups(slacks)]
+    sentences = [sizes, *losses, _where(report, sft), *effects, why, asked]
     return Reading(
         tuple(filter(None, sentences)),
         step.slack if step else None,
@@ -121,20 +122,31 @@ def _most_lost(report: Report) -> str:
 
 
 def _sizes(report: Report, sft: int, ct: int) -> str:
-    one, other = Figures(report.total, ct), Figures(report.total, sft)
-    angle = cosine(report.total, min(sft, ct), max(sft, ct))
+    """Compare the deltas: without the embedding first, if it changes the ratio."""
+    ratio, inner = (
+        Figures(tally, ct).norm / Figures(tally, sft).norm for tally in (report.total, report.inner)
+    )
+    apart = max(ratio, inner) > RATIO * min(ratio, inner)
+    tally = report.inner if apart else report.total
+    angle = cosine(tally, min(sft, ct), max(sft, ct))
     turned = "; they point against each other" if (angle or 0) < -FLIPPED else ""
     several = len(report.of_role("ct")) + len(report.of_role("sft")) > 2  # noqa: PLR2004 - a pair
     which = f" ({report.models[ct].label}, {report.models[sft].label})" if several else ""
-    ratio = one.norm / other.norm
-    size = f"{times(ratio)} times" if ratio >= 1 else f"{ratio:.2f} of"
+    size = f"{_factor(inner if apart else ratio)} the SFT delta{which}"
+    if apart:
+        them = "them" if " and " in report.outer else "it"
+        size += f" without {report.outer} (with {them}: {times(ratio)})"
     angle_text = f"{round(angle or 0, 2) + 0:.2f}"  # + 0: not -0.00
-    return f"The CT delta is {size} the SFT delta{which}, with cosine {angle_text}{turned}."
+    return f"The CT delta is {size}, with cosine {angle_text}{turned}."
+
+
+def _factor(ratio: float) -> str:
+    return f"{times(ratio)} times" if ratio >= 1 else f"{times(ratio)} of"
 
 
 def _losses(report: Report, sft: int, ct: int) -> list[str]:
     """Say what TIES loses, and how the config's slack changes that."""
-    figures, other = Figures(report.total, sft), Figures(report.total, ct)
+    figures, other = Figures(report.total, sft), Figures(report.inner, ct)
     lost = figures.top_lost(IMPORTANT, TIES)
     first = (
         f"Plain TIES (slack 0) drops {percent(lost)} of the SFT model's top-10 % entries, and "
@@ -151,9 +163,17 @@ def _losses(report: Report, sft: int, ct: int) -> list[str]:
         first,
         (
             f"{name} {dropped}: it rescues {figures.losses(RESCUED):,} SFT entries, and costs the "
-            f"CT model {percent(other.cost(CONFIG))} of its kept entries."
+            f"CT model {_costs(other.cost(CONFIG), other.energy_cost(CONFIG))}{_left_out(report)}."
         ),
     ]
+
+
+def _costs(entries: float | None, energy: float | None) -> str:
+    return f"{percent(entries)} of its kept entries and {percent(energy)} of its energy"
+
+
+def _left_out(report: Report) -> str:
+    return f" (without {report.outer})" if report.outer else ""
 
 
 def _where(report: Report, sft: int) -> str:
@@ -174,67 +194,40 @@ def _where(report: Report, sft: int) -> str:
     )
 
 
-def _ties(report: Report, sft: int, slacks: Slacks | None) -> str:
-    """Say so if the density or a slack in effect is not the one in the config."""
-    figures, model = Figures(report.total, sft), report.models[sft]
-    texts = []
-    groups = _same_merges(slacks)
-    for name, found in (("density", figures.density), ("slack", figures.slack)):
-        wanted = model.setting(name, 1.0 if name == "density" else 0.0)
-        if name == "slack" and wanted in [step.slack for group in groups for step in group]:
-            continue  # said of the group
-        if wanted and found is not None and wanted < 1 and abs(found - wanted) > OFF:
-            fewer = "many deltas are 0" + " or trimmed" * (name == "slack")
-            why = "many deltas are equal" if found > wanted else fewer
-            texts.append(f"The SFT model's {name} {wanted:g} is in effect {found:.2f}: {why}.")
-    for group in groups:
-        names = join_names([f"{step.slack:g}" for step in group])
-        effect = group[0].in_effect or 0.0
-        why = (
-            "many of its deltas are equal, and equal deltas vote together"
-            if effect > group[0].slack
-            else "trimming keeps no more of them, or the others are 0"
-        )
-        texts.append(
-            f"Slack {names} give nearly the same merge here: with each of them about "
-            f"{percent(effect)} of the SFT model's entries vote first, because {why}."
-        )
-    return " ".join(texts)
-
-
-def _same_merges(slacks: Slacks | None) -> list[list[Step]]:
-    """Return the groups of slacks that give nearly the same merge."""
-    groups = slacks.groups() if slacks else []
-    return [group for group in groups if len(group) > 1 and group[0].in_effect]
-
-
 ASKED = (
     "This rule asks what the SFT model's largest entries need. `tune` asks which values keep most "
     "of the CT and the SFT models together, so it may find another slack."
 )
 
 
-def _suggestion(step: Step | None) -> str:
+def _beyond(slacks: Slacks) -> str:
+    """Say what the first slack costs that costs too much."""
+    for step in slacks.steps:
+        if step.most_cost > COST:
+            return f" Slack {with_effect(step)} would cost {_costs(step.cost, step.energy_cost)}."
+    return ""
+
+
+def _suggestion(slacks: Slacks, step: Step | None) -> str:
     """Say which slack is suggested, and why."""
-    limit = f"{100 * COST:g} % of its kept entries"
+    limit = f"{100 * COST:g} % of its kept entries or its energy"
     if step is None:
-        return f"No slack is suggested: {min(GRID):g} already costs the CT model more than {limit}."
+        first = with_effect(slacks.steps[1])
+        return f"No slack is suggested: {first} already costs the CT model more than {limit}."
     if step.slack == 0:
         return (
             "TIES drops at most 1 % of the SFT model's top-20 %: by these figures there is "
             "little for a slack to rescue."
         )
-    effect = step.in_effect or 0.0
-    off = f" (in effect {effect:.2f})" if abs(effect - step.slack) > CLOSE else ""
-    cost = percent(step.cost)
+    costs = _costs(step.cost, step.energy_cost)
     last = "Try it: these are figures of weights, not of quality."
     if step.lost > LITTLE:
         return (
-            f"Suggested slack: {step.slack:g}{off}, the most in the table that costs the CT model "
-            f"no more than {limit}: it costs {cost}, and {percent(step.lost)} of the SFT model's "
-            f"top-20 % are still lost. {last}"
+            f"Suggested slack: {with_effect(step)}, the most in the table that costs the CT model "
+            f"no more than {limit}: it costs {costs}, and {percent(step.lost)} of the SFT "
+            f"model's top-20 % are still lost.{_beyond(slacks)} {last}"
         )
     return (
-        f"Suggested slack: {step.slack:g}{off}. It keeps all but 1 % of the SFT model's top-20 % "
-        f"from the election, for {cost} of the CT model's kept entries. {last}"
+        f"Suggested slack: {with_effect(step)}. It keeps all but 1 % of the SFT model's top-20 % "
+        f"from the election, and costs the CT model {costs}. {last}"
     )

@@ -67,7 +67,7 @@ def slack_curves(report: Report) -> tuple[list[tuple[str, Points]], list[tuple[s
         (
             f"cost: lost more of what {model.label} keeps",
             [
-                (step.slack, Figures(report.total, t).cost(level))
+                (step.slack, Figures(report.inner, t).cost(level))
                 for step, level in zip(slacks.steps, levels, strict=True)
             ],
         )

@@ -1,5 +1,7 @@
 """What each slack of the grid would do: the steps that table, chart, sentences and JSON all show.
 
+The embedding and the head are left out: the layers are what slack is for.
+
 Many deltas of 16-bit weights are equal. Equal deltas are protected together, so the share of
 entries that a slack protects (the slack in effect) can be larger than the slack in the config. It
 is smaller if trimming keeps fewer entries. Slacks with the same effect give the same merge.
@@ -8,6 +10,7 @@ is smaller if trimming keeps fewer entries. Slacks with the same effect give the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from slack_ties.report.figures import Figures
@@ -18,17 +21,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from slack_ties.report.report import Report
+    from slack_ties.rule.tally import Tally
 
-__all__ = ["COST", "LITTLE", "PROTECTED_TOP", "Slacks", "Step", "chosen", "slacks_of"]
+__all__ = ["ALIKE", "COST", "LITTLE", "PROTECTED_TOP", "Slacks", "Step", "chosen", "slacks_of"]
 
 PROTECTED_TOP = TOPS.index(0.2)  # the top that a suggested slack must keep: see docs/method.md
 
 LITTLE = 0.01  # a loss up to this share needs no slack
 
-# A slack is suggested only if the CT model loses at most this share of its kept entries.
-# Independent deltas have opposite signs in half of the entries, so slack s in effect costs at most
-# s / 2: 0.1 for slack 0.2.
+# A slack is suggested only if the CT model loses at most this share more than at slack 0, of its
+# kept entries and of its energy. Both are counted. Deltas that know nothing of each other have
+# opposite signs in half of the entries, so a share in effect costs about half of itself: an eighth
+# is what a quarter of the entries costs.
 COST = 0.125
+
+JUMP = 0.05  # if the share in effect rises by so much more than the slack, it jumps
 
 ALIKE = 0.01  # slacks whose effects differ by less give nearly the same merge
 
@@ -41,6 +48,8 @@ class Step:
     in_effect: float | None  # the share of the SFT model's entries that vote first
     top_lost: tuple[float | None, ...]  # for each of TOPS, the share that loses the election
     cost: float | None  # the share of the CT model's kept entries that is lost more than at slack 0
+    energy_cost: float | None  # the same, of the energy of its delta
+    ct_top_lost: tuple[float | None, ...]  # as top_lost, of the CT model
 
     def is_like(self, other: Step) -> bool:
         """Return whether both slacks protect nearly the same entries."""
@@ -51,6 +60,11 @@ class Step:
         """The lost share of the top that a suggested slack must keep."""
         return self.top_lost[PROTECTED_TOP] or 0.0
 
+    @property
+    def most_cost(self) -> float:
+        """The larger of the two costs."""
+        return max(self.cost or 0.0, self.energy_cost or 0.0)
+
     def as_json(self) -> dict[str, Any]:
         """Return what report.json holds of it."""
         return {
@@ -58,6 +72,8 @@ class Step:
             "in_effect": self.in_effect,
             "sft_top_lost": list(self.top_lost),
             "ct_cost": self.cost,
+            "ct_energy_cost": self.energy_cost,
+            "ct_top_lost": list(self.ct_top_lost),
         }
 
 
@@ -71,7 +87,7 @@ class Slacks:
 
     def suggested(self) -> Step | None:
         """Return the step that docs/report.md suggests; None if the first one costs too much."""
-        payable = [step for step in self.steps if (step.cost or 0) <= COST]
+        payable = [step for step in self.steps if step.most_cost <= COST]
         enough = [step for step in payable if step.lost <= LITTLE]
         found = enough[0] if enough else payable[-1]
         if found.slack == 0:
@@ -79,6 +95,10 @@ class Slacks:
         # Of slacks that give nearly the same merge, the one that says best what it does.
         alike = [step for step in enough or payable if step.is_like(found)]
         return min(alike, key=lambda step: abs(step.slack - (step.in_effect or 0.0)))
+
+    def jumps(self) -> list[tuple[Step, Step]]:
+        """Return the neighbours between which the share in effect rises more than the slack."""
+        return [pair for pair in pairwise(self.steps) if _excess(pair) > JUMP]
 
     def groups(self) -> list[list[Step]]:
         """Return the steps in groups that give nearly the same merge, in their order."""
@@ -91,15 +111,28 @@ class Slacks:
         return found
 
 
-def slacks_of(report: Report) -> Slacks | None:
-    """Return the steps of a report; None if no slack is varied, or nobody would pay for it."""
+def _excess(pair: tuple[Step, Step]) -> float:
+    """Return by how much more the share in effect rises than the slack."""
+    one, other = pair
+    return (other.in_effect or 0.0) - (one.in_effect or 0.0) - (other.slack - one.slack)
+
+
+def slacks_of(report: Report, tally: Tally | None = None) -> Slacks | None:
+    """Return the steps of a report; None if no slack is varied, or nobody would pay for it.
+
+    Args:
+        report: Any.
+        tally: What to count; if not given, all tensors but the embedding and the head.
+
+    """
+    counted = report.inner if tally is None else tally
     varied = [t for t, model in enumerate(report.models) if model.varied]
     others = [t for t, model in enumerate(report.models) if not model.varied]
     of_ct = [t for t in report.of_role("ct") if t in others]
     sft, ct = chosen(report, varied), chosen(report, of_ct or others)
     if sft is None or ct is None:
         return None
-    figures, other = Figures(report.total, sft), Figures(report.total, ct)
+    figures, other = Figures(counted, sft), Figures(counted, ct)
     levels = {0.0: TIES} | {slack: FIRST_OF_GRID + i for i, slack in enumerate(GRID)}
     steps = (
         Step(
@@ -107,6 +140,8 @@ def slacks_of(report: Report) -> Slacks | None:
             figures.slack_at(level),
             tuple(figures.top_lost(top, level) for top in range(len(TOPS))),
             other.cost(level),
+            other.energy_cost(level),
+            tuple(other.top_lost(top, level) for top in range(len(TOPS))),
         )
         for slack, level in levels.items()
     )
@@ -115,4 +150,4 @@ def slacks_of(report: Report) -> Slacks | None:
 
 def chosen(report: Report, positions: Iterable[int]) -> int | None:
     """Return the position of the model with the largest delta; None if there is none."""
-    return max(positions, key=lambda t: Figures(report.total, t).norm, default=None)
+    return max(positions, key=lambda t: Figures(report.inner, t).norm, default=None)

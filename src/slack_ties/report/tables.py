@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 __all__ = ["slack_rows", "slacks_title"]
 
-SLACKS_TITLE = "With another slack for {sft} (0 is plain TIES). Cost: kept {ct} entries lost more."
+SLACKS_TITLE = (
+    "With another slack for {sft} (0 is plain TIES){apart}. Cost: what {ct} loses more, of its "
+    "kept entries and of its energy."
+)
 
 
 def slacks_title(report: Report, slacks: Slacks) -> str:
     """Return a line that explains the table."""
-    return SLACKS_TITLE.format(sft=report.headings[slacks.sft], ct=report.headings[slacks.ct])
+    sft, ct = (report.headings[t] for t in (slacks.sft, slacks.ct))
+    apart = f", without {report.outer}" if report.outer else ""
+    return SLACKS_TITLE.format(sft=sft, ct=ct, apart=apart)
 
 
 def slack_rows(report: Report, slacks: Slacks) -> list[tuple[str, list[str]]]:
@@ -30,4 +35,5 @@ def slack_rows(report: Report, slacks: Slacks) -> list[tuple[str, list[str]]]:
         ("slack in effect", ["-" if one is None else f"{one:.2f}" for one in effects]),
         (f"{sft} top 20 % lost", [percent(step.top_lost[-1]) for step in steps]),
         (f"cost to {ct}", [percent(step.cost) for step in steps]),
+        (f"{ct} energy cost", [percent(step.energy_cost) for step in steps]),
     ]
