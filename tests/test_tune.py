@@ -414,6 +414,37 @@ def test_equal_best_trials_are_counted(config: Path) -> None:
     assert "* is the best trial (1 more with the same score):" in found.as_text()
 
 
+def test_one_merge_runs_once(config: Path, text: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Slack above density is the same merge: its score is taken over, and a note names the two."""
+    caplog.set_level(logging.INFO, "slack_ties")
+    search = Search(slack=(0.2, 0.3), density=(0.2,))
+
+    found = tune_config(config, metric="perplexity", text=text, text_sft=text, search=search)
+
+    assert "slack 0.3, density 0.2: the same merge as slack 0.2, density 0.2" in caplog.text
+    _, one, other = found.results
+    assert (one.score, one.in_effect) == (other.score, other.in_effect)
+    assert found.notes == (
+        "slack 0.2 and 0.3 give nearly the same merge (with density 0.2, weight 1): in effect each "
+        f"is {one.in_effect:.2f}, so do not choose between them by their scores",
+    )
+
+
+def test_a_text_alone_is_doubted(
+    config: Path, text: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the SFT model can do is not in it: that is said before and after, with a command."""
+    search = Search(slack=(0.2,))
+
+    found = tune_config(config, metric="perplexity", text=text, search=search, quiet=True)
+
+    (note,) = found.notes
+    assert "does not show what the SFT model can do" in note
+    assert "slack-ties tune CONFIG --metric tasks" in note
+    assert caplog.text.count(note) == 1
+    assert f"note: {note}" in found.as_text()
+
+
 def test_a_gradient_is_no_value(triple: Folders, tmp_path: Path) -> None:
     """A candidate with one number for all layers is another merge than the config."""
     part = {"weight": 1.0, "density": [0.5, 0.5], "slack": 0.1}

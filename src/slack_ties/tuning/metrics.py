@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from slack_ties.tuning.perplexity import Text
 
 __all__ = ["METRICS", "Kept", "Made", "Measured", "Metric", "Perplexity"]
+
+LOG = logging.getLogger("slack_ties")
+
+ALONE = (
+    "a text in the language alone does not show what the SFT model can do, so the best perplexity "
+    "has little or no slack; tasks show it: slack-ties tune CONFIG --metric tasks"
+)
 
 
 @dataclass(frozen=True)
@@ -187,12 +195,19 @@ class Perplexity:
             msg = "perplexity needs a text in the language"
             raise SlackTiesError(msg, hint="--text FILE, some KB in UTF-8")
 
+    @property
+    def doubts(self) -> list[str]:
+        """What weakens the result: there is no text of the SFT model's language or task."""
+        return [ALONE] if len(self.texts) == 1 else []
+
     def check_recipe(self, recipe: Recipe, methods: Sequence[str]) -> None:
         """Accept any recipe."""
 
     def prepare(self, texts: Sequence[Text], settings: Settings) -> None:
         """Take the texts; half precision is slow on a CPU."""
         self.texts = texts
+        for line in self.doubts:
+            LOG.warning("  %s", line)
         self.dtype = "float32" if settings.device == "cpu" else "float16"
 
     def measure(self, made: Made) -> Measured:

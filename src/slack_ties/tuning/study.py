@@ -45,6 +45,8 @@ class TrialResult:
     errors: Mapping[str, float] = field(default_factory=dict)
     # The score of each item by the name of its task, in the items' order.
     items: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    # The share of the SFT models' entries that vote first, without the embedding, if counted.
+    in_effect: float | None = None
 
     @property
     def key(self) -> str:
@@ -208,6 +210,8 @@ def _as_json(result: TrialResult) -> dict[str, Any]:
         data["method"] = result.method
     if result.errors:
         data["errors"] = dict(result.errors)
+    if result.in_effect is not None:
+        data["in_effect"] = result.in_effect
     if result.items:
         data["items"] = {name: _packed(values) for name, values in result.items.items()}
     return data
@@ -224,6 +228,7 @@ def _from_json(data: Mapping[str, Any]) -> TrialResult:
         str(data.get("method", "")),
         numbers("errors"),
         {str(name): _unpacked(values) for name, values in data.get("items", {}).items()},
+        None if data.get("in_effect") is None else float(data["in_effect"]),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.errors import SlackTiesError
 from slack_ties.models.state import commits_of
 from slack_ties.rule.collect import Trial
+from slack_ties.tuning.alike import mark_of, result_of
 from slack_ties.tuning.candidates import (
     IN_ONE_PASS,
     Candidate,
@@ -22,7 +23,6 @@ from slack_ties.tuning.candidates import (
 )
 from slack_ties.tuning.metrics import Made, Measured, Metric
 from slack_ties.tuning.search import MOST_SLACK, Search
-from slack_ties.tuning.study import Study, TrialResult
 from slack_ties.tuning.verdict import in_words
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from slack_ties.merge.inputs import Found
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.settings import Settings
+    from slack_ties.tuning.study import Study, TrialResult
 
 __all__ = ["Trials"]
 
@@ -60,6 +61,7 @@ class Trials:
         self.recipe, self.metric, self.study, self.settings = recipe, metric, study, settings
         self.as_it_is = config_values(recipe)
         self.found: dict[str, Found] = {}  # by the name of the method
+        self.made: dict[str, TrialResult] = {}  # of what this process merged, by `mark_of`
         self.passes = 0  # over the models, of all that are left to try
 
     @contextmanager
@@ -129,8 +131,7 @@ class Trials:
             LOG.info("  held-out items: %s", "; ".join(one.key for one in left))
         for group in self._passes(left):
             for candidate, made in self._merge(group):
-                measured = measure(made)
-                self.study.add_held_out(_result(candidate, measured))
+                self.study.add_held_out(result_of(candidate, measure(made), made))
         return [self.study.held_out[one.key] for one in candidates]
 
     def _own(self, search: Search) -> bool:
@@ -213,8 +214,14 @@ class Trials:
         which = f"trial {first}" if first == last else f"trials {first} to {last}"
         LOG.info("  %s of %d: %s", which, total, names)
         for candidate, made in self._merge(batch):
-            measured = self.metric.measure(made)
-            result = _result(candidate, measured)
+            mark = mark_of(candidate, made, self.as_it_is)
+            if twin := self.made.get(mark):
+                LOG.info("  %s: the same merge as %s", candidate.key, twin.key)
+                result = replace(twin, values=candidate.values, method=candidate.method)
+            else:
+                result = result_of(candidate, self.metric.measure(made), made)
+            if mark:
+                self.made.setdefault(mark, result)
             self.study.add(result)
             LOG.info("  %s: %s %s", candidate.key, self.metric.name, in_words(result))
 
@@ -281,17 +288,6 @@ class Trials:
 
         options = options or MergeOptions(**DEFAULTS, quiet=self.settings.quiet)
         return replace(self.settings, options=options.model_copy(update={"random_seed": SEED}))
-
-
-def _result(candidate: Candidate, measured: Measured) -> TrialResult:
-    return TrialResult(
-        candidate.values,
-        measured.score,
-        measured.parts,
-        candidate.method,
-        measured.errors,
-        measured.items,
-    )
 
 
 def _cast(trials: Sequence[Trial], name: str, tensor: torch.Tensor) -> None:

@@ -20,6 +20,7 @@ from slack_ties.models.state import local_state
 from slack_ties.recipe.read import parse_recipe, read_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe
 from slack_ties.settings import Settings
+from slack_ties.tuning.alike import say_alike
 from slack_ties.tuning.candidates import Candidate, config_values, with_values
 from slack_ties.tuning.metrics import METRICS, Metric
 from slack_ties.tuning.paths import paths_for
@@ -128,7 +129,11 @@ def tune_config(  # noqa: PLR0913 - all by name
         verdict = _verdict(results, best, scorer, trials, kept)
     files.check_replaced(overwrite=overwrite)  # a search takes long
     by = ", ".join(filter(None, (one.strip() for one in metric.split(","))))
-    notes = [*getattr(scorer, "doubts", []), *_on_seed(best, recipe, shared)]
+    notes = [
+        *getattr(scorer, "doubts", []),
+        *say_alike(results, config_values(recipe)),
+        *_on_seed(best, recipe, shared),
+    ]
     tuned = parse_recipe(
         with_values(recipe, best, by, [*verdict.lines, *notes]), where=files.out.name
     )
