@@ -66,7 +66,7 @@ def say_alike(results: Sequence[TrialResult], as_it_is: Mapping[str, float]) -> 
     """
     groups: dict[str, dict[float, float]] = {}  # slack -> its share in effect
     for result in results:
-        own = {} if result.method else as_it_is
+        own: Mapping[str, float] = {} if result.method else as_it_is
         values = {**own, **result.values}
         slack = values.pop("slack", None)
         if slack is not None and result.in_effect is not None:
