@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BY_NAME", "DIAL", "MERGES", "Merge", "config_of", "passthrough"]
+__all__ = [
+    "BY_NAME",
+    "DEFAULTS",
+    "DIAL",
+    "FIRST",
+    "MERGES",
+    "TRIALS",
+    "Merge",
+    "config_of",
+    "passthrough",
+]
 
 LAYERS = 30
 BOTTOM, TOP = 5, 3  # layers that layer swapping takes from the CT model
@@ -60,7 +70,7 @@ def _methods(ct: float) -> list[Merge]:
     ]
 
 
-FIRST = ("slack_ties", "task_arithmetic")
+FIRST = ("slack_ties", "task_arithmetic")  # whose trials are made first
 # What each parameter of slack_ties does, the others at their defaults.
 SLACKS, DENSITIES = (0.05, 0.1, 0.15, 0.3, 0.5), (0.25, 0.75, 1.0)
 OURS = [
@@ -78,8 +88,7 @@ SWAP = Merge("layer_swap", "slices")
 WIDEN = Merge("widen", "widen")
 DEFAULTS = [*_methods(1.0), SWAP, WIDEN]
 TRIALS = [merge for ct in DIAL for merge in _methods(ct)]
-# The most important first: the same is true for the methods of a trial.
-MERGES = [*DEFAULTS, *(merge for merge in TRIALS if merge.name in FIRST), *OURS, *TRIALS]
+MERGES = [*DEFAULTS, *OURS, *TRIALS]
 BY_NAME = {merge.key: merge for merge in MERGES}
 
 

@@ -48,7 +48,10 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
         yield Job(f"{language}: write tasks", make_tasks, (bench,), (done,), (pages,))
     for language in size.languages:
         benches = [Bench(size, work, language, seed, device) for seed in range(size.seeds)]
-        for part in (_main, _dials, _candidates, _saturation, _scarce):
+        # One seed first, so that a part of the work already says something about every question.
+        for part in (_main, _first, _candidates):
+            yield from part(benches[0])
+        for part in (_main, _first, _saturation, _dials, _candidates, _scarce):
             for bench in benches:
                 yield from part(bench)
 
@@ -61,6 +64,15 @@ def _main(bench: Any) -> Iterator[Job]:
     yield from _train(bench, size.ct_main, size.sft_main)
     yield from _parts(bench, size.ct_main, size.sft_main)
     yield from _merges(bench, size.ct_main, size.sft_main, [merge.key for merge in DEFAULTS])
+
+
+def _first(bench: Any) -> Iterator[Job]:
+    """Yield the other trials of the two methods that are compared at the same bits per byte."""
+    from real.methods import FIRST, TRIALS
+
+    size = bench.size
+    keys = [merge.key for merge in TRIALS if size.dials and merge.name in FIRST]
+    yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
 
 def _dials(bench: Any) -> Iterator[Job]:
