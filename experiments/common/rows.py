@@ -22,7 +22,12 @@ from slack_ties.files import write_whole
 __all__ = ["as_bits", "read_rows", "right_of", "text_of", "write_rows"]
 
 Row = TypeVar("Row")
-KINDS = {"int": int, "float": float, "str": str}
+KINDS = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "float | str": lambda text: float(text) if text else "",  # empty where nothing was measured
+}
 
 
 def as_bits(right: Iterable[bool]) -> str:
@@ -48,7 +53,7 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     Args:
         path: The file.
         kind: Their dataclass, of a module with `from __future__ import annotations`; its fields
-            are int, float or str.
+            are int, float, str or, where a number may be missing, float | str.
 
     """
     columns: Any = {field.name: KINDS[field.type] for field in fields(kind)}  # type: ignore[arg-type, index]

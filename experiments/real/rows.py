@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from common.rows import as_bits
 from real.methods import BY_NAME
 from real.tasks import skills_task, text_task
 
-__all__ = ["Row", "rows_of_candidates", "rows_of_reports", "rows_of_scores"]
+__all__ = ["Row", "figures_of", "rows_of_candidates", "rows_of_reports", "rows_of_scores"]
 
 MERGE = re.compile(r"(?P<ct>\d+)-(?P<sft>\d+)-(?P<key>[a-z_]+-ct_weight.*)")
 THEN, PART = re.compile(r"then-(\d+)-(\d+)"), re.compile(r"(ct|sft)-(\d+)")
@@ -71,8 +71,70 @@ def rows_of_reports(work: Path) -> Iterator[dict[str, Any]]:
 
 
 def figures_of(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what a report says that may go with skill."""
-    return {}  # filled when the report's fields are settled
+    """Return what a report says that may go with skill.
+
+    The report is of a config of methods.py: the CT model is its first model, the SFT model its
+    second. What the report does not say is empty: the SFT model's figures without the embedding
+    in reports of older versions, a suggestion where there is none.
+
+    Args:
+        report: The content of report.json.
+
+    """
+    return {
+        **_shares(report, report["total"], ""),
+        **_shares(report, report.get("without_embedding"), "_inner"),
+        "suggested_slack": _or_empty(report["suggested_slack"]),
+        "suggested_in_effect": _or_empty(report["suggested_in_effect"]),
+    }
+
+
+def _shares(report: dict[str, Any], of: dict[str, Any] | None, end: str) -> dict[str, Any]:
+    """Return the figures of some tensors; `end` is the end of their names."""
+    names = (
+        *("density", "slack", "top_10_lost", "top_20_lost", "energy_lost", "sft_weight"),
+        *("ct_weight", "ct_cost", "ct_energy_cost", "norm_ratio", "cosine"),
+    )
+    if not of:
+        return dict.fromkeys((f"{name}{end}" for name in names), "")
+    ct, sft = of["models"]
+    ours, theirs = sft["shares"], ct["shares"]
+    at = {share: place for place, share in enumerate(report["tops"])}
+    lost = ours["top_lost"]["config"]
+    entries, energy = (_more_than_ties(ct[name], sum_of) for name, sum_of in LOSSES.items())
+    values = (
+        ours["density"],
+        ours["slack"],
+        lost[at[0.1]],
+        lost[at[0.2]],
+        ours["energy_lost"]["config"],
+        ours["effective_weight"],
+        theirs["effective_weight"],
+        _share(entries, ct["kept"]),
+        _share(energy, ct["energy"]),
+        _share(theirs["norm"], ours["norm"]),
+        next((pair["cosine"] for pair in of["pairs"]), ""),
+    )
+    return {f"{n}{end}": _or_empty(value) for n, value in zip(names, values, strict=True)}
+
+
+# The elections of which report.json has losses, in its order: see docs/report.md.
+TIES_ELECTION, CONFIG_ELECTION = 1, 2
+LOSSES: dict[str, Callable[[Any], float]] = {"lost": sum, "lost_energy": float}
+
+
+def _more_than_ties(lost: list[Any], sum_of: Callable[[Any], float]) -> float:
+    """Return what the CT model loses by the config's election more than by that of plain TIES."""
+    return max(0.0, sum_of(lost[CONFIG_ELECTION]) - sum_of(lost[TIES_ELECTION]))
+
+
+def _share(part: float, whole: float) -> float | str:
+    return part / whole if whole else ""
+
+
+def _or_empty(value: float | str | None) -> float | str:
+    """Return a number with as many digits as are written; nothing for None."""
+    return "" if value is None or value == "" else float(value)
 
 
 def _sorted(work: Path, kind: str) -> list[Path]:
