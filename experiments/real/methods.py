@@ -1,6 +1,6 @@
 """The merges that are compared: mergekit configs, and how each method may be tuned.
 
-Every method has the same number of trials: its defaults, and the same three other values of how
+Every method has the same number of trials: its defaults, and the same four other values of how
 much the CT model weighs beside the SFT model. What `slack` and `density` do is a list of its own.
 """
 
@@ -25,7 +25,7 @@ __all__ = [
 
 LAYERS = 30
 BOTTOM, TOP = 5, 3  # layers that layer swapping takes from the CT model
-DIAL = (0.85, 0.7, 0.55)  # weights of the CT model beside an SFT model of weight 1
+DIAL = (0.85, 0.7, 0.55, 0.4)  # weights of the CT model beside an SFT model of weight 1
 
 
 @dataclass(frozen=True)
