@@ -90,6 +90,10 @@ def _at_conflicts(share: float, factor: float) -> Rule:
     return lambda ct, sft, _: scaled(ct, sft, top(sft, share) & (ct * sft < 0), factor)
 
 
+def _and_everywhere(rule: Rule, factor: float) -> Rule:
+    return lambda ct, sft, base: rule(factor * ct, sft, base)
+
+
 def _per_tensor(power: float) -> Rule:
     """Scale the CT delta of a tensor by how much larger it is than the SFT delta."""
 
@@ -101,7 +105,7 @@ def _per_tensor(power: float) -> Rule:
 
 
 CANDIDATES: dict[str, Rule] = {
-    **{f"uniform {c:g}": _uniform(c) for c in (1.0, 0.85, 0.7, 0.55)},
+    **{f"uniform {c:g}": _uniform(c) for c in (1.0, 0.85, 0.7, 0.55, 0.4)},
     **{f"slack {s:g}": _slack(s) for s in (0.0, 0.1, 0.2)},
     **{f"slack {s:g}, energy": _slack_energy(s) for s in (0.3, 0.6)},
     **{f"slack {s:g}, large base first": _slack_by(s, lambda _, b: b.abs()) for s in (0.1, 0.2)},
@@ -112,6 +116,16 @@ CANDIDATES: dict[str, Rule] = {
     "CT x 0.5 below top 0.5": _not_at_top(0.5, 0.5),
     **{f"CT x 0 at conflicts of top {q:g}": _at_conflicts(q, 0.0) for q in (0.2, 0.5)},
     **{f"CT x 0.5 at conflicts of top {q:g}": _at_conflicts(q, 0.5) for q in (1.0,)},
+    **{f"CT x {c:g} at conflicts": _at_conflicts(1.0, c) for c in (0.75, 0.25, 0.0)},
+    **{
+        f"CT x {c:g} at conflicts, x {u:g} everywhere": _and_everywhere(_at_conflicts(1.0, c), u)
+        for u in (0.85, 0.7)
+        for c in (0.5, 0.25)
+    },
+    **{
+        f"slack {s:g}, CT x {u:g} everywhere": _and_everywhere(_slack(s), u)
+        for s, u in ((0.1, 0.7), (0.2, 0.85), (0.2, 0.7))
+    },
     **{f"per tensor, power {p:g}": _per_tensor(p) for p in (0.25, 0.5)},
 }
 
