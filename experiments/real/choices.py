@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,14 @@ import numpy as np
 from common.markup import signed, table
 from common.rows import read_rows, right_of
 from real.advice import Advice
-from real.curves import beside_curve, ct_dial, slack_dial
-from real.effects import LIMIT, TUNED, tuned
+from real.curves import beside_curve, ct_dial, slack_dial, weight_of
+from real.effects import LIMITS, TUNED, tuned
 from real.methods import DENSITIES
 from real.rows import Row
 from real.scores import TITLES, Part, Scores, measured, ratio_of
 from real.shown import difference, name_of, noted, shown, shown_signed, value_of
 
 __all__ = ["candidates", "defaults", "links", "suggestions", "tuned_table"]
-
-UNIFORM = "uniform"  # candidates that are task arithmetic with a lighter CT model
 
 
 def defaults(results: Path) -> str:
@@ -97,29 +96,25 @@ def links(results: Path) -> str:
 def tuned_table(results: Path) -> str:
     """Each method's best trial on the validation split, scored on the test split (scores.csv)."""
     scores, lines, seeds = Scores(results), [], []
-    for language in scores.languages:
-        ours = tuned(scores, language, "slack_ties")
+    for language, limit in product(scores.languages, LIMITS):
+        ours = tuned(scores, language, "slack_ties", limit)
         for name in TUNED:
-            chosen = tuned(scores, language, name)
+            chosen = tuned(scores, language, name, limit)
+            about = [name_of(language), f"{limit:g}", TITLES[name]]
             if not chosen:
                 continue
             if not chosen.part:
-                said = f"no trial has at most {LIMIT:g} times the CT model's bits per byte"
-                lines.append([name_of(language), TITLES[name], said, "", "", "", ""])
+                lines.append([*about, "no trial is within the limit", "", "", "", ""])
                 continue
             right = measured(scores.right(language, chosen.part))
             beside = ""
             if ours and ours.part and name != "slack_ties":
                 beside = difference(scores, language, ours.part, chosen.part)
             bits = value_of(ratio_of(scores.bits(language, chosen.part)))
-            lines.append(
-                [
-                    *(name_of(language), TITLES[name], chosen.part.values),
-                    *(shown(right), bits, beside, str(chosen.seeds)),
-                ]
-            )
+            values = [weight_of(chosen.part), shown(right), bits, beside, str(chosen.seeds)]
+            lines.append([*about, *values])
             seeds.append(chosen.seeds)
-    head = ["language", "method", "chosen", "items right", "bits per byte"]
+    head = ["language", "limit", "method", "chosen", "items right", "bits per byte"]
     return noted(table([*head, "slack_ties minus it", "seeds"], lines), seeds)
 
 
@@ -131,14 +126,13 @@ def candidates(results: Path) -> str:
         if isinstance(row.bits_per_byte, float):
             right = right_of(row.right, row.items)
             points.setdefault((row.language, row.values), {})[row.seed] = row.bits_per_byte, right
-    lines, seeds = [], []
+    scores, lines, seeds = Scores(results), [], []
     for (language, rule), own in points.items():
-        curve = [p for (of, name), p in points.items() if of == language and UNIFORM in name]
-        found = beside_curve(own, curve, language)
-        whole = measured(found.difference)
+        dial = [scores.points(language, part, split="validation") for part in ct_dial(scores)]
+        found = beside_curve(own, dial, language)
         shares = [right.mean() for _, right in own.values()]
         bits = np.exp(np.mean([np.log(bits) for bits, _ in own.values()]))
-        beside = "" if UNIFORM in rule else shown_signed(whole)
+        beside = shown_signed(measured(found.difference))
         cells = [f"{np.mean(shares):.3f}", f"{bits:.3f}", beside, str(len(own)), found.note]
         lines.append([language, rule, *cells])
         seeds.append(len(own))
@@ -158,7 +152,6 @@ def _parameters(scores: Scores) -> Iterable[tuple[str, Part, Part]]:
     for name in ("slack_ties", "task_arithmetic", "ties_sum"):
         beside = scores.part(name)
         for part in ct_dial(scores, name)[1:]:
-            weight = part.values.split()[0].removeprefix("ct_weight=")
-            yield f"{TITLES[name]}, CT weight {weight}", part, beside
+            yield f"{TITLES[name]}, {weight_of(part)}", part, beside
     yield "with division", scores.part("slack_ties_divided", default.values), default
     yield "TIES, with division", scores.part("ties"), scores.part("ties_sum")

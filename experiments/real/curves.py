@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from real.methods import DIAL, SLACKS
-from real.scores import ALL, NEW, Part, Scores, Vectors, joined
+from real.scores import ALL, Part, Point, Scores, Vectors, joined
 
-__all__ = ["Beside", "at_same_bits", "beside_curve", "ct_dial", "slack_dial"]
-
-Point = tuple[float, NDArray[np.float64]]  # bits per byte, items right
+__all__ = [
+    "Beside",
+    "above_curve",
+    "at_same_bits",
+    "beside_curve",
+    "ct_dial",
+    "slack_dial",
+    "weight_of",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,29 @@ def ct_dial(scores: Scores, method: str = "task_arithmetic") -> list[Part]:
     _, *others = scores.part(method).values.split()
     values = (" ".join([f"ct_weight={weight:g}", *others]) for weight in (1.0, *DIAL))
     return [scores.part(method, text) for text in values]
+
+
+def weight_of(part: Part) -> str:
+    """Return how a point of `ct_dial` is named: `CT weight 0.7`."""
+    return f"CT weight {part.values.split()[0].removeprefix('ct_weight=')}"
+
+
+def above_curve(scores: Scores, language: str, method: str) -> Vectors:
+    """Return what a method has right more than task arithmetic at the same bits per byte.
+
+    By seed it is the mean over the method's weights of the CT model whose points lie within the
+    curve of task arithmetic.
+    """
+    dial = ct_dial(scores)
+    points = [at_same_bits(scores, language, part, dial) for part in ct_dial(scores, method)]
+    seeds = set.intersection(
+        *({*point.difference} | {seed for _, seed in point.outside} for point in points)
+    )
+    found = {
+        seed: [point.difference[seed] for point in points if seed in point.difference]
+        for seed in sorted(seeds)
+    }
+    return {seed: np.mean(some, axis=0) for seed, some in found.items() if some}
 
 
 def slack_dial(scores: Scores) -> dict[float, Part]:
@@ -90,25 +120,22 @@ def at_same_bits(
         outside = {key: ends for each in every for key, ends in each.outside.items()}
         return Beside(joined([each.difference for each in every]), outside)
 
-    def points(of: Part) -> dict[int, Point]:
-        right = scores.right(language, of, split=split, asked=NEW, skill=skill)
-        bits = scores.bits(language, of, split=split)
-        return {seed: (float(np.exp(bits[seed][0])), right[seed]) for seed in right if seed in bits}
-
-    return beside_curve(points(part), [points(of) for of in dial], language)
+    own = scores.points(language, part, split=split, skill=skill)
+    curve = [scores.points(language, of, split=split, skill=skill) for of in dial]
+    return beside_curve(own, curve, language)
 
 
 def beside_curve(
     own: Mapping[int, Point], curve: Sequence[Mapping[int, Point]], language: str = ""
 ) -> Beside:
-    """Return points minus a curve at the same bits per byte, by seed."""
+    """Return points minus a curve at the same bits per byte, by seed; the curve in its order."""
     difference: dict[int, NDArray[np.float64]] = {}
     outside: dict[tuple[str, int], tuple[float, float]] = {}
     for seed, (bits, right) in sorted(own.items()):
         if len(curve) < 2 or not all(seed in points for points in curve):  # noqa: PLR2004
             continue
-        line = sorted((points[seed] for points in curve), key=lambda point: point[0])
-        ends = (line[0][0], line[-1][0])
+        line = [points[seed] for points in curve]
+        ends = min(point[0] for point in line), max(point[0] for point in line)
         if not ends[0] <= bits <= ends[1]:
             outside[language, seed] = bits, ends[0] if bits < ends[0] else ends[1]
             continue
@@ -117,9 +144,17 @@ def beside_curve(
 
 
 def _between(line: Sequence[Point], bits: float) -> NDArray[np.float64]:
-    """Return the items right of a point of a curve: a mean of its two neighbours."""
-    after = next(place for place, point in enumerate(line) if point[0] >= bits)
-    (low, one), (high, other) = line[max(after - 1, 0)], line[after]
-    share = (bits - low) / (high - low) if high > low else 0.0
+    """Return the items right of a point of a curve: a mean of its two neighbours.
+
+    A curve may turn back: a CT model that weighs more does not always give fewer bits. Of several
+    points with the same bits the last one counts, which is that of the lightest CT model.
+    """
+    spans = [
+        (one, other)
+        for one, other in pairwise(line)
+        if min(one[0], other[0]) <= bits <= max(one[0], other[0])
+    ]
+    (low, one), (high, other) = spans[-1]
+    share = (bits - low) / (high - low) if high != low else 1.0
     found: NDArray[np.float64] = (1 - share) * one + share * other
     return found

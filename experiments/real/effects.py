@@ -5,7 +5,7 @@ An effect is a difference of shares of items right, paired by item, with its 95 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -13,12 +13,12 @@ from itertools import pairwise
 import numpy as np
 
 from real.advice import Advice
-from real.curves import at_same_bits, ct_dial
+from real.curves import above_curve, at_same_bits, ct_dial, weight_of
 from real.methods import DEFAULTS, DIAL
 from real.scores import TITLES, Found, Part, Scores, Vectors, added, measured
 from real.skills import SKILLS
 
-__all__ = ["LIMIT", "QUESTIONS", "TUNED", "Chosen", "Claim", "claims", "tuned"]
+__all__ = ["LIMITS", "QUESTIONS", "TUNED", "Chosen", "Claim", "claims", "tuned"]
 
 QUESTIONS = {
     1: "What neither parent does",
@@ -32,7 +32,7 @@ MERGED = ("slack_ties", "task_arithmetic", "ties_sum", "ties")
 FALLING = ("ties", "ties_sum", "slack_ties", "task_arithmetic")
 OTHERS = tuple(merge.name for merge in DEFAULTS if merge.name != "slack_ties")
 TUNED = tuple(merge.name for merge in DEFAULTS if merge.name not in {"layer_swap", "widen"})
-LIMIT = 1.1  # times the CT model's bits per byte: what a tuned merge may have on validation
+LIMITS = (1.1, 1.2, 1.3)  # times the CT model's bits per byte: what a tuned merge may have
 OURS, DIALLED = "slack_ties", "task_arithmetic"
 
 
@@ -109,6 +109,9 @@ def _beyond(of: _Of) -> Iterator[Claim]:
         for skill in SKILLS:
             text = f"{TITLES[name]} is better than {TITLES['sft']} at `{skill}`"
             yield of.better(1, text, of.part(name), of.part("sft"), skill)
+        for part in ct_dial(of.scores, name)[1:]:
+            text = f"{TITLES[name]}, {weight_of(part)}, is better than {TITLES['sft']}"
+            yield of.better(1, text, part, of.part("sft"))
 
 
 def _more_ct(of: _Of) -> Iterator[Claim]:
@@ -145,6 +148,13 @@ def _same_bits(of: _Of) -> Iterator[Claim]:
             found = at_same_bits(of.scores, of.language, of.part(name), dial)
             text = f"{TITLES[name]} is better than task arithmetic at the same bits per byte"
             yield Claim(3, text, of.language, measured(found.difference), found.note)
+    for part in ct_dial(of.scores, OURS)[1:]:
+        found = at_same_bits(of.scores, of.language, part, dial)
+        text = f"slack_ties, {weight_of(part)}, is better than task arithmetic at the same bits"
+        yield Claim(3, text, of.language, measured(found.difference), found.note)
+    above = of.scores.over(of.language, lambda one: above_curve(of.scores, one, OURS))
+    text = "slack_ties is better than task arithmetic at the same bits, mean over all CT weights"
+    yield Claim(3, text, of.language, measured(above))
 
 
 def _scarce(of: _Of) -> Iterator[Claim]:
@@ -166,30 +176,33 @@ def _suggested(of: _Of) -> Iterator[Claim]:
 
 
 def _tuned(of: _Of) -> Iterator[Claim]:
-    ours = tuned(of.scores, of.language, OURS)
-    for name in TUNED:
-        if name == OURS:
-            continue
-        text = f"slack_ties is better than {TITLES[name]}, both tuned"
-        theirs = tuned(of.scores, of.language, name)
-        if ours and theirs and ours.part and theirs.part:
-            yield of.better(6, text, ours.part, theirs.part)
-        else:
-            tried = bool(ours and theirs)
-            note = "no trial within the limit of bits per byte" if tried else ""
+    for limit in LIMITS:
+        ours = tuned(of.scores, of.language, OURS, limit)
+        for name in TUNED:
+            if name == OURS:
+                continue
+            text = f"slack_ties is better than {TITLES[name]}, both tuned within {limit:g} times"
+            theirs = tuned(of.scores, of.language, name, limit)
+            if ours and theirs and ours.part and theirs.part:
+                yield of.better(6, text, ours.part, theirs.part)
+                continue
+            chosen = {OURS: ours, name: theirs}
+            over = [TITLES[method] for method, trial in chosen.items() if trial and not trial.part]
+            note = f"no trial within the limit: {', '.join(over)}" if over else ""
             yield Claim(6, text, of.language, None, note)
 
 
-def tuned(scores: Scores, language: str, method: str) -> Chosen | None:
+def tuned(scores: Scores, language: str, method: str, limit: float) -> Chosen | None:
     """Return the best trial of a method by items right on the validation split.
 
-    Only trials count whose bits per byte, in the geometric mean over seeds, are at most `LIMIT`
+    Only trials count whose bits per byte, in the geometric mean over seeds, are at most `limit`
     times the CT model's on that split. None if a trial was not scored.
 
     Args:
         scores: All.
         language: One, or "all": then one trial for all languages.
         method: One of `TUNED`.
+        limit: One of `LIMITS`.
 
     """
     trials = ct_dial(scores, method)
@@ -205,12 +218,6 @@ def tuned(scores: Scores, language: str, method: str) -> Chosen | None:
     for part, items, logs in zip(trials, right, more, strict=True):
         share = float(np.mean([items[seed].mean() for seed in seeds]))
         bits = float(np.exp(np.mean([logs[seed].mean() for seed in seeds])))
-        if bits <= LIMIT and share > best[0]:
+        if bits <= limit and share > best[0]:
             best = share, part
     return Chosen(best[1], len(trials), len(seeds))
-
-
-def both_parents(found: Sequence[Claim], name: str, language: str) -> list[Claim]:
-    """Return the two claims that a merge is better than its parents."""
-    wanted = [f"{TITLES[name]} is better than {TITLES[parent]}" for parent in ("sft", "ct")]
-    return [claim for claim in found if claim.language == language and claim.text in wanted]

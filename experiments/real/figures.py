@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from real.curves import ct_dial, slack_dial
+from real.curves import ct_dial, slack_dial, weight_of
 from real.scores import ALL, TITLES, Part, Scores
 from real.sizes import BLOCK
 from real.skills import SKILLS
@@ -35,6 +35,7 @@ COLOURS = {
     "ties": "#D55E00",
     "ties_sum": "#E69F00",
     "slack_ties": "#0072B2",
+    "slack": "#88BBDD",
     "trimmed": "#009E73",
     "task_arithmetic": "#56B4E9",
     "dare_ties": "#CC79A7",
@@ -65,11 +66,17 @@ def dials(scores: Scores) -> Figure | None:
     panels = _panels(scores)
     figure, axes = plt.subplots(1, len(panels), figsize=(8, 4), squeeze=False)
     slacks = {f"{slack:g}": part for slack, part in slack_dial(scores).items()}
-    weights = {part.values.split()[0].split("=")[1]: part for part in ct_dial(scores)}
+    weights = {weight_of(part)[10:]: part for part in ct_dial(scores)}
+    ours = {weight_of(part)[10:]: part for part in ct_dial(scores, "slack_ties")}
     others = {name: scores.part(name) for name in (*POINTS, "sft")}
     for panel, language in zip(axes[0], panels, strict=True):
-        drawn = _Drawn.of(scores, language, [*slacks.values(), *weights.values(), *others.values()])
-        _dial(panel, drawn, slacks, "slack_ties", "slack_ties, by slack")
+        drawn = _Drawn.of(
+            scores,
+            language,
+            [*slacks.values(), *weights.values(), *ours.values(), *others.values()],
+        )
+        _dial(panel, drawn, slacks, "slack", "slack_ties, by slack")
+        _dial(panel, drawn, ours, "slack_ties", "slack_ties, by the CT model's weight")
         title = "task arithmetic, by the CT model's weight"
         _dial(panel, drawn, weights, "task_arithmetic", title)
         for name in POINTS:

@@ -26,6 +26,7 @@ __all__ = [
     "TITLES",
     "Found",
     "Part",
+    "Point",
     "Scores",
     "Vectors",
     "added",
@@ -56,6 +57,8 @@ TITLES = {
 VALUES = {merge.name: merge.values for merge in DEFAULTS}
 # By seed: an array of what the seeds have in common, such as (items,) 1.0 for each right one.
 Vectors = Mapping[int, NDArray[np.float64]]
+
+Point = tuple[float, NDArray[np.float64]]  # bits per byte, items right
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,14 @@ class Scores:
             return {seed: np.log([bits]) for seed, bits in found.items() if isinstance(bits, float)}
 
         return self.over(language, of)
+
+    def points(
+        self, language: str, part: Part, *, split: str = "test", skill: str = ""
+    ) -> dict[int, Point]:
+        """Return a model's bits per byte and items right by seed, in one language."""
+        right = self.right(language, part, split=split, skill=skill)
+        bits = self.bits(language, part, split=split)
+        return {seed: (float(np.exp(bits[seed][0])), right[seed]) for seed in right if seed in bits}
 
     def over(self, language: str, of: Callable[[str], Vectors]) -> Vectors:
         """Return what a function says of a language, or of all of them, joined."""

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.markup import ratio, signed, table
 from real.choices import candidates, defaults, links, suggestions, tuned_table
-from real.curves import at_same_bits, ct_dial, slack_dial
-from real.effects import QUESTIONS, claims
+from real.curves import at_same_bits, ct_dial, slack_dial, weight_of
+from real.effects import QUESTIONS, Claim, claims
 from real.methods import BY_NAME, DEFAULTS
-from real.scores import TITLES, Part, Scores, added, measured, ratio_of
+from real.scores import TITLES, Part, Scores, Vectors, added, measured, ratio_of
 from real.shown import (
     difference,
     name_of,
@@ -31,7 +31,7 @@ from real.shown import (
 )
 from real.skills import SKILLS
 
-__all__ = ["RESULTS", "TABLES"]
+__all__ = ["RESULTS", "TABLES", "picture"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PARENTS = ("base", "ct", "sft", "ct_then_sft")
@@ -132,6 +132,46 @@ def verdicts(results: Path) -> str:
     return made + (f"\n\nClaims that were not measured: {left}." if left else "")
 
 
+# The claims of which the page speaks first; %d are the first and the last CT budget.
+FIRST = (
+    "slack_ties is better than the SFT model",
+    "slack_ties is better than the CT model",
+    "slack_ties is better than TIES, at defaults",
+    "slack_ties is better than TIES without division, at defaults",
+    "slack_ties is better than task arithmetic, at defaults",
+    "slack_ties is better than task arithmetic at the same bits per byte",
+    "slack_ties is better than task arithmetic at the same bits, mean over all CT weights",
+    "slack_ties is better than task arithmetic, both tuned within 1.2 times",
+    "slack_ties is better than CT, then SFT, at defaults",
+    "TIES without division falls from %d to %d CT steps",
+    "slack_ties falls from %d to %d CT steps",
+    "The suggested slack is better than the default slack, 0.2",
+)
+
+
+def short(results: Path) -> str:
+    """The main claims, by language: difference, verdict, seeds (scores.csv)."""
+    scores = Scores(results)
+    ends = (min(scores.size.ct_steps), max(scores.size.ct_steps))
+    found = {(claim.language, claim.text): claim for claim in claims(scores)}
+    lines, seeds = [], []
+    for text in (text % ends if "%d" in text else text for text in FIRST):
+        of = [found.get((language, text)) for language in scores.languages]
+        texts = [_said(claim) for claim in of]
+        lines.append([text, *texts] if texts else [])
+        seeds += [claim.found.seeds for claim in of if claim and claim.found]
+    lines = [line for line in lines if line]
+    return noted(table(["claim", *map(name_of, scores.languages)], lines), seeds)
+
+
+def _said(claim: Claim | None) -> str:
+    """Return what the rows say of a claim; a size with one CT budget has no claim of a fall."""
+    if claim is None or claim.found is None:
+        return f"not measured{f': {claim.note}' if claim and claim.note else ''}"
+    note = f"; {claim.note}" if claim.note else ""
+    return f"{signed(claim.found.interval)} {claim.verdict} ({claim.found.seeds}{note})"
+
+
 def same_bits(results: Path) -> str:
     """Items right minus those of task arithmetic at the same bits per byte (scores.csv)."""
     scores, lines, seeds = Scores(results), [], []
@@ -142,11 +182,12 @@ def same_bits(results: Path) -> str:
     named = {part: f"slack_ties, {text}" for part, text in slacks.items()} | {
         part: title + (f", {slacks[ours]}" if part == ours else "") for part, title in names.items()
     }
+    named |= {part: f"slack_ties, {weight_of(part)}" for part in ct_dial(scores, "slack_ties")[1:]}
     for language in scores.languages:
         for part, title in named.items():
             found = at_same_bits(scores, language, part, dial)
             by_skill = [
-                measured(at_same_bits(scores, language, part, dial, skill=skill).difference)
+                at_same_bits(scores, language, part, dial, skill=skill).difference
                 for skill in SKILLS
             ]
             whole = measured(found.difference)
@@ -156,13 +197,25 @@ def same_bits(results: Path) -> str:
             lines.append(
                 [
                     *(name_of(language), title, value_of(bits), shown_signed(whole)),
-                    *(f"{one.interval.value:+.2f}" if one else "" for one in by_skill),
+                    *(_mean(one) for one in by_skill),
                     *(str(whole.seeds if whole else 0), found.note),
                 ]
             )
             seeds += [whole.seeds] if whole else []
     head = ["language", "model", "bits per byte", "difference", *(f"`{s}`" for s in SKILLS)]
     return noted(table([*head, "seeds", "seeds left out"], lines), seeds)
+
+
+def _mean(vectors: Vectors) -> str:
+    """Return a difference without its interval; nothing without rows, or items of a skill."""
+    found = [one.mean() for one in vectors.values() if len(one)]
+    return f"{sum(found) / len(found):+.2f}" if found else ""
+
+
+def picture(name: str, title: str) -> str:
+    """Return a figure of docs/evidence/ as Markdown; nothing if it was not drawn."""
+    path = RESULTS.parents[2] / "docs" / "evidence" / f"{name}.svg"
+    return f"![{title}](evidence/{name}.svg)\n" if path.is_file() else ""
 
 
 def bits_cost(results: Path) -> str:
@@ -213,7 +266,7 @@ def scarce(results: Path) -> str:
 
 
 TABLES = (
-    *(cells, main_table, skills, same_bits, bits_cost, more_ct, scarce, defaults),
+    *(cells, short, main_table, skills, same_bits, bits_cost, more_ct, scarce, defaults),
     *(suggestions, links, tuned_table, candidates, verdicts),
 )
 
