@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON_OF_VENV := $(VENV)/bin/python
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint format docs site configs evidence build clean help
+.PHONY: demo test test-all lint format docs site configs evidence evidence-real build clean help
 
 demo: $(VENV)/.ready  ## Merge small models and publish them to a Hub on this machine
 	$(BIN)/slack-ties demo
@@ -49,6 +49,11 @@ MODE := quick
 evidence: $(VENV)/.ready  ## Repeat the experiment of docs/evidence.md: minutes; all of it with MODE=full
 	$(PYTHON_OF_VENV) experiments/saturation/run.py $(MODE)
 	$(PYTHON_OF_VENV) experiments/saturation/tables.py $(MODE)
+
+SIZE := quick
+evidence-real: $(VENV)/.ready  ## Repeat the experiment with a real model (needs network): SIZE=quick, full or gpu
+	$(PYTHON_OF_VENV) experiments/real/run.py $(SIZE)
+	$(PYTHON_OF_VENV) experiments/real/tables.py $(SIZE)
 
 build: $(VENV)/.ready  ## Build the wheel and the source distribution
 	$(PYTHON_OF_VENV) -m hatchling build

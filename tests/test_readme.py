@@ -209,6 +209,7 @@ def test_the_pages_are_current(pages: list[str]) -> None:
     [
         *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"),
         *("merge_configs/README.md", "experiments/saturation/README.md"),
+        "experiments/real/README.md",
         *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
     ],
 )

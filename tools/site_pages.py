@@ -21,6 +21,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/README.md": "benchmarks.md",
+    "experiments/real/README.md": "experiment-real.md",
     "experiments/saturation/README.md": "experiment.md",
     "merge_configs/README.md": "merge_configs.md",
 }
