@@ -215,7 +215,7 @@ def _mean(vectors: Vectors) -> str:
 def picture(name: str, title: str) -> str:
     """Return a figure of docs/evidence/ as Markdown; nothing if it was not drawn."""
     path = RESULTS.parents[2] / "docs" / "evidence" / f"{name}.svg"
-    return f"![{title}](evidence/{name}.svg)\n" if path.is_file() else ""
+    return f"![{title}](evidence/{name}.svg)\n\n" if path.is_file() else ""
 
 
 def bits_cost(results: Path) -> str:
