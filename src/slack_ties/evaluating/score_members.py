@@ -160,9 +160,7 @@ class Runner:
         how = replace(self.how, chat_template=False) if one.role in self.plain else self.how
         before, total = number * self.each, len(self.members) * self.each
         quiet = self.settings.quiet
-        with Progress(
-            "answered", total, done=before, quiet=quiet, unit="requests"
-        ) as progress:
+        with Progress("answered", total, done=before, quiet=quiet, unit="requests") as progress:
 
             def keep(answers: int) -> None:
                 pace.keep(answers)
