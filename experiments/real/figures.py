@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.drawing import COLOURS, OUT, save_all
 from real.curves import ct_dial, slack_dial, weight_of
 from real.scores import ALL, TITLES, Part, Scores
 from real.sizes import BLOCK
@@ -29,35 +30,6 @@ from real.tables import RESULTS
 
 __all__ = ["FIGURES", "draw"]
 
-OUT = Path(__file__).resolve().parents[2] / "docs" / "evidence"
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = {
-    "ties": "#D55E00",
-    "ties_sum": "#E69F00",
-    "slack_ties": "#0072B2",
-    "slack": "#88BBDD",
-    "trimmed": "#009E73",
-    "task_arithmetic": "#56B4E9",
-    "dare_ties": "#CC79A7",
-    "layer_swap": "#999999",
-    "linear": "#F0E442",
-    "widen": "#8C564B",
-    "ct_then_sft": "#000000",
-    "sft": "#777777",
-    "ct": "#BBBBBB",
-}
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e5e5",
-    "legend.frameon": False,
-    "svg.hashsalt": "slack-ties",
-    "svg.fonttype": "path",
-    "figure.constrained_layout.use": True,
-}
 POINTS = ("ties", "trimmed", "linear", "dare_ties", "layer_swap", "widen", "ct_then_sft", "ct")
 
 
@@ -236,18 +208,9 @@ FIGURES: dict[str, Callable[[Scores], Figure | None]] = {
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw every figure of which there are rows into `out`, and return their paths."""
-    mpl.use("svg")
     scores = Scores(results)
-    out.mkdir(parents=True, exist_ok=True)
-    made = []
-    with mpl.rc_context(STYLE):
-        for name, figure_of in FIGURES.items() if scores.languages else ():
-            if figure := figure_of(scores):
-                path = out / f"{name}.svg"
-                figure.savefig(path, metadata={"Date": None, "Creator": None})
-                plt.close(figure)
-                made.append(path)
-    return made
+    every = FIGURES.items() if scores.languages else ()
+    return save_all(((name, partial(of, scores)) for name, of in every), out)
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from claims import TITLES, of_cells
+from common.drawing import COLOURS, OUT, save_all
 from costs import lost_shares
 from intervals import Part, Scores
 from methods import MERGES
@@ -27,33 +28,6 @@ from modes import WORDS_PER_STEP
 from tables import RESULTS, grid, results_of
 
 __all__ = ["FIGURES", "draw"]
-
-OUT = Path(__file__).resolve().parents[2] / "docs" / "evidence"
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = {
-    "ties": "#D55E00",
-    "ties_sum": "#E69F00",
-    "slack_ties": "#0072B2",
-    "trimmed": "#009E73",
-    "task_arithmetic": "#56B4E9",
-    "dare_ties": "#CC79A7",
-    "della": "#999999",
-    "soup": "#F0E442",
-    "ct_then_sft": "#000000",
-    "sft": "#777777",
-}
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e5e5",
-    "legend.frameon": False,
-    "svg.hashsalt": "slack-ties",
-    "svg.fonttype": "path",
-    "figure.constrained_layout.use": True,
-}
 
 
 def saturation(results: Path) -> Figure:
@@ -268,19 +242,12 @@ FIGURES: dict[str, tuple[str, Callable[[Path], Figure]]] = {
 
 def draw(results: Path, out: Path) -> list[Path]:
     """Draw every figure of which there are rows into `out`, and return their paths."""
-    mpl.use("svg")
-    out.mkdir(parents=True, exist_ok=True)
-    made = []
-    with mpl.rc_context(STYLE):
-        for name, (file, figure_of) in FIGURES.items():
-            if not Scores(results / f"{file}.csv").rows:
-                continue
-            figure = figure_of(results)
-            path = out / f"{name}.svg"
-            figure.savefig(path, metadata={"Date": None, "Creator": None})
-            plt.close(figure)
-            made.append(path)
-    return made
+    drawn = (
+        (name, partial(figure_of, results))
+        for name, (file, figure_of) in FIGURES.items()
+        if Scores(results / f"{file}.csv").rows
+    )
+    return save_all(drawn, out)
 
 
 def main() -> None:
