@@ -101,28 +101,28 @@ def _candidates(bench: Any) -> Iterator[Job]:
 
 def _saturation(bench: Any) -> Iterator[Job]:
     """Yield merges at their defaults for the other CT budgets."""
-    from real.methods import DEFAULTS
-
     size = bench.size
     for steps in size.ct_steps:
         if steps != size.ct_main:
-            yield from _train(bench, steps, size.sft_main)
-            yield from _parts(bench, steps, size.sft_main)
-            keys = [merge.key for merge in DEFAULTS if merge.name in SHORT]
-            yield from _merges(bench, steps, size.sft_main, keys)
+            yield from _short(bench, steps, size.sft_main)
 
 
 def _scarce(bench: Any) -> Iterator[Job]:
     """Yield merges at their defaults with other numbers of SFT items, beside CT, then SFT."""
-    from real.methods import DEFAULTS
-
     size = bench.size
     for items in size.sft_items:
         if items != size.sft_main:
-            yield from _train(bench, size.ct_main, items)
-            yield from _parts(bench, size.ct_main, items)
-            keys = [merge.key for merge in DEFAULTS if merge.name in SHORT]
-            yield from _merges(bench, size.ct_main, items, keys)
+            yield from _short(bench, size.ct_main, items)
+
+
+def _short(bench: Any, steps: int, items: int) -> Iterator[Job]:
+    """Yield the parts, CT then SFT, and some merges at their defaults, at other budgets."""
+    from real.methods import DEFAULTS
+
+    yield from _train(bench, steps, items)
+    yield from _parts(bench, steps, items)
+    keys = [merge.key for merge in DEFAULTS if merge.name in SHORT]
+    yield from _merges(bench, steps, items, keys)
 
 
 SHORT = ("slack_ties", "task_arithmetic", "ties_sum", "ties")
