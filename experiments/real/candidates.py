@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CANDIDATES", "merge_with", "slug"]
+__all__ = ["CANDIDATES", "FAVOURITES", "merge_with", "slug"]
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]  # CT delta, SFT delta, base
 
@@ -128,6 +128,16 @@ CANDIDATES: dict[str, Rule] = {
     },
     **{f"per tensor, power {p:g}": _per_tensor(p) for p in (0.25, 0.5)},
 }
+
+# Chosen after the first seed had been seen, for the other seeds.
+FAVOURITES = (
+    "slack 0.2",
+    "slack 0.2, CT x 0.85 everywhere",
+    "CT x 0.75 at conflicts",
+    "CT x 0.5 at conflicts of top 1",
+    "CT x 0.5 at conflicts, x 0.85 everywhere",
+    "CT x 0.25 at conflicts",
+)
 
 
 def slug(name: str) -> str:

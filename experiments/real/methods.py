@@ -17,6 +17,7 @@ __all__ = [
     "DIAL",
     "FIRST",
     "MERGES",
+    "OURS",
     "TRIALS",
     "Merge",
     "config_of",

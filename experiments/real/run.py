@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
     """Yield all jobs, the most important first."""
     from real import ingredients
     from real.bench import Bench, make_tasks
+    from real.candidates import FAVOURITES
 
     home = work / ingredients.BASE
     if base:
@@ -46,14 +47,23 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
         bench = Bench(size, work, language, 0, device)
         done = bench.tasks / "done"
         yield Job(f"{language}: write tasks", make_tasks, (bench,), (done,), (pages,))
-    for language in size.languages:
-        benches = [Bench(size, work, language, seed, device) for seed in range(size.seeds)]
-        # One seed first, so that a part of the work already says something about every question.
-        for part in (_main, _first, _candidates):
-            yield from part(benches[0])
-        for part in (_main, _first, _saturation, _dials, _candidates, _scarce):
-            for bench in benches:
-                yield from part(bench)
+    benches = {
+        language: [Bench(size, work, language, seed, device) for seed in range(size.seeds)]
+        for language in size.languages
+    }
+    # A part of the work already says something about every question: the first language's seeds,
+    # then one seed of the others, of the other budgets and of the other values, then the rest.
+    first, *_ = benches.values()
+    for bench in (*first, *(seeds[0] for seeds in benches.values())):
+        yield from _main(bench)
+        yield from _first(bench)
+    for part in (_saturation, _values, _candidates, _scarce):
+        yield from part(first[0])
+    for bench in first:
+        yield from _candidates(bench, FAVOURITES)
+    for part in (_main, _first, _saturation, _values, _scarce, _dials, _candidates):
+        for bench in (bench for seeds in benches.values() for bench in seeds):
+            yield from part(bench)
 
 
 def _main(bench: Any) -> Iterator[Job]:
@@ -75,6 +85,15 @@ def _first(bench: Any) -> Iterator[Job]:
     yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
 
+def _values(bench: Any) -> Iterator[Job]:
+    """Yield slack_ties with other values of each parameter."""
+    from real.methods import OURS
+
+    size = bench.size
+    keys = [merge.key for merge in OURS if size.dials]
+    yield from _merges(bench, size.ct_main, size.sft_main, keys)
+
+
 def _dials(bench: Any) -> Iterator[Job]:
     """Yield the other trials of each method."""
     from real.methods import MERGES
@@ -84,15 +103,15 @@ def _dials(bench: Any) -> Iterator[Job]:
     yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
 
-def _candidates(bench: Any) -> Iterator[Job]:
-    """Yield other rules, on the validation split."""
+def _candidates(bench: Any, chosen: Sequence[str] = ()) -> Iterator[Job]:
+    """Yield other rules, all or some, on the validation split."""
     from real.bench import try_candidate
     from real.candidates import CANDIDATES, slug
 
     size = bench.size
     ct, sft = bench.ct(size.ct_main), bench.sft(size.sft_main)
     needs = (bench.base, ct, sft, bench.tasks / "done")
-    for candidate in CANDIDATES if size.dials else ():
+    for candidate in (chosen or CANDIDATES) if size.dials else ():
         name = slug(candidate)
         title = f"{bench.language} seed {bench.seed}: candidate {candidate}"
         arguments = (bench, name, candidate, ct, sft)
