@@ -52,15 +52,19 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
         for language in size.languages
     }
     # A part of the work already says something about every question: the first language's seeds,
-    # then one seed of the others, of the other budgets and of the other values, then the rest.
-    first, *_ = benches.values()
-    for bench in (*first, *(seeds[0] for seeds in benches.values())):
+    # then one seed of other budgets, of other languages and of other values, then the rest.
+    first, *others = benches.values()
+    for bench in first:
         yield from _main(bench)
         yield from _first(bench)
-    for part in (_saturation, _values, _candidates, _scarce):
-        yield from part(first[0])
+    yield from _saturation(first[0])
+    for seeds in others:
+        yield from _main(seeds[0])
+        yield from _first(seeds[0])
     for bench in first:
         yield from _candidates(bench, FAVOURITES)
+    for part in (_values, _scarce, _candidates):
+        yield from part(first[0])
     for part in (_main, _first, _saturation, _values, _scarce, _dials, _candidates):
         for bench in (bench for seeds in benches.values() for bench in seeds):
             yield from part(bench)
