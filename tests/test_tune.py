@@ -207,6 +207,25 @@ def test_weight_is_of_the_sft_model(config: Path) -> None:
     assert found.results[1].parts["ct"] < found.results[0].parts["ct"]
 
 
+def test_ct_weight_is_of_the_ct_model(config: Path) -> None:
+    """The other models' `weight`: the best config says so, and has the score of the trial."""
+    search = Search(slack=(0.0,), density=(1.0,), ct_weight=(1.0, 0.5, 40.0))
+
+    found = tune_config(config, search=search, quiet=True)
+
+    _, as_it_is, light, heavy = found.results
+    assert as_it_is.values["ct weight"] == 1.0
+    assert light.key == "slack 0, density 1, ct weight 0.5"
+    assert light.parts["sft"] > as_it_is.parts["sft"] > heavy.parts["sft"]
+    assert heavy.parts["ct"] == 1.0
+    best = read_recipe(found.config)
+    weights = [part["parameters"]["weight"] for part in best.data["models"]]
+    assert weights == [found.best.values["ct weight"], 1.0]
+    assert config_values(best)["ct weight"] == weights[0]
+    again = tune_config(found.config, search=Search(slack=()), quiet=True)
+    assert again.results[0].score == found.best.score
+
+
 def test_optuna_goes_on_where_it_was(config: Path, tmp_path: Path) -> None:
     """Five trials, then eight: the first five are the same, and are not merged again."""
     how = {"study": tmp_path / "s.json", "quiet": True}
@@ -392,7 +411,7 @@ def test_the_values_of_the_config_are_one_trial(
     table, _, below = found.as_text().partition("\n\n")
     head, first, *_ = table.splitlines()
     legend, *columns = below.splitlines()
-    assert f"as the config (slack {slack:g}, density 0.5, weight 1)" in first
+    assert f"as the config (slack {slack:g}, density 0.5, weight 1, ct weight 1)" in first
     assert head.split()[0] == "TRIAL"
     assert legend == f"More is better. * is the best trial: its values are in {found.config}"
     assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft", "question"]
@@ -425,8 +444,8 @@ def test_one_merge_runs_once(config: Path, text: Path, caplog: pytest.LogCapture
     _, one, other = found.results
     assert (one.score, one.in_effect) == (other.score, other.in_effect)
     assert found.notes == (
-        "slack 0.2 and 0.3 give nearly the same merge (with density 0.2, weight 1): in effect each "
-        f"is {one.in_effect:.2f}, so do not choose between them by their scores",
+        "slack 0.2 and 0.3 give nearly the same merge (with density 0.2, weight 1, ct weight 1): "
+        f"in effect each is {one.in_effect:.2f}, so do not choose between them by their scores",
     )
 
 
@@ -454,7 +473,7 @@ def test_a_gradient_is_no_value(triple: Folders, tmp_path: Path) -> None:
     ]
     recipe = read_recipe(make_config(triple, tmp_path / "a.yml", models=models))
 
-    assert config_values(recipe) == {"weight": 1.0, "slack": 0.1}
+    assert config_values(recipe) == {"weight": 1.0, "slack": 0.1, "ct weight": 1.0}
 
 
 def test_only_its_own_best_config_is_replaced(config: Path, tmp_path: Path) -> None:

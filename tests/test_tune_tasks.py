@@ -289,7 +289,8 @@ def test_scores_are_those_of_the_merged_folder(
     method: str, config: Path, tasks: Path, tmp_path: Path
 ) -> None:
     """To the last digit, item by item, also of another method; the config is one of mergekit."""
-    search = Search(slack=(0.2,), weight=(0.5,), methods=(method,) if method else ())
+    methods = (method,) if method else ()
+    search = Search(slack=(0.2,), weight=(0.5,), ct_weight=(0.75,), methods=methods)
     found = tune(config, tasks, metric=f"{TIBETAN},{ENGLISH}", search=search)
     trial = found.results[1]
     assert trial.method == method
@@ -794,7 +795,8 @@ def test_the_command_compares_methods_by_tasks(invoke: Invoke, config: Path, tas
 
     assert shown.exit_code == 0, shown.stderr
     assert "task_arithmetic: weight 1" in shown.stdout
-    assert "as the config (slack_ties: slack 0.1, density 0.5, weight 1)" in shown.stdout
+    own = "slack_ties: slack 0.1, density 0.5, weight 1, ct weight 1"
+    assert f"as the config ({own})" in shown.stdout
     data = json.loads(invoke("tune", str(config), *how, *search, "--json", "-q").stdout)
     assert [one["method"] for one in data["results"]] == ["", "", "task_arithmetic"]
     assert data["results"][2]["difference"]["items"] == ITEMS // 2

@@ -80,6 +80,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "--weight",
     "Values for the SFT model to try.  [as in the config; 0.5,1,1.5 for methods without slack]",
 )
+@numbers_option("--ct-weight", "Values for the CT model to try.  [as in the config]")
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -117,6 +118,7 @@ def tune(  # noqa: PLR0913 - one per option
     slack: tuple[float, ...],
     density: tuple[float, ...],
     weight: tuple[float, ...],
+    ct_weight: tuple[float, ...],
     trials: int | None,
     output: Path | None,
     study: Path | None,
@@ -143,14 +145,14 @@ def tune(  # noqa: PLR0913 - one per option
       slack-ties tune merge_configs/bo.yml
       slack-ties tune merge_configs/bo.yml --metric perplexity --text tibetan.txt
       slack-ties tune merge_configs/bo.yml --slack 0,0.1,0.2 --density 0.4,0.6 --weight 1,1.25
-      slack-ties tune merge_configs/bo.yml --metric belebele_bod_Tibt --cuda
+      slack-ties tune merge_configs/bo.yml --metric belebele_bod_Tibt --ct-weight 0.7,0.85,1
       slack-ties tune merge_configs/bo.yml --metric tasks --method slack_ties,ties,task_arithmetic
     """
     from slack_ties.tuning.search import Search  # noqa: PLC0415 - heavy
     from slack_ties.tuning.tune import tune_config  # noqa: PLC0415 - heavy
     from slack_ties.tuning.tuned import tuned_as_json  # noqa: PLC0415 - heavy
 
-    search = Search(slack or Search.slack, density, weight, trials or 0, method)
+    search = Search(slack or Search.slack, density, weight, ct_weight, trials or 0, method)
     found = tune_config(
         config,
         metric=metric,

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["Collector", "Trial", "collected", "collecting"]
+__all__ = ["CT_WEIGHT", "Collector", "Trial", "collected", "collecting"]
+
+CT_WEIGHT = "ct weight"  # among a trial's values: `weight` of the models that are not varied
 
 
 class Trial:
     """The same merge with other values, made from the same tensors while they are in memory.
 
-    `slack` and `weight` apply to the varied models, `density` to all models.
+    `slack` and `weight` apply to the varied models, `CT_WEIGHT` to the others, `density` to all.
     """
 
     def __init__(self, values: Mapping[str, float], *, keep: bool) -> None:
@@ -34,13 +36,13 @@ class Trial:
 
     def change(self, name: str, found: Sequence[float], varied: Sequence[bool]) -> list[float]:
         """Return this trial's values of a parameter for the models of a tensor."""
-        if name not in self.values:
-            return list(found)
-        for_all = name == "density"
-        return [
-            self.values[name] if for_all or one else old
-            for old, one in zip(found, varied, strict=True)
-        ]
+        own, others = self.values.get(name), None
+        if name == "density":
+            others = own
+        elif name == "weight":
+            others = self.values.get(CT_WEIGHT)
+        news = [own if one else others for one in varied]
+        return [old if new is None else new for old, new in zip(found, news, strict=True)]
 
 
 class Collector:

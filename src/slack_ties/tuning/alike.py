@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.report.in_effect import protected_share
 from slack_ties.report.slacks import ALIKE
+from slack_ties.rule.collect import CT_WEIGHT
 from slack_ties.rule.tally import KEPT, PROTECTED
 from slack_ties.tuning.study import TrialResult, key_of
 from slack_ties.wording import join_names
@@ -31,13 +32,14 @@ def mark_of(candidate: Candidate, made: Made, as_it_is: Mapping[str, float]) -> 
         as_it_is: The values of the config.
 
     Returns:
-        Empty if nothing was counted, or if the weight is no plain number.
+        Empty if nothing was counted, or if a weight is no plain number.
 
     """
-    weight = candidate.values.get("weight", None if candidate.method else as_it_is.get("weight"))
-    if made.report is None or weight is None:
+    own: Mapping[str, float] = {} if candidate.method else as_it_is
+    weights = [{**own, **candidate.values}.get(name) for name in ("weight", CT_WEIGHT)]
+    if made.report is None or None in weights:
         return ""
-    mark = hashlib.sha256(repr((candidate.method, weight)).encode())
+    mark = hashlib.sha256(repr((candidate.method, *weights)).encode())
     for name, tally in sorted(made.report.tensors.items()):
         mark.update(name.encode() + tally.counts[:, [KEPT, PROTECTED]].tobytes())
     return mark.hexdigest()

@@ -11,6 +11,7 @@ from slack_ties.config.methods import METHODS, find_method
 from slack_ties.files import sha256_of
 from slack_ties.recipe.read import parse_recipe
 from slack_ties.recipe.recipe import FACTS_KEY, RECIPE_VERSION, Recipe, reference
+from slack_ties.rule.collect import CT_WEIGHT
 from slack_ties.rule.parameters import PARAMETERS
 from slack_ties.tuning.study import TrialResult, key_of
 from slack_ties.tuning.verdict import in_words
@@ -64,22 +65,30 @@ def config_values(recipe: Recipe) -> dict[str, float]:
     shared = recipe.data.get("parameters") or {}
     sft = recipe.models_of("sft")
     has = None if recipe.method in IN_ONE_PASS else parameters_of(recipe.method)
-    values = {}
+    found: dict[str, set[float]] = {}
     for parameter in PARAMETERS:
         if not parameter.per_model or (has is not None and parameter.name not in has):
             continue
-        found = set()
         for part in recipe.data["models"]:
-            name = reference(part["model"])
-            if name != recipe.base and (parameter.name == "density" or name in sft):
-                own = {**shared, **(part.get("parameters") or {})}
-                try:
-                    found.add(float(parameter.check(own.get(parameter.name, parameter.default))))
-                except ValueError:  # for example a gradient
-                    found.add(math.nan)
-        if len(found) == 1 and math.isfinite(value := found.pop()):
-            values[parameter.name] = value
-    return values
+            model = reference(part["model"])
+            name = _changed_by(parameter.name, of_sft=model in sft)
+            if model == recipe.base or not name:
+                continue
+            own = {**shared, **(part.get("parameters") or {})}
+            try:
+                value = float(parameter.check(own.get(parameter.name, parameter.default)))
+            except ValueError:  # for example a gradient
+                value = math.nan
+            found.setdefault(name, set()).add(value)
+    one = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    return {name: value for name, value in one.items() if math.isfinite(value)}
+
+
+def _changed_by(parameter: str, *, of_sft: bool) -> str:
+    """Return the name of the value that changes a model's parameter; empty if none does."""
+    if of_sft or parameter == "density":
+        return parameter
+    return CT_WEIGHT if parameter == "weight" else ""
 
 
 def as_method(recipe: Recipe, name: str) -> Recipe:
@@ -113,7 +122,9 @@ def as_method(recipe: Recipe, name: str) -> Recipe:
 
 
 def changed_recipe(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
-    """Return a config with other values: density of all models, slack and weight of the SFT's.
+    """Return a config with other values: density of all models, weight and slack of the SFT's.
+
+    `CT_WEIGHT` is the weight of all other models.
 
     Raises:
         RecipeError: The config would not be one that can be read.
@@ -126,8 +137,9 @@ def changed_recipe(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
         if name == recipe.base:
             continue
         parameters = part.setdefault("parameters", {})
-        for key, value in values.items():
-            if key == "density" or name in sft:
+        for key in ("slack", "density", "weight"):
+            value = values.get(_changed_by(key, of_sft=name in sft))
+            if value is not None:
                 parameters[key] = value
     if "slack" in values:
         data["merge_method"] = "slack_ties"

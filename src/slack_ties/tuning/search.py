@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slack_ties.errors import SlackTiesError
+from slack_ties.rule.collect import CT_WEIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -27,6 +28,7 @@ class Search:
     slack: tuple[float, ...] = SLACKS
     density: tuple[float, ...] = ()  # if empty, as in the config
     weight: tuple[float, ...] = ()  # of the SFT models; if empty, as in the config
+    ct_weight: tuple[float, ...] = ()  # of the CT models; if empty, as in the config
     trials: int = 0  # by Optuna, instead of the grid
     methods: tuple[str, ...] = ()  # merge methods to compare; if empty, that of the config
 
@@ -60,8 +62,11 @@ class Search:
         """Return the values to try of each parameter of a merge method; see `grid`."""
         weight = self.weight or (() if "slack" in parameters else WEIGHTS)
         named = {"slack": self.slack, "density": self.density, "weight": weight}
+        if "weight" in parameters:
+            named[CT_WEIGHT] = self.ct_weight
+        has = {*parameters, CT_WEIGHT}
         # All methods that trim have a density and a weight; slack_ties has slack too.
-        return {name: values for name, values in named.items() if values and name in parameters}
+        return {name: values for name, values in named.items() if values and name in has}
 
 
 def check_optuna() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
+from slack_ties.rule.collect import CT_WEIGHT
 from slack_ties.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ OTHER = {
 }
 
 AS_IT_IS = "as the config"
+
+ORDER = ("slack", "density", "weight", CT_WEIGHT)  # of the values in a trial's name
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,7 @@ def key_of(values: Mapping[str, float], method: str = "") -> str:
         method: Its merge method, if it is not that of the config.
 
     """
-    text = ", ".join(
-        f"{name} {values[name]:g}" for name in ("slack", "density", "weight") if name in values
-    )
+    text = ", ".join(f"{name} {values[name]:g}" for name in ORDER if name in values)
     if method:
         return f"{method}: {text}" if text else method
     return text or AS_IT_IS

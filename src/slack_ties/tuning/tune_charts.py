@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.report.charts import Line, Spot, line_chart
 from slack_ties.report.dot_chart import Dot, DotRow, dot_chart
+from slack_ties.rule.collect import CT_WEIGHT
 from slack_ties.tuning.study import TrialResult, key_of
 from slack_ties.tuning.verdict import with_error
 
@@ -18,7 +19,8 @@ __all__ = ["charts_of"]
 
 MOST_LINES = 6  # colours in the palette
 
-AXES = ("slack", "weight", "density")  # the first of them that was varied is the horizontal axis
+# The first of them that was varied is the horizontal axis.
+AXES = ("slack", "weight", CT_WEIGHT, "density")
 
 HELD_OUT = "held-out"
 
