@@ -61,9 +61,10 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
     for seeds in others:
         yield from _main(seeds[0])
         yield from _first(seeds[0])
+    yield from _values(first[0])
     for bench in first:
         yield from _candidates(bench, FAVOURITES)
-    for part in (_values, _scarce, _candidates):
+    for part in (_scarce, _candidates):
         yield from part(first[0])
     for part in (_main, _first, _saturation, _values, _scarce, _dials, _candidates):
         for bench in (bench for seeds in benches.values() for bench in seeds):
@@ -81,11 +82,13 @@ def _main(bench: Any) -> Iterator[Job]:
 
 
 def _first(bench: Any) -> Iterator[Job]:
-    """Yield the other trials of the two methods that are compared at the same bits per byte."""
-    from real.methods import FIRST, TRIALS
+    """Yield the slack that reports suggest, and trials of what is compared at the same bits."""
+    from real.methods import FIRST, OURS, SUGGESTED, TRIALS
 
     size = bench.size
-    keys = [merge.key for merge in TRIALS if size.dials and merge.name in FIRST]
+    chosen = [merge for merge in TRIALS if merge.name in FIRST]
+    chosen += [merge for merge in OURS if merge.sft["slack"] == SUGGESTED]
+    keys = [merge.key for merge in chosen if size.dials]
     yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
 
