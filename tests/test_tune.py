@@ -592,9 +592,15 @@ def test_the_best_config_is_proposed_only_if_values_make_a_difference(
     kept = invoke("tune", str(config), "--slack", "0,0.3")
     how = ["--metric", "perplexity", "--text", str(text), "--slack", "0.3"]
     equal = invoke("tune", str(same), *how)
+    alone = invoke("tune", str(config), *how)
+    both = invoke(
+        "tune", str(config), *how, "--text-sft", str(text), "--study", f"{tmp_path}/s.json"
+    )
 
     assert f"Next: slack-ties merge {tmp_path / 'a-tuned-kept.yml'} OUT\n" in kept.stderr
-    assert "slack-ties merge" not in equal.stderr
+    assert f"Next: slack-ties merge {tmp_path / 'a-tuned-perplexity.yml'} OUT\n" in both.stderr
+    assert f"Next: slack-ties tune {config} --metric tasks  # or a text" in alone.stderr
+    assert "slack-ties merge" not in equal.stderr + alone.stderr
     assert f"Next: slack-ties tune {same} --slack NUMBERS --weight NUMBERS" in equal.stderr
 
 

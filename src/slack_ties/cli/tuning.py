@@ -184,9 +184,12 @@ def tune(  # noqa: PLR0913 - one per option
 
 def _next(found: Tuned, config: Path, flags: list[str], *, limited: bool) -> str:
     """Return what to do after a search: merge its best config only if nothing speaks against it."""
-    if found.verdict.speaks_for_best:
-        return " ".join(["slack-ties merge", shlex.quote(str(found.config)), "OUT", *flags])
     again = f"slack-ties tune {shlex.quote(str(config))}"
+    if found.verdict.speaks_for_best:
+        if found.metric == "perplexity" and len(found.best.parts) == 1:
+            text = "a text of what the SFT model can do counts too with --text-sft FILE"
+            return f"{again} --metric tasks  # or {text}"
+        return " ".join(["slack-ties merge", shlex.quote(str(found.config)), "OUT", *flags])
     if not found.best.items:
         again = " ".join([again, *flags])
         return f"{again} --slack NUMBERS --weight NUMBERS  # other values: these make no difference"
