@@ -59,7 +59,7 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
         yield from _first(bench)
     yield from _saturation(first[0])
     for seeds in others:
-        yield from _main(seeds[0])
+        yield from _short(seeds[0], size.ct_main, size.sft_main)
         yield from _first(seeds[0])
     yield from _values(first[0])
     for bench in first:
@@ -142,7 +142,7 @@ def _scarce(bench: Any) -> Iterator[Job]:
 
 
 def _short(bench: Any, steps: int, items: int) -> Iterator[Job]:
-    """Yield the parts, CT then SFT, and some merges at their defaults, at other budgets."""
+    """Yield the parts, CT then SFT, and some merges at their defaults, at any budgets."""
     from real.methods import DEFAULTS
 
     yield from _train(bench, steps, items)
