@@ -111,7 +111,7 @@ def test_an_energy_beyond_the_limit_is_no_suggestion() -> None:
     assert step.ct_top_lost[0] == 1
     assert read_figures(report).slack == 0.05
     assert (
-        "the most in the table that costs the CT model no more than 12.5 % of its kept entries or "
+        "the most in the table that costs the CT model no more than 20 % of its kept entries or "
         "its energy" in read(report)
     )
     assert "Slack 0.1 (in effect 0.25) would cost 10 % of its kept entries and" in read(report)

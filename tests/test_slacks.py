@@ -29,8 +29,8 @@ UNIT = 2.0**-9  # with whole multiples of it up to 256, bfloat16 holds bases and
 TIED = 12  # the magnitude, in units, of the equal SFT deltas
 
 
-def make_tied(folder: Path, large: float) -> Folders:
-    """Make a triple of bfloat16: a third of the SFT deltas is 0, a fifth has one magnitude.
+def make_tied(folder: Path, large: float, equal: float = 0.2) -> Folders:
+    """Make a triple of bfloat16: a third of the SFT deltas is 0, a share `equal` has one magnitude.
 
     A share `large` of them is larger than that one. The CT deltas are several times as large.
     """
@@ -48,7 +48,7 @@ def make_tied(folder: Path, large: float) -> Folders:
         start = integers(one.shape, -100, 101)
         place = torch.rand(one.shape, generator=random)
         size = integers(one.shape, 1, 8)
-        size = torch.where(place < large + 0.2, torch.tensor(float(TIED)), size)
+        size = torch.where(place < large + equal, torch.tensor(float(TIED)), size)
         size = torch.where(place < large, integers(one.shape, 20, 40), size)
         size = torch.where(place > 2 / 3, torch.tensor(0.0), size)
         with torch.no_grad():
@@ -60,19 +60,22 @@ def make_tied(folder: Path, large: float) -> Folders:
     return Folders(folder / "base", folder / "ct", folder / "sft")
 
 
-def make_tied_report(folder: Path, large: float) -> tuple[Report, Path]:
+def make_tied_report(folder: Path, large: float = 0.04, equal: float = 0.2) -> tuple[Report, Path]:
     """Return the report of such a triple, with the config's own defaults."""
-    made = make_tied(folder, large)
+    made = make_tied(folder, large, equal)
     choices = Choices(base=str(made.base), ct=str(made.ct), sft=str(made.sft))
     (config,) = write_configs(["bo"], folder / "configs", choices=choices)
     return make_report(config, folder / "report", quiet=True)
 
 
-@pytest.fixture(scope="module", params=[0.04, 0.08], ids=["within the cost", "beyond the cost"])
+SHARES = [(0.04, 0.2), (0.08, 0.4)]
+
+
+@pytest.fixture(scope="module", params=SHARES, ids=["within the cost", "beyond the cost"])
 def tied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A report in which slack 0.05, or 0.1, to 0.2 protect the same large tensors' entries."""
+    """A report in which slack 0.05, or 0.1, to 0.2 or 0.4 protect the same entries."""
     folder = tmp_path_factory.mktemp("tied")
-    return request.param, *make_tied_report(folder, request.param)
+    return sum(request.param), *make_tied_report(folder, *request.param)
 
 
 def steps_of(report: Report) -> Slacks:
@@ -84,34 +87,35 @@ def steps_of(report: Report) -> Slacks:
 
 def test_equal_deltas_make_slacks_the_same(tied: tuple[float, Report, Path]) -> None:
     """Asked for 0.1 or 0.2, the merge protects the same entries: all equal deltas vote together."""
-    large, report, _ = tied
+    share, report, _ = tied
 
     effects = {step.slack: step.in_effect for step in steps_of(report).steps}
 
-    assert [effects[one] for one in (0.1, 0.15, 0.2)] == pytest.approx([large + 0.2] * 3, abs=0.01)
+    assert [effects[one] for one in (0.1, 0.15, 0.2)] == pytest.approx([share] * 3, abs=0.01)
     assert effects[0] == 0
     assert effects[0.02] < 0.05
 
 
 def test_the_suggestion_is_by_the_slack_in_effect(tied: tuple[float, Report, Path]) -> None:
     """Of slacks with the same merge it is the nearest to its effect, and never beyond the cost."""
-    large, report, folder = tied
+    share, report, folder = tied
+    is_little = share < 0.3  # of the entries: half of it is within the cost
     slacks = steps_of(report)
 
     data = json.loads((folder / "report.json").read_text("utf-8"))
 
     step = next(one for one in slacks.steps if one.slack == data["suggested_slack"])
-    assert step.slack == (0.2 if large < 0.05 else 0.05)
+    assert step.slack == (0.2 if is_little else 0.05)
     assert data["suggested_in_effect"] == step.in_effect
     assert max(step.cost, step.energy_cost) <= COST
     jump = next(one for one in slacks.steps if one.slack == 0.1)
-    assert (jump.cost <= COST) == (large < 0.05)
+    assert (jump.cost <= COST) == is_little
     reading = " ".join(data["reading"])
     assert f"Suggested slack: {step.slack:g} (in effect {step.in_effect:.2f})" in reading
-    if large > 0.05:
+    if not is_little:
         said = f"Slack 0.1 (in effect {jump.in_effect:.2f}) would cost {percent(jump.cost)} of its"
         assert said in reading
-    names = "0.05, 0.1, 0.15 and 0.2" if large < 0.05 else "0.1, 0.15 and 0.2"
+    names = "0.05, 0.1, 0.15 and 0.2" if is_little else "0.1, 0.15, 0.2, 0.3 and 0.4"
     assert f"Slack {names} give nearly the same merge here: with each of them" in reading
     assert "many of its deltas are equal" in reading
 
@@ -167,7 +171,7 @@ def test_table_file_page_chart_and_sentence_have_one_number(
 
 def test_a_config_with_the_suggested_slack_has_its_figures(tmp_path: Path) -> None:
     """What the table says of a slack is what the merge with that slack does."""
-    report, folder = make_tied_report(tmp_path, 0.04)
+    report, folder = make_tied_report(tmp_path)
     suggested = json.loads((folder / "report.json").read_text("utf-8"))["suggested_slack"]
     path = tmp_path / "again.yml"
     data = yaml.safe_load(next((tmp_path / "configs").iterdir()).read_text("utf-8"))
