@@ -57,13 +57,14 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
     for bench in first:
         yield from _main(bench)
         yield from _first(bench)
+    yield from _ct(first[0], max(size.ct_steps))  # the longest job
     yield from _saturation(first[0])
+    for bench in first:
+        yield from _candidates(bench, FAVOURITES)
     for seeds in others:
         yield from _short(seeds[0], size.ct_main, size.sft_main)
         yield from _first(seeds[0])
     yield from _values(first[0])
-    for bench in first:
-        yield from _candidates(bench, FAVOURITES)
     for part in (_scarce, _candidates):
         yield from part(first[0])
     for part in (_main, _first, _saturation, _values, _scarce, _dials, _candidates):
