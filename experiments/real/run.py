@@ -83,12 +83,12 @@ def _main(bench: Any) -> Iterator[Job]:
 
 
 def _first(bench: Any) -> Iterator[Job]:
-    """Yield the slack that reports suggest, and trials of what is compared at the same bits."""
+    """Yield the slacks that reports suggest, and trials of what is compared at the same bits."""
     from real.methods import FIRST, OURS, SUGGESTED, TRIALS
 
     size = bench.size
     chosen = [merge for merge in TRIALS if merge.name in FIRST]
-    chosen += [merge for merge in OURS if merge.sft["slack"] == SUGGESTED]
+    chosen += [merge for merge in OURS if merge.sft["slack"] in SUGGESTED]
     keys = [merge.key for merge in chosen if size.dials]
     yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
