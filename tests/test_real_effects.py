@@ -127,7 +127,7 @@ def write_results(folder: Path, seeds: Mapping[str, tuple[int, ...]]) -> None:
             for name, right, bits in (("uniform 1", 4, 1.0), ("uniform 0.5", 8, 1.2)):
                 part = Part("candidate", name, 20, 1000)
                 tried += list(row(language, seed, part, right, bits))[:1]
-            tried += list(row(language, seed, Part("candidate", "odd", 20, 1000), 10, 1.1))[:1]
+            tried += list(row(language, seed, Part("candidate", "odd", 20, 1000), 10, 1.1))[:2]
     folder.mkdir(parents=True)
     write_rows(folder / "scores.csv", scores)
     write_rows(folder / "reports.csv", reports)
@@ -294,7 +294,7 @@ def test_every_table_and_figure_shows_what_is_there(results: Path, tmp_path: Pat
     (one / "reports.csv").unlink()
     (one / "candidates.csv").unlink()
     missing = {made.__name__ for made in TABLES if made(one) == MISSING}
-    assert missing == {"suggestions", "links", "candidates"}
+    assert missing == {"suggestions", "links", "candidates", "confirmed"}
     assert "; The report's suggestion, eu: 2; Tuned, eu: 3." in verdicts(one)
     (one / "scores.csv").unlink()
     assert {made(one) for made in TABLES[1:]} == {MISSING}
@@ -306,7 +306,7 @@ def test_scores_become_rows(tmp_path: Path) -> None:
     folder = tmp_path / "eu" / "seed-2" / "scores"
     folder.mkdir(parents=True)
     key = "slack_ties-ct_weight_1-density_0.5-slack_0.2"
-    names = ("base", "ct-66", "sft-100", "then-66-100", f"66-100-{key}", "candidate-slack_0_1")
+    names = ("base", "ct-66", "sft-100", "then-66-100", f"66-100-{key}", "confirmed-slack_0_1")
     scores = {
         skills_task("eu", "test"): {"values": [1.0, 0.0, 1.0]},
         skills_task("en-eu", "test"): {"values": [0.0, 1.0]},

@@ -208,8 +208,8 @@ def report_merge(bench: Bench, name: str, key: str, ct: Path, sft: Path) -> None
         file.with_suffix(".part").replace(file)
 
 
-def try_candidate(bench: Bench, name: str, candidate: str, ct: Path, sft: Path) -> None:
-    """Merge by another rule, and score it on the validation split."""
+def try_candidate(bench: Bench, name: str, candidate: str, ct: Path, sft: Path, split: str) -> None:
+    """Merge by another rule, and score it on a split."""
     from safetensors.torch import save_file
 
     from real.candidates import merge_with
@@ -219,4 +219,4 @@ def try_candidate(bench: Bench, name: str, candidate: str, ct: Path, sft: Path) 
         shutil.copytree(bench.base, out, ignore=shutil.ignore_patterns("*.safetensors"))
         made = merge_with(candidate, bench.base, ct, sft)
         save_file(made, out / "model.safetensors", {"format": "pt"})
-        score(bench, name, passthrough(out), splits=("validation",))
+        score(bench, name, passthrough(out), splits=(split,))

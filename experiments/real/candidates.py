@@ -1,4 +1,4 @@
-"""Other rules than slack_ties', tried on the validation split only.
+"""Other rules than slack_ties', tried on the validation split; a few then on the test split, too.
 
 Each is a function of one tensor: the deltas of the CT and the SFT model and the base's weights,
 all float32 and flat. It returns the merged delta. The product has none of them.
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CANDIDATES", "FAVOURITES", "merge_with", "slug"]
+__all__ = ["CANDIDATES", "CONFIRMED", "FAVOURITES", "SPLITS", "merge_with", "slug"]
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]  # CT delta, SFT delta, base
 
@@ -138,11 +138,15 @@ FAVOURITES = (
     "CT x 0.5 at conflicts, x 0.85 everywhere",
     "CT x 0.25 at conflicts",
 )
+# Chosen on the validation split after three seeds had been seen, for the test split.
+CONFIRMED = ("CT x 0.5 at conflicts of top 1", "CT x 0.5 at conflicts, x 0.85 everywhere")
+
+SPLITS = {"validation": "candidate", "test": "confirmed"}  # how names of files begin
 
 
-def slug(name: str) -> str:
-    """Return a candidate's name as the name of a file."""
-    return "candidate-" + "".join(c if c.isalnum() else "_" for c in name)
+def slug(name: str, split: str = "validation") -> str:
+    """Return a candidate's name as the name of a file with its scores on a split."""
+    return f"{SPLITS[split]}-" + "".join(c if c.isalnum() else "_" for c in name)
 
 
 def merge_with(name: str, base: Path, ct: Path, sft: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from real.rows import Row
 from real.scores import TITLES, Part, Scores, measured, ratio_of
 from real.shown import difference, name_of, noted, shown, shown_signed, value_of
 
-__all__ = ["candidates", "defaults", "links", "suggestions", "tuned_table"]
+__all__ = ["candidates", "confirmed", "defaults", "links", "suggestions", "tuned_table"]
 
 
 def defaults(results: Path) -> str:
@@ -120,15 +120,24 @@ def tuned_table(results: Path) -> str:
 
 def candidates(results: Path) -> str:
     """Other rules on the validation split, beside task arithmetic (candidates.csv)."""
+    return _other_rules(results, "validation")
+
+
+def confirmed(results: Path) -> str:
+    """Those that did best there, on the test split (candidates.csv)."""
+    return _other_rules(results, "test")
+
+
+def _other_rules(results: Path, split: str) -> str:
     path = results / "candidates.csv"
     points: dict[tuple[str, str], dict[int, tuple[float, np.ndarray]]] = {}
     for row in read_rows(path, Row) if path.exists() else []:
-        if isinstance(row.bits_per_byte, float):
+        if isinstance(row.bits_per_byte, float) and row.split == split:
             right = right_of(row.right, row.items)
             points.setdefault((row.language, row.values), {})[row.seed] = row.bits_per_byte, right
     scores, lines, seeds = Scores(results), [], []
     for (language, rule), own in points.items():
-        dial = [scores.points(language, part, split="validation") for part in ct_dial(scores)]
+        dial = [scores.points(language, part, split=split) for part in ct_dial(scores)]
         found = beside_curve(own, dial, language)
         shares = [right.mean() for _, right in own.values()]
         bits = np.exp(np.mean([np.log(bits) for bits, _ in own.values()]))

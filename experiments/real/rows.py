@@ -39,19 +39,19 @@ class Row:
 def rows_of_scores(work: Path) -> Iterator[Row]:
     """Yield the rows of all models that are scored, the candidates left out."""
     for path in _sorted(work, "scores"):
-        if not path.stem.startswith("candidate-"):
+        if not path.stem.startswith(("candidate-", "confirmed-")):
             ct, sft, method, values = _named(path.stem)
             yield from _rows(path, (ct, sft, method, values))
 
 
 def rows_of_candidates(work: Path, ct: int, sft: int) -> Iterator[Row]:
     """Yield the rows of other rules."""
-    from real.candidates import CANDIDATES, slug
+    from real.candidates import CANDIDATES, SPLITS, slug
 
+    named = {slug(name, split): name for split in SPLITS for name in CANDIDATES}
     for path in _sorted(work, "scores"):
-        for name in CANDIDATES:
-            if path.stem == slug(name):
-                yield from _rows(path, (ct, sft, "candidate", name))
+        if path.stem in named:
+            yield from _rows(path, (ct, sft, "candidate", named[path.stem]))
 
 
 def rows_of_reports(work: Path) -> Iterator[dict[str, Any]]:

@@ -34,7 +34,7 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
     """Yield all jobs, the most important first."""
     from real import ingredients
     from real.bench import Bench, make_tasks
-    from real.candidates import FAVOURITES
+    from real.candidates import CONFIRMED, FAVOURITES
 
     home = work / ingredients.BASE
     if base:
@@ -61,6 +61,7 @@ def jobs(size: Size, work: Path, device: str, base: str = "") -> Iterator[Job]:
     yield from _saturation(first[0])
     for bench in first:
         yield from _candidates(bench, FAVOURITES)
+        yield from _candidates(bench, CONFIRMED, "test")
     for seeds in others:
         yield from _short(seeds[0], size.ct_main, size.sft_main)
         yield from _first(seeds[0])
@@ -111,8 +112,8 @@ def _dials(bench: Any) -> Iterator[Job]:
     yield from _merges(bench, size.ct_main, size.sft_main, keys)
 
 
-def _candidates(bench: Any, chosen: Sequence[str] = ()) -> Iterator[Job]:
-    """Yield other rules, all or some, on the validation split."""
+def _candidates(bench: Any, chosen: Sequence[str] = (), split: str = "validation") -> Iterator[Job]:
+    """Yield other rules, all or some, on a split."""
     from real.bench import try_candidate
     from real.candidates import CANDIDATES, slug
 
@@ -120,9 +121,9 @@ def _candidates(bench: Any, chosen: Sequence[str] = ()) -> Iterator[Job]:
     ct, sft = bench.ct(size.ct_main), bench.sft(size.sft_main)
     needs = (bench.base, ct, sft, bench.tasks / "done")
     for candidate in (chosen or CANDIDATES) if size.dials else ():
-        name = slug(candidate)
-        title = f"{bench.language} seed {bench.seed}: candidate {candidate}"
-        arguments = (bench, name, candidate, ct, sft)
+        name = slug(candidate, split)
+        title = f"{bench.language} seed {bench.seed}: candidate {candidate}, {split}"
+        arguments = (bench, name, candidate, ct, sft, split)
         yield Job(title, try_candidate, arguments, (bench.scores(name),), needs)
 
 
