@@ -25,6 +25,7 @@ lint: $(VENV)/.ready  ## Check style, types and docstrings
 	$(BIN)/slack-ties plan --offline-lint merge_configs/*.yml
 	$(BIN)/interrogate src tests tools benchmarks experiments hatch_build.py
 	$(BIN)/cog --check $(COG)
+	$(PYTHON_OF_VENV) tools/language_pages.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 format: $(VENV)/.ready  ## Format the code
@@ -32,12 +33,13 @@ format: $(VENV)/.ready  ## Format the code
 	$(BIN)/ruff format .
 
 # Pages with parts that are made: --help, and tables of data.
-COG := docs/cli.md docs/evidence.md docs/licenses.md docs/methods.md docs/tasks.md \
-	merge_configs/README.md
-docs: $(VENV)/.ready  ## Write --help and the tables of data into the pages
+COG := docs/cli.md docs/evidence.md docs/gallery.md docs/index.md docs/licenses.md docs/methods.md \
+	docs/tasks.md merge_configs/README.md
+docs: $(VENV)/.ready  ## Write --help, the tables of data and the pages of languages
 	$(BIN)/cog -r $(COG)
+	$(PYTHON_OF_VENV) tools/language_pages.py
 
-site: $(VENV)/.ready  ## Build the site of README.md and docs/ into site/
+site: $(VENV)/.ready  ## Build the site of docs/ and README.md into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 configs: $(VENV)/.ready  ## Write merge_configs/ and model_cards/ from the catalogue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slack_ties.catalogue.languages import Triple
     from slack_ties.licenses.resolve import Resolution
 
-__all__ = ["Expected", "expect"]
+__all__ = ["Expected", "expect", "terms_of"]
 
 LEAST = min(ENTRY_BYTES.values())  # bytes of an entry: we merge no narrower types
 
@@ -41,7 +41,7 @@ class Expected:
 
 def expect(triple: Triple) -> Expected:
     """Return what the merge of a triple of the catalogue needs, and under which terms it is."""
-    terms = _terms(triple)
+    terms = terms_of(triple)
     gates = {model.gated for model in triple.models}
     merged = triple.merged_parameters or triple.parameters
     return Expected(
@@ -55,8 +55,13 @@ def expect(triple: Triple) -> Expected:
     )
 
 
-def _terms(triple: Triple) -> Resolution:
-    """Return the licence that follows from those of the three models, and their conditions."""
+def terms_of(triple: Triple) -> Resolution:
+    """Return the licence that follows from those of the three models, and their conditions.
+
+    Args:
+        triple: Of the catalogue. A licence that it does not have counts as not stated.
+
+    """
     made_from = (triple.base.id,)
     return resolve_license(
         Parent(model.id, role, license=model.license, made_from=() if role == "base" else made_from)
