@@ -61,7 +61,7 @@ tokenizer_source: base
 def numbers(kind: str) -> list[Any]:
     """Return the bits of a base and three models; RandomState makes the same in every numpy."""
     integer, mask = KINDS[kind]
-    random = np.random.RandomState(21)  # noqa: NPY002 - the one whose numbers will not change
+    random = np.random.RandomState(21)
     most = np.iinfo(integer).max
     return [
         random.randint(0, most, SIZE, dtype=integer) & integer(mask) for _ in range(len(SHARES) + 1)
@@ -157,7 +157,7 @@ def make_models(folder: Path) -> None:
         bos_token_id=0,
         eos_token_id=1,
     )
-    random = np.random.RandomState(21)  # noqa: NPY002
+    random = np.random.RandomState(21)
     model = LlamaForCausalLM(config).float()
     with torch.no_grad():
         for name, amount in (("base", 1.0), ("ct", 0.02), ("sft", 0.01)):
@@ -177,7 +177,9 @@ def check_merge(folder: Path) -> None:
     make_models(folder)
     config = folder / "check.yml"
     config.write_text(CONFIG.format(folder=folder.as_posix()), "utf-8")
-    hide = "from pathlib import Path; from slack_ties.rule import kernel; kernel.LIBRARY = Path('-')"
+    hide = (
+        "from pathlib import Path; from slack_ties.rule import kernel; kernel.LIBRARY = Path('-')"
+    )
     main = "from slack_ties.cli.main import main; main()"
     for name, code in (("kernel", main), ("torch", f"{hide}; {main}")):
         out = folder / name
@@ -193,7 +195,12 @@ def check_merge(folder: Path) -> None:
         if done.returncode:
             print(done.stdout, done.stderr, sep="\n")
         used = "and the compiled kernel" in done.stdout + done.stderr
-        expect(**{f"merge with {name}": done.returncode == 0, f"only {name}": used != (name == "torch")})
+        expect(
+            **{
+                f"merge with {name}": done.returncode == 0,
+                f"only {name}": used != (name == "torch"),
+            }
+        )
         digest = sha256()
         for file in sorted(out.glob("*.safetensors")):
             for tensor, value in sorted(load_file(file).items()):
@@ -224,11 +231,13 @@ def main() -> None:
     import slack_ties  # noqa: PLC0415
 
     where = Path(slack_ties.__file__).parent
-    expect(**{
-        f"slack-ties {version('slack-ties')} in {where}": arguments.editable
-        or where.parent.name != "src",
-        "the hook": (where.parent / "slack_ties.pth").is_file() or arguments.editable,
-    })
+    expect(
+        **{
+            f"slack-ties {version('slack-ties')} in {where}": arguments.editable
+            or where.parent.name != "src",
+            "the hook": (where.parent / "slack_ties.pth").is_file() or arguments.editable,
+        }
+    )
     for kind in KINDS:
         check_kernel(kind, torch=torch)
     if torch is not None:
