@@ -136,7 +136,7 @@ COMMANDS = [
     *(["demo"], ["languages"], ["config", "bo"], ["plan", "x.yml"], ["merge", "x.yml", "out"]),
     *(["merge", "x.yml", "out", "--cuda"], ["merge", "--help-mergekit"], ["report", "x.yml"]),
     *(["compare", "a", "b"], ["tune", "x.yml"], ["card", "out"], ["publish", "out", "me/x"]),
-    *(["try", "out", "one"], ["evaluate", "out"]),
+    *(["try", "out", "one"], ["evaluate", "out"], ["doctor"]),
     *(["run", "bo", "--out", "out"], ["recipes", "search"], ["recipes", "pull", "me/x"]),
     *(["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"], ["verify", "me/x"]),
 ]
@@ -262,6 +262,7 @@ INJECTED = [
     ("recipes adapt bo.yml --language ug --ct me/x", "slack_ties.sharing.adapt.adapt_recipe"),
     ("verify me/x", "slack_ties.sharing.verify.pull_recipe"),
     ("demo", "slack_ties.demo.demo.run_demo"),
+    ("doctor", "slack_ties.doctor.check.look_at_packages"),
 ]
 
 

@@ -30,7 +30,7 @@ from triple import Folders
 
 COMMANDS = [
     *("languages", "config", "plan", "merge", "card", "publish", "run", "recipes", "verify"),
-    *("report", "compare", "tune", "evaluate"),
+    *("report", "compare", "tune", "evaluate", "doctor"),
     *("recipes search", "recipes pull", "recipes adapt"),
 ]
 

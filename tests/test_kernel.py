@@ -446,3 +446,4 @@ def test_a_library_that_does_not_fit_is_not_used(
     assert len(caplog.messages) == 1
     assert "merging takes longer" in caplog.messages[0]
     assert "Next: install a C compiler, then" in caplog.messages[0]
+    assert caplog.messages[0].startswith(f"{kernel.kernel_problem()}: ")

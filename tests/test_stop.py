@@ -55,6 +55,7 @@ CASES = {
     "publish, between two tries": (f"publish MODEL {NEW}", "whoami", "later"),
     "recipes search": ("recipes search", "list", "stalled"),
     "recipes pull": (f"recipes pull {MERGED} -o x.yml", "file", "stalled"),
+    "doctor": ("doctor", "whoami", "stalled"),
     "verify": (f"verify {MERGED}", "file", "stalled"),
 }
 
@@ -131,7 +132,9 @@ def test_ctrl_c(place: Place, tmp_path: Path, case: str) -> None:
     assert process.returncode == 130, output
     assert "Traceback" not in output
     then = (
-        "begins again" if words.startswith(("merge", "report", "compare", "verify")) else "goes on"
+        "begins again"
+        if words.startswith(("doctor", "merge", "report", "compare", "verify"))
+        else "goes on"
     )
     assert output.count(f"Stopped: the same command {then}; what was downloaded ") == 1, output
     assert {path.name for path in tmp_path.iterdir()} - before <= {"home", ".out.stream"}

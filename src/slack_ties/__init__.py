@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from slack_ties.card.write import write_card
     from slack_ties.config.choices import Choices
     from slack_ties.config.write import write_configs
+    from slack_ties.doctor.check import check_installation
     from slack_ties.errors import SlackTiesError
     from slack_ties.evaluating.evaluate import evaluate_merge
     from slack_ties.explore.compare import compare_merges
@@ -38,6 +39,7 @@ __all__ = [
     "SlackTiesError",
     "Stated",
     "adapt_recipe",
+    "check_installation",
     "compare_merges",
     "evaluate_merge",
     "list_languages",
@@ -66,6 +68,7 @@ _HOME = {
     "Retries": "hub.retries",
     "Destination": "publish.destination",
     "adapt_recipe": "sharing.adapt",
+    "check_installation": "doctor.check",
     "compare_merges": "explore.compare",
     "evaluate_merge": "evaluating.evaluate",
     "list_languages": "plan.languages",

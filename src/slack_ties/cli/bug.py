@@ -7,7 +7,6 @@ only what belongs to installed packages: folders may be named after people and c
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from slack_ties.doctor.packages import system
 from slack_ties.errors import masked
 from slack_ties.recipe.pin import PACKAGES
 
@@ -68,7 +68,7 @@ def describe_bug(error: BaseException, arguments: Sequence[str]) -> str:
     shown = [word if i == 0 or word.startswith("-") else "..." for i, word in enumerate(words)]
     lines = [
         f"slack-ties {' '.join(shown)}",
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        system(),
         *(f"{name} {version(name)}" for name in PACKAGES),
         "",
         *traceback.format_exception(type(error), error, error.__traceback__),

@@ -62,7 +62,7 @@ PATH = _Path(path_type=Path)
 
 # The order of the commands in --help: the order of use.
 ORDER = (
-    *("demo", "languages", "config", "plan", "merge", "report", "compare", "tune"),
+    *("demo", "doctor", "languages", "config", "plan", "merge", "report", "compare", "tune"),
     *("try", "evaluate", "card", "publish", "run", "recipes", "verify"),
     *("search", "pull", "adapt"),  # of `recipes`
 )
@@ -186,6 +186,7 @@ def cli() -> None:
     \b
     Examples:
       slack-ties demo                          all stages on small models, without network
+      slack-ties doctor                        what is in place here, and what is missing
       slack-ties languages                     which languages have public models
       slack-ties run bo --out tibetan          config, merge and card in one command
       slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from slack_ties.cli import (  # noqa: F401 - adds them
+    checking,
     configure,
     demo,
     evaluating,
@@ -37,7 +38,8 @@ GO_ON = "the same command goes on; what was downloaded or uploaded is kept"
 
 BEGIN_AGAIN = "the same command begins again; what was downloaded is kept"
 
-BEGIN = ("try", "merge", "report", "compare", "verify")  # commands that begin again
+# Commands that begin again.
+BEGIN = ("doctor", "try", "merge", "report", "compare", "verify")
 
 # The output is on a full disk, beyond a limit of its size, or its device is broken.
 UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}

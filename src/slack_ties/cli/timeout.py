@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["timeout_option"]
+__all__ = ["seconds_option", "timeout_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,7 +45,17 @@ def timeout_option(function: F) -> F:
         "run": "60, or 300 with --publish, and while weights are read without download",
         **dict.fromkeys(READ_AWAY, "60, or 300 while weights are read without download"),
     }.get(function.__name__, "60")
-    option = click.option(
+    return seconds_option(usual)(wrapper)  # type: ignore[return-value]
+
+
+def seconds_option(usual: str) -> Callable[[F], F]:
+    """Return the option alone, which arrives as `timeout`: a number of seconds, or None.
+
+    Args:
+        usual: The seconds without it, for --help.
+
+    """
+    return click.option(
         "--timeout",
         type=click.FloatRange(min=0, max=LONGEST_TIMEOUT, min_open=True),
         callback=_check_number,
@@ -53,4 +63,3 @@ def timeout_option(function: F) -> F:
         help="Give up after so many seconds in which nothing comes from the Hub or goes to it; "
         f"this includes all retries.  [{usual}]",
     )
-    return option(wrapper)  # type: ignore[return-value]

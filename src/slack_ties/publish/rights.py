@@ -5,7 +5,7 @@ So a user does not merge for hours and then cannot publish. The Hub checks again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import HfApi, get_token
@@ -13,11 +13,21 @@ from huggingface_hub import HfApi, get_token
 from slack_ties.errors import HubError, OtherIdError
 from slack_ties.hub.token import another_token, token_name
 from slack_ties.private.huggingface_hub import sends_no_stored_token
+from slack_ties.wording import join_names
 
-__all__ = ["check_owner", "check_placeholder", "check_role", "with_token"]
+__all__ = [
+    "check_owner",
+    "check_placeholder",
+    "check_role",
+    "may_write",
+    "rights",
+    "with_token",
+]
 
 # Words of our own examples and messages, which people copy and forget to replace.
 PLACEHOLDERS = {"REPO_ID", "OWNER", "NAME", "ME", "SOMEBODY", "MODEL", "YOUR_NAME"}
+
+MOST_NAMED, LONGEST_NAME = 5, 100  # of the places that a token may write to
 
 WRITES = "repo.write"  # the Hub's name of this permission of a fine-grained token
 
@@ -62,6 +72,55 @@ def check_role(
         hint = "in your token settings on the Hub, give it write access to the repositories of "
         other = another_token(api, "with write access")
         raise HubError(msg, hint=f"{hint}{owner}, or: {other}")
+
+
+def rights(user: Mapping[str, Any]) -> str:
+    """Return what a token may do, for people.
+
+    Args:
+        user: The Hub's answer to "who am I".
+
+    """
+    access = _access(user)
+    if access.get("role") == "read":
+        return "it can only read"
+    if access.get("role") == "write":
+        return f"it may write to {_some(_own_places(user))}"
+    if access.get("role") != "fineGrained":
+        return "the Hub does not say what it may do"
+    places = [*_writable(access)]
+    if None in places:
+        return "it is fine-grained, and the Hub does not say what it may do"
+    said = f"it is fine-grained, and may write to {_some(places) if places else 'no repository'}"
+    gated = access["fineGrained"].get("canReadGatedRepos")
+    return f"{said}; it may not read gated models" if gated is False else said
+
+
+def may_write(user: Mapping[str, Any]) -> bool | None:
+    """Say whether a token may write to any repository; None if the Hub does not say that.
+
+    Args:
+        user: The Hub's answer to "who am I".
+
+    """
+    role = _access(user).get("role")
+    if role == "fineGrained":
+        places = [*_writable(_access(user))]
+        return None if None in places else bool(places)
+    return {"read": False, "write": True}.get(role) if isinstance(role, str) else None
+
+
+def _own_places(user: Mapping[str, Any]) -> list[str]:
+    """Return the user and the organizations in which the user can do more than read."""
+    orgs = [org for org in user.get("orgs") or () if isinstance(org, Mapping)]
+    return [user["name"], *(org.get("name") for org in orgs if org.get("roleInOrg") != "read")]
+
+
+def _some(places: Sequence[object]) -> str:
+    """Return the first names of a list, and how many there are more."""
+    more = len(places) - MOST_NAMED
+    named = [str(place)[:LONGEST_NAME] for place in places[:MOST_NAMED]]
+    return join_names([*named, f"{more} more"] if more > 0 else named)
 
 
 def check_placeholder(repo_id: str, user: Mapping[str, Any]) -> None:

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from slack_ties.rule.shares import Share
     from slack_ties.rule.tally import Tally
 
-__all__ = ["MOST_THREADS", "can_merge", "load_kernel", "merge_on_cpu"]
+__all__ = [
+    "MOST_THREADS",
+    "REINSTALL",
+    "can_merge",
+    "kernel_problem",
+    "load_kernel",
+    "merge_on_cpu",
+]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -36,7 +43,7 @@ SOURCE = Path(__file__).with_name("native")
 
 # Without --no-cache-dir pip would reuse the wheel that it made without a compiler.
 REINSTALL = (
-    "Next: install a C compiler, then the same `pip install` again with "
+    "install a C compiler, then the same `pip install` again with "
     "--force-reinstall --no-deps --no-cache-dir"
 )
 
@@ -113,28 +120,32 @@ class _Merge(ctypes.Structure):
 @cache
 def load_kernel() -> ctypes.CDLL | None:
     """Return the library; None if it is missing, or was built from another source."""
-    if not LIBRARY.exists():
-        LOG.warning(
-            "slack-ties was built without its compiled kernel: merging takes longer. %s", REINSTALL
-        )
+    kernel, problem = _open()
+    if problem:
+        LOG.warning("%s: merging takes longer. Next: %s", problem, REINSTALL)
         return None
+    assert kernel is not None  # noqa: S101 - either the library or a problem
+    kernel.slack_ties_run.argtypes = [ctypes.POINTER(_Merge)]
+    kernel.slack_ties_run.restype = None
+    return kernel
+
+
+def kernel_problem() -> str:
+    """Return why the library cannot be used; "" if it can."""
+    return _open()[1]
+
+
+def _open() -> tuple[ctypes.CDLL | None, str]:
+    """Return the library, or why it cannot be used."""
+    if not LIBRARY.exists():
+        return None, "slack-ties was built without its compiled kernel"
     try:
         kernel = ctypes.CDLL(str(LIBRARY))
         kernel.slack_ties_source.restype = ctypes.c_char_p
         same = kernel.slack_ties_source().decode() == _checksum(SOURCE)
     except (OSError, AttributeError) as error:
-        LOG.warning(
-            "the compiled kernel cannot be used: merging takes longer: %s. %s", error, REINSTALL
-        )
-        return None
-    if not same:
-        LOG.warning(
-            "the compiled kernel was not built from %s: merging takes longer. %s", SOURCE, REINSTALL
-        )
-        return None
-    kernel.slack_ties_run.argtypes = [ctypes.POINTER(_Merge)]
-    kernel.slack_ties_run.restype = None
-    return kernel
+        return None, f"the compiled kernel cannot be used ({error})"
+    return kernel, "" if same else f"the compiled kernel was not built from {SOURCE}"
 
 
 def _checksum(source: Path) -> str:
