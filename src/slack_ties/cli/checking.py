@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slack_ties.cli.group import cli, command, print_json
+from slack_ties.cli.group import cli, command, prepare, print_json
 from slack_ties.cli.options import as_json
 from slack_ties.cli.timeout import seconds_option
 
@@ -34,6 +34,7 @@ def doctor(*, timeout: float | None, as_json: bool) -> None:
     from slack_ties.doctor.check import TIMEOUT, look_at_all  # noqa: PLC0415 - needs time
     from slack_ties.doctor.finding import Diagnosis  # noqa: PLC0415 - as above
 
+    prepare(None, quiet=False)
     findings = []
     for finding in look_at_all(timeout or TIMEOUT):
         findings.append(finding)

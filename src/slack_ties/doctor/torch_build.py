@@ -115,7 +115,7 @@ def _without_gpu(text: str, facts: dict[str, Any]) -> Finding:
     useless, own = sum(packages.values()), _size_of("torch")
     text += f", but it finds no GPU: CUDA's packages take {size(useless)} here, torch {size(own)}"
     also = [name for name in WITH_TORCH if _find(name)]
-    remove = " ".join(["torch", *also, *sorted(packages)])
+    remove = " ".join(["torch", *also, *packages])
     install = CPU_BUILD.replace("install torch", " ".join(["install torch", *also]))
     hint = f"pip uninstall -y {remove} && {install}"
     if shutil.which("nvidia-smi"):
@@ -135,7 +135,7 @@ def unused_packages() -> dict[str, int]:
         waiting += new
     while kept := found & _needed_by_others(found):
         found -= kept
-    return {name: _size_of(name) for name in found}
+    return {name: _size_of(name) for name in sorted(found)}
 
 
 def _needed_by_others(packages: set[str]) -> set[str]:
