@@ -136,7 +136,7 @@ COMMANDS = [
     *(["demo"], ["languages"], ["config", "bo"], ["plan", "x.yml"], ["merge", "x.yml", "out"]),
     *(["merge", "x.yml", "out", "--cuda"], ["merge", "--help-mergekit"], ["report", "x.yml"]),
     *(["compare", "a", "b"], ["tune", "x.yml"], ["card", "out"], ["publish", "out", "me/x"]),
-    *(["try", "out", "one"], ["evaluate", "out"], ["doctor"]),
+    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "out"], ["doctor"]),
     *(["run", "bo", "--out", "out"], ["recipes", "search"], ["recipes", "pull", "me/x"]),
     *(["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"], ["verify", "me/x"]),
 ]
@@ -217,7 +217,7 @@ WRONG = [
         ["publish", "out", "me/x"],
         ["run", "x.yml", "--out", "out"],
     ),
-    *(["try", "out", "one"], ["evaluate", "x.yml"]),
+    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "x.yml"]),
     *(["recipes", "search"], ["recipes", "pull", "me/x"], ["verify", "me/x"]),
     ["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"],
 ]
@@ -253,6 +253,7 @@ INJECTED = [
     ("compare bo.yml bo.yml", "slack_ties.explore.compare.compare_merges"),
     ("tune bo.yml", "slack_ties.tuning.tune._check"),
     ("try out one", "slack_ties.trying.try_prompts.try_prompts"),
+    ("chat out", "slack_ties.trying.chat.open_chat"),
     ("evaluate bo.yml", "slack_ties.evaluating.evaluate.evaluate_merge"),
     ("card out", "slack_ties.card.write.write_card"),
     ("publish out me/x", "slack_ties.publish.publish.publish_model"),

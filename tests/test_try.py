@@ -178,7 +178,7 @@ def test_a_gpu_is_used_if_there_is_one(
         raise CheckpointError("stop here")  # noqa: EM101, TRY003 - there is no GPU to go on with
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("slack_ties.trying.try_prompts.check_fits", stop)
+    monkeypatch.setattr("slack_ties.trying.room.check_fits", stop)
 
     assert "stop here" in invoke("try", merged, "x", "--alone", *words).output
     assert asked == [device]

@@ -1,1 +1,1 @@
-"""Ask a merged model and the models that it was made from the same prompts: try."""
+"""Talk with a merged model, or ask it and its parents the same prompts: chat, try."""

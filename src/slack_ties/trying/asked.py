@@ -13,11 +13,11 @@ from slack_ties.hub.errors import first_line
 from slack_ties.tokenizer.files import has_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from slack_ties.trying.tried import Candidate
 
-__all__ = ["Asked", "ask_in_tokens"]
+__all__ = ["Asked", "ask_in_tokens", "chat_in_tokens", "text_in_tokens"]
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,54 @@ def ask_in_tokens(candidate: Candidate, prompts: Sequence[str], *, chat: bool) -
     return Asked(tokenizer, applied, ids, longest if isinstance(longest, int) else None)
 
 
-def _ids(tokenizer: Any, prompt: str, name: str, *, chat: bool) -> tuple[int, ...]:
+def chat_in_tokens(
+    tokenizer: Any, messages: Sequence[Mapping[str, str]], name: str
+) -> tuple[int, ...]:
+    """Return messages in the chat template of a model, up to where its answer begins.
+
+    Args:
+        tokenizer: The tokenizer of the model; it has a chat template.
+        messages: With `role` and `content`.
+        name: The model's name in errors.
+
+    Raises:
+        CheckpointError: The template cannot be applied to them.
+
+    """
     try:
-        if not chat:
-            return tuple(tokenizer(prompt, verbose=False)["input_ids"])
-        said = [{"role": "user", "content": prompt}]
-        found = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=True)
+        found = tokenizer.apply_chat_template(
+            [dict(one) for one in messages], add_generation_prompt=True, return_dict=True
+        )
         return tuple(found["input_ids"])
     except Exception as error:  # noqa: BLE001 - a template is a program of others
-        what = "its chat template" if chat else "its tokenizer"
-        raise _unloadable(name, what, error, chat=chat) from None
+        raise _unloadable(name, "its chat template", error, chat=True) from None
+
+
+def text_in_tokens(tokenizer: Any, text: str, name: str) -> tuple[int, ...]:
+    """Return a plain text in the tokens of a model.
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        text: The text.
+        name: The model's name in errors.
+
+    Raises:
+        CheckpointError: The tokenizer cannot be used.
+
+    """
+    try:
+        return tuple(tokenizer(text, verbose=False)["input_ids"])
+    except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
+        raise _unloadable(name, "its tokenizer", error) from None
+
+
+def _ids(tokenizer: Any, prompt: str, name: str, *, chat: bool) -> tuple[int, ...]:
+    if chat:
+        return chat_in_tokens(tokenizer, [{"role": "user", "content": prompt}], name)
+    return text_in_tokens(tokenizer, prompt, name)
 
 
 def _unloadable(name: str, what: str, error: Exception, *, chat: bool = False) -> CheckpointError:
     msg = f"model {name!r}: transformers cannot use {what}: {first_line(error)}"
-    hint = "add --no-chat-template: every model gets the prompt as plain text" if chat else ""
+    hint = "add --no-chat-template: then the prompt is given as plain text" if chat else ""
     return CheckpointError(msg, hint=hint)

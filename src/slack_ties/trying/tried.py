@@ -1,4 +1,4 @@
-"""Find the models that `slack-ties try` asks: the merged model, and those that it was made from.
+"""Find the models that `try` and `chat` ask: the merged model, and those that it was made from.
 
 Only small files are downloaded here. A model that cannot be used is left out with its reason, but
 for the merged model itself.
@@ -102,9 +102,19 @@ def _check_name(what: str) -> None:
 
 
 def look_at_candidates(
-    members: Sequence[Member], *, api: HfApi | None = None, cache: str | None = None
+    members: Sequence[Member],
+    *,
+    api: HfApi | None = None,
+    cache: str | None = None,
+    command: str = "try",
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the models with what is known of them; and why others are left out, by name.
+
+    Args:
+        members: The models.
+        api: The Hub client; the default one if not given.
+        cache: The folder for downloads; the Hub's own cache if not given.
+        command: The command of the user, for the next step of an error.
 
     Raises:
         SlackTiesError: The merged model is not there.
@@ -115,7 +125,7 @@ def look_at_candidates(
     for one in members:
         try:
             new = Candidate(one, tuple(answer.get() for answer in answers[one.reference]))
-            _check(new)
+            _check(new, command)
         except SlackTiesError as error:
             if one.role == MERGED:
                 raise
@@ -129,12 +139,13 @@ def _name(member: Member) -> str:
     return "+".join(path for path, _ in split_reference(member.reference))
 
 
-def _check(candidate: Candidate) -> None:
+def _check(candidate: Candidate, command: str) -> None:
     """Refuse a model without weights, and a model with an adapter if peft is not installed."""
     for look in candidate.looks:
         if not look.weights:
             msg = f"model {candidate.name!r} has no weights"
-            hint = f"slack-ties try {repo_id_of(look.folder)} PROMPT  # if the Hub has its weights"
+            words = [command, repo_id_of(look.folder), *(["PROMPT"] if command == "try" else [])]
+            hint = f"slack-ties {' '.join(words)}  # if the Hub has its weights"
             raise CheckpointError(msg, hint=hint)
     if len(candidate.looks) > 1 and not importlib.util.find_spec("peft"):
         msg = f"{candidate.name} has a LoRA adapter, and peft is not installed: pip install peft"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import shlex
-import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import CheckpointError, OutputError, SlackTiesError
+from slack_ties.errors import CheckpointError, SlackTiesError
 from slack_ties.evaluation.answers import (
     Answer,
     Answers,
@@ -25,8 +24,6 @@ from slack_ties.evaluation.answers import (
     write_answers,
 )
 from slack_ties.files import expanded, sha256
-from slack_ties.models.memory import bytes_in_memory, check_fits
-from slack_ties.plan.room import cache_folder
 from slack_ties.progress import Progress
 from slack_ties.recipe.check import DTYPES
 from slack_ties.record import RECORD_FILE, read_record
@@ -34,8 +31,9 @@ from slack_ties.running.models_of import MERGED, merge_of
 from slack_ties.running.run_models import folders_of, usable_device
 from slack_ties.settings import Settings
 from slack_ties.trying.prompts import check_prompts
+from slack_ties.trying.room import check_disk, check_memory
 from slack_ties.trying.tried import find_members, look_at_candidates
-from slack_ties.wording import counted, size
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -193,12 +191,8 @@ def _check_room(
 ) -> None:
     """Refuse models that do not fit in memory or on the disk, before they are downloaded."""
     for one in list(asked):
-        hint = "free memory, or use a machine that has more"
         try:
-            need = bytes_in_memory(one.looks, how.dtype)
-            if bytes_in_memory(one.looks, "bfloat16") < need:
-                hint = how.again("--dtype", "bfloat16")
-            check_fits(one.name, need, how.device, hint=hint)
+            check_memory(one, how.dtype, how.device, how.again)
         except CheckpointError as error:
             if one.role == MERGED:
                 raise
@@ -206,14 +200,7 @@ def _check_room(
             del asked[one]
     for name, why in left_out.items():
         _warn(name, why)
-    need = sum({look.path: look.download for one in asked for look in one.looks}.values())
-    free = shutil.disk_usage(cache_folder(cache)).free
-    if need > free:
-        msg = f"the models that are not here yet take {size(need)}, and {size(free)} of the disk "
-        msg += "of the Hub cache are free"
-        raise OutputError(msg, hint=how.again("--alone") if len(asked) > 1 else "free disk space")
-    if need:
-        LOG.info("  %s are downloaded", size(need))
+    check_disk(list(asked), cache, hint=how.again("--alone") if len(asked) > 1 else "")
 
 
 def _warn(name: str, why: str) -> None:

@@ -84,36 +84,79 @@ class Writer:
             CheckpointError: The model cannot run.
 
         """
+        began = time.monotonic()
+        new = self.go_on(asked.ids[number], most=most, seed=seed, step=lambda _: step())
+        seconds = time.monotonic() - began
+        text = asked.tokenizer.decode(new, skip_special_tokens=True)
+        return Answer(text, len(new), self.has_ended(new, most)), seconds
+
+    def go_on(
+        self,
+        given: Sequence[int],
+        *,
+        most: int,
+        seed: int | None,
+        step: Callable[[list[int]], None],
+    ) -> list[int]:
+        """Let the model continue some tokens; return the new ones.
+
+        Args:
+            given: Tokens, at least one.
+            most: New tokens.
+            seed: Sample with it; None: the likeliest token each time.
+            step: Called after each token with all new tokens. An OSError of it is raised here.
+
+        Raises:
+            CheckpointError: The model cannot run.
+
+        """
         import torch  # noqa: PLC0415 - heavy
         from transformers import StoppingCriteriaList  # noqa: PLC0415
 
+        closed: list[OSError] = []  # what `step` writes to
+
         def each_token(ids: Any, _scores: Any, **_: Any) -> Any:
-            step()
+            try:
+                step(ids[0, len(given) :].tolist())
+            except OSError as error:
+                closed.append(error)
+                raise
             return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
 
-        given = torch.tensor([asked.ids[number]], device=self.model.device)
-        settings = self.model.generation_config
-        ends = _as_list(settings.eos_token_id)
+        tokens = torch.tensor([list(given)], device=self.model.device)
         more: dict[str, Any] = {} if seed is None else {"do_sample": True}
-        if settings.pad_token_id is None:  # of no effect for one text; transformers would warn
-            more["pad_token_id"] = ends[0] if ends else 0
-        began = time.monotonic()
+        if self.model.generation_config.pad_token_id is None:
+            more["pad_token_id"] = [*self._ends(), 0][0]  # of no effect for one text, but a warning
         try:
             with _seeded(seed):
                 out = self.model.generate(
-                    input_ids=given,
-                    attention_mask=torch.ones_like(given),
+                    input_ids=tokens,
+                    attention_mask=torch.ones_like(tokens),
                     max_new_tokens=most,
                     stopping_criteria=StoppingCriteriaList([each_token]),
                     **{"do_sample": False, "num_beams": 1, **more},
                 )
-        except Exception as error:  # noqa: BLE001 - the files are not ours: errors of any type
+        except Exception as error:  # the files are not ours: errors of any type
+            if error in closed:
+                raise
             raise failed(self.name, "cannot write", error) from None
-        seconds = time.monotonic() - began
-        new = out[0, given.shape[1] :].tolist()
-        ended = len(new) < most or new[-1] in ends
-        text = asked.tokenizer.decode(new, skip_special_tokens=True)
-        return Answer(text, len(new), ended), seconds
+        new: list[int] = out[0, len(given) :].tolist()
+        return new
+
+    def has_ended(self, new: Sequence[int], most: int) -> bool:
+        """Say whether the model ended its answer itself, and was not cut.
+
+        Args:
+            new: The tokens of the answer.
+            most: The tokens that it was allowed.
+
+        """
+        return len(new) < most or new[-1] in self._ends()
+
+    def _ends(self) -> list[int]:
+        """Return the tokens that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 @contextmanager
@@ -127,7 +170,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-def _as_list(value: Any) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]
