@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from slack_ties.cli.program import as_typed
 from slack_ties.errors import SlackTiesError
 from slack_ties.files import expanded
 from slack_ties.trying.saved import write_chat
@@ -85,7 +86,7 @@ class Session:
                         raise
                     click.echo(f"Error: {error}", err=True)
                     if error.hint:
-                        click.echo(f"Next: {error.hint}", err=True)
+                        click.echo(f"Next: {as_typed(error.hint)}", err=True)
 
     def _take(self, line: str) -> None:
         """Run a command, or ask the model."""

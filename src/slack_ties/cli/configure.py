@@ -19,6 +19,7 @@ from slack_ties.cli.options import (
     with_settings,
 )
 from slack_ties.cli.options import choices as choice_options
+from slack_ties.cli.program import say_next
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.make import look_at_choices
 from slack_ties.config.write import write_configs, write_recipes
@@ -98,7 +99,7 @@ def config(  # noqa: PLR0913 - one per option
             err=True,
         )
     if not quiet:
-        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(paths[0]))}", err=True)
+        say_next(f"slack-ties plan {shlex.quote(str(paths[0]))}")
 
 
 @contextmanager
@@ -196,7 +197,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     click.echo(plan_as_text(planned))
     if planned.errors:
         hint = next((error.hint for error in planned.errors if error.hint), "correct the config")
-        click.echo(f"\nNext: {hint}", err=True)
+        say_next(hint)
         sys.exit(1)
     if pin:
         click.echo(f"\n{_pinned_text(planned, path)}", err=True)
@@ -204,7 +205,7 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     allowed += ["--allow-crimes"] if settings.allow_crimes else []
     allowed += download_flags(settings.download, settings.window)
     step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
-    click.echo(f"\nNext: {step}", err=True)
+    say_next(step)
 
 
 def _pinned_text(planned: Plan, path: Path) -> str:

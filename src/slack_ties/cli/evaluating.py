@@ -10,6 +10,7 @@ import click
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import allow_unrelated, with_settings
+from slack_ties.cli.program import say_next
 from slack_ties.cli.task_options import (
     batch_size_option,
     chat_template_option,
@@ -152,4 +153,4 @@ def evaluate(  # noqa: PLR0913 - one per option
         return
     click.echo(f"{made.as_text()}\n\nScores: {made.file}")
     if made.in_folder and not settings.quiet:
-        click.echo(f"\nNext: slack-ties card {shlex.quote(str(made.file.parent))}", err=True)
+        say_next(f"slack-ties card {shlex.quote(str(made.file.parent))}")

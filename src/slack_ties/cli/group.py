@@ -25,6 +25,7 @@ from slack_ties.cli.debug import (
     want_traceback,
 )
 from slack_ties.cli.docstrings import check_docstrings, restore_help
+from slack_ties.cli.program import as_typed, name_as_typed, program
 from slack_ties.errors import SlackTiesError, masked
 from slack_ties.progress import end_progress, without_progress
 
@@ -91,7 +92,7 @@ class UsageError(click.UsageError):
         """Print it as our other errors are printed."""
         if self.ctx:
             click.echo(f"{self.ctx.get_usage()}\n", file=file, err=True)
-        click.echo(f"Error: {self.format_message()}", file=file, err=True)
+        click.echo(f"Error: {as_typed(self.format_message())}", file=file, err=True)
         click.echo(f"Next: {self.command} --help", file=file, err=True)
 
 
@@ -105,7 +106,7 @@ def _with_next(group: click.Context | None = None) -> Iterator[None]:
     except (UsageError, click.exceptions.NoArgsIsHelpError):  # the second one prints the help
         raise
     except click.UsageError as error:
-        words = [group.command_path, group.invoked_subcommand] if group else ["slack-ties"]
+        words = [group.command_path, group.invoked_subcommand] if group else [program()]
         raise UsageError(error, " ".join(filter(None, words))) from None
 
 
@@ -116,6 +117,7 @@ class Group(click.Group):
         """Parse the command line; the help is there under every Python."""
         for command in (self, *self.commands.values()):
             restore_help(command)
+            name_as_typed(command)
         with _with_next():
             return super().make_context(*given, **named)
 
@@ -158,7 +160,7 @@ def one_line() -> Iterator[None]:
             raise
         click.echo(f"Error: {error}", err=True)
         if error.hint:
-            click.echo(f"Next: {error.hint}", err=True)
+            click.echo(f"Next: {as_typed(error.hint)}", err=True)
         sys.exit(1)
 
 
@@ -215,7 +217,7 @@ class _Masked(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line to print."""
-        return masked(super().format(record))
+        return as_typed(masked(super().format(record)))
 
 
 def say(*, quiet: bool, debug: bool = False) -> None:

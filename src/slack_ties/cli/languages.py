@@ -14,6 +14,7 @@ import click
 from slack_ties.catalogue.languages import match_triples
 from slack_ties.cli.group import cli, command, print_json
 from slack_ties.cli.options import as_json
+from slack_ties.cli.program import as_typed
 from slack_ties.errors import CatalogueError
 from slack_ties.plan.expected import Expected, expect
 from slack_ties.plan.languages import HEAD, cells_of, legend
@@ -84,9 +85,8 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     for line in [*lines, "", *legend(shown), *([CUT] if cut else [])]:
         click.echo(line)
     key = shown[0][0].key if lang else "KEY"
-    click.echo(
-        f"\nNext: slack-ties config {key}  # or config and merge: slack-ties run {key} --out DIR"
-    )
+    step = f"slack-ties config {key}  # or config and merge: slack-ties run {key} --out DIR"
+    click.echo(f"\nNext: {as_typed(step)}")
 
 
 def _place(row: tuple[Triple, Expected]) -> tuple[str, str, bool, int]:

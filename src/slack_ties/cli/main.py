@@ -1,4 +1,4 @@
-"""The entry point of the `slack-ties` command.
+"""The entry point of the `slack-ties` command, and of `hf slack-ties`.
 
 Each command parses its arguments, calls one function of the package, and prints what it returns.
 The modules imported here define the commands. A command that needs torch, transformers, mergekit
@@ -30,6 +30,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     tuning,
 )
 from slack_ties.cli.group import BROKEN_PIPE, cli
+from slack_ties.cli.program import program
 from slack_ties.errors import AS_UTF_8
 from slack_ties.progress import end_progress
 
@@ -65,7 +66,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     try:
         _check_letters()
-        cli(prog_name="slack-ties")
+        cli(prog_name=program())
     except SystemExit as stop:
         _flush()
         if isinstance(stop, Stop):

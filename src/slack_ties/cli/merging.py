@@ -16,6 +16,7 @@ from slack_ties.cli.options import (
     report_option,
     with_settings,
 )
+from slack_ties.cli.program import say_next
 from slack_ties.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def merge(  # noqa: PLR0913 - one per option, one line each
     if not settings.quiet:
         name = shlex.quote(str(out))
         click.echo(f"\nScores: none yet: slack-ties evaluate {name}", err=True)
-        click.echo(f"\nNext: slack-ties card {name}", err=True)
+        say_next(f"slack-ties card {name}")
 
 
 @cli.command(cls=MergeCommand, short_help="See what a merge keeps and loses.")

@@ -18,6 +18,7 @@ from slack_ties.cli.options import (
     update_option,
     with_output,
 )
+from slack_ties.cli.program import say_next
 from slack_ties.cli.published import other_id_in_full, what_now
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.licenses.names import suggest_name
@@ -160,7 +161,7 @@ def card(  # noqa: PLR0913 - one per option
     text = path.read_text(encoding="utf-8")
     if NOT_EVALUATED in text and read_record(source).has_weights(source):
         click.echo(f"Scores: none yet: slack-ties evaluate {shlex.quote(str(source))}", err=True)
-    click.echo(f"\nNext: {how_to_publish(source, found)}  # after you read the card", err=True)
+    say_next(f"{how_to_publish(source, found)}  # after you read the card")
 
 
 def _license_facts(found: Resolution) -> dict[str, Any]:

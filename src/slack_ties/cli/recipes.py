@@ -15,6 +15,7 @@ from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, Group, cli, command, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import as_json, with_output, with_settings
+from slack_ties.cli.program import say_next
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.config.write import write_recipes
 from slack_ties.recipe.read import read_recipe
@@ -62,7 +63,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
         every = "slack-ties recipes search  # without a filter it shows all"
         own = "slack-ties config LANG  # writes a recipe of your own"
         click.echo("No published recipe matches.", err=True)
-        click.echo(f"\nNext: {every if language or base or author else own}", err=True)
+        say_next(every if language or base or author else own)
         return
     rows = [("MODEL", "LANGUAGES", "LICENCE", "CHANGED", "DOWNLOADS", "MADE FROM")]
     rows += [
@@ -79,7 +80,7 @@ def search(*, language: str | None, base: str | None, author: str | None, as_jso
     print_table(rows)
     # `pull` refuses a recipe of folders.
     if best := next((one.repo_id for one in found if one.bases), ""):
-        click.echo(f"\nNext: slack-ties recipes pull {shlex.quote(best)}", err=True)
+        say_next(f"slack-ties recipes pull {shlex.quote(best)}")
 
 
 @recipes.command(short_help="Fetch a recipe from the Hub.")
@@ -133,7 +134,7 @@ def pull(*, repo_id: str, output: Path | None, overwrite: bool, quiet: bool, as_
         click.echo("\nTo make it slack_ties:", err=True)
         for change in pulled.changes:
             click.echo(f"  - {change}", err=True)
-    click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+    say_next(f"slack-ties plan {shlex.quote(str(path))}")
 
 
 @recipes.command(short_help="Change a recipe for another language.")
@@ -197,7 +198,7 @@ def adapt(  # noqa: PLR0913 - one per option
     if why and not quiet:
         click.echo(f"\nTokenizer section added, for {why}", err=True)
     if not quiet:
-        click.echo(f"\nNext: slack-ties plan {shlex.quote(str(path))}", err=True)
+        say_next(f"slack-ties plan {shlex.quote(str(path))}")
 
 
 @cli.command(cls=MergeCommand, short_help="Repeat a published merge and compare.")

@@ -21,6 +21,7 @@ from slack_ties.cli.options import (
     with_settings,
 )
 from slack_ties.cli.options import choices as choice_options
+from slack_ties.cli.program import say_next
 from slack_ties.cli.publishing import how_to_publish, known_as_option
 from slack_ties.record import CONFIG_FILE
 
@@ -127,4 +128,4 @@ def run(  # noqa: PLR0913 - one per option
         found = resolve_for(out)
         for warning in found.warnings:
             click.echo(f"Warning: {warning}", err=True)
-        click.echo(f"\nNext: {how_to_publish(out, found)}", err=True)
+        say_next(how_to_publish(out, found))

@@ -12,6 +12,7 @@ import click
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
+from slack_ties.cli.program import say_next
 from slack_ties.errors import SlackTiesError
 from slack_ties.recipe.check import DTYPES
 
@@ -139,4 +140,5 @@ def try_(  # noqa: PLR0913 - one per option
         card = f"slack-ties card OUT --examples {shlex.quote(str(output))}"
         if Path(what).is_dir():
             card = card.replace("OUT", shlex.quote(what), 1)
-        click.echo(f"\n{output}\n\nNext: {card}  # shows these answers in the card", err=True)
+        click.echo(f"\n{output}", err=True)
+        say_next(f"{card}  # shows these answers in the card")

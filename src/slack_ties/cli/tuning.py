@@ -11,6 +11,7 @@ from slack_ties.cli.download_options import download_flags, download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import allow_unrelated, numbers_option, with_settings
+from slack_ties.cli.program import say_next
 from slack_ties.cli.task_options import (
     batch_size_option,
     chat_template_option,
@@ -179,7 +180,7 @@ def tune(  # noqa: PLR0913 - one per option
     if not settings.quiet:
         flags = download_flags(settings.download, settings.window)
         step = _next(found, config, flags, limited=limit is not None)
-        click.echo(f"\nNext: {step}", err=True)
+        say_next(step)
 
 
 def _next(found: Tuned, config: Path, flags: list[str], *, limited: bool) -> str:
