@@ -47,6 +47,7 @@ def test_without_a_compiler_the_wheel_suits_every_platform(tmp_path: Path) -> No
         for name in ("README.md", "data.py", "_letters.yaml", "bo/milic_reading_bo.yaml"):
             assert f"{pack}/{name}" in wheel.namelist()
         assert "slack_ties/catalogue/LICENSE.unicode" in wheel.namelist()
+        assert "slack_ties/.agents/skills/slack-ties/SKILL.md" in wheel.namelist()
         (notice,) = (name for name in wheel.namelist() if name.endswith("licenses/NOTICE"))
         text = wheel.read(notice).decode()
         assert all(one in text for one in ("tags.tsv", "languages.toml", "licenses/standard"))
