@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from slack_ties.evaluating.evaluate import evaluate_merge
     from slack_ties.explore.compare import compare_merges
     from slack_ties.explore.report import make_report
+    from slack_ties.exporting.export import export_model
     from slack_ties.hub.retries import Retries
     from slack_ties.licenses.known import Stated
     from slack_ties.merge.merge import merge_models
@@ -42,6 +43,7 @@ __all__ = [
     "check_installation",
     "compare_merges",
     "evaluate_merge",
+    "export_model",
     "list_languages",
     "make_report",
     "merge_models",
@@ -71,6 +73,7 @@ _HOME = {
     "check_installation": "doctor.check",
     "compare_merges": "explore.compare",
     "evaluate_merge": "evaluating.evaluate",
+    "export_model": "exporting.export",
     "list_languages": "plan.languages",
     "make_report": "explore.report",
     "merge_models": "merge.merge",

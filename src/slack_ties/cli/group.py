@@ -64,7 +64,7 @@ PATH = _Path(path_type=Path)
 # The order of the commands in --help: the order of use.
 ORDER = (
     *("demo", "doctor", "languages", "config", "plan", "merge", "report", "compare", "tune"),
-    *("try", "chat", "evaluate", "card", "publish", "run", "recipes", "verify"),
+    *("try", "chat", "evaluate", "card", "publish", "export", "run", "recipes", "verify"),
     *("search", "pull", "adapt"),  # of `recipes`
 )
 

@@ -21,6 +21,7 @@ from slack_ties.cli import (  # noqa: F401 - adds them
     configure,
     demo,
     evaluating,
+    exporting,
     languages,
     merging,
     publishing,
@@ -41,7 +42,7 @@ GO_ON = "the same command goes on; what was downloaded or uploaded is kept"
 BEGIN_AGAIN = "the same command begins again; what was downloaded is kept"
 
 # Commands that begin again.
-BEGIN = ("doctor", "try", "chat", "merge", "report", "compare", "verify")
+BEGIN = ("doctor", "try", "chat", "merge", "export", "report", "compare", "verify")
 
 # The output is on a full disk, beyond a limit of its size, or its device is broken.
 UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
