@@ -136,7 +136,7 @@ COMMANDS = [
     *(["demo"], ["languages"], ["config", "bo"], ["plan", "x.yml"], ["merge", "x.yml", "out"]),
     *(["merge", "x.yml", "out", "--cuda"], ["merge", "--help-mergekit"], ["report", "x.yml"]),
     *(["compare", "a", "b"], ["tune", "x.yml"], ["card", "out"], ["publish", "out", "me/x"]),
-    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "out"], ["doctor"]),
+    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "out"], ["export", "out"], ["doctor"]),
     *(["run", "bo", "--out", "out"], ["recipes", "search"], ["recipes", "pull", "me/x"]),
     *(["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"], ["verify", "me/x"]),
 ]
@@ -217,7 +217,7 @@ WRONG = [
         ["publish", "out", "me/x"],
         ["run", "x.yml", "--out", "out"],
     ),
-    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "x.yml"]),
+    *(["try", "out", "one"], ["chat", "out"], ["evaluate", "x.yml"], ["export", "out"]),
     *(["recipes", "search"], ["recipes", "pull", "me/x"], ["verify", "me/x"]),
     ["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"],
 ]
@@ -257,6 +257,7 @@ INJECTED = [
     ("evaluate bo.yml", "slack_ties.evaluating.evaluate.evaluate_merge"),
     ("card out", "slack_ties.card.write.write_card"),
     ("publish out me/x", "slack_ties.publish.publish.publish_model"),
+    ("export out", "slack_ties.exporting.export.check_model"),
     ("run bo.yml --out out", "slack_ties.run.run_all"),
     ("recipes search", "slack_ties.sharing.search.search_recipes"),
     ("recipes pull me/x", "slack_ties.sharing.pull.pull_recipe"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -87,8 +88,7 @@ def run_program(
                 else:
                     break
     finally:
-        process.kill()
-        process.wait(END_TIME)
+        _end(process)
         reader.join(END_TIME)
         if process.stdout:
             process.stdout.close()
@@ -99,6 +99,16 @@ def run_program(
         how = "wrote no file"
         raise FailedError(how, lines)
     return list(lines)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, and what it has started."""
+    if process.poll() is None:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait(END_TIME)
 
 
 def _environment() -> dict[str, str]:

@@ -38,17 +38,19 @@ class GoTemplate:
     first: str  # before the first message of the user
     before_system: str  # before the text of the system, if there is one
     after_system: str  # after it, up to the first message of the user
-    answer: str  # after a message of the user, up to the answer
+    answer: str  # after a message of the user: the answer begins here
+    lead: str  # before an answer of an earlier turn, such as a space
     turn: str  # after an answer, up to the next message of the user
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return what Ollama makes of a conversation with `as_text`."""
         system = "\n\n".join(one["content"] for one in messages if one["role"] == "system")
         parts = [self.before_system, system, self.after_system] if system else [self.first]
-        after = {"user": self.answer, "assistant": self.turn}
+        around = {"user": ("", self.answer), "assistant": (self.lead, self.turn)}
         for one in messages:
-            if one["role"] in after:
-                parts += [one["content"], after[one["role"]]]
+            if one["role"] in around:
+                before, after = around[one["role"]]
+                parts += [before, one["content"], after]
         return "".join(parts)
 
     def as_text(self) -> str:
@@ -58,8 +60,8 @@ class GoTemplate:
             f"{{{{ if .System }}}}{system}{{{{ else }}}}{_go(self.first)}{{{{ end }}}}"
             '{{ range .Messages }}{{ if eq .Role "user" }}{{ .Content }}'
             f"{_go(self.answer)}"
-            '{{ else if eq .Role "assistant" }}{{ .Content }}'
-            f"{_go(self.turn)}"
+            '{{ else if eq .Role "assistant" }}'
+            f"{_go(self.lead)}{{{{ .Content }}}}{_go(self.turn)}"
             "{{ end }}{{ end }}"
         )
 
@@ -103,7 +105,9 @@ def _around(render: Callable[[Sequence[Message]], str]) -> GoTemplate | None:
     before, _, rest = system.partition(SYSTEM)
     after = rest.partition(USER)[0]
     turn = turn.partition(LAST)[0]
-    return GoTemplate(first, before, after, end, turn) if between == end else None
+    if not between.startswith(end):
+        return None
+    return GoTemplate(first, before, after, end, between[len(end) :], turn)
 
 
 def _conversations() -> list[list[Message]]:
