@@ -518,7 +518,9 @@ def test_the_modelfile(merged: Path) -> None:
     assert template
     assert lines[2] == f'TEMPLATE """{template.as_text()}"""'
     assert lines[3] == 'PARAMETER stop "</s>"'
-    assert "\n".join(lines[4:]).startswith(f'LICENSE """\n{MIT.strip()}\n"""\nLICENSE """\nThis model')
+    assert "\n".join(lines[4:]).startswith(
+        f'LICENSE """\n{MIT.strip()}\n"""\nLICENSE """\nThis model'
+    )
     unknown = modelfile(model, "out-Q4_K_M.gguf", None, ())
     assert "\nREQUIRES 0.30.0\n" in unknown
     assert "TEMPLATE" not in unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -108,7 +109,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    process.wait(END_TIME)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_TIME)
 
 
 def _environment() -> dict[str, str]:
