@@ -18,11 +18,13 @@ from huggingface_hub import HfApi
 
 import slack_ties
 from hub_server import Server, Token
+from slack_ties.evaluation.answers import Answer, Answers, Tried
 from slack_ties.merge.ready import _bars
 from slack_ties.notebook import Shown
 from slack_ties.publish.publish import Published
 from slack_ties.record import Parent
 from slack_ties.report.report import ReportedModel
+from slack_ties.run import Result
 from slack_ties.sharing.differences import Difference, Verified
 from slack_ties.sharing.pull import Pulled
 from slack_ties.sharing.search import Listed, Recipes
@@ -30,6 +32,12 @@ from slack_ties.tuning.tuned import Tuned
 from triple import Folders
 
 EVIL = '<script>alert("x")</script>\x1b[31m\u202e'
+
+
+TAGS = {
+    *("table", "tr", "th", "td", "p", "pre", "b", "a", "bdi", "br"),
+    *("details", "summary", "iframe"),  # the page of a report
+}
 
 
 class _Tags(HTMLParser):
@@ -46,7 +54,8 @@ class _Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - its name
         """Note a tag."""
         self.tags.add(tag)
-        self.open.append(tag)
+        if tag != "br":
+            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         """Check that it closes the last one that is open."""
@@ -93,7 +102,7 @@ def test_each_result_has_html_text_and_one_line(results: dict[str, Shown]) -> No
         assert text.count("\n") < 80, name
         page = _Tags(html)
         assert page.open == [], name
-        assert page.tags <= {"table", "tr", "th", "td", "p", "pre", "b"}, name
+        assert page.tags <= TAGS, name
         assert len(page.text) > 20, name
 
 
@@ -126,6 +135,8 @@ def evil(results: dict[str, Shown]) -> list[Shown]:
     """Return results in which every name is what somebody on the Hub might choose."""
     recipe, record, report = results["recipe"], results["record"], results["report"]
     parents = (Parent(EVIL, "ct", ("a" * 40,), license=EVIL),)
+    published = Published(EVIL, f"https://{EVIL}", "c" * 40, (EVIL,), collection=EVIL)
+    answer = Answer(EVIL, problem=EVIL)
     models = tuple(ReportedModel(EVIL, one.role, varied=one.varied) for one in report.models)
     return [
         Recipes([Listed(EVIL, (EVIL,), (EVIL,), EVIL, EVIL, EVIL, 1, 1)]),
@@ -135,7 +146,9 @@ def evil(results: dict[str, Shown]) -> list[Shown]:
         replace(report, models=models, config=EVIL),
         replace(results["comparison"], names=(EVIL, EVIL)),
         replace(results["plan"], config=EVIL, warnings=(EVIL,)),
-        Published(EVIL, f"https://{EVIL}", "c" * 40, (EVIL,), collection=EVIL),
+        published,
+        Result(Path(EVIL), replace(record, parents=parents), Path(EVIL), published),
+        Answers((EVIL,), (Tried(EVIL, EVIL, (answer,), EVIL),), 1, left_out={EVIL: EVIL}),
         Verified(EVIL, "d" * 40, "", 1, 1, (Difference(EVIL, EVIL, EVIL),), (EVIL,)),
     ]
 
@@ -150,6 +163,25 @@ def test_names_of_others_are_text(results: dict[str, Shown]) -> None:
         for shown in (html, text, line):
             assert "\x1b" not in shown
             assert "\u202e" not in shown
+
+
+def test_the_page_of_a_report_is_apart(results: dict[str, Shown]) -> None:
+    """Its pictures are in a frame that runs no scripts and keeps its style to itself."""
+    html = results["pair"]._repr_html_()
+
+    assert "<iframe sandbox srcdoc=" in html
+    assert "<svg" not in html
+    assert "<style" not in html
+    assert "&lt;svg" in html
+
+
+def test_answers_keep_their_script_and_lines() -> None:
+    """Joiners stay, the direction is that of the text, and a cut answer says so."""
+    answer = Answer("नम\u200cस्ते\nदो", 9, ended=False)
+
+    html = Answers(("?",), (Tried("merged", "m", (answer,)),), 9)._repr_html_()
+
+    assert '<bdi dir="auto">नम\u200cस्ते<br>दो</bdi> [cut after 9 tokens]' in html
 
 
 def test_a_search_is_a_table(hub: Server) -> None:

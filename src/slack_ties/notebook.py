@@ -5,6 +5,8 @@ Names in results come from the Hub or from files of others. So every text is esc
 
 from __future__ import annotations
 
+import sys
+import threading
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,11 +15,26 @@ from slack_ties.errors import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Shown", "ShownList", "html_lines", "html_table"]
+__all__ = [
+    "CellLines",
+    "Html",
+    "Shown",
+    "ShownList",
+    "html_lines",
+    "html_link",
+    "html_table",
+    "notebook_shell",
+]
 
 T = TypeVar("T")
 
 CELL = 'style="text-align:left;vertical-align:top"'
+
+
+class Html(str):
+    """A text that is HTML already: nothing in it is escaped again."""
+
+    __slots__ = ()
 
 
 class Shown:
@@ -97,5 +114,70 @@ def html_lines(lines: Iterable[str]) -> str:
     return "".join(f"<p>{_cell(line)}</p>" for line in lines if line)
 
 
+def html_link(url: str) -> Html:
+    """Return a link to an address of the web; any other text stays a text."""
+    shown = _cell(url)
+    if not url.startswith(("https://", "http://")):
+        return Html(shown)
+    return Html(f'<a href="{shown}" target="_blank" rel="noopener noreferrer">{shown}</a>')
+
+
+def notebook_shell() -> Any:
+    """Return the shell of the notebook that this process runs for; None anywhere else."""
+    ipython = sys.modules.get("IPython")  # a notebook has imported it
+    shell = ipython.get_ipython() if ipython else None
+    return shell if hasattr(shell, "kernel") else None  # IPython in a terminal has no kernel
+
+
+class CellLines:
+    """Lines below the cell of a notebook that runs: they change in place, and none is added.
+
+    Jobs that ended come first, one line for each name. The lines belong to one cell: the next
+    cell gets its own.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a cell."""
+        self.lock = threading.Lock()
+        self.cell: int | None = None
+        self.handle: Any = None  # of the output of the cell
+        self.ended: dict[str, str] = {}
+
+    def show(
+        self, running: Sequence[tuple[str, float]], *, ended: tuple[str, str] | None = None
+    ) -> None:
+        """Show the jobs.
+
+        Args:
+            running: The text of each job that runs, and how much of it is done, from 0 to 1.
+            ended: The name of a job that has ended, and its text.
+
+        """
+        shell = notebook_shell()
+        if shell is None:
+            return
+        with self.lock:
+            if self.cell != shell.execution_count:
+                self.cell, self.handle, self.ended = shell.execution_count, None, {}
+            if ended:
+                self.ended[ended[0]] = ended[1]
+            texts = [*self.ended.values(), *(text for text, _ in running)]
+            bars = [
+                f'<progress value="{part:.3f}" max="1"></progress> {_cell(text)}'
+                for text, part in running
+            ]
+            lines = [*map(_cell, self.ended.values()), *bars]
+            html = "".join(f"<div>{line}</div>" for line in lines)
+            content = {"text/plain": "\n".join(map(visible, texts)), "text/html": html}
+            if self.handle:
+                self.handle.update(content, raw=True)
+            else:
+                from IPython.display import display  # noqa: PLC0415 - only a notebook has it
+
+                self.handle = display(content, raw=True, display_id=True)
+
+
 def _cell(value: Any) -> str:
+    if isinstance(value, Html):
+        return value
     return "" if value is None else escape(visible(str(value)))

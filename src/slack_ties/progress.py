@@ -1,8 +1,8 @@
 """Say how much of a long job is done, and about how long the rest takes.
 
 One line shows all jobs that run, such as a merge and the upload of its files. On a terminal it
-changes. Elsewhere, in a file, a pipe or a notebook, it is logged after ten seconds, then every half
-minute.
+changes. In a notebook each job has a bar below the cell, and one line remains when it has ended.
+Elsewhere, in a file or a pipe, the line is logged after ten seconds, then every half minute.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from slack_ties.notebook import CellLines, notebook_shell
 from slack_ties.wording import duration, part_of, size
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = ["Progress", "end_progress", "without_progress"]
 LOG = logging.getLogger("slack_ties")
 
 REDRAW = 0.2  # seconds between two changes of the line on a terminal
+
+CELL_REDRAW = 1.0  # seconds between two changes of a bar in a notebook
 
 FIRST_LINE, LINE_INTERVAL = 10.0, 30.0  # seconds to the first line of a log, and to the next ones
 
@@ -39,6 +42,7 @@ _LOCK = threading.RLock()
 _SHOWN: list[Progress] = []
 _drawn = 0  # columns of the line on the terminal
 _next_line = 0.0  # when a log gets its next line
+_CELL = CellLines()
 
 
 class Progress:
@@ -76,7 +80,7 @@ class Progress:
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
         self.seen = deque([(now, done)])
-        self.drawn = now  # when it last changed the line on the terminal
+        self.begun = self.drawn = now  # when it began, and when it last changed what is shown
 
     def __enter__(self) -> Progress:  # noqa: PYI034 - Self is Python 3.11's
         """Begin."""
@@ -91,8 +95,13 @@ class Progress:
         """Take the job from the line."""
         with _LOCK:
             _SHOWN.remove(self)
+            in_cell = not self.hidden and self.drawn > self.begun and notebook_shell()
             if not self.hidden and _is_terminal(sys.stderr):
                 _draw(sys.stderr)
+        if in_cell:  # a job that was too short to be shown leaves no line
+            seconds = time.monotonic() - self.begun
+            took = duration(seconds) if seconds >= 2 * MINUTE else f"{seconds:.0f} s"
+            _CELL.show(_parts(), ended=(self.verb, f"{self._counts()} in {took}"))
 
     def at(self, done: int, total: int | None = None) -> None:
         """Note how many bytes are done, and of how many; show it from time to time."""
@@ -107,6 +116,9 @@ class Progress:
             text = "" if self.hidden else self._show(now)
         if not text:
             return
+        if notebook_shell():
+            _CELL.show(_parts())
+            return
         # Outside of the lock: a handler of the log has its own, and waits for ours.
         if LOG.isEnabledFor(logging.INFO):
             LOG.info("  %s", text)
@@ -114,8 +126,13 @@ class Progress:
             sys.stderr.write(f"  {text}\n")
 
     def _show(self, now: float) -> str:
-        """Change the line on a terminal if it is time; return the line for a log if one is due."""
+        """Change the line on a terminal if it is time; else return the line if one is due."""
         global _next_line  # noqa: PLW0603 - one log for all jobs
+        if notebook_shell():
+            if now - self.drawn < CELL_REDRAW:
+                return ""
+            self.drawn = now
+            return _texts()
         if not _is_terminal(sys.stderr):
             if now < _next_line:
                 return ""
@@ -141,8 +158,7 @@ class Progress:
     def __str__(self) -> str:
         """Return the progress as text: merged 3.2 of 13.5 GB, about 4 min left."""
         (first, before), (last, now) = self.seen[0], self.seen[-1]
-        counts = f"{self.done:,} of {self.total:,} {self.unit}"
-        text = f"{self.verb} {counts if self.unit else part_of(self.done, self.total)}"
+        text = self._counts()
         if last - first < SHORTEST or now <= before or now >= self.total:
             return text
         speed = (now - before) / (last - first)
@@ -151,6 +167,10 @@ class Progress:
         left = (self.total - now) / speed
         about = f"about {duration(left)}" if left >= MINUTE else "less than a minute"
         return f"{text}, {about} left"
+
+    def _counts(self) -> str:
+        counts = f"{self.done:,} of {self.total:,} {self.unit}"
+        return f"{self.verb} {counts if self.unit else part_of(self.done, self.total)}"
 
 
 @contextmanager
@@ -178,6 +198,13 @@ def _is_terminal(stream: TextIO) -> bool:
 def _texts() -> str:
     """Return what is done of all jobs that are shown."""
     return "; ".join(str(one) for one in _SHOWN if not one.hidden)
+
+
+def _parts() -> list[tuple[str, float]]:
+    """Return the text of each job that is shown, and how much of it is done, from 0 to 1."""
+    with _LOCK:
+        shown = [one for one in _SHOWN if not one.hidden]
+        return [(str(one), min(one.done / max(one.total, 1), 1.0)) for one in shown]
 
 
 def _draw(stream: TextIO) -> None:

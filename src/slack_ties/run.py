@@ -22,7 +22,7 @@ from slack_ties.licenses.known import Stated
 from slack_ties.merge.finished import holds_merge
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
-from slack_ties.notebook import Shown
+from slack_ties.notebook import Shown, html_lines
 from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import local_parts, published_names
 from slack_ties.record import read_record
@@ -70,6 +70,11 @@ class Result(Shown):
         done = f"{self.folder}: {self.record.parameters:,} parameters, {self.record.dtype}"
         lines = [visible(done), visible(f"Card:      {self.card}")]
         return "\n".join(lines + [f"Published: {one.as_text()}" for one in [self.published] if one])
+
+    def as_html(self) -> str:
+        """Return the record, the path of the card, and the address if it was published."""
+        there = self.published.as_html() if self.published else ""
+        return self.record.as_html() + html_lines([f"Card: {self.card}"]) + there
 
 
 def run_all(  # noqa: PLR0913 - all by name, each a stage's own

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import OutputError, visible
 from slack_ties.files import check_writable, json_text, sha256_of, write_whole
-from slack_ties.notebook import Shown
+from slack_ties.notebook import Html, Shown, html_lines, html_table
 from slack_ties.wording import counted, readable
 
 if TYPE_CHECKING:
@@ -138,6 +139,29 @@ class Answers(Shown):
         if self.left_out:  # why was said before the models ran, and is in the file
             lines.append(visible(f"left out: {', '.join(self.left_out)}"))
         return "\n".join([*lines, "", self.how()])
+
+    def as_html(self) -> str:
+        """Return a table for each prompt, with a row for each model; and how they were made."""
+        labels = self.labels()
+        parts = []
+        for number, prompt in enumerate(self.prompts):
+            answers = [model.answers[number] for model in self.models]
+            rows = [
+                (label, _html(one.text.strip(), end=one.end()))
+                for label, one in zip(labels, answers, strict=True)
+            ]
+            parts.append(html_table([f"Prompt {number + 1}", _html(prompt)], rows))
+        rows = [(label, _html(one.how())) for label, one in zip(labels, self.models, strict=True)]
+        if self.left_out:
+            rows += [("left out", Html(escape(visible(", ".join(self.left_out)))))]
+        return "".join([*parts, html_table((), rows), html_lines([self.how()])])
+
+
+def _html(text: str, *, end: str = "") -> Html:
+    """Return a text as HTML, in the direction of its own script and with its own lines."""
+    inner = "<br>".join(escape(readable(line)) for line in text.splitlines())
+    said = f" [{escape(visible(end))}]" if end else ""
+    return Html(f'<bdi dir="auto">{inner}</bdi>{said}')
 
 
 def _lines(before: str, text: str) -> list[str]:

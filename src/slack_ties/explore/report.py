@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from slack_ties.recipe.read import read_recipe
 from slack_ties.record import CONFIG_FILE
 from slack_ties.report.describe import check_reportable, write_pages
 from slack_ties.report.file import REPORT_FILE, read_report
-from slack_ties.report.page import PAGE_FILE, PAGE_MARK
+from slack_ties.report.page import PAGE_FILE, PAGE_MARK, make_page
 from slack_ties.report.pictures import (
     check_plot,
     draw_pictures,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from slack_ties.settings import SettingsByName
 
 __all__ = ["MadeReport", "make_report"]
+
+
+FRAME = 'loading="lazy" title="All pictures" style="width:100%;height:600px;border:0"'
 
 
 class _Pair(NamedTuple):
@@ -51,8 +55,14 @@ class MadeReport(Shown, _Pair):
         return f"{self.report}\n\n{self.folder / PAGE_FILE}"
 
     def as_html(self) -> str:
-        """Return the report as HTML, and the path of its page."""
-        return self.report.as_html() + html_lines([f"All pictures: {self.folder / PAGE_FILE}"])
+        """Return the report as HTML, and its page with all pictures, which a click opens."""
+        text = self.report.as_html() + html_lines([f"All pictures: {self.folder / PAGE_FILE}"])
+        return f"{text}<details><summary>Show them here</summary>{self._page()}</details>"
+
+    def _page(self) -> str:
+        """Return the page in a frame of its own: its style does not reach the notebook."""
+        page = escape(make_page(self.report))  # not the file: somebody may have replaced it
+        return f'<iframe sandbox srcdoc="{page}" {FRAME}></iframe>'
 
 
 def make_report(

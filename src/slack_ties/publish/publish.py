@@ -22,7 +22,7 @@ from slack_ties.hub.errors import hub_error, hub_errors
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.licenses.known import Stated
-from slack_ties.notebook import Shown
+from slack_ties.notebook import Shown, html_link, html_table
 from slack_ties.publish.branch import Branch, list_files
 from slack_ties.publish.check import check_card, validate_card
 from slack_ties.publish.commit import BranchStateError, commit_files, wrong_files
@@ -76,6 +76,13 @@ class Published(Shown):
         lines = [f"{self.url} at commit {self.commit}"]
         lines += [f"Collection: {self.collection}"] if self.collection else []
         return "\n".join(map(visible, lines))
+
+    def as_html(self) -> str:
+        """Return its address as a link, and what is there."""
+        rows = [("model", html_link(self.url)), ("commit", self.commit)]
+        rows += [("branch", self.branch)] if self.branch != "main" else []
+        rows += [("collection", html_link(self.collection))] if self.collection else []
+        return html_table((), [*rows, ("files", f"{len(self.files):,}")])
 
 
 def publish_model(  # noqa: PLR0913 - all by name

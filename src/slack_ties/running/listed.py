@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.catalogue.tasks import task_facts
+from slack_ties.notebook import Shown
+from slack_ties.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["ListedTasks"]
 
 
-@dataclass(frozen=True)
-class ListedTasks:
+@dataclass(frozen=True, repr=False)
+class ListedTasks(Shown):
     """The tasks of the languages of a merge, and those in the user's folders."""
 
     languages: tuple[LanguageTasks, ...]
     yours: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """Return how many there are."""
+        known = [one for of in self.languages for one in (*of.default, *of.english, *of.more)]
+        return counted(len({*known, *self.yours}), "task")
+
+    def as_text(self) -> str:
         """Return them for people."""
         parts = [str(one) for one in self.languages]
         if self.yours:
