@@ -226,3 +226,14 @@ def test_every_mark_is_explained(invoke: Invoke) -> None:
     assert [line.split()[0] for line in few.splitlines()] == [
         *("KEY", "DOWNLOAD", "n", "*", "lo:", "lo-qwen1.5-7b:"),
     ]
+
+
+def test_the_function_chooses_as_the_command_does(invoke: Invoke) -> None:
+    """By names, size and licence, in the same order; without arguments all are returned."""
+    chosen = slack_ties.list_languages("lao", "thai", under=10**10, is_open=True)
+
+    output = invoke("languages", "lao", "thai", "--under", "10GB", "--open").output
+    assert [one.key for one in chosen] == shown_keys(output) == ["lo", "th"]
+    assert len(slack_ties.list_languages()) == len(KEYS)
+    with pytest.raises(slack_ties.SlackTiesError, match="The nearest is"):
+        slack_ties.list_languages("tibetan", under=1000)

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slack_ties.catalogue.languages import match_triples
 from slack_ties.cli.group import cli, command, print_json
 from slack_ties.cli.options import as_json
 from slack_ties.cli.program import as_typed
-from slack_ties.errors import CatalogueError
-from slack_ties.plan.expected import Expected, expect
-from slack_ties.plan.languages import HEAD, cells_of, legend
-from slack_ties.wording import join_names, size
+from slack_ties.plan.languages import HEAD, cells_of, choose_languages, legend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slack_ties.catalogue.languages import Triple
+    from slack_ties.plan.expected import Expected
 
 __all__: list[str] = []
 
@@ -69,15 +66,7 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
       slack-ties languages Latn --under 10GB --open
       slack-ties languages bo --json
     """
-    asked = {triple.key: (triple, expect(triple)) for triple in match_triples(lang)}
-    order = sorted(asked.values(), key=_place)
-    shown = [
-        (triple, cost)
-        for triple, cost in order
-        if (under is None or cost.download <= under) and (cost.open or not is_open)
-    ]
-    if not shown:
-        raise _nothing_fits(order, lang, under, is_open=is_open)
+    shown = choose_languages(lang, under=under, is_open=is_open)
     if as_json:
         print_json([{**asdict(t), "expected": {**asdict(e), "open": e.open}} for t, e in shown])
         return
@@ -87,12 +76,6 @@ def languages(*, lang: tuple[str, ...], under: int | None, is_open: bool, as_jso
     key = shown[0][0].key if lang else "KEY"
     step = f"slack-ties config {key}  # or config and merge: slack-ties run {key} --out DIR"
     click.echo(f"\nNext: {as_typed(step)}")
-
-
-def _place(row: tuple[Triple, Expected]) -> tuple[str, str, bool, int]:
-    """Return what the table is sorted by."""
-    triple, cost = row
-    return triple.language.name, triple.language.tag, cost.gated is True, cost.download
 
 
 def _width() -> int:
@@ -130,26 +113,3 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     numbers = f"{download:>{widths[3]}}  {result:>{widths[4]}}"
     left = f"  {key:{widths[0]}} {marks:{widths[1]}}  {base:{widths[2]}}  {numbers}"
     return f"{left}  {gate:{widths[5]}}  {license_:{widths[6]}}  {ct}".rstrip()
-
-
-def _nothing_fits(
-    rows: Sequence[tuple[Triple, Expected]],
-    lang: Sequence[str],
-    under: int | None,
-    *,
-    is_open: bool,
-) -> CatalogueError:
-    """Return the error that no triple passes the filters; it names the one that comes nearest."""
-    triple, cost = min(rows, key=lambda row: (is_open and not row[1].open, row[1].download))
-    least = " or more" if cost.download_is_least else ""
-    facts = [f"its download is {size(cost.download)}{least}"]
-    if is_open and cost.gated is not False:
-        known = "a model has a gate"
-        facts.append(known if cost.gated else "it is not known whether a model has a gate")
-    if is_open and not cost.license:
-        facts.append("its licence is not known")
-    filters = [f"--under {size(under)}"] if under is not None else []
-    filters += ["--open"] if is_open else []
-    msg = f"nothing in the catalogue{' for ' if lang else ''}{', '.join(lang)} fits "
-    msg += f"{' and '.join(filters)}. The nearest is {triple.key}: {join_names(facts)}"
-    return CatalogueError(msg, hint=f"slack-ties languages {triple.key}")

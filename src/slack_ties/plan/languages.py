@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slack_ties.catalogue import languages as catalogue
-from slack_ties.catalogue.languages import Triple
+from slack_ties.catalogue.languages import Triple, match_triples
+from slack_ties.errors import CatalogueError
 from slack_ties.notebook import ShownList, html_lines
 from slack_ties.plan.expected import Expected, expect
-from slack_ties.wording import counted, size
+from slack_ties.wording import counted, join_names, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["HEAD", "Languages", "cells_of", "legend", "list_languages"]
+__all__ = ["HEAD", "Languages", "cells_of", "choose_languages", "legend", "list_languages"]
 
 HEAD = ("KEY", "", "BASE", "DOWNLOAD", "RESULT", "GATE", "LICENCE", "CT MODEL")
 
@@ -48,12 +49,46 @@ class Languages(ShownList[Triple]):
         return legend([(one, expect(one)) for one in self])
 
 
-def list_languages() -> Languages:
-    """Return the catalogue's triples, in its order; the first triple of a language is its default.
+def list_languages(*names: str, under: int | None = None, is_open: bool = False) -> Languages:
+    """Return the catalogue's triples; the first triple of a language is its default.
+
+    Without arguments all are returned, in the order of the catalogue. Else they are sorted as
+    `slack-ties languages` does: in each language, the smallest download comes first.
 
     Source: `catalogue/languages.toml`; it names a source for every fact.
+
+    Args:
+        names: Keys, language codes, names in English or in the language itself, or codes of
+            scripts, such as Tibt.
+        under: Only with a download of at most so many bytes.
+        is_open: Only without a gate, with a known licence.
+
+    Raises:
+        CatalogueError: A name is not known, or nothing fits.
+
     """
-    return Languages(catalogue.list_languages())
+    if not names and under is None and not is_open:
+        return Languages(catalogue.list_languages())
+    return Languages(one for one, _ in choose_languages(names, under=under, is_open=is_open))
+
+
+def choose_languages(
+    names: Sequence[str], *, under: int | None = None, is_open: bool = False
+) -> list[tuple[Triple, Expected]]:
+    """Return triples with what each costs, sorted by language, then by gate and download.
+
+    Arguments and errors are those of `list_languages`.
+    """
+    asked = {triple.key: (triple, expect(triple)) for triple in match_triples(names)}
+    order = sorted(asked.values(), key=_place)
+    shown = [
+        (triple, cost)
+        for triple, cost in order
+        if (under is None or cost.download <= under) and (cost.open or not is_open)
+    ]
+    if not shown:
+        raise _nothing_fits(order, names, under, is_open=is_open)
+    return shown
 
 
 def cells_of(triple: Triple, cost: Expected) -> tuple[str, ...]:
@@ -97,3 +132,32 @@ def legend(rows: Sequence[tuple[Triple, Expected]]) -> list[str]:
             "*         not all is verified on the Hub: slack-ties languages KEY says what."
         )
     return lines
+
+
+def _place(row: tuple[Triple, Expected]) -> tuple[str, str, bool, int]:
+    """Return what the table is sorted by."""
+    triple, cost = row
+    return triple.language.name, triple.language.tag, cost.gated is True, cost.download
+
+
+def _nothing_fits(
+    rows: Sequence[tuple[Triple, Expected]],
+    lang: Sequence[str],
+    under: int | None,
+    *,
+    is_open: bool,
+) -> CatalogueError:
+    """Return the error that no triple passes the filters; it names the one that comes nearest."""
+    triple, cost = min(rows, key=lambda row: (is_open and not row[1].open, row[1].download))
+    least = " or more" if cost.download_is_least else ""
+    facts = [f"its download is {size(cost.download)}{least}"]
+    if is_open and cost.gated is not False:
+        known = "a model has a gate"
+        facts.append(known if cost.gated else "it is not known whether a model has a gate")
+    if is_open and not cost.license:
+        facts.append("its licence is not known")
+    filters = [f"--under {size(under)}"] if under is not None else []
+    filters += ["--open"] if is_open else []
+    msg = f"nothing in the catalogue{' for ' if lang else ''}{', '.join(lang)} fits "
+    msg += f"{' and '.join(filters)}. The nearest is {triple.key}: {join_names(facts)}"
+    return CatalogueError(msg, hint=f"slack-ties languages {triple.key}")
