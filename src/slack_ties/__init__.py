@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from slack_ties.explore.compare import compare_merges
     from slack_ties.explore.report import make_report
     from slack_ties.exporting.export import export_model
+    from slack_ties.hub.log_in import log_in
     from slack_ties.hub.retries import Retries
     from slack_ties.licenses.known import Stated
     from slack_ties.merge.merge import merge_models
@@ -45,6 +46,7 @@ __all__ = [
     "evaluate_merge",
     "export_model",
     "list_languages",
+    "log_in",
     "make_report",
     "merge_models",
     "plan_merge",
@@ -75,6 +77,7 @@ _HOME = {
     "evaluate_merge": "evaluating.evaluate",
     "export_model": "exporting.export",
     "list_languages": "plan.languages",
+    "log_in": "hub.log_in",
     "make_report": "explore.report",
     "merge_models": "merge.merge",
     "plan_merge": "plan.make",
