@@ -13,6 +13,7 @@ import slack_ties
 from conftest import READ_TOKEN, TOKEN
 from hub_server import Server
 from slack_ties.hub import log_in as module
+from slack_ties.hub import token
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_a_secret_that_is_not_attached(asker: HfApi, monkeypatch: pytest.MonkeyP
 
 def test_the_secret_of_colab(asker: HfApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Hub client reads it, but only in this process: others get it as a variable."""
-    monkeypatch.setattr(module, "is_google_colab", lambda: True)
-    monkeypatch.setattr(module, "get_token", lambda: TOKEN)
+    for one in (module, token):
+        monkeypatch.setattr(one, "get_token", lambda: TOKEN)
 
     assert slack_ties.log_in(api=asker).may_write
     assert os.environ["HF_TOKEN"] == TOKEN

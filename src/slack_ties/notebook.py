@@ -23,6 +23,7 @@ __all__ = [
     "html_lines",
     "html_link",
     "html_table",
+    "html_text",
     "notebook_shell",
 ]
 
@@ -52,7 +53,7 @@ class Shown:
 
     def as_html(self) -> str:
         """Return it as HTML; the text with its columns, if it has no table of its own."""
-        return f"<pre>{escape(self.as_text())}</pre>"
+        return html_text(self.as_text())
 
     def __repr__(self) -> str:
         """Return one line: the fields would be pages."""
@@ -112,6 +113,11 @@ def html_table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
 def html_lines(lines: Iterable[str]) -> str:
     """Return paragraphs."""
     return "".join(f"<p>{_cell(line)}</p>" for line in lines if line)
+
+
+def html_text(text: str) -> str:
+    """Return a text with columns as it is."""
+    return f'<pre style="font-family:monospace">{escape(text)}</pre>'
 
 
 def html_link(url: str) -> Html:

@@ -76,6 +76,7 @@ class Progress:
 
         """
         self.verb, self.total, self.done, self.began_at = verb, total, done, done
+        self.continues = done > 0
         self.unit, self.rate = unit, rate
         self.hidden = quiet or LOG.level > logging.INFO
         now = time.monotonic()
@@ -99,9 +100,7 @@ class Progress:
             if not self.hidden and _is_terminal(sys.stderr):
                 _draw(sys.stderr)
         if in_cell:  # a job that was too short to be shown leaves no line
-            seconds = time.monotonic() - self.begun
-            took = duration(seconds) if seconds >= 2 * MINUTE else f"{seconds:.0f} s"
-            _CELL.show(_parts(), ended=(self.verb, f"{self._counts()} in {took}"))
+            _CELL.show(_parts(), ended=(self.verb, f"{self._counts()}{self._took()}"))
 
     def at(self, done: int, total: int | None = None) -> None:
         """Note how many bytes are done, and of how many; show it from time to time."""
@@ -167,6 +166,12 @@ class Progress:
         left = (self.total - now) / speed
         about = f"about {duration(left)}" if left >= MINUTE else "less than a minute"
         return f"{text}, {about} left"
+
+    def _took(self) -> str:
+        """Return the time of the whole job, if this is no part of one."""
+        seconds = time.monotonic() - self.begun
+        took = duration(seconds) if seconds >= 2 * MINUTE else f"{seconds:.0f} s"
+        return "" if self.continues else f" in {took}"
 
     def _counts(self) -> str:
         counts = f"{self.done:,} of {self.total:,} {self.unit}"

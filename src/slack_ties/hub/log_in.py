@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.utils import is_google_colab
 
 from slack_ties.errors import HubError
 from slack_ties.hub.errors import hub_errors
 from slack_ties.hub.retries import READING
 from slack_ties.hub.timeouts import in_force, timeouts
-from slack_ties.hub.token import token_name
+from slack_ties.hub.token import is_of_notebook, token_name
 from slack_ties.notebook import Shown, notebook_shell
 
 __all__ = ["SECRET", "Account", "log_in"]
@@ -72,8 +71,8 @@ def _use_secret() -> None:
     """
     if os.environ.get(SECRET, "").strip():
         return
-    if token := _of_kaggle():
-        os.environ[SECRET] = token
+    if secret := _of_kaggle():
+        os.environ[SECRET] = secret
         return
     if not get_token() and notebook_shell():
         from huggingface_hub import notebook_login  # noqa: PLC0415 - only a notebook needs it
@@ -84,7 +83,7 @@ def _use_secret() -> None:
         msg = "there is no token for the Hub"
         hint = f"create one that may write at {SETTINGS}, save it as the secret {SECRET} of this "
         raise HubError(msg, hint=f"{hint}notebook, and run the cell again")
-    if is_google_colab():
+    if is_of_notebook(HfApi()):
         os.environ[SECRET] = token
 
 

@@ -13,7 +13,7 @@ from slack_ties.private.huggingface_hub import sends_no_stored_token
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LOGIN", "another_token", "has_token", "no_token", "token_name"]
+__all__ = ["LOGIN", "another_token", "has_token", "is_of_notebook", "no_token", "token_name"]
 
 LOGIN = "hf auth login  # or set HF_TOKEN to a token"
 
@@ -26,6 +26,11 @@ STORED, GIVEN = "stored", "given"
 def has_token(api: HfApi) -> bool:
     """Say whether the client sends a token."""
     return bool(_source(api))
+
+
+def is_of_notebook(api: HfApi) -> bool:
+    """Say whether the token is a secret of a notebook, which only this process can ask for it."""
+    return api.token is None and _source(api) == GIVEN
 
 
 def token_name(api: HfApi) -> str:

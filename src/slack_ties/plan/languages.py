@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from slack_ties.catalogue import languages as catalogue
 from slack_ties.catalogue.languages import Triple, match_triples
 from slack_ties.errors import CatalogueError
-from slack_ties.notebook import ShownList, html_lines
+from slack_ties.notebook import ShownList, html_table
 from slack_ties.plan.expected import Expected, expect
 from slack_ties.wording import counted, join_names, size
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "Languages", "cells_of", "choose_languages", "legend", "list_languages"]
 
 HEAD = ("KEY", "", "BASE", "DOWNLOAD", "RESULT", "GATE", "LICENCE", "CT MODEL")
+
+WIDE = 10  # columns of the names in the legend
 
 FEW = 8  # triples: if there are no more, all that is not verified is listed
 
@@ -43,7 +45,8 @@ class Languages(ShownList[Triple]):
 
     def as_html(self) -> str:
         """Return the same as HTML."""
-        return super().as_html() + html_lines(self._legend())
+        legend = [(line[:WIDE].strip(), line[WIDE:].strip()) for line in self._legend()]
+        return super().as_html() + html_table((), legend)
 
     def _legend(self) -> list[str]:
         return legend([(one, expect(one)) for one in self])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
-from slack_ties.notebook import Shown
+from slack_ties.notebook import Shown, html_text
 from slack_ties.plan.plan import Plan
 from slack_ties.plan.text import plan_as_text
 from slack_ties.wording import counted, parameter_count
@@ -34,4 +33,4 @@ class ShownPlan(Shown, Plan):
         """Return the same as HTML: errors and warnings first."""
         marks = [("Errors", len(self.errors)), ("Warnings", len(self.warnings))]
         first = ", ".join(f"{name}: {number}" for name, number in marks)
-        return f"<p><b>{first}</b></p><pre>{escape(self.as_text())}</pre>"
+        return f"<p><b>{first}</b></p>{html_text(self.as_text())}"
