@@ -86,7 +86,10 @@ def test_it_installs_what_is_missing(
     asked: list[str] = []
 
     class Shell:
+        """What a cell calls for a line that begins with %."""
+
         def run_line_magic(self, name: str, line: str, **_: object) -> None:
+            """Note the line."""
             asked.append(f"{name} {line}")
 
     (cell,) = (one for one in notebook({}).cells if one.id == "install")
