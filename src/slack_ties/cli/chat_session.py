@@ -190,7 +190,7 @@ def _piped() -> Iterator[str]:
     """
     if sys.stdin is None:
         return
-    source: BinaryIO = click.get_binary_stream("stdin")
+    source: BinaryIO = sys.stdin.buffer
     number = 0
     while raw := source.readline(MOST_BYTES + 1):
         number += 1
