@@ -49,7 +49,7 @@ def test_a_bug_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """No traceback, but a file with it, which names no folder of the user and no token."""
     monkeypatch.chdir(tmp_path)
     broken = (
-        "import slack_ties.cli.languages as c\n"
+        "import slack_ties.plan.languages as c\n"
         "def fail(*_): raise ZeroDivisionError('/home/anna/acme/bo.yml hf_' + 'a' * 30)\n"
         "c.match_triples = fail\n"
     )
@@ -63,7 +63,7 @@ def test_a_bug_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert said[1:] == [f"Next: report it, with the file {file}"]
     text = file.read_text("utf-8")
     assert text.startswith("slack-ties languages --json\nPython 3.")
-    assert 'slack_ties/cli/languages.py", line ' in text
+    assert 'slack_ties/plan/languages.py", line ' in text
     assert "ZeroDivisionError: .../bo.yml [token]" in text
     assert "anna" not in text
     assert str(tmp_path) not in text
@@ -241,7 +241,7 @@ def test_where_a_users_error_was_raised(words: list[str], option: str, invoke: I
 
 
 INJECTED = [
-    ("languages", "slack_ties.cli.languages.expect"),
+    ("languages", "slack_ties.plan.languages.expect"),
     ("config bo", "slack_ties.config.write.make_config"),
     ("plan bo.yml", "slack_ties.plan.make.resolve_license"),
     ("merge bo.yml out", "slack_ties.merge.merge.find_all"),

@@ -22,9 +22,9 @@ from slack_ties.evaluation.answers import Answer, Answers, Tried
 from slack_ties.merge.ready import _bars
 from slack_ties.notebook import Shown
 from slack_ties.publish.publish import Published
+from slack_ties.publish.result import Result
 from slack_ties.record import Parent
 from slack_ties.report.report import ReportedModel
-from slack_ties.run import Result
 from slack_ties.sharing.differences import Difference, Verified
 from slack_ties.sharing.pull import Pulled
 from slack_ties.sharing.search import Listed, Recipes

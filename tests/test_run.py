@@ -16,7 +16,8 @@ from hub_server import Refused, Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.write import write_configs
 from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
-from slack_ties.run import Result, run_all
+from slack_ties.publish.result import Result
+from slack_ties.run import run_all
 from triple import Folders
 
 QUIET = MergeOptions(quiet=True, lazy_unpickle=True)

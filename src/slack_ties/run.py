@@ -5,24 +5,19 @@ from __future__ import annotations
 import logging
 import shlex
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slack_ties.errors import (
-    HubError,
-    LostOnHubError,
-    OutputError,
-    visible,
-)
+from slack_ties.errors import HubError, LostOnHubError, OutputError
 from slack_ties.files import expanded
 from slack_ties.hub.timeouts import in_force, timeouts
 from slack_ties.licenses.known import Stated
 from slack_ties.merge.finished import holds_merge
 from slack_ties.merge.merge import merge_models
 from slack_ties.merge.output import check_output
-from slack_ties.notebook import Shown, html_lines
+from slack_ties.publish.result import Result
 from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import local_parts, published_names
 from slack_ties.record import read_record
@@ -40,41 +35,14 @@ if TYPE_CHECKING:
     from slack_ties.config.choices import Choices
     from slack_ties.hub.retries import Retries
     from slack_ties.publish.destination import Destination, Target
-    from slack_ties.publish.publish import Published
     from slack_ties.publish.stream import Stream
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.record import MergeRecord, Parent
     from slack_ties.settings import SettingsByName
 
-__all__ = ["Result", "run_all"]
+__all__ = ["run_all"]
 
 LOG = logging.getLogger("slack_ties")
-
-
-@dataclass(frozen=True, repr=False)
-class Result(Shown):
-    """The result of a run."""
-
-    folder: Path
-    record: MergeRecord
-    card: Path
-    published: Published | None = None
-
-    def summary(self) -> str:
-        """Return the folder, what was merged, and the address if it was published."""
-        where = f"; {self.published.summary()}" if self.published else ""
-        return f"{self.folder}: {self.record.summary()}{where}"
-
-    def as_text(self) -> str:
-        """Return what the command prints: what was merged, the card, and the address."""
-        done = f"{self.folder}: {self.record.parameters:,} parameters, {self.record.dtype}"
-        lines = [visible(done), visible(f"Card:      {self.card}")]
-        return "\n".join(lines + [f"Published: {one.as_text()}" for one in [self.published] if one])
-
-    def as_html(self) -> str:
-        """Return the record, the path of the card, and the address if it was published."""
-        there = self.published.as_html() if self.published else ""
-        return self.record.as_html() + html_lines([f"Card: {self.card}"]) + there
 
 
 def run_all(  # noqa: PLR0913 - all by name, each a stage's own
