@@ -13,13 +13,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from huggingface_hub import HfApi
 from IPython.core.inputtransformer2 import TransformerManager
 
 import eval_tasks
 from hub_server import Server, Token
+from lao import upload_lao
 from run_notebook import HTML, NOTEBOOK, notebook, outputs, run_notebook, shown
-from test_readme import make_lao
 from triple import Folders
 
 SECRET = "hf_" + "s" * 34
@@ -142,17 +141,8 @@ def test_progress_in_a_notebook(hub: Server, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_runs_from_the_top(triple: Folders, tmp_path: Path, hub: Server) -> None:
     """With the models that it names; only the tasks are others, whose data is here."""
-    tokens = {"d": Token("Qwen"), "e": Token("sail"), SECRET: Token("me")}
-    hub.hub.tokens.update(tokens)
-    lao = make_lao(triple, tmp_path / "models")
-    for token, repo_id, folder in (
-        ("d", "Qwen/Qwen1.5-0.5B", lao.base),
-        ("d", "Qwen/Qwen1.5-0.5B-Chat", lao.sft),
-        ("e", "sail/Sailor-0.5B", lao.ct),
-    ):
-        api = HfApi(endpoint=hub.url, token=token)
-        api.create_repo(repo_id, private=False)
-        api.upload_folder(repo_id=repo_id, folder_path=folder)
+    own = hub.hub.tokens[SECRET] = Token("me")
+    upload_lao(triple, tmp_path / "models", hub)
     tasks = eval_tasks.make_tasks(tmp_path / "tasks")
     settings = {"TASKS": [eval_tasks.TIBETAN], "TASK_FOLDERS": [str(tasks)], "LARGE": True}
     book = notebook({**settings, "LIMIT": 4})
@@ -176,9 +166,7 @@ def test_it_runs_from_the_top(triple: Folders, tmp_path: Path, hub: Server) -> N
     assert "logged in as me" in shown(book, "login")
     assert f"{hub.url}/me/Sailor-0.5B-Lao-Chat" in shown(book, "publish", HTML)
     names = {
-        name: set(
-            hub.hub.repo(f"me/Sailor-0.5B-Lao-Chat{name}", tokens[SECRET])["commits"][-1]["files"]
-        )
+        name: set(hub.hub.repo(f"me/Sailor-0.5B-Lao-Chat{name}", own)["commits"][-1]["files"])
         for name in ("", "-Streamed")
     }
     assert "model.safetensors" in names[""] & names["-Streamed"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
-from transformers import LlamaForCausalLM
 
 import processes
 from hub_server import Server, Token
+from lao import upload_lao
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -37,11 +37,6 @@ PROGRAMS = {
 NUMBER = re.compile(r"\bat [0-9a-f]{7,40}\b|\d+(?:[.,]\d+)*(?: ?[KMG]?B\b|M\b)?")
 # Figures and sentences of a report differ, too; the demo is not run here.
 NOT_COMPARED = ("slack-ties report", "slack-ties demo")
-RESEARCH = """\
-license: other
-license_name: tongyi-qianwen-research
-license_link: LICENSE
-"""
 
 
 def blocks(language: str) -> list[str]:
@@ -67,23 +62,6 @@ def shown_outputs() -> dict[str, list[str]]:
     }
 
 
-def make_lao(triple: Folders, folder: Path) -> Folders:
-    """Make stand-ins for the models of the README's first merge: one type, and other licences."""
-    lao = Folders(folder / "base", folder / "ct", folder / "sft")
-    for name in ("base", "ct", "sft"):
-        shutil.copytree(getattr(triple, name), folder / name)
-    (lao.ct / "pytorch_model.bin").unlink()
-    LlamaForCausalLM.from_pretrained(triple.ct).bfloat16().save_pretrained(lao.ct)
-    made_from = "base_model: Qwen/Qwen1.5-0.5B\n"
-    for model, metadata in (
-        (lao.base, RESEARCH),
-        (lao.ct, f"license: apache-2.0\n{made_from}"),
-        (lao.sft, RESEARCH + made_from),
-    ):
-        (model / "README.md").write_text(f"---\n{metadata}---\n", "utf-8")
-    return lao
-
-
 @pytest.mark.parametrize(
     "forked", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["forked", "new processes"]
 )
@@ -92,17 +70,13 @@ def test_every_command_and_the_notebook_run(
 ) -> None:
     """In order, as they stand, against a Hub that holds small models under the real ids."""
     tokens = {"a": Token("meta-llama"), "b": Token("pkupie"), "c": Token("ME")}
-    tokens |= {"d": Token("Qwen"), "e": Token("sail")}
-    lao = make_lao(triple, tmp_path / "lao-models")
     hub.hub.tokens.update(tokens)
+    upload_lao(triple, tmp_path / "lao-models", hub)
     for token, repo_id, folder in (
         ("a", "meta-llama/Llama-2-7b-hf", triple.base),
         ("b", "pkupie/Llama-2-7b-bod", triple.ct),
         ("b", "pkupie/Llama-2-7b-uig", triple.ct),
         ("b", "pkupie/Llama-2-7b-FLAN-step884", triple.sft),
-        ("d", "Qwen/Qwen1.5-0.5B", lao.base),
-        ("d", "Qwen/Qwen1.5-0.5B-Chat", lao.sft),
-        ("e", "sail/Sailor-0.5B", lao.ct),
     ):
         api = HfApi(endpoint=hub.url, token=token)
         api.create_repo(repo_id, private=False)

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from huggingface_hub import HfApi
 
 import processes
 from command import environment
 from hub_server import Server, Token
+from lao import upload_lao
 from slack_ties.catalogue.languages import find_triple, list_languages
 from slack_ties.cli.main import cli
 from slack_ties.plan.expected import expect, terms_of
@@ -29,7 +29,6 @@ from slack_ties.report.figures import Figures
 from slack_ties.report.page import PAGE_MARK
 from slack_ties.rule.tally import CONFIG
 from slack_ties.wording import size
-from test_readme import make_lao
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -154,16 +153,8 @@ def test_names_that_are_written_from_right_to_left_say_so() -> None:
 
 def test_the_page_of_lao_can_be_typed(triple: Folders, tmp_path: Path, hub: Server) -> None:
     """From config to publish, in order, against a Hub that has small models under the real ids."""
-    lao = make_lao(triple, tmp_path / "lao-models")
-    hub.hub.tokens.update({"d": Token("Qwen"), "e": Token("sail"), "c": Token("ME")})
-    for token, repo_id, folder in (
-        ("d", "Qwen/Qwen1.5-0.5B", lao.base),
-        ("d", "Qwen/Qwen1.5-0.5B-Chat", lao.sft),
-        ("e", "sail/Sailor-0.5B", lao.ct),
-    ):
-        api = HfApi(endpoint=hub.url, token=token)
-        api.create_repo(repo_id, private=False)
-        api.upload_folder(repo_id=repo_id, folder_path=folder)
+    hub.hub.tokens.update({"c": Token("ME")})
+    upload_lao(triple, tmp_path / "lao-models", hub)
     variables = environment(hub, tmp_path / "hf", "c")
 
     for command in commands(page_of("lo")):

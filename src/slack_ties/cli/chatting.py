@@ -10,9 +10,8 @@ import click
 from slack_ties.cli.group import cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
-from slack_ties.cli.trying import OPTIONS
+from slack_ties.cli.writing_options import OPTIONS, writing_options
 from slack_ties.errors import SlackTiesError, visible
-from slack_ties.recipe.check import DTYPES
 
 if TYPE_CHECKING:
     from slack_ties.settings import Settings
@@ -25,35 +24,7 @@ LOG = logging.getLogger("slack_ties")
 @cli.command(cls=MergeCommand, short_help="Talk with a merged model.", epilog=OPTIONS)
 @click.argument("what", metavar="OUT|REPO_ID")
 @click.option("--system", default="", metavar="TEXT", help="Begin with this system text.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="Cut an answer after N new tokens, or where the model can take no more.",
-)
-@click.option(
-    "--no-chat-template",
-    "chat_template",
-    is_flag=True,
-    flag_value=False,
-    default=True,
-    help="Let the model continue the plain text, even if it has a chat template.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**32 - 1),
-    metavar="N",
-    help="Sample with this seed, by the model's own settings.  [the likeliest token each time]",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(("auto", *DTYPES)),
-    default="auto",
-    show_default="that of the model",
-    help="Number type in which the model runs.",
-)
+@writing_options(512, cut=", or where the model can take no more")
 @with_settings
 def chat(  # noqa: PLR0913 - one per option
     *,

@@ -13,20 +13,13 @@ from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
 from slack_ties.cli.program import say_next
+from slack_ties.cli.writing_options import OPTIONS, writing_options
 from slack_ties.errors import SlackTiesError
-from slack_ties.recipe.check import DTYPES
 
 if TYPE_CHECKING:
     from slack_ties.settings import Settings
 
 __all__: list[str] = []
-
-OPTIONS = """\b
-Options of mergekit-yaml that say where a model runs work here too:
-  --device DEVICE          cpu, cuda, cuda:1, mps  [a GPU if there is one]
-  --cuda                   short for --device cuda
-  --transformers-cache DIR folder for downloads
-"""
 
 
 @cli.command(
@@ -45,35 +38,7 @@ Options of mergekit-yaml that say where a model runs work here too:
     "texts; - is the standard input.",
 )
 @click.option("--alone", is_flag=True, help="Ask the merged model only, not base, CT and SFT.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="Cut an answer after N new tokens.",
-)
-@click.option(
-    "--no-chat-template",
-    "chat_template",
-    is_flag=True,
-    flag_value=False,
-    default=True,
-    help="Give every model the prompt as plain text, even if it has a chat template.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**32 - 1),
-    metavar="N",
-    help="Sample with this seed, by each model's own settings.  [the likeliest token each time]",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(("auto", *DTYPES)),
-    default="auto",
-    show_default="that of each model",
-    help="Number type in which the models run.",
-)
+@writing_options(100)
 @click.option(
     *("-o", "--output"),
     type=PATH,

@@ -1,0 +1,69 @@
+"""The options of the commands that let a model write: `try` and `chat`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from slack_ties.recipe.check import DTYPES
+
+__all__ = ["OPTIONS", "writing_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS = """\b
+Options of mergekit-yaml that say where a model runs work here too:
+  --device DEVICE          cpu, cuda, cuda:1, mps  [a GPU if there is one]
+  --cuda                   short for --device cuda
+  --transformers-cache DIR folder for downloads
+"""
+
+
+def writing_options(most: int, *, cut: str = "") -> Callable[[F], F]:
+    """Return the options that say how a model writes.
+
+    Args:
+        most: The default of --max-tokens.
+        cut: When else an answer is cut, for the help.
+
+    """
+    options = (
+        click.option(
+            "--max-tokens",
+            type=click.IntRange(min=1),
+            default=most,
+            show_default=True,
+            metavar="N",
+            help=f"Cut an answer after N new tokens{cut}.",
+        ),
+        click.option(
+            "--no-chat-template",
+            "chat_template",
+            is_flag=True,
+            flag_value=False,
+            default=True,
+            help="Give a model plain text, even if it has a chat template.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0, max=2**32 - 1),
+            metavar="N",
+            help="Sample with this seed, by a model's own settings.  [the likeliest token each "
+            "time]",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(("auto", *DTYPES)),
+            default="auto",
+            show_default="that of the model",
+            help="Number type in which a model runs.",
+        ),
+    )
+
+    def add(command: F) -> F:
+        return reduce(lambda one, option: option(one), reversed(options), command)
+
+    return add
