@@ -59,20 +59,22 @@ def test_only_trials_with_the_same_other_values_are_alike() -> None:
 
 
 def test_one_merge_has_one_mark() -> None:
-    """Numbers of kept and of protected entries, and the weight, tell merges apart; nothing else."""
-    own = {"weight": 1.0, "slack": 0.1}
+    """Numbers of kept and of protected entries, and weights, tell merges apart; nothing else."""
+    own = {"weight": 1.0, "slack": 0.1, "ct weight": 1.0}
     marks = [
         mark_of(Candidate(values={"slack": 0.2}), made(8, 5), own),
         mark_of(Candidate(values={"slack": 0.3, "weight": 1.0}), made(8, 5), own),
         mark_of(Candidate(values={"slack": 0.3}), made(8, 6), own),
         mark_of(Candidate(values={"slack": 0.3}), made(9, 5), own),
         mark_of(Candidate(values={"slack": 0.3, "weight": 0.5}), made(8, 5), own),
+        mark_of(Candidate(values={"slack": 0.3, "ct weight": 0.5}), made(8, 5), own),
         mark_of(Candidate("ties"), made(8, 5), own),
     ]
 
     assert marks[0] == marks[1]
-    assert len(set(marks)) == 5
+    assert len(set(marks)) == 6
     assert not mark_of(Candidate(values={"slack": 0.3}), made(8, 5), {})  # weight is a gradient
+    assert not mark_of(Candidate(values={"slack": 0.3}), made(8, 5), {"weight": 1.0})  # CT's is
 
 
 def test_the_study_keeps_the_share_in_effect(tmp_path: Path) -> None:
