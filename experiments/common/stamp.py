@@ -48,12 +48,12 @@ def check_same(work: Path, facts: Mapping[str, object]) -> None:
     write_whole(path, stamp)
 
 
-def write_versions(results: Path, facts: Mapping[str, object]) -> None:
-    """Write into versions.json what the results depend on, and when and where they were made."""
+def write_versions(results: Path, facts: Mapping[str, object], name: str = "versions.json") -> None:
+    """Write into a file what the results depend on, and when and where they were made."""
     made = {
         **facts,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
-    write_whole(results / "versions.json", json.dumps(made, indent=2) + "\n")
+    write_whole(results / name, json.dumps(made, indent=2) + "\n")

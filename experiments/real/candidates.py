@@ -13,7 +13,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["CANDIDATES", "CONFIRMED", "FAVOURITES", "SPLITS", "merge_with", "slug"]
+__all__ = [
+    "CANDIDATES",
+    "CONFIRMED",
+    "FAVOURITES",
+    "SPLITS",
+    "Rule",
+    "merge_with",
+    "scaled",
+    "slug",
+    "top",
+    "vote",
+]
 
 Rule = Callable[[Tensor, Tensor, Tensor], Tensor]  # CT delta, SFT delta, base
 

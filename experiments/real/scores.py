@@ -6,13 +6,14 @@ Values that are compared use the same seeds: in an unfinished run, the seeds tha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.curves import Point, Vectors
 from common.intervals import Interval, bootstrap
 from common.rows import read_rows, right_of
 from real.methods import DEFAULTS
@@ -55,10 +56,6 @@ TITLES = {
     "slack_ties_divided": "slack_ties with division",
 }
 VALUES = {merge.name: merge.values for merge in DEFAULTS}
-# By seed: an array of what the seeds have in common, such as (items,) 1.0 for each right one.
-Vectors = Mapping[int, NDArray[np.float64]]
-
-Point = tuple[float, NDArray[np.float64]]  # bits per byte, items right
 
 
 @dataclass(frozen=True)
