@@ -13,6 +13,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from beside import other_rules
 from claims import TITLES, claims, difference, of_cells
 from common.intervals import FEW
 from common.markup import MISSING, plain, signed, table
@@ -272,6 +273,7 @@ def main() -> None:
             how = "divided" if normalize else "not divided"
             print(f"\n## {sft}, {ct} CT steps, {how}\n")
             print(sensitivity(results, sft, ct, normalize=normalize))
+    print(f"\n## {other_rules.__doc__}\n\n{other_rules(results)}")
 
 
 if __name__ == "__main__":
