@@ -82,9 +82,10 @@ def merged(
 def try_rules(bench: Bench, sft: str, ct: int) -> None:
     """Merge by every rule, and score each merge in X on the validation split."""
     model, rows, items = bench.load("base"), list[Row](), bench.mode.validation
-    parts = [bench.weights(name) for name in ("base", f"ct-x-{ct}", f"sft-{sft}")]
+    names = ("base", f"ct-x-{ct}", f"sft-{sft}")
+    base, of_ct, of_sft = (bench.weights(name) for name in names)
     for method, values, rule in rules():
-        model.load_state_dict(merged(*parts, rule))
+        model.load_state_dict(merged(base, of_ct, of_sft, rule))
         found = score(model, "x", "validation", items)
         row = Row(
             *(bench.seed, sft, ct, method, "rule", text_of(values), "x", items),
