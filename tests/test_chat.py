@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -355,11 +356,21 @@ class Terminal:
         """Type this."""
         os.write(self.master, text.encode())
 
-    def wait_for(self, pattern: str) -> str:
-        """Wait until the screen has something new like this; return what came until then."""
-        end = time.monotonic() + 600
+    def wait_for(self, pattern: str, *, press: str = "") -> str:
+        """Wait until the screen has something new like this; return what came until then.
+
+        Args:
+            pattern: What to wait for.
+            press: A key to press again when nothing has come for 3 seconds. A Ctrl-C that comes
+                just before Python reads a line is seen by Python with the next key only.
+
+        """
+        end = time.monotonic() + 120
         while not (match := re.search(pattern, self.screen)):
             assert time.monotonic() < end, self.screen
+            if not select.select([self.master], [], [], 3)[0]:
+                self.type(press)
+                continue
             try:
                 self.screen += os.read(self.master, 1000).decode(errors="replace")
             except OSError:  # it has ended
@@ -397,7 +408,7 @@ def test_a_session_in_a_terminal(triple: Folders, tmp_path: Path) -> None:
     with in_terminal(["chat", "model", "--max-tokens", "100000"], tmp_path) as terminal:
         terminal.wait_for("/help lists the commands.*\n.*> ")
         terminal.type("\x03")
-        terminal.wait_for("To end the session: /exit or Ctrl-D\r\n> ")
+        terminal.wait_for("To end the session: /exit or Ctrl-D\r\n> ", press="\x03")
         terminal.type("go on\n")
         terminal.wait_for("go on\r\n(?s:.){20}")
         terminal.type("\x03")
@@ -407,7 +418,7 @@ def test_a_session_in_a_terminal(triple: Folders, tmp_path: Path) -> None:
         terminal.type("/save chat.json\n")
         terminal.wait_for("saved: chat.json\r\n> ")
         terminal.type("\x04")
-        assert terminal.process.wait(timeout=600) == 0
+        assert terminal.process.wait(timeout=120) == 0
 
     user, assistant = json.loads((tmp_path / "chat.json").read_text("utf-8"))["messages"]
     assert user == {"role": "user", "content": "go on"}
