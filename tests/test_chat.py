@@ -100,7 +100,10 @@ def test_the_text_is_shown_while_it_is_written(triple: Folders) -> None:
     theirs: list[str] = []
 
     class Theirs(TextStreamer):
+        """Keeps what it would print."""
+
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: FBT001, FBT002
+            """Keep a part of the text."""
             theirs.extend([text] * (not stream_end))
 
     other = Theirs(tokenizer)

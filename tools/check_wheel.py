@@ -75,6 +75,7 @@ class Memory:
     layout = "strided"
 
     def __init__(self, bits: Any, dtype: str) -> None:
+        """Take the bits, as integers, and the name of their type."""
         self.bits, self.dtype = bits, dtype
 
     def numel(self) -> int:
