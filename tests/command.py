@@ -34,6 +34,16 @@ class Killed:
     requests: list[str]
 
 
+def assert_refused(result: Result, message: str) -> None:
+    """Check that a command printed no result, but a line with what is wrong, and the next step."""
+    assert result.exit_code in (1, 2)
+    assert result.stdout == ""
+    error, step = result.stderr.strip().splitlines()[-2:]
+    assert error.startswith("Error: ")
+    assert message in error
+    assert step.startswith("Next: ")
+
+
 def environment(server: Server, home: Path, token: str, *, xet: bool = False) -> dict[str, str]:
     """Return the environment of a command that is to speak to this Hub; by hf_xet if asked for."""
     own = {"HF_ENDPOINT": server.url, "HF_TOKEN": token, "HF_HOME": str(home)}

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from hub_server import Server, Token
 from triple import Folders
 
-__all__ = ["upload_lao"]
+__all__ = ["upload", "upload_lao"]
 
 RESEARCH = """\
 license: other
@@ -24,14 +24,16 @@ def upload_lao(triple: Folders, folder: Path, hub: Server) -> None:
     """Put models on the Hub under the ids of the catalogue; `folder` is for their files."""
     hub.hub.tokens.update({"d": Token("Qwen"), "e": Token("sail")})
     lao = _make_lao(triple, folder)
-    for token, repo_id, model in (
-        ("d", "Qwen/Qwen1.5-0.5B", lao.base),
-        ("d", "Qwen/Qwen1.5-0.5B-Chat", lao.sft),
-        ("e", "sail/Sailor-0.5B", lao.ct),
-    ):
-        api = HfApi(endpoint=hub.url, token=token)
-        api.create_repo(repo_id, private=False)
-        api.upload_folder(repo_id=repo_id, folder_path=model)
+    upload(hub, "d", "Qwen/Qwen1.5-0.5B", lao.base)
+    upload(hub, "d", "Qwen/Qwen1.5-0.5B-Chat", lao.sft)
+    upload(hub, "e", "sail/Sailor-0.5B", lao.ct)
+
+
+def upload(hub: Server, token: str, repo_id: str, model: Path) -> None:
+    """Put a model on the Hub, for all to see."""
+    api = HfApi(endpoint=hub.url, token=token)
+    api.create_repo(repo_id, private=False)
+    api.upload_folder(repo_id=repo_id, folder_path=model)
 
 
 def _make_lao(triple: Folders, folder: Path) -> Folders:

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
+from command import assert_refused
 from slack_ties.cli.chat_session import Session
 from slack_ties.cli.main import cli
 from slack_ties.errors import CheckpointError, SlackTiesError
@@ -313,12 +314,7 @@ def test_wrong_use_is_one_line(triple: Folders, words: list[str], message: str) 
     """What is wrong, and the next step; no line is read for it."""
     result = talk(triple.sft if words[0] == "OUT" else Path(words[0]), "x\n", *words[1:])
 
-    assert result.exit_code in (1, 2)
-    assert result.stdout == ""
-    error, step = result.stderr.strip().splitlines()[-2:]
-    assert error.startswith("Error: ")
-    assert message in error
-    assert step.startswith("Next: ")
+    assert_refused(result, message)
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal(

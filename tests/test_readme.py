@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi
 
 import processes
 from hub_server import Server, Token
-from lao import upload_lao
+from lao import upload, upload_lao
 from triple import Folders
 
 ROOT = Path(__file__).parent.parent
@@ -72,15 +71,10 @@ def test_every_command_and_the_notebook_run(
     tokens = {"a": Token("meta-llama"), "b": Token("pkupie"), "c": Token("ME")}
     hub.hub.tokens.update(tokens)
     upload_lao(triple, tmp_path / "lao-models", hub)
-    for token, repo_id, folder in (
-        ("a", "meta-llama/Llama-2-7b-hf", triple.base),
-        ("b", "pkupie/Llama-2-7b-bod", triple.ct),
-        ("b", "pkupie/Llama-2-7b-uig", triple.ct),
-        ("b", "pkupie/Llama-2-7b-FLAN-step884", triple.sft),
-    ):
-        api = HfApi(endpoint=hub.url, token=token)
-        api.create_repo(repo_id, private=False)
-        api.upload_folder(repo_id=repo_id, folder_path=folder)
+    upload(hub, "a", "meta-llama/Llama-2-7b-hf", triple.base)
+    upload(hub, "b", "pkupie/Llama-2-7b-bod", triple.ct)
+    upload(hub, "b", "pkupie/Llama-2-7b-uig", triple.ct)
+    upload(hub, "b", "pkupie/Llama-2-7b-FLAN-step884", triple.sft)
     for name, folder in (("base", triple.base), ("basque", triple.ct), ("chat", triple.sft)):
         shutil.copytree(folder, tmp_path / name)
     shutil.copytree(triple.ct, tmp_path / "dzongkha")

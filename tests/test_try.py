@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import processes
-from command import Invoke
+from command import Invoke, assert_refused
 from hub_server import Server
 from slack_ties.config.choices import Choices
 from slack_ties.config.make import make_config
@@ -228,12 +228,7 @@ def test_wrong_use_is_one_line(
 
     result = invoke("try", *(merged if word == "OUT" else word for word in words))
 
-    assert result.exit_code in (1, 2)
-    assert result.stdout == ""
-    error, step = result.stderr.strip().splitlines()[-2:]
-    assert error.startswith("Error: ")
-    assert message in error
-    assert step.startswith("Next: ")
+    assert_refused(result, message)
 
 
 def test_the_example_is_in_the_language(invoke: Invoke, merged: Path) -> None:

@@ -10,8 +10,8 @@ import click
 from slack_ties.cli.group import cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
-from slack_ties.cli.writing_options import OPTIONS, writing_options
-from slack_ties.errors import SlackTiesError, visible
+from slack_ties.cli.writing_options import OPTIONS, refuse_code, writing_options
+from slack_ties.errors import visible
 
 if TYPE_CHECKING:
     from slack_ties.settings import Settings
@@ -57,9 +57,7 @@ def chat(  # noqa: PLR0913 - one per option
     from slack_ties.cli.chat_session import Session  # noqa: PLC0415 - heavy
     from slack_ties.trying.chat import open_chat  # noqa: PLC0415 - heavy
 
-    if settings.options and settings.options.trust_remote_code:
-        msg = "--trust-remote-code: chat runs no code of a model"
-        raise SlackTiesError(msg, hint="leave --trust-remote-code out")
+    refuse_code(settings, "chat")
     with open_chat(
         what,
         system=system,

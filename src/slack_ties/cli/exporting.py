@@ -10,6 +10,7 @@ import click
 
 from slack_ties.cli.group import PATH, cli, print_json, say
 from slack_ties.cli.options import with_output
+from slack_ties.cli.program import say_next
 
 __all__: list[str] = []
 
@@ -84,6 +85,6 @@ def export(  # noqa: PLR0913 - one per option
     first = done.files[0]
     name = first.name.removesuffix(f"-{first.type}.gguf").lower()
     file = shlex.quote(str(Path(done.folder, "Modelfile")))
-    click.echo(f"\nNext: ollama create {name} -f {file}", err=True)
+    say_next(f"ollama create {name} -f {file}")
     hub = f"{done.base_model or 'OWNER/NAME'}-GGUF"
     click.echo(f"  or: hf upload {hub} {shlex.quote(done.folder)} .", err=True)

@@ -13,8 +13,7 @@ from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand, device_is_given
 from slack_ties.cli.options import with_settings
 from slack_ties.cli.program import say_next
-from slack_ties.cli.writing_options import OPTIONS, writing_options
-from slack_ties.errors import SlackTiesError
+from slack_ties.cli.writing_options import OPTIONS, refuse_code, writing_options
 
 if TYPE_CHECKING:
     from slack_ties.settings import Settings
@@ -81,9 +80,7 @@ def try_(  # noqa: PLR0913 - one per option
     if prompt is not None and prompts:
         msg = "give PROMPT or --prompts FILE, not both"
         raise click.UsageError(msg)
-    if settings.options and settings.options.trust_remote_code:
-        msg = "--trust-remote-code: try runs no code of a model"
-        raise SlackTiesError(msg, hint="leave --trust-remote-code out")
+    refuse_code(settings, "try")
     given = read_prompts(prompts) if prompts else [] if prompt is None else [prompt]
     found = try_prompts(
         what,

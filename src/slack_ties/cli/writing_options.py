@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slack_ties.errors import SlackTiesError
 from slack_ties.recipe.check import DTYPES
 
-__all__ = ["OPTIONS", "writing_options"]
+if TYPE_CHECKING:
+    from slack_ties.settings import Settings
+
+__all__ = ["OPTIONS", "refuse_code", "writing_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,3 +71,19 @@ def writing_options(most: int, *, cut: str = "") -> Callable[[F], F]:
         return reduce(lambda one, option: option(one), reversed(options), command)
 
     return add
+
+
+def refuse_code(settings: Settings, command: str) -> None:
+    """Refuse --trust-remote-code.
+
+    Args:
+        settings: Of the command.
+        command: Its name.
+
+    Raises:
+        SlackTiesError: It was given.
+
+    """
+    if settings.options and settings.options.trust_remote_code:
+        msg = f"--trust-remote-code: {command} runs no code of a model"
+        raise SlackTiesError(msg, hint="leave --trust-remote-code out")
