@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import logging
 import shlex
-from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slack_ties.check_run import check_destination, get_ready
 from slack_ties.errors import HubError, LostOnHubError, OutputError
-from slack_ties.files import expanded
 from slack_ties.hub.timeouts import in_force, timeouts
-from slack_ties.licenses.known import Stated
-from slack_ties.merge.finished import holds_merge
 from slack_ties.merge.merge import merge_models
-from slack_ties.merge.output import check_output
 from slack_ties.publish.result import Result
-from slack_ties.recipe.pin import rename_models
-from slack_ties.recipe.public import local_parts, published_names
 from slack_ties.record import read_record
-from slack_ties.report.describe import check_reportable
 from slack_ties.report.file import REPORT_FILE
 from slack_ties.settings import Settings
-from slack_ties.sharing.recipe_of import names_language, recipe_of
+from slack_ties.sharing.recipe_of import names_language
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from huggingface_hub import HfApi
     from typing_extensions import Unpack
 
+    from slack_ties.check_run import Ready
     from slack_ties.config.choices import Choices
     from slack_ties.hub.retries import Retries
+    from slack_ties.licenses.known import Stated
     from slack_ties.publish.destination import Destination, Target
     from slack_ties.publish.stream import Stream
-    from slack_ties.recipe.recipe import Recipe
-    from slack_ties.record import MergeRecord, Parent
+    from slack_ties.record import MergeRecord
     from slack_ties.settings import SettingsByName
 
 __all__ = ["run_all"]
@@ -81,125 +75,84 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
         ValueError: `stream` or `known_as` without `publish`.
 
     """
-    if (stream or known_as) and not publish:
-        msg = f"{'stream' if stream else 'known_as'} needs publish"
-        raise ValueError(msg)
-    shared = Settings(**settings)
-    api = shared.api
-    out = expanded(out)
-    stated = Stated(license) if isinstance(license, str) else license
-    stated = stated.check() if stated else None
-    recipe = recipe_of(what, out, choices, api)
-    if report:
-        check_reportable(recipe, merged=True, streamed=stream)
-    finished = bool(publish) and holds_merge(out, recipe, shared)
-    _check_out(out, publish, streamed=stream, finished=finished)
-    if finished and report and not (out / REPORT_FILE).is_file():
-        again = shlex.join(["slack-ties", "report", str(out)])
-        LOG.warning("  %s has no report; to write it: %s", out, again)
-    out = out.resolve() if out.is_symlink() else out  # write into the folder that a link points to
+    ready = get_ready(
+        what,
+        out,
+        choices,
+        publish,
+        stream=stream,
+        license=license,
+        report=report,
+        known_as=known_as,
+        settings=Settings(**settings),
+    )
+    recipe, folder = ready.recipe, ready.out
+    if ready.finished and report and not (folder / REPORT_FILE).is_file():
+        again = shlex.join(["slack-ties", "report", str(folder)])
+        LOG.warning("  %s has no report; to write it: %s", folder, again)
+    if folder.is_symlink():
+        folder = folder.resolve()  # write into the folder that a link points to
+        ready = replace(ready, out=folder)
     names = [one.get("name") or one.get("tag", "") for one in recipe.facts.languages]
     language = f" for {' and '.join(names)}" if names else ""
     config = "made" if names_language(what) else recipe.where
     LOG.info("[1/%d] config  %s%s", 4 if publish else 3, config, language)
 
-    merge = partial(merge_models, recipe, out, report=report)
-    if not publish:
-        from slack_ties.card.write import write_card  # noqa: PLC0415 - imports the Hub client
-
-        LOG.info("[2/3] merge   %s -> %s", recipe.method, out)
-        record = merge(**vars(shared))
-        card = write_card(out, license=stated, api=api)
-        LOG.info("[3/3] card    %s", card)
-        return Result(out, record, card)
-
-    from slack_ties.publish.destination import Destination  # noqa: PLC0415 - imports the Hub client
-
-    to = Destination(publish) if isinstance(publish, str) else publish
-    return _merge_and_publish(
-        recipe,
-        out,
-        to,
-        merge,
-        finished=finished,
-        stream=stream,
-        stated=stated,
-        known_as=known_as,
-        retries=retries,
-        settings=shared,
-    )
+    merge = partial(merge_models, recipe, folder, report=report)
+    if publish:
+        return _merge_and_publish(ready, merge, stream, known_as, retries)
+    return _merge_here(ready, merge)
 
 
-def _check_out(
-    out: Path, publish: str | Destination | None, *, streamed: bool, finished: bool
-) -> None:
-    if streamed:
-        from slack_ties.publish.stream import check_finished  # noqa: PLC0415 - imports the Hub client
+def _merge_here(ready: Ready, merge: Callable[..., MergeRecord]) -> Result:
+    """Merge and write the card; nothing is published."""
+    from slack_ties.card.write import CARD_FILE, write_card  # noqa: PLC0415 - the Hub client
+    from slack_ties.publish.finished import is_edited  # noqa: PLC0415 - as above
 
-        with suppress(OutputError) if finished else nullcontext():
-            check_finished(out)
-    if not finished:
-        check_output(out, publish if isinstance(publish, str) else getattr(publish, "repo_id", ""))
+    out, stated = ready.out, ready.stated
+    if ready.finished:
+        LOG.info("[2/3] merge   %s holds this merge already", out)
+        record, card = read_record(out), out / CARD_FILE
+        if stated or not card.is_file() or not is_edited(card):
+            card = write_card(out, license=stated, api=ready.settings.api)
+    else:
+        LOG.info("[2/3] merge   %s -> %s", ready.recipe.method, out)
+        record = merge(**vars(ready.settings))
+        card = write_card(out, license=stated, api=ready.settings.api)
+    LOG.info("[3/3] card    %s", card)
+    return Result(out, record, card)
 
 
-def _merge_and_publish(  # noqa: PLR0913 - all by name
-    recipe: Recipe,
-    out: Path,
-    to: Destination,
+def _merge_and_publish(
+    ready: Ready,
     merge: Callable[..., MergeRecord],
-    *,
-    finished: bool,
-    stream: bool,
-    stated: Stated | None,
+    stream: bool,  # noqa: FBT001 - as in `run_all`
     known_as: Mapping[str, str] | None,
     retries: Retries | None,
-    settings: Settings,
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
     from slack_ties.card.write import CARD_FILE, write_card  # noqa: PLC0415
     from slack_ties.hub.retries import Retries  # noqa: PLC0415
     from slack_ties.publish.ahead import Ahead  # noqa: PLC0415
-    from slack_ties.publish.check import (  # noqa: PLC0415
-        check_config_text,
-        check_license,
-        look_at_parents,
-    )
-    from slack_ties.publish.destination import check_publish  # noqa: PLC0415
     from slack_ties.publish.finished import find_published, is_edited  # noqa: PLC0415
-    from slack_ties.publish.known import (  # noqa: PLC0415
-        find_known,
-        keep_known,
-        warn_of_folders,
-        with_known,
-    )
+    from slack_ties.publish.known import keep_known  # noqa: PLC0415
     from slack_ties.publish.rights import with_token  # noqa: PLC0415
-    from slack_ties.publish.same_recipe import check_recipe  # noqa: PLC0415
-    from slack_ties.publish.somebodys import check_card_there  # noqa: PLC0415
     from slack_ties.publish.stream import Stream  # noqa: PLC0415
 
+    out, finished, settings = ready.out, ready.finished, ready.settings
     reading, api = settings.api or HfApi(), with_token(settings.api)
     retries = retries or in_force(Retries())
     merge = partial(merge, **vars(replace(settings, api=reading)))
     with timeouts(retries):
-        target = check_publish(to, proposes=False, retries=retries, api=api)
+        target, known = check_destination(ready, known_as, retries)
         to = target.to
-        parents: Sequence[Parent] = look_at_parents(recipe, api=reading)
-        known = find_known(local_parts(parents), known_as or {}, retries=retries, api=api)
-        parents = with_known(parents, known)
-        public = rename_models(recipe, published_names(parents))
-        check_config_text(public, parents)
-        check_recipe(public, target, retries, api)
-        check_license(recipe, parents, to.repo_id, stated)
-        warn_of_folders(parents)
-        if not finished:
-            check_card_there(target, retries=retries, api=api)
 
         def made(folder: Path) -> Path:
             keep_known(folder, known)
-            if finished and not (stated or known) and is_edited(folder / CARD_FILE):
+            if finished and not (ready.stated or known) and is_edited(folder / CARD_FILE):
                 return folder / CARD_FILE  # a person's: publish it as it is
-            return write_card(folder, repo_id=to.repo_id, license=stated, api=api)
+            return write_card(folder, repo_id=to.repo_id, license=ready.stated, api=api)
 
         if finished:
             record = read_record(out)
@@ -210,7 +163,7 @@ def _merge_and_publish(  # noqa: PLR0913 - all by name
                 there = find_published(out, record, target, retries=retries, api=api)
                 return Result(out, record, out / CARD_FILE, there)
             return _publish(out, target, record, made(out), retries, api)
-        LOG.info("[2/4] merge   %s -> %s", recipe.method, to.repo_id if stream else out)
+        LOG.info("[2/4] merge   %s -> %s", ready.recipe.method, to.repo_id if stream else out)
         if stream:
             return _stream(Stream(out, target, retries=retries, api=api), merge, made)
         with Ahead(out, target, retries=retries, api=api) as ahead:

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
     from slack_ties.config.choices import Choices
     from slack_ties.plan.plan import Plan
+    from slack_ties.plan.shown import ShownPlan
     from slack_ties.settings import Settings
 
-__all__ = ["models_may_be_away"]
+__all__ = ["models_may_be_away", "print_plan"]
 
 
 @cli.command(short_help="Write merge configs, one per language.")
@@ -180,7 +181,6 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         msg = "--overwrite needs --pin and -o: without -o, --pin always writes to CONFIG"
         raise click.UsageError(msg)
     from slack_ties.plan.make import plan_merge, plan_pinned  # noqa: PLC0415 - the Hub client
-    from slack_ties.plan.text import plan_as_text, plan_in_short  # noqa: PLC0415 - as above
 
     make = plan_pinned if pin else plan_merge
     planned = make(config[0], **vars(settings))
@@ -190,7 +190,29 @@ def plan(  # noqa: PLR0913 - one per option, one line each
     if as_json:
         print_json(planned.as_json())
         sys.exit(1 if planned.errors else 0)
+    print_plan(planned, quiet=settings.quiet)
     if settings.quiet:
+        return
+    if pin:
+        click.echo(f"\n{_pinned_text(planned, path)}", err=True)
+    allowed = ["--allow-unrelated"] if settings.allow_unrelated else []
+    allowed += ["--allow-crimes"] if settings.allow_crimes else []
+    allowed += download_flags(settings.download, settings.window)
+    step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
+    say_next(step)
+
+
+def print_plan(planned: ShownPlan, *, quiet: bool) -> None:
+    """Print a plan; end with exit code 1 if it has errors.
+
+    Args:
+        planned: The plan.
+        quiet: Print a line only.
+
+    """
+    from slack_ties.plan.text import plan_as_text, plan_in_short  # noqa: PLC0415 - the Hub client
+
+    if quiet:
         planned.check()
         click.echo(plan_in_short(planned))
         return
@@ -199,13 +221,6 @@ def plan(  # noqa: PLR0913 - one per option, one line each
         hint = next((error.hint for error in planned.errors if error.hint), "correct the config")
         say_next(hint)
         sys.exit(1)
-    if pin:
-        click.echo(f"\n{_pinned_text(planned, path)}", err=True)
-    allowed = ["--allow-unrelated"] if settings.allow_unrelated else []
-    allowed += ["--allow-crimes"] if settings.allow_crimes else []
-    allowed += download_flags(settings.download, settings.window)
-    step = " ".join([f"slack-ties merge {shlex.quote(str(path))} OUT", *allowed])
-    say_next(step)
 
 
 def _pinned_text(planned: Plan, path: Path) -> str:

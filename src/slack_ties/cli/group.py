@@ -64,8 +64,9 @@ PATH = _Path(path_type=Path)
 # The order of the commands in --help: the order of use.
 ORDER = (
     *("demo", "doctor", "languages", "config", "plan", "merge", "report", "compare", "tune"),
-    *("try", "chat", "evaluate", "card", "publish", "export", "run", "recipes", "verify"),
+    *("try", "chat", "evaluate", "card", "publish", "export", "run", "batch", "recipes", "verify"),
     *("search", "pull", "adapt"),  # of `recipes`
+    *("start", "status", "logs", "cancel", "work"),  # of `batch`
 )
 
 

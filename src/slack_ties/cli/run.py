@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from slack_ties.cli.configure import print_plan
 from slack_ties.cli.download_options import download_flags, download_options
 from slack_ties.cli.group import PATH, cli, print_json
 from slack_ties.cli.mergekit_options import MergeCommand
@@ -51,6 +53,7 @@ __all__: list[str] = []
 @known_as_option
 @choice_options
 @report_option
+@click.option("-n", "--dry-run", is_flag=True, help="Check all, show the plan, and end.")
 @allow_unrelated
 @download_options
 @with_settings
@@ -67,6 +70,7 @@ def run(  # noqa: PLR0913 - one per option
     known_as: dict[str, str],
     choices: Choices,
     report: bool,
+    dry_run: bool,
     as_json: bool,
     settings: Settings,
 ) -> None:
@@ -83,6 +87,7 @@ def run(  # noqa: PLR0913 - one per option
       slack-ties run merge_configs/bo.yml --out tibetan --cuda
       slack-ties run bo --base ./base --ct ./ct --sft ./sft --out tibetan
       slack-ties run SOMEBODY/Llama-2-7b-Tibetan --out tibetan
+      slack-ties run bo --out tibetan --publish ME/Llama-2-7b-Tibetan --dry-run
     """
     if (public is not None or update or collection or stream or known_as) and not publish:
         msg = "--stream, --public, --update, --collection and --is need --publish"
@@ -91,17 +96,19 @@ def run(  # noqa: PLR0913 - one per option
     from slack_ties.run import run_all  # noqa: PLC0415 - heavy
 
     to = Destination(publish, public, update, collection=collection) if publish else None
-    result = run_all(
-        what,
-        out,
-        choices=choices,
+    how: dict[str, Any] = {
         **vars(settings),
-        publish=to,
-        stream=stream,
-        license=license,
-        known_as=known_as,
-        report=report,
-    )
+        "choices": choices,
+        "publish": to,
+        "stream": stream,
+        "license": license,
+        "known_as": known_as,
+        "report": report,
+    }
+    if dry_run:
+        _show_plan(what, out, how, as_json=as_json, quiet=settings.quiet)
+        return
+    result = run_all(what, out, **how)
     again = ["slack-ties", "run", str(out / CONFIG_FILE), "--out", f"{out}-again"]
     again += download_flags(settings.download, settings.window)
     again += result.record.flags() + (["--publish", publish] if publish else [])
@@ -129,3 +136,17 @@ def run(  # noqa: PLR0913 - one per option
         for warning in found.warnings:
             click.echo(f"Warning: {warning}", err=True)
         say_next(how_to_publish(out, found))
+
+
+def _show_plan(what: str, out: Path, how: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Make all checks that come before the merge, and show the plan."""
+    from slack_ties.check_run import check_run  # noqa: PLC0415 - heavy
+
+    plan = check_run(what, out, **how)
+    if as_json:
+        text = "" if plan.errors else plan.pinned().text
+        print_json({**plan.as_json(), "recipe": text})
+        sys.exit(1 if plan.errors else 0)
+    print_plan(plan, quiet=quiet)
+    if not quiet:
+        say_next("the same command without --dry-run")

@@ -1,0 +1,152 @@
+"""The engine `here`: tasks as processes of this machine, as many at once as have room."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.batch.marks import Marks
+from slack_ties.batch.work import BUSY
+from slack_ties.threads import CHECK_INTERVAL
+from slack_ties.wording import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from slack_ties.batch.executor import Seen
+    from slack_ties.batch.task import Task
+
+__all__ = ["Here", "process_of"]
+
+LOG = logging.getLogger("slack_ties")
+
+END_TIME = 15.0  # seconds in which a process ends that was told to
+
+
+class Here:
+    """Runs tasks as processes of this machine. They end when this process ends."""
+
+    name = "here"
+
+    def __init__(self, out: Path, at_once: int = 1) -> None:
+        """Take the folder of the batch, and how many tasks run at once."""
+        self.out, self.at_once = out, max(at_once, 1)
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Run the tasks; return when all have ended."""
+        left = list(tasks)
+        processes: dict[str, Any] = {}
+        began: dict[str, float] = {}
+        count = len(left)
+        for task in tasks:
+            Marks(self.out, task).forget_failure()
+        try:
+            while left or processes:
+                while left and len(processes) < self.at_once:
+                    task = left.pop(0)
+                    if Marks(self.out, task).cancelled:
+                        LOG.info("  %s: cancelled", task.name)
+                        continue
+                    LOG.info("  %s: started (%d of %d)", task.name, count - len(left), count)
+                    processes[task.name], began[task.name] = self._process(task), time.monotonic()
+                time.sleep(CHECK_INTERVAL)
+                for task in tasks:
+                    process = processes.get(task.name)
+                    if process and process.poll() is not None:
+                        del processes[task.name]
+                        self._ended(task, process.returncode, time.monotonic() - began[task.name])
+        finally:
+            _end(list(processes.values()))
+
+    def _process(self, task: Task) -> subprocess.Popen[bytes]:
+        """Start the process of a task. It ends when its standard input is closed."""
+        words = [sys.executable, "-m", "slack_ties", "batch", "work", str(self.out), task.name]
+        environment: dict[str, str] = {**os.environ}
+        if self.at_once > 1:
+            share = max((os.cpu_count() or 1) // self.at_once, 1)
+            environment.setdefault("OMP_NUM_THREADS", str(share))
+        return subprocess.Popen(
+            [*words, "--ends-with-input"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # it writes a log
+            env=environment,
+            # Ctrl-C in the terminal comes to us alone, and we end it.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+
+    def _ended(self, task: Task, code: int, seconds: float) -> None:
+        """Say how a task has ended; note it, if its process could not."""
+        marks = Marks(self.out, task)
+        if marks.done:
+            LOG.info("  %s: done in %s", task.name, duration(seconds))
+            return
+        if code == BUSY:
+            LOG.info("  %s: another process works on it", task.name)
+            return
+        if marks.cancelled:
+            LOG.info("  %s: cancelled", task.name)
+            return
+        if not marks.failed:
+            marks.fail(*_how(code))
+        LOG.error("  %s: failed: %s", task.name, marks.failed["why"])
+
+    def states(self, tasks: Sequence[Task]) -> Mapping[str, Seen]:  # noqa: ARG002 - the protocol
+        """Return nothing: the markers of tasks say all."""
+        return {}
+
+    def logs(self, task: Task) -> Iterator[str]:
+        """Yield the lines of the task's log."""
+        with suppress(FileNotFoundError), Marks(self.out, task).log.open(errors="replace") as file:
+            yield from (line.rstrip("\n") for line in file)
+
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """End the processes of these tasks; those that wait do not begin."""
+        for task in tasks:
+            marks = Marks(self.out, task)
+            if marks.done:
+                continue
+            marks.cancel()
+            if marks.is_locked() and (number := process_of(marks)):
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGTERM)
+
+
+def process_of(marks: Marks) -> int:
+    """Return the number of the process that works on a task on this machine; 0 if none does."""
+    last = marks.running
+    return int(last.get("process") or 0) if last.get("host") == socket.gethostname() else 0
+
+
+def _how(code: int) -> tuple[str, str]:
+    """Return how a process ended that could not say it, and what to do."""
+    again = "slack-ties batch  # goes on"
+    if code < 0:
+        why = f"its process was ended by signal {-code}"
+        if -code == getattr(signal, "SIGKILL", 9):
+            why += ": the system does this if memory runs out"
+            again = "slack-ties batch --at-once 1  # goes on, with less memory"
+        return why, again
+    return f"its process ended with exit code {code}", again
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """Tell processes to end; kill those that do not."""
+    for process in processes:
+        process.terminate()
+    limit = time.monotonic() + END_TIME
+    for process in processes:
+        try:
+            process.wait(max(limit - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

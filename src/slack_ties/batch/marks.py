@@ -1,0 +1,139 @@
+"""The files that say what is known of a task: it runs, a step is done, all is done, it failed.
+
+Each is written whole. A lock says that a process works on the task: the system releases it when the
+process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from slack_ties.batch.task import now
+from slack_ties.files import json_text, read_json, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from slack_ties.batch.task import Task
+
+__all__ = ["LOG_FILE", "Marks"]
+
+LOG_FILE, LOCK_FILE = "log.txt", "lock"
+
+RUNNING, DONE, FAILED, CANCELLED = "running.json", "done.json", "failed.json", "cancelled.json"
+
+
+class Marks:
+    """The markers of one task."""
+
+    def __init__(self, out: Path, task: Task) -> None:
+        """Take the folder of the batch."""
+        self.task = task
+        self.folder = task.folder(out)
+        self.log = self.folder / LOG_FILE
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a marker; {} if it is not there."""
+        return read_json(self.folder / name)
+
+    def write(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write a marker whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / name, json_text(data))
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """The last attempt: its number, since when and where it runs; {} before the first."""
+        return self.read(RUNNING)
+
+    @property
+    def done(self) -> dict[str, Any]:
+        """What the steps printed as JSON, and when; {} if the task is not complete."""
+        return self.read(DONE)
+
+    @property
+    def failed(self) -> dict[str, Any]:
+        """Why the last attempt failed, and what to do; {} if it did not."""
+        return self.read(FAILED)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user has cancelled the task."""
+        return (self.folder / CANCELLED).is_file()
+
+    def begin(self, where: str) -> int:
+        """Note that an attempt begins; return its number, from 1."""
+        number = int(self.running.get("attempt", 0)) + 1
+        about = {"since": now(), "where": where, "host": socket.gethostname()}
+        self.write(RUNNING, {"attempt": number, **about, "process": os.getpid()})
+        self.forget_failure()
+        return number
+
+    def forget_failure(self) -> None:
+        """Let the task be tried again."""
+        for name in (FAILED, CANCELLED):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def fail(self, why: str, then: str) -> None:
+        """Note that the attempt failed."""
+        started = self.running
+        about: dict[str, Any] = {k: started[k] for k in ("attempt", "since") if k in started}
+        self.write(FAILED, {**about, "ended": now(), "why": why, "next": then})
+
+    def cancel(self) -> None:
+        """Note that the user has cancelled the task."""
+        self.write(CANCELLED, {"at": now()})
+
+    def step(self, number: int) -> dict[str, Any]:
+        """Return what a step printed as JSON, from 1; {} if it is not complete."""
+        return self.read(f"step-{number}.json")
+
+    def finish_step(self, number: int, printed: Mapping[str, Any]) -> None:
+        """Note that a step is complete."""
+        self.write(f"step-{number}.json", printed)
+
+    def finish(self, results: list[dict[str, Any]]) -> None:
+        """Note that the task is complete."""
+        started = self.running
+        kept = ("attempt", "since", "where")
+        about: dict[str, Any] = {key: started[key] for key in kept if key in started}
+        self.write(DONE, {**about, "ended": now(), "results": results})
+        self.forget_failure()
+
+    def reset(self) -> None:
+        """Forget everything but the log: the task has other commands now."""
+        for path in [*self.folder.glob("*.json")]:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self, wait: float = 0.0) -> Iterator[bool]:
+        """Hold the lock, and say whether nobody else does.
+
+        Args:
+            wait: Seconds to wait for it: whoever looks whether it is held holds it for a moment.
+
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / LOCK_FILE, timeout=wait)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def is_locked(self) -> bool:
+        """Say whether a process works on the task."""
+        if not (self.folder / LOCK_FILE).exists():
+            return False
+        with self.lock() as free:
+            return not free

@@ -1,0 +1,90 @@
+"""What the tasks of a batch need: memory for those that run at once, disk for all."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.batch.marks import Marks
+from slack_ties.errors import OutputError
+from slack_ties.files import nearest_folder
+from slack_ties.wording import counted, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from slack_ties.batch.task import Task
+
+__all__ = ["PLAN", "at_once_here", "check_room_for_all", "keep_plan", "plan_of"]
+
+PLAN = "plan.json"
+
+RESERVE = 0.9  # of the free memory
+
+
+def keep_plan(out: Path, task: Task, plan: Mapping[str, Any]) -> None:
+    """Keep what `slack-ties run --dry-run --json` printed for a task."""
+    Marks(out, task).write(PLAN, plan)
+
+
+def plan_of(out: Path, task: Task) -> dict[str, Any]:
+    """Return the plan of a task, as `slack-ties plan --json` prints it; {} if there is none."""
+    return Marks(out, task).read(PLAN)
+
+
+def at_once_here(out: Path, tasks: Sequence[Task]) -> int:
+    """Return how many tasks may run at once on this machine: by memory, at most one per core.
+
+    On a GPU it is one: the plan knows only the least memory of a device.
+    """
+    import psutil  # noqa: PLC0415 - not for --help
+
+    plans = [plan_of(out, task) for task in tasks]
+    if any(plan.get("device", "cpu") != "cpu" for plan in plans):
+        return 1
+    free = RESERVE * psutil.virtual_memory().available
+    count = 0
+    for memory in sorted((plan.get("memory") or 0 for plan in plans), reverse=True):
+        free -= memory
+        if free < 0:
+            break
+        count += 1
+    return max(1, min(count, os.cpu_count() or 1))
+
+
+def check_room_for_all(out: Path, tasks: Sequence[Task], *, streamed: bool) -> None:
+    """Refuse tasks whose results, with the models that they download, do not fit on the disk.
+
+    Raises:
+        OutputError: They do not; the message says how much is missing.
+
+    """
+    if streamed:  # `run` checks the room of each
+        return
+    plans = [plan_of(out, task) for task in tasks if not (out / task.name).exists()]
+    results = sum(plan.get("disk") or 0 for plan in plans)
+    here = nearest_folder(out)
+    free = shutil.disk_usage(here).free
+    one_disk = any(plan.get("one_disk") for plan in plans)
+    download = _downloads(plans) if one_disk else 0
+    if results + download <= free:
+        return
+    msg = f"the results of {counted(len(plans), 'task')} need {size(results)}"
+    msg += f", and their models {size(download)}" if download else ""
+    msg += f"; {str(here)!r} has {size(free)} free"
+    again = shlex.join(["slack-ties", "batch", "...", "--publish", "ME/NAME-{name}", "--stream"])
+    raise OutputError(msg, hint=f"{again}  # keeps no weights here; or choose another --out")
+
+
+def _downloads(plans: Iterable[Mapping[str, Any]]) -> int:
+    """Return the bytes of what is downloaded, each model once."""
+    models = {
+        (model["model"], *model.get("commits", ())): model.get("download") or 0
+        for plan in plans
+        if not plan.get("no_download")
+        for model in plan.get("models") or ()
+    }
+    return sum(models.values())

@@ -1,0 +1,117 @@
+"""Start a batch, or go on with it. `slack-ties batch` calls this."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.batch.marks import Marks
+from slack_ties.batch.needs import keep_plan
+from slack_ties.batch.task import BATCH_FILE, merged, new_batch, read_batch, write_batch
+from slack_ties.batch.work import reason_in
+from slack_ties.errors import OutputError, SlackTiesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from slack_ties.batch.task import Batch, Task
+
+__all__ = ["begin_batch", "check_tasks", "left_of"]
+
+LOG = logging.getLogger("slack_ties")
+
+
+def begin_batch(
+    out: Path, tasks: Sequence[Task], on: str, engine: Mapping[str, Any]
+) -> tuple[Batch, list[Task]]:
+    """Write the tasks into the folder `out`, beside those that are there; return them.
+
+    Args:
+        out: The folder of the batch.
+        tasks: What to do now; empty to go on with what is there.
+        on: The name of the engine.
+        engine: Its options.
+
+    Returns:
+        The whole batch, and the tasks of this call.
+
+    Raises:
+        OutputError: `out` holds something else, or a task that is complete would change.
+
+    """
+    batch = new_batch(tasks, on, engine)
+    if (out / BATCH_FILE).is_file() or not tasks:
+        old = read_batch(out)
+        fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
+        before = {task.name: task for task in old.tasks}
+        batch = merged(old, batch, fixed)
+        for task in tasks:
+            if task.name in before and before[task.name] != task:
+                Marks(out, task).reset()
+    elif out.is_dir() and any((out / task.name).exists() for task in tasks):
+        name = next(task.name for task in tasks if (out / task.name).exists())
+        msg = f"{str(out / name)!r} is there already, and is not of this batch"
+        raise OutputError(msg, hint="choose another folder for the batch: --out OUT")
+    write_batch(batch, out)
+    return batch, list(tasks or batch.tasks)
+
+
+def _is_fixed(marks: Marks) -> bool:
+    return bool(marks.done) or marks.is_locked()
+
+
+def left_of(out: Path, tasks: Sequence[Task], busy: Sequence[str]) -> list[Task]:
+    """Return the tasks that are to be started: not complete, and not at work or in a queue.
+
+    Args:
+        out: The folder of the batch.
+        tasks: The tasks of this call.
+        busy: The names of those that an engine has already.
+
+    """
+    return [task for task in tasks if task.name not in busy and not Marks(out, task).done]
+
+
+def check_tasks(
+    out: Path,
+    tasks: Sequence[Task],
+    look: Callable[[Sequence[str]], tuple[int, dict[str, Any], str]],
+) -> list[Task]:
+    """Check each task before the first merge, and return those that can be started.
+
+    A task with an error in its models is marked as failed; the others go on.
+
+    Args:
+        out: The folder of the batch.
+        tasks: Those that are to be started.
+        look: Runs a command; returns its exit code, what it printed as JSON, and its errors.
+
+    Raises:
+        SlackTiesError: Licence, name, rights or folder of a task forbid it.
+
+    """
+    ready, refused = [], []
+    for number, task in enumerate(tasks, 1):
+        marks = Marks(out, task)
+        LOG.info("  checking %s (%d of %d)", task.name, number, len(tasks))
+        step = next((s for s in task.steps if "--publish" in s), task.steps[0])
+        code, plan, said = look([*step, "--dry-run"])
+        errors = plan.get("errors") or []
+        if not code:
+            keep_plan(out, task, plan)
+            ready.append(task)
+        elif errors:
+            first = errors[0]
+            marks.forget_failure()
+            marks.fail(str(first.get("message", "")), str(first.get("next", "")))
+            LOG.error("  %s: failed: %s", task.name, first.get("message", ""))
+        else:
+            refused.append((task.name, *reason_in(said)))
+    if not refused:
+        return ready
+    name, why, then = refused[0]
+    msg = f"{name}: {why or 'its command is refused'}"
+    if others := [one for one, _, _ in refused[1:]]:
+        msg += f"; also refused: {', '.join(others)}"
+    raise SlackTiesError(msg, hint=then)

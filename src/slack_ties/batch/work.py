@@ -1,0 +1,120 @@
+"""Work on one task: run its commands, one after the other. Each engine starts this somewhere.
+
+Whenever it is ended, the next call goes on: a command that was complete is not run again, and each
+command goes on by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from slack_ties.batch.marks import Marks
+from slack_ties.batch.task import MARKS, read_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["BUSY", "HUB_PAUSE", "WHERE", "reason_in", "work_on"]
+
+LOG = logging.getLogger("slack_ties")
+
+BUSY = 3  # the exit code if another process works on the task
+
+LOCK_TIME = 5.0  # seconds
+
+WHERE = "SLACK_TIES_WHERE"  # an engine says here where the task runs, in its own words
+
+HUB_PAUSE = "SLACK_TIES_HUB_PAUSE"  # the file in which tasks say how long the Hub wants no requests
+
+
+def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]]) -> int:
+    """Run the commands of a task that are not complete; return the exit code.
+
+    Args:
+        out: The folder of the batch.
+        name: The task.
+        run: Runs a command of slack-ties; returns its exit code, and what it printed.
+
+    Returns:
+        0: complete. 1: it failed, and its marker says why. BUSY: another process works on it.
+
+    Raises:
+        OutputError: There is no such batch or task.
+
+    """
+    batch = read_batch(out)
+    (task,) = batch.named([name])
+    marks = Marks(out, task)
+    os.environ.setdefault(HUB_PAUSE, str(out.resolve() / MARKS / "hub-pause.json"))
+    with marks.lock(LOCK_TIME) as free:
+        if not free:
+            return BUSY
+        if marks.done:
+            return 0
+        marks.begin(os.environ.get(WHERE) or f"{socket.gethostname()}, process {os.getpid()}")
+        if os.path.isdir(batch.cwd):  # noqa: PTH112 - never raises
+            os.chdir(batch.cwd)
+        results = []
+        with _logged(marks.log):
+            for number, step in enumerate(task.steps, 1):
+                printed = marks.step(number) or _run(marks, number, step, run)
+                if not printed:
+                    return 1
+                results.append(printed)
+        marks.finish(results)
+    return 0
+
+
+def _run(
+    marks: Marks, number: int, step: Sequence[str], run: Callable[[Sequence[str]], tuple[int, str]]
+) -> dict[str, Any]:
+    """Run a command; return what it printed as JSON, or {} if it failed."""
+    print(f"$ {marks.task.commands()[number - 1]}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+    before = marks.log.stat().st_size
+    code, text = run(step)
+    sys.stderr.flush()
+    if code:
+        with marks.log.open("rb") as file:
+            file.seek(before)
+            why, then = reason_in(file.read().decode(errors="replace"))
+        marks.fail(why or f"slack-ties {step[0]} ended with exit code {code}", then)
+        return {}
+    try:
+        printed = json.loads(text)
+    except ValueError:
+        printed = {"printed": text}
+    marks.finish_step(number, printed)
+    return marks.step(number)
+
+
+def reason_in(log: str) -> tuple[str, str]:
+    """Return the last error in what a command printed, and the next step that it names."""
+    errors = [*re.finditer(r"^Error: (.+)$", log, re.MULTILINE)]
+    if not errors:
+        return "", ""
+    then = re.search(r"^Next: (.+)$", log[errors[-1].end() :], re.MULTILINE)
+    return errors[-1][1].strip(), then[1].strip() if then else ""
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Append what this process prints to standard error to a file, also what C code prints."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(number, 2)
+    os.close(number)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)
