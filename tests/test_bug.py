@@ -138,6 +138,8 @@ COMMANDS = [
     *(["compare", "a", "b"], ["tune", "x.yml"], ["card", "out"], ["publish", "out", "me/x"]),
     *(["try", "out", "one"], ["chat", "out"], ["evaluate", "out"], ["export", "out"], ["doctor"]),
     *(["run", "bo", "--out", "out"], ["recipes", "search"], ["recipes", "pull", "me/x"]),
+    *(["batch", "start", "bo"], ["batch", "status"], ["batch", "logs", "bo"]),
+    *(["batch", "cancel"], ["batch", "work", "out", "bo"]),
     *(["recipes", "adapt", "x.yml", "--language", "bo", "--ct", "me/x"], ["verify", "me/x"]),
 ]
 

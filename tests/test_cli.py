@@ -264,7 +264,7 @@ def test_a_wrong_command_line_is_exit_code_2(invoke: Invoke, words: list[str]) -
         ),
         ("report a --ct x", "or to slack-ties run LANG --ct ..."),
         (
-            "run bo --out x --dry-run",
+            "merge bo.yml x --dry-run",
             "No such option: --dry-run. What a merge would do is shown by slack-ties plan CONFIG",
         ),
         (

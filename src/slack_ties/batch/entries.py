@@ -74,7 +74,7 @@ def read_sweep(path: Path) -> Wanted:
         data = values_of(read_text(path))
     except FileNotFoundError:
         msg = f"no sweep file {str(path)!r}"
-        raise RecipeError(msg, hint="slack-ties batch --help") from None
+        raise RecipeError(msg, hint="slack-ties batch start --help") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         msg = f"{path}: not valid YAML: {error}"
         raise RecipeError(msg, hint="correct that place") from None

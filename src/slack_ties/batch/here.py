@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.marks import Marks
+from slack_ties.batch.task import typed_out
 from slack_ties.batch.work import BUSY
 from slack_ties.threads import CHECK_INTERVAL
 from slack_ties.wording import duration
@@ -97,8 +98,19 @@ class Here:
             LOG.info("  %s: cancelled", task.name)
             return
         if not marks.failed:
-            marks.fail(*_how(code))
+            marks.fail(*self._how(code))
         LOG.error("  %s: failed: %s", task.name, marks.failed["why"])
+
+    def _how(self, code: int) -> tuple[str, str]:
+        """Return how a process ended that could not say it, and what to do."""
+        start, less = f"slack-ties batch start{typed_out(self.out)}", "  # goes on"
+        why = f"its process ended with exit code {code}"
+        if code < 0:
+            why = f"its process was ended by signal {-code}"
+        if -code == getattr(signal, "SIGKILL", 9):
+            why += ": the system does this if memory runs out"
+            less = " --at-once 1  # goes on, with less memory"
+        return why, start + less
 
     def states(self, tasks: Sequence[Task]) -> Mapping[str, Seen]:  # noqa: ARG002 - the protocol
         """Return nothing: the markers of tasks say all."""
@@ -125,18 +137,6 @@ def process_of(marks: Marks) -> int:
     """Return the number of the process that works on a task on this machine; 0 if none does."""
     last = marks.running
     return int(last.get("process") or 0) if last.get("host") == socket.gethostname() else 0
-
-
-def _how(code: int) -> tuple[str, str]:
-    """Return how a process ended that could not say it, and what to do."""
-    again = "slack-ties batch  # goes on"
-    if code < 0:
-        why = f"its process was ended by signal {-code}"
-        if -code == getattr(signal, "SIGKILL", 9):
-            why += ": the system does this if memory runs out"
-            again = "slack-ties batch --at-once 1  # goes on, with less memory"
-        return why, again
-    return f"its process ended with exit code {code}", again
 
 
 def _end(processes: Sequence[Any]) -> None:

@@ -75,7 +75,9 @@ def check_room_for_all(out: Path, tasks: Sequence[Task], *, streamed: bool) -> N
     msg = f"the results of {counted(len(plans), 'task')} need {size(results)}"
     msg += f", and their models {size(download)}" if download else ""
     msg += f"; {str(here)!r} has {size(free)} free"
-    again = shlex.join(["slack-ties", "batch", "...", "--publish", "ME/NAME-{name}", "--stream"])
+    again = shlex.join(
+        ["slack-ties", "batch", "start", "...", "--publish", "ME/NAME-{name}", "--stream"]
+    )
     raise OutputError(msg, hint=f"{again}  # keeps no weights here; or choose another --out")
 
 

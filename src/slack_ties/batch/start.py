@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import keep_plan
 from slack_ties.batch.task import BATCH_FILE, merged, new_batch, read_batch, write_batch
 from slack_ties.batch.work import reason_in
-from slack_ties.errors import OutputError, SlackTiesError
+from slack_ties.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ def begin_batch(
     Args:
         out: The folder of the batch.
         tasks: What to do now; empty to go on with what is there.
-        on: The name of the engine.
+        on: The name of the engine; "" for the one of before, or `here`.
         engine: Its options.
 
     Returns:
@@ -40,12 +41,12 @@ def begin_batch(
         OutputError: `out` holds something else, or a task that is complete would change.
 
     """
-    batch = new_batch(tasks, on, engine)
+    batch = new_batch(tasks, on or "here", engine)
     if (out / BATCH_FILE).is_file() or not tasks:
         old = read_batch(out)
         fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
         before = {task.name: task for task in old.tasks}
-        batch = merged(old, batch, fixed)
+        batch = merged(old, replace(batch, on=on), fixed)
         for task in tasks:
             if task.name in before and before[task.name] != task:
                 Marks(out, task).reset()
@@ -80,38 +81,29 @@ def check_tasks(
 ) -> list[Task]:
     """Check each task before the first merge, and return those that can be started.
 
-    A task with an error in its models is marked as failed; the others go on.
+    A task that cannot be started is marked as failed, and says why: a model has a gate, the licence
+    forbids the name on the Hub, or something else. The others go on.
 
     Args:
         out: The folder of the batch.
         tasks: Those that are to be started.
         look: Runs a command; returns its exit code, what it printed as JSON, and its errors.
 
-    Raises:
-        SlackTiesError: Licence, name, rights or folder of a task forbid it.
-
     """
-    ready, refused = [], []
+    ready = []
     for number, task in enumerate(tasks, 1):
-        marks = Marks(out, task)
         LOG.info("  checking %s (%d of %d)", task.name, number, len(tasks))
-        step = next((s for s in task.steps if "--publish" in s), task.steps[0])
+        step = next((step for step in task.steps if "--publish" in step), task.steps[0])
         code, plan, said = look([*step, "--dry-run"])
-        errors = plan.get("errors") or []
         if not code:
             keep_plan(out, task, plan)
             ready.append(task)
-        elif errors:
-            first = errors[0]
-            marks.forget_failure()
-            marks.fail(str(first.get("message", "")), str(first.get("next", "")))
-            LOG.error("  %s: failed: %s", task.name, first.get("message", ""))
-        else:
-            refused.append((task.name, *reason_in(said)))
-    if not refused:
-        return ready
-    name, why, then = refused[0]
-    msg = f"{name}: {why or 'its command is refused'}"
-    if others := [one for one, _, _ in refused[1:]]:
-        msg += f"; also refused: {', '.join(others)}"
-    raise SlackTiesError(msg, hint=then)
+            continue
+        why, then = reason_in(said)
+        for first in (plan.get("errors") or [])[:1]:
+            why, then = str(first.get("message") or ""), str(first.get("next") or "")
+        marks = Marks(out, task)
+        marks.forget_failure()
+        marks.fail(why or f"slack-ties {step[0]} is refused", then)
+        LOG.error("  %s: failed: %s", task.name, marks.failed["why"])
+    return ready

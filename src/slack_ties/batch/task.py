@@ -16,16 +16,20 @@ from slack_ties.files import json_text, read_json, write_whole
 __all__ = [
     "BATCH_FILE",
     "MARKS",
+    "OUT",
     "Batch",
     "Task",
     "merged",
     "new_batch",
     "now",
     "read_batch",
+    "typed_out",
     "write_batch",
 ]
 
 BATCH_FILE = "batch.json"
+
+OUT = Path("merges")  # the folder of a batch if none is given
 
 MARKS = ".batch"  # the folder of what is known of the tasks
 
@@ -75,8 +79,13 @@ class Batch:
         for name in names:
             if name not in known:
                 msg = f"this batch has no task {name!r}: its tasks are {', '.join(known)}"
-                raise OutputError(msg, hint="slack-ties batch status")
+                raise OutputError(msg, hint="give one of these")
         return tuple(known[name] for name in names) or self.tasks
+
+
+def typed_out(out: Path) -> str:
+    """Return the option for the folder of a batch, as it is typed after a command."""
+    return "" if out == OUT else f" --out {shlex.quote(str(out))}"
 
 
 def now() -> str:
@@ -105,7 +114,7 @@ def read_batch(out: Path) -> Batch:
     path = out / BATCH_FILE
     if not path.is_file():
         msg = f"there is no batch in {str(out)!r}: it has no {BATCH_FILE}"
-        raise OutputError(msg, hint=f"slack-ties batch LANG... --out {shlex.quote(str(out))}")
+        raise OutputError(msg, hint=f"slack-ties batch start LANG{typed_out(out)}")
     data = read_json(path)
     if data.get("version") != VERSION:
         msg = f"{path}: expected a batch of version {VERSION}, got {data.get('version', 'none')!r}"
@@ -141,4 +150,6 @@ def merged(old: Batch, new: Batch, done: Sequence[str]) -> Batch:
             msg += f"{'; '.join(before.commands())}"
             raise OutputError(msg, hint="choose another folder for this batch: --out OUT")
         tasks[task.name] = task
-    return replace(old, tasks=tuple(tasks.values()), on=new.on, engine=new.engine, cwd=new.cwd)
+    engine = new.engine if new.on or new.engine else old.engine
+    cwd = new.cwd if new.tasks else old.cwd
+    return replace(old, tasks=tuple(tasks.values()), on=new.on or old.on, engine=engine, cwd=cwd)

@@ -77,7 +77,7 @@ def _run(
     marks: Marks, number: int, step: Sequence[str], run: Callable[[Sequence[str]], tuple[int, str]]
 ) -> dict[str, Any]:
     """Run a command; return what it printed as JSON, or {} if it failed."""
-    print(f"$ {marks.task.commands()[number - 1]}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+    os.write(2, f"$ {marks.task.commands()[number - 1]}\n".encode())  # it is the log
     before = marks.log.stat().st_size
     code, text = run(step)
     sys.stderr.flush()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from slack_ties.batch.task import OUT, typed_out
 from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import PATH, Group, cli, print_json, print_table, say
 from slack_ties.cli.mergekit_options import MergeCommand
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 ENGINES = ("here", "slurm", "jobs")
-
-OUT = Path("merges")
 
 # Options of `batch` itself; all others are for each `slack-ties run`.
 OWN = {
@@ -152,7 +151,7 @@ def start(  # noqa: PLR0913 - one per option
         msg = "options of merges need LANG, CONFIG or SWEEP: without them, the batch stays as it is"
         raise click.UsageError(msg)
     engine_options = {"at_once": at_once} if at_once else {}
-    found, chosen = begin_batch(out, made, on or "here", engine_options)
+    found, chosen = begin_batch(out, made, on or "", engine_options)
     engine = _engine(found, out)
     states = states_of(out, chosen, engine)
     busy = [one.name for one in states if one.state in {"running", "waiting"}]
@@ -242,12 +241,11 @@ def _show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: bo
 
 
 def _say_what_next(out: Path, states: Sequence[State]) -> None:
-    where = [] if out == OUT else ["--out", str(out)]
     kinds = {one.state for one in states}
     if kinds & {"running", "waiting"}:
-        say_next(" ".join(["slack-ties batch status", *where]))
+        say_next(f"slack-ties batch status{typed_out(out)}")
     elif kinds & {"failed", "stopped", "new"}:
-        say_next(" ".join(["slack-ties batch", *where]) + "  # tries again what is not complete")
+        say_next(f"slack-ties batch start{typed_out(out)}  # tries again what is not complete")
 
 
 @batch.command(short_help="Show the state of each task.")

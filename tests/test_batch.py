@@ -1,0 +1,479 @@
+"""Many merges by one command, on this machine: what is complete is never done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from command import Invoke, environment, files_on_main
+from hub_server import Server, Token
+from slack_ties.batch.entries import Wanted, flags_of, is_sweep, read_sweep, tasks_of
+from slack_ties.batch.here import Here
+from slack_ties.batch.marks import Marks
+from slack_ties.batch.needs import at_once_here, check_room_for_all
+from slack_ties.batch.start import begin_batch
+from slack_ties.batch.state import states_of
+from slack_ties.batch.table import in_a_line, reasons, table
+from slack_ties.batch.task import Task, read_batch
+from slack_ties.batch.work import BUSY, reason_in, work_on
+from slack_ties.errors import OutputError, RecipeError
+from slack_ties.run import run_all
+from triple import Folders
+
+TOKEN = "hf_writer"  # of the Hub in conftest.py
+
+SWEEP = """
+runs:
+  - bo
+  - {what: ug, name: small, base: my/base}
+  - configs/any.yml
+vary:
+  slack: [0.1, 0.2]
+  method: [ties]
+publish: me/merge-{name}
+evaluate: [one, two]
+collection: Many
+public: true
+"""
+
+
+def test_a_sweep_is_every_run_with_every_value(tmp_path: Path) -> None:
+    """Each task is commands that a user can type: merge, score, then publish with the scores."""
+    file = tmp_path / "sweep.yml"
+    file.write_text(SWEEP, "utf-8")
+
+    tasks = tasks_of(read_sweep(file), tmp_path / "out")
+
+    assert [task.name for task in tasks] == [
+        "bo-slack-0.1", "bo-slack-0.2", "small-slack-0.1", "small-slack-0.2",
+        "any-slack-0.1", "any-slack-0.2",
+    ]  # fmt: skip
+    out = tmp_path / "out" / "small-slack-0.1"
+    run = ["run", "ug", "--out", str(out), "--base", "my/base", "--slack", "0.1"]
+    run += ["--method", "ties"]
+    to = ["--publish", "me/merge-small-slack-0.1", "--public", "--collection", "Many", "--json"]
+    assert tasks[2] == Task(
+        "small-slack-0.1",
+        "ug",
+        {"slack": 0.1},
+        (
+            (*run, "--json"),
+            ("evaluate", str(out), "--tasks", "one,two", "--json"),
+            (*run, *to),
+        ),
+        "me/merge-small-slack-0.1",
+    )
+    assert tasks[4].language == ""
+    assert is_sweep(str(file))
+    assert not is_sweep("bo")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"slack": 0.3, "normalize": False}, "--slack 0.3 --no-normalize"),
+        ({"weight": {"ct": 0.7, "sft": 1}}, "--weight ct=0.7 --weight sft=1"),
+        ({"ct": ["a", "b"], "lambda_": 0.5}, "--ct a --ct b --lambda 0.5"),
+        ({"download": False, "cuda": True, "dtype": None}, "--no-download --cuda"),
+    ],
+)
+def test_options_as_they_are_typed(options: Mapping[str, object], words: str) -> None:
+    """A value in a sweep is an option of `slack-ties run`."""
+    assert " ".join(flags_of(options)) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("runs: []", "expected the key 'runs' with a list"),
+        ("runs: [bo]\nslaks: 1", "a sweep has no key 'slaks'"),
+        ("runs: [bo]\nvary: {slack: 0.1}", "expected under 'vary' lists of values by option"),
+        ("runs: [bo]\nevaluate: {a: 1}", "expected under 'evaluate' true, or a list of tasks"),
+        ("runs: [bo, bo]", "two tasks of this batch would have the name 'bo'"),
+        ("runs: [bo, ug]\npublish: me/x", "two tasks of this batch would have the repository"),
+        ("runs: [bo]\npublish: a/b/c", "'a/b/c' is no id on the Hub"),
+        ("runs: [[bo]]", "expected a language, a config or a mapping with 'what'"),
+        ("runs: [{name: x}]", "expected a language, a config or a mapping with 'what'"),
+        ("runs: [{what: bo, name: ../../etc}]\nvary: {slack: [0.1]}", ""),
+        ("runs: [" + "x" * 90 + "]", "cannot be the name of a task"),
+        ("runs: [", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_sweep(text: str, says: str, tmp_path: Path) -> None:
+    """It is said before anything begins; a name never leaves the folder of the batch."""
+    (tmp_path / "s.yml").write_text(text, "utf-8")
+    if not says:
+        (task,) = tasks_of(read_sweep(tmp_path / "s.yml"), tmp_path)
+        assert task.name == "etc"
+        return
+    with pytest.raises(RecipeError) as caught:
+        tasks_of(read_sweep(tmp_path / "s.yml"), tmp_path)
+    assert says in str(caught.value)
+    assert caught.value.hint
+
+
+def test_streaming_leaves_no_weights_to_evaluate(tmp_path: Path) -> None:
+    """The two together are refused."""
+    wanted = Wanted(["bo"], options={"stream": True}, publish="me/{name}", evaluate=())
+
+    with pytest.raises(RecipeError, match="--stream keeps none"):
+        tasks_of(wanted, tmp_path)
+
+
+def one_task(out: Path, *steps: tuple[str, ...]) -> Task:
+    """Return a task of a batch in the folder `out`."""
+    task = Task("bo", "bo", steps=steps)
+    begin_batch(out, [task], "here", {})
+    return task
+
+
+def test_a_command_that_was_complete_is_not_run_again(tmp_path: Path) -> None:
+    """After a failure the next attempt begins with the command that failed."""
+    task = one_task(tmp_path, ("run", "--json"), ("evaluate", "--json"))
+    ran = []
+
+    def run(words: object, codes: list[int] = [0, 1, 0]) -> tuple[int, str]:  # noqa: B006 - used up
+        ran.append(words)
+        code = codes.pop(0)
+        if code:
+            os.write(2, b"Error: no data\nNext: get it\n")
+        return code, "{}" if code else '{"a": 1}'
+
+    first = work_on(tmp_path, "bo", run)
+    failed = Marks(tmp_path, task).failed
+    (state,) = states_of(tmp_path, [task], Here(tmp_path))
+    second = work_on(tmp_path, "bo", run)
+    third = work_on(tmp_path, "bo", run)
+
+    assert (first, second, third) == (1, 0, 0)
+    assert (failed["why"], failed["next"], failed["attempt"]) == ("no data", "get it", 1)
+    assert (state.state, state.why, state.next) == ("failed", "no data", "get it")
+    assert ran == [("run", "--json"), ("evaluate", "--json"), ("evaluate", "--json")]
+    marks = Marks(tmp_path, task)
+    assert marks.done["results"] == [{"a": 1}, {"a": 1}]
+    assert marks.done["attempt"] == 2
+    assert not marks.failed
+    assert "$ slack-ties run\n$ slack-ties evaluate\nError: no data" in marks.log.read_text()
+
+
+def test_two_processes_never_work_on_one_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one ends at once, and the state says that the task runs."""
+    monkeypatch.setattr("slack_ties.batch.work.LOCK_TIME", 0.1)
+    task = one_task(tmp_path, ("run", "--json"))
+    seen = []
+
+    def run(_: object) -> tuple[int, str]:
+        seen.append(work_on(tmp_path, "bo", run))
+        seen.append(states_of(tmp_path, [task], Here(tmp_path))[0].state)
+        return 0, '{"a": 1}'
+
+    assert work_on(tmp_path, "bo", run) == 0
+    assert seen == [BUSY, "running"]
+    assert states_of(tmp_path, [task], Here(tmp_path))[0].state == "done"
+
+
+def test_a_task_whose_process_was_killed(tmp_path: Path) -> None:
+    """Without its lock it does not run, whatever its marker says."""
+    task = one_task(tmp_path, ("run", "--json"))
+    marks = Marks(tmp_path, task)
+    marks.begin("elsewhere")
+
+    (state,) = states_of(tmp_path, [task], Here(tmp_path))
+
+    assert (state.state, state.where) == ("stopped", "elsewhere")
+    assert state.why == "its process was ended before it was complete"
+
+
+def test_reasons_are_the_last_error_and_its_next_step() -> None:
+    """Earlier errors do not count."""
+    log = "Error: one\nNext: a\nmore\nError: two\nx\nNext: b\n"
+
+    assert reason_in(log) == ("two", "b")
+    assert reason_in("Error: one\nNext: a\nError: two\n") == ("two", "")
+    assert reason_in("all is well") == ("", "")
+
+
+def test_a_complete_task_keeps_its_settings(tmp_path: Path) -> None:
+    """Another merge of that name needs another folder; a task that is not complete may change."""
+    task = one_task(tmp_path, ("run", "--json"))
+    changed = Task("bo", "bo", steps=(("run", "--slack", "0.3", "--json"),))
+    batch, _ = begin_batch(tmp_path, [changed, Task("ug", steps=(("run", "ug"),))], "", {})
+    work_on(tmp_path, "bo", lambda _: (0, '{"a": 1}'))
+
+    assert [one.name for one in batch.tasks] == ["bo", "ug"]
+    assert read_batch(tmp_path) == batch
+    with pytest.raises(OutputError, match="'bo' is complete or runs, with other settings"):
+        begin_batch(tmp_path, [task], "", {})
+    again, left = begin_batch(tmp_path, [], "", {})
+    assert (again.tasks, [one.name for one in left]) == (batch.tasks, ["bo", "ug"])
+    with pytest.raises(OutputError, match="there is no batch in"):
+        begin_batch(tmp_path / "other", [], "", {})
+
+
+def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
+    """A folder with the name of a task, which is not of this batch, is refused."""
+    (tmp_path / "bo").mkdir()
+
+    with pytest.raises(OutputError, match="is not of this batch"):
+        one_task(tmp_path, ("run",))
+
+
+def test_tasks_at_once_have_memory_and_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for each, at most one per core, one on a GPU, and always one."""
+    tasks = [Task(f"t{i}", steps=(("run",),)) for i in range(5)]
+    begin_batch(tmp_path, tasks, "", {})
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+
+    class Free:
+        available = 10_000
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Free)
+
+    def count(**plan: object) -> int:
+        for task in tasks:
+            Marks(tmp_path, task).write("plan.json", plan)
+        return at_once_here(tmp_path, tasks)
+
+    assert count(memory=1000) == 4
+    assert count(memory=3000) == 3
+    assert count(memory=20_000) == 1
+    assert count(memory=1000, device="cuda") == 1
+
+
+def test_all_results_need_room(tmp_path: Path) -> None:
+    """Each result counts, and each model that is downloaded once."""
+    tasks = [Task(f"t{i}", steps=(("run",),)) for i in range(2)]
+    begin_batch(tmp_path, tasks, "", {})
+    models = [{"model": "me/base", "commits": ["a"], "download": 10**15}]
+    for task in tasks:
+        plan = {"disk": 10**15, "one_disk": True, "models": models}
+        Marks(tmp_path, task).write("plan.json", plan)
+
+    with pytest.raises(OutputError) as caught:
+        check_room_for_all(tmp_path, tasks, streamed=False)
+
+    assert "the results of 2 tasks need 2000000.0 GB, and their models 1000000.0 GB" in str(
+        caught.value
+    )
+    check_room_for_all(tmp_path, tasks, streamed=True)
+
+
+# Whole batches
+
+
+@pytest.fixture
+def parents(triple: Folders, api: HfApi) -> None:
+    """The triple on the Hub of the test."""
+    for role in ("base", "ct", "sft"):
+        api.create_repo(f"me/{role}", private=False)
+        api.upload_folder(repo_id=f"me/{role}", folder_path=getattr(triple, role))
+
+
+def start(folder: Path, hub: Server, *words: str) -> subprocess.Popen[str]:
+    """Start `slack-ties batch` in a process of its own."""
+    env = environment(hub, folder / "home", TOKEN)
+    typed = [sys.executable, "-m", "slack_ties", "batch", *words]
+    return subprocess.Popen(
+        typed, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+SWEEP_OF = """
+runs: [{{what: bo, base: me/base, ct: me/ct, sft: me/sft, license: mit}}]
+vary: {{slack: {slacks}}}
+publish: me/merge-{{name}}
+"""
+
+
+def slacks_in(folder: Path, *slacks: float) -> Path:
+    """Write a sweep file with these slacks."""
+    file = folder / "sweep.yml"
+    file.write_text(SWEEP_OF.format(slacks=list(slacks)), "utf-8")
+    return file
+
+
+def check_like_single_runs(
+    folder: Path, hub: Server, api: HfApi, slacks: tuple[float, ...]
+) -> None:
+    """Compare each result, here and on the Hub, with a run of its own."""
+    from slack_ties.config.choices import Choices  # noqa: PLC0415
+
+    for slack in slacks:
+        name = f"bo-slack-{slack}"
+        choices = Choices(base="me/base", ct="me/ct", sft="me/sft", slack=slack)
+        alone = folder / "alone" / name
+        run_all("bo", alone, choices=choices, license="mit", api=api, quiet=True)
+        batch = folder / "merges" / name
+        for file in ("model.safetensors", "mergekit_config.yml", "tokenizer.json", "config.json"):
+            assert (batch / file).read_bytes() == (alone / file).read_bytes(), file
+        there = files_on_main(hub.hub, f"me/merge-{name}", "me")
+        assert there["model.safetensors"] == (alone / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("slacks", [(0.1, 0.2)])
+@pytest.mark.usefixtures("parents")
+def test_a_batch_is_its_single_runs(
+    slacks: tuple[float, ...], tmp_path: Path, hub: Server, api: HfApi
+) -> None:
+    """The same bytes; the table says it; the same command again does nothing."""
+    sweep = slacks_in(tmp_path, *slacks)
+    done = start(tmp_path, hub, sweep.name, "--json")
+    said, errors = done.communicate(timeout=300)
+    before = Counter(hub.hub.requests)
+    again = start(tmp_path, hub, sweep.name)
+    shown, _ = again.communicate(timeout=300)
+
+    assert done.returncode == 0, errors
+    assert [one["state"] for one in json.loads(said)["tasks"]] == ["done"] * len(slacks)
+    assert [one["result"] for one in json.loads(said)["tasks"]] == [
+        f"me/merge-bo-slack-{slack}" for slack in slacks
+    ]
+    assert again.returncode == 0
+    assert shown.count("done") == len(slacks)
+    assert Counter(hub.hub.requests) == before
+    check_like_single_runs(tmp_path, hub, api, slacks)
+    assert TOKEN not in "".join(
+        path.read_text("utf-8", errors="replace")
+        for path in (tmp_path / "merges").rglob("*")
+        if path.is_file()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+@pytest.mark.usefixtures("parents")
+def test_six_merges_killed_at_three_points(tmp_path: Path, hub: Server, api: HfApi) -> None:
+    """The same command completes them; nothing is merged or sent twice."""
+    slacks = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    sweep = slacks_in(tmp_path, *slacks)
+    tasks = tasks_of(read_sweep(sweep), tmp_path / "merges")
+    finished: dict[str, bytes] = {}
+    for when in ("a task runs", "two are done", "four are done"):
+        process = start(tmp_path, hub, sweep.name, "--at-once", "2")
+        marks = [Marks(tmp_path / "merges", task) for task in tasks]
+        limit = time.monotonic() + 300
+        while time.monotonic() < limit:
+            done = sum(bool(mark.done) for mark in marks)
+            if when == "a task runs" and any(mark.is_locked() for mark in marks):
+                break
+            if done >= {"two are done": 2, "four are done": 4}.get(when, 9):
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        while any(mark.is_locked() for mark in marks):  # its processes end with it
+            time.sleep(0.1)
+        assert time.monotonic() < limit
+        for task, mark in zip(tasks, marks, strict=True):
+            if mark.done:
+                path = mark.folder / "done.json"
+                assert finished.setdefault(task.name, path.read_bytes()) == path.read_bytes()
+    assert 4 <= len(finished) < 6
+
+    last = start(tmp_path, hub, sweep.name)
+    _, errors = last.communicate(timeout=300)
+
+    assert last.returncode == 0, errors
+    for name, content in finished.items():
+        folder = tmp_path / "merges" / ".batch" / name
+        assert (folder / "done.json").read_bytes() == content
+    check_like_single_runs(tmp_path, hub, api, slacks)
+    commits = [one for one in hub.hub.requests if "/commit/" in one and "merge-bo" in one]
+    assert max(Counter(commits).values()) == 1
+
+
+@pytest.mark.usefixtures("parents")
+def test_a_gated_parent_and_ctrl_c(tmp_path: Path, hub: Server) -> None:
+    """A task with a gated parent fails alone, with what to do; Ctrl-C leaves the rest resumable."""
+    hub.hub.save("them/ct", {**hub.hub.repo("me/ct", Token("me")), "gated": "manual"})
+    gated = "{what: ug, name: gated, base: me/base, ct: them/ct, sft: me/sft, license: mit}, "
+    text = SWEEP_OF.format(slacks=[0.1, 0.2]).replace("runs: [", f"runs: [{gated}")
+    (tmp_path / "sweep.yml").write_text(text, "utf-8")
+    process = start(tmp_path, hub, "sweep.yml", "--at-once", "1")
+
+    def stop() -> None:
+        while not any((tmp_path / "merges").glob(".batch/*/running.json")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    _, errors = process.communicate(timeout=300)
+    status = start(tmp_path, hub, "status", "--json")
+    said, _ = status.communicate(timeout=60)
+    states = {one["name"]: one for one in json.loads(said)["tasks"]}
+
+    assert process.returncode == 130, errors
+    assert "Stopped: the same command goes on" in errors
+    assert states["gated-slack-0.1"]["state"] == "failed"
+    assert "them/ct" in states["gated-slack-0.1"]["why"]
+    assert states["gated-slack-0.1"]["next"]
+    others = {states[name]["state"] for name in ("bo-slack-0.1", "bo-slack-0.2")}
+    assert others <= {"stopped", "new"}
+    assert status.returncode == 1
+
+
+def test_the_table_says_why(tmp_path: Path) -> None:
+    """A row for each task, and below the table what failed and what to type."""
+    tasks = [Task(name, steps=(("run", name, "--json"),)) for name in ("a", "b", "c")]
+    begin_batch(tmp_path, tasks, "", {})
+    work_on(tmp_path, "a", lambda _: (0, '{"published": {"repo_id": "me/a", "url": "http://x/a"}}'))
+    Marks(tmp_path, tasks[1]).fail("no access", "ask for it")
+
+    states = states_of(tmp_path, tasks, Here(tmp_path))
+
+    assert [row[:2] for row in table(states)] == [
+        ("TASK", "STATE"), ("a", "done"), ("b", "failed"), ("c", "new"),
+    ]  # fmt: skip
+    assert table(states)[1][-1] == "http://x/a"
+    assert reasons(states) == ["b: no access", "  Next: ask for it"]
+    assert in_a_line(states) == "1 failed, 1 new and 1 done"
+
+
+def test_commands_without_a_batch(invoke: Invoke) -> None:
+    """Each says that there is none, and how to begin one."""
+    for words in (["status"], ["logs", "bo"], ["cancel"], []):
+        result = invoke("batch", *words)
+
+        assert result.exit_code == 1
+        assert "there is no batch in 'merges': it has no batch.json" in result.stderr
+        assert "Next: slack-ties batch start LANG" in result.stderr
+
+
+@pytest.mark.usefixtures("parents")
+def test_licence_and_names_are_checked_before_the_first_merge(tmp_path: Path, hub: Server) -> None:
+    """What cannot be published is not merged; the table says what to do."""
+    text = SWEEP_OF.format(slacks=[0.1]).replace("license: mit", "license: llama2")
+    (tmp_path / "sweep.yml").write_text(text, "utf-8")
+
+    process = start(tmp_path, hub, "sweep.yml")
+    shown, errors = process.communicate(timeout=300)
+
+    assert process.returncode == 1
+    assert "bo: failed: " in errors
+    assert "Llama" in shown
+    assert "  Next: " in shown
+    assert not (tmp_path / "merges" / "bo").exists()
+
+
+def test_two_tasks_of_one_repository(invoke: Invoke) -> None:
+    """The template of the name needs {name}; nothing begins."""
+    result = invoke("batch", "bo", "ug", "--publish", "me/x")
+
+    assert result.exit_code == 1
+    assert "two tasks of this batch would have the repository 'me/x'" in result.stderr
+    assert not Path("merges").exists()
