@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["run_command"]
 
+SIGNALS = 128  # the exit code of a command that a signal ends is more
+
 
 def run_command(words: Sequence[str], errors: TextIO | None = None) -> tuple[int, str]:
     """Run a command; return its exit code, and what it printed to standard output.
+
+    A signal that ends it ends this process, as it would if the command was typed.
 
     Args:
         words: The arguments of slack-ties.
@@ -30,6 +34,8 @@ def run_command(words: Sequence[str], errors: TextIO | None = None) -> tuple[int
         try:
             cli.main([*words], prog_name="slack-ties")
         except SystemExit as end:
+            if isinstance(end.code, int) and end.code > SIGNALS:  # one ends this process
+                raise
             code = end.code if isinstance(end.code, int) else int(bool(end.code))
         except Exception as error:  # noqa: BLE001 - a bug of ours
             report_bug(error, [*words])
