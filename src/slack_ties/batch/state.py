@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from slack_ties.batch.executor import Seen
 from slack_ties.batch.marks import Marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from slack_ties.batch.executor import Executor, Seen
+    from slack_ties.batch.executor import Executor
     from slack_ties.batch.task import Task
 
 __all__ = ["STATES", "State", "state_of", "states_of"]
@@ -45,12 +46,13 @@ def state_of(mark: Marks, seen: Mapping[str, Seen]) -> State:
     """Return the state of one task."""
     name, engine = mark.task.name, seen.get(mark.task.name)
     if not mark.done and mark.is_locked():
-        last, url = mark.running, engine.url if engine else ""
-        return State(name, "running", last.get("where", ""), last.get("since", ""), url=url)
+        last, engine = mark.running, engine or Seen("running")
+        where = last.get("where") or engine.where  # it may have begun this moment
+        return State(name, "running", where, last.get("since", ""), url=engine.url)
     if done := mark.done:  # after the lock: a task may end meanwhile
         return State(name, "done", done.get("where", ""), done.get("ended", ""), **_result(mark))
     if engine and engine.state != "ended":
-        return State(name, engine.state, engine.where, engine.since, engine.why, url=engine.url)
+        return State(name, **asdict(engine))
     return _not_complete(mark, engine)
 
 
