@@ -13,7 +13,16 @@ from slack_ties.private.huggingface_hub import sends_no_stored_token
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LOGIN", "another_token", "has_token", "is_of_notebook", "no_token", "token_name"]
+__all__ = [
+    "LOGIN",
+    "VARIABLES",
+    "another_token",
+    "has_token",
+    "is_of_notebook",
+    "login_sends",
+    "no_token",
+    "token_name",
+]
 
 LOGIN = "hf auth login  # or set HF_TOKEN to a token"
 
@@ -67,6 +76,16 @@ def no_token(need: str = "") -> str:
     if sends_no_stored_token() and (_stored() or any(map(os.environ.get, VARIABLES))):
         return f"unset {UNASKED}  # it keeps the client from sending your token"
     return f"{LOGIN} {need}".strip()
+
+
+def login_sends() -> str:
+    """Return which token the client would send without the variables: "same", "other" or "none".
+
+    "same" also if no variable has a token: then nothing changes without them.
+    """
+    given = next(filter(None, (os.environ.get(name, "").strip() for name in VARIABLES)), "")
+    stored = _stored()
+    return "same" if not given or given == stored else "other" if stored else "none"
 
 
 def _source(api: HfApi) -> str:
