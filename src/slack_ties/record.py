@@ -25,6 +25,7 @@ __all__ = [
     "MergeRecord",
     "Parent",
     "read_record",
+    "record_from",
     "write_record",
 ]
 
@@ -180,8 +181,7 @@ def read_record(folder: Path) -> MergeRecord:
         if data["record"] != RECORD_VERSION:
             msg = f"{path}: expected record version {RECORD_VERSION}, got {data['record']!r}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
-        parents = (Parent(**_with_tuples(parent)) for parent in data["parents"])
-        return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
+        return record_from(data)
     except FileNotFoundError:
         msg = f"{str(folder)!r} contains no {RECORD_FILE}: slack-ties did not merge this model"
         if (folder / CONFIG_FILE).is_file():
@@ -192,6 +192,17 @@ def read_record(folder: Path) -> MergeRecord:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path}: damaged: {error!r}"
         raise OutputError(msg, hint="slack-ties merge CONFIG OUT  # merges again") from None
+
+
+def record_from(data: Mapping[str, Any]) -> MergeRecord:
+    """Return the record in what JSON holds of it.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is none.
+
+    """
+    parents = (Parent(**_with_tuples(parent)) for parent in data["parents"])
+    return _checked(MergeRecord(**{**data, "parents": tuple(parents)}))
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVALUATION_FILE",
     "evaluation_as_json",
+    "evaluation_from",
     "is_of",
     "read_evaluation",
     "weights_digest",
@@ -153,7 +154,7 @@ def read_evaluation(path: Path) -> ShownEvaluation:
         if version != EVALUATION_VERSION:
             msg = f"{path}: expected evaluation version {EVALUATION_VERSION}, got {_short(version)}"
             raise OutputError(msg, hint="pip install --upgrade slack-ties")
-        return ShownEvaluation(**vars(check_evaluation(_evaluation(data))))
+        return evaluation_from(data)
     except FileNotFoundError:
         msg = f"there is no {path.name} in {str(path.parent)!r}"
         raise OutputError(msg, hint=again) from None
@@ -170,6 +171,16 @@ def read_evaluation(path: Path) -> ShownEvaluation:
         what = "a value has the wrong type"
     msg = f"{path} is no evaluation of slack-ties: {what}"
     raise OutputError(msg, hint=f"{again} --overwrite")
+
+
+def evaluation_from(data: dict[str, Any]) -> ShownEvaluation:
+    """Return the evaluation in what `evaluation_as_json` returned; other keys are left out.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is none.
+
+    """
+    return ShownEvaluation(**vars(check_evaluation(_evaluation(data))))
 
 
 def _short(value: object, text: Callable[[object], str] = repr) -> str:
