@@ -15,6 +15,7 @@ from slack_ties.evaluation.file import evaluation_as_json
 from slack_ties.evaluation.scores import Evaluation
 from slack_ties.files import sha256_of
 from slack_ties.publish.publish import Published
+from slack_ties.publish.result import Result
 from slack_ties.record import MergeRecord, Parent
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -34,17 +35,15 @@ RECORD = MergeRecord(
 )
 
 
-def ran(repo_id: str = "", record: MergeRecord = RECORD, **published: Any) -> dict[str, Any]:
-    """Return what `slack-ties run --json` prints."""
+def ran(repo_id: str = "", record: MergeRecord = RECORD, **changes: Any) -> dict[str, Any]:
+    """Return what `slack-ties run --json` prints, with changes of what it says of the Hub."""
+    folder = Path("/home/somebody/merges/bo")
     url = f"https://huggingface.co/{repo_id}"
-    there = asdict(Published(repo_id, url, COMMIT, ("README.md",))) if repo_id else None
-    return {
-        "folder": "/home/somebody/merges/bo",
-        "record": asdict(record),
-        "card": "/home/somebody/merges/bo/README.md",
-        "published": {**there, **published} if there else None,
-        "repeat": "slack-ties run ...",
-    }
+    there = Published(repo_id, url, COMMIT, ("README.md",)) if repo_id else None
+    result = asdict(Result(folder, record, folder / "README.md", there))
+    result["published"] = {**result["published"], **changes} if there else None
+    read: dict[str, Any] = json.loads(json.dumps(result, default=str))
+    return read
 
 
 def evaluated(evaluation: Evaluation) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class MatrixRow:
     about: str = ""  # "in the target language"
     chance: str = ""
     cells: tuple[MatrixCell | None, ...] = ()  # one for each column
+    span: int = 1  # the rows from this one on that are of the same run; 0 after the first
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def _rows_of(
         cells, chance = _cells(measure, evaluations, plain)
         about = SUBJECTS[measure.about] if measure.about else ""
         placed = tuple(cells[at[one]] if one in at else None for one in columns)
-        yield replace(head, on=measure.name, about=about, chance=chance, cells=placed)
+        span = len(measures) if measure is measures[0] else 0
+        yield replace(head, on=measure.name, about=about, chance=chance, cells=placed, span=span)
     if not measures:
         placed = tuple(plain[at[one]] if one in at else None for one in columns)
         yield replace(head, cells=placed)
@@ -203,8 +205,8 @@ def _cells(
     values = {i: one.value for i, one in scores.items()}
     best = (max if more else min)(values, key=values.__getitem__) if len(values) > 1 else None
     if best is not None and best not in guesses:
-        for i in values:
-            if values[i] == values[best]:
+        for i, value in values.items():
+            if value == values[best]:
                 cells[i] = replace(cells[i], said=BEST)
             elif found := measure.difference(evaluations[i], evaluations[best]):
                 said = WORSE if found.sign < 0 else NOT_DECIDED

@@ -139,7 +139,7 @@ def _time(text: str) -> str:
         found = datetime.fromisoformat(text.removesuffix("Z") + "+00:00" * text.endswith("Z"))
     except ValueError:
         return text
-    return f"{found.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    return f"{found.astimezone(timezone.utc):%Y-%m-%d %H:%M}"
 
 
 def _took(seconds: float) -> str:

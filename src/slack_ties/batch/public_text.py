@@ -21,7 +21,7 @@ LONGEST = 2000  # letters of a text
 # An absolute path, in quotes or up to a space; an address such as https://... is none.
 PATH = re.compile(
     r"(?P<quote>['\"])(?P<quoted>(?:file://|~?/|[A-Za-z]:[\\/]|\\\\)[^'\"]*)(?P=quote)"
-    r"|(?<![\w.~/\\%\]-])(?:file://|~?/(?!/)|[A-Za-z]:[\\/]+|\\\\)[^\s'\"<>|,;:()]+"
+    r"|(?<![\w.~/\\%\]-])(?:file://|~?/(?!/)|[A-Za-z]:[\\/]+|\\\\)[^\s'\"<>|,;:=()]+"
 )
 
 SEPARATORS = re.compile(r"[\\/]+")

@@ -16,8 +16,8 @@ from slack_ties.errors import CatalogueError
 from slack_ties.evaluation.file import EVALUATION_FILE, evaluation_from
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.models.front_matter import front_matter
-from slack_ties.record import record_from
 from slack_ties.recipe.public import as_known, as_published
+from slack_ties.record import record_from
 from slack_ties.report.page import PAGE_FILE
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _row(out: Path, task: Task, state: State | None) -> Row:
     published = _published(results)
     return Row(
         name=task.name,
-        language=public_text(task.language, out),
+        language=_public_value(task.language, out),
         settings={
             public_text(key, out): value
             if isinstance(value, (bool, int, float))
-            else public_text(shown_setting(value), out)
+            else _public_value(shown_setting(value), out)
             for key, value in task.settings.items()
         },
         state=state.state if state else "new",
@@ -168,6 +168,11 @@ def _row(out: Path, task: Task, state: State | None) -> Row:
         evaluation=_evaluation(results, task.name),
         files=dict(_files(out, task.name)),
     )
+
+
+def _public_value(text: str, out: Path) -> str:
+    """Return a text that may be published; as a whole it may be a path, also one with spaces."""
+    return public_text(f"'{text}'", out).removeprefix("'").removesuffix("'")
 
 
 def _results(marks: Marks, task: Task) -> list[dict[str, Any]]:
