@@ -102,8 +102,7 @@ def sweep(made: Made) -> Made:
         made.add(f"bo-slack-{slack}", "bo", results=result, settings={"slack": slack})
     uyghur = [ran(), evaluated(in_language("uig_Arab", scored(45, 70)))]
     made.add("ug-slack-0", "ug", results=uyghur, settings={"slack": 0})
-    failed = {"why": "no space left", "then": "slack-ties plan ug"}
-    made.add("ug-slack-0.1", "ug", "failed", settings={"slack": 0.1}, **failed)
+    made.add("ug-slack-0.1", "ug", "failed", settings={"slack": 0.1}, why="no space left")
     made.add("ug-slack-0.2", "ug", "waiting", settings={"slack": 0.2}, since="")
     return made
 

@@ -124,7 +124,7 @@ def matrix_of(rows: Sequence[Row]) -> Matrix | None:
     for i, row in enumerate(rows):
         runs.setdefault((row.language, row.run), []).append(i)
     languages = [language for language, _ in runs]
-    found = []
+    found: list[MatrixRow] = []
     for (language, run), numbers in runs.items():
         names = language_names(language)
         alone = bool(language) and languages.count(language) == 1
