@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 import sys
 import threading
 import time
@@ -121,6 +122,7 @@ KINDS = {
     "xorb": r"POST /cas/v1/xorbs/.*",
     "shard": r"POST /cas/v1/shards",
     "request": r"POST /api/models/[^/]+/[^/]+/discussions",
+    "collection": r"POST /api/collections",
     "file": r"GET /[^/]+/[^/]+/resolve/.*",
     "address": r"GET /[^/]+/[^/]+/resolve/.*",
     "storage": r"GET /storage/.*",
@@ -724,10 +726,12 @@ class Handler(BaseHTTPRequestHandler):
             asked = self._read_json()
             owner = asked["namespace"]
             self._writer(owner)
+            # One for each title, as the client's `create_collection(exists_ok=True)` expects it.
+            for one, state in known.items():
+                if (state["namespace"], state["title"]) == (owner, asked["title"]):
+                    raise Refused(409, "it exists", slug=one)
             name = re.sub(r"\W+", "-", asked["title"].lower())
-            slug = f"{owner}/{name}-{git_oid(name.encode())[:24]}"
-            if slug in known:
-                raise Refused(409, "it exists", slug=slug)
+            slug = f"{owner}/{name}-{secrets.token_hex(12)}"
             known[slug] = {**asked, "items": []}
         elif slug.endswith("/items"):
             slug = slug.removesuffix("/items")
@@ -740,6 +744,7 @@ class Handler(BaseHTTPRequestHandler):
             known[slug]["items"].append(item)
         elif slug not in known:
             raise Refused(404, "no such collection")
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(known))
         return {
             "slug": slug,
