@@ -457,7 +457,7 @@ def test_commands_without_a_batch(invoke: Invoke) -> None:
 @pytest.mark.usefixtures("parents")
 def test_licence_and_names_are_checked_before_the_first_merge(tmp_path: Path, hub: Server) -> None:
     """What cannot be published is not merged; the table says what to do."""
-    text = SWEEP_OF.format(slacks=[0.1]).replace("license: mit", "license: llama2")
+    text = SWEEP_OF.format(slacks=[0.1]).replace("license: mit", "license: llama3")
     (tmp_path / "sweep.yml").write_text(text, "utf-8")
 
     process = start(tmp_path, hub, "sweep.yml")

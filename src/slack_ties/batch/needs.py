@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
 
     from slack_ties.batch.task import Task
 
-__all__ = ["PLAN", "at_once_here", "check_room_for_all", "keep_plan", "plan_of"]
+__all__ = ["PLAN", "at_once_here", "check_room_for_all", "keep_plan", "minutes_for", "plan_of"]
 
 PLAN = "plan.json"
 
 RESERVE = 0.9  # of the free memory
+
+# What a time limit allows for, on a slow shared disk and a slow line; then it is doubled.
+START = 10 * 60  # seconds until a merge begins
+READING, SENDING = 25_000_000, 10_000_000  # bytes in a second: from the Hub or a disk, to the Hub
+EVALUATION = 6 * 3600  # seconds of `slack-ties evaluate`
+SAFETY = 2.0
+STEP = 30 * 60  # seconds; a limit is a multiple of it
 
 
 def keep_plan(out: Path, task: Task, plan: Mapping[str, Any]) -> None:
@@ -90,3 +98,17 @@ def _downloads(plans: Iterable[Mapping[str, Any]]) -> int:
         for model in plan.get("models") or ()
     }
     return sum(models.values())
+
+
+def minutes_for(plan: Mapping[str, Any], evaluations: int = 0) -> int:
+    """Return how many minutes a task may take: far more than what was measured, in half hours.
+
+    Args:
+        plan: The plan of its merge.
+        evaluations: How many times it scores models.
+
+    """
+    reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
+    seconds = START + reads / READING + (plan.get("disk") or 0) / SENDING
+    seconds += evaluations * EVALUATION
+    return math.ceil(SAFETY * seconds / STEP) * STEP // 60

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from slack_ties.cli import (  # noqa: F401 - adds them
-    batch,
+    batch_start,
     chatting,
     checking,
     configure,

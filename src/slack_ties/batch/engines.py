@@ -1,0 +1,56 @@
+"""Make the engine of a batch, with what its tasks need by their plans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slack_ties.batch.needs import at_once_here, minutes_for, plan_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from slack_ties.batch.executor import Executor
+    from slack_ties.batch.task import Batch, Task
+
+__all__ = ["ENGINES", "engine_of"]
+
+ENGINES = ("here", "slurm", "jobs")
+
+MORE = 1.25  # times the memory that a plan estimates: Slurm ends a task that needs more
+
+
+def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
+    """Return the engine of a batch.
+
+    Args:
+        batch: The batch, with the options of its engine.
+        out: Its folder.
+        tasks: Those that are to be started, with their plans.
+
+    """
+    given = dict(batch.engine)
+    if batch.on == "jobs":
+        from slack_ties.batch.jobs import Jobs  # noqa: PLC0415 - imports the Hub client
+
+        limit = given.get("time_limit", 0)
+        flavor, namespace = given.get("flavor", ""), given.get("namespace", "")
+        return Jobs(out, flavor=flavor, timeout=limit, namespace=namespace)
+    if batch.on == "slurm":
+        from slack_ties.batch.slurm import Slurm  # noqa: PLC0415 - seldom used
+
+        plans = [plan_of(out, task) for task in tasks]
+        limit = given.get("time_limit", 0) // 60
+        return Slurm(
+            out,
+            partition=given.get("partition", ""),
+            account=given.get("account", ""),
+            gpus=given.get("gpus", 0),
+            cpus=given.get("cpus", 0),
+            at_once=given.get("at_once", 0),
+            time=limit or max((minutes_for(plan) for plan in plans), default=0),
+            memory=int(MORE * max((plan.get("memory") or 0 for plan in plans), default=0)),
+        )
+    from slack_ties.batch.here import Here  # noqa: PLC0415 - not for the others
+
+    return Here(out, given.get("at_once") or (at_once_here(out, tasks) if tasks else 1))
