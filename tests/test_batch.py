@@ -99,7 +99,7 @@ def test_options_as_they_are_typed(options: Mapping[str, object], words: str) ->
         ("runs: []", "expected the key 'runs' with a list"),
         ("runs: [bo]\nslaks: 1", "a sweep has no key 'slaks'"),
         ("runs: [bo]\nvary: {slack: 0.1}", "expected under 'vary' lists of values by option"),
-        ("runs: [bo]\nevaluate: {a: 1}", "expected under 'evaluate' true, or a list of tasks"),
+        ("runs: [bo]\nevaluate: 3", "expected under 'evaluate' true, a list of tasks, or"),
         ("runs: [bo, bo]", "two tasks of this batch would have the name 'bo'"),
         ("runs: [bo, ug]\npublish: me/x", "two tasks of this batch would have the repository"),
         ("runs: [bo]\npublish: a/b/c", "'a/b/c' is no id on the Hub"),
@@ -125,7 +125,7 @@ def test_what_is_wrong_with_a_sweep(text: str, says: str, tmp_path: Path) -> Non
 
 def test_streaming_leaves_no_weights_to_evaluate(tmp_path: Path) -> None:
     """The two together are refused."""
-    wanted = Wanted(["bo"], options={"stream": True}, publish="me/{name}", evaluate=())
+    wanted = Wanted(["bo"], options={"stream": True}, publish="me/{name}", evaluate={})
 
     with pytest.raises(RecipeError, match="--stream keeps none"):
         tasks_of(wanted, tmp_path)

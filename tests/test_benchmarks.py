@@ -95,6 +95,11 @@ def test_says_which_bound_is_missed(
             ["slack-ties merge --report", "merge and count"],
         ),
         (
+            "batch",
+            ["--size", "tiny", "--rounds", "1", "--tasks", "2"],
+            ["single runs", "batch --at-once 1", "the weights are the same"],
+        ),
+        (
             "evaluate",
             ["--items", "4", "--hidden", "32", "--layers", "1", "--rounds", "1"],
             ["| lm_eval run ", "| slack-ties evaluate --alone |"],

@@ -36,7 +36,8 @@ class Wanted:
     vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # of `run`, for all: {"slack": 0.1}
     publish: str = ""  # OWNER/NAME with {name} or {language}
-    evaluate: Sequence[str] | None = None  # tasks; (): the usual ones; None: do not
+    # Options of `evaluate`: {"tasks": ["a"], "limit": 9}; {}: the usual tasks; None: no scores.
+    evaluate: Mapping[str, Any] | None = None
     collection: str = ""
     public: bool | None = None
 
@@ -93,22 +94,24 @@ def read_sweep(path: Path) -> Wanted:
         data["runs"],
         vary,
         publish=str(data.get("publish") or ""),
-        evaluate=_tasks(path, data.get("evaluate")),
+        evaluate=_scoring(path, data.get("evaluate")),
         collection=str(data.get("collection") or ""),
         public=data.get("public"),
     )
 
 
-def _tasks(path: Path, given: object) -> tuple[str, ...] | None:
-    if given is None or given is False:
-        return None
-    if given is True:
-        return ()
-    if isinstance(given, str):
-        return tuple(given.replace(",", " ").split())
-    if isinstance(given, list) and all(isinstance(one, str) for one in given):
-        return tuple(given)
-    msg = f"{path}: expected under 'evaluate' true, or a list of tasks, got {given!r}"
+def _scoring(path: Path, given: object) -> Mapping[str, Any] | None:
+    """Return options of `evaluate`; None if nothing is to be scored."""
+    if given is None or isinstance(given, bool):
+        return {} if given else None
+    if isinstance(given, Mapping):
+        return given
+    if isinstance(given, str) or (
+        isinstance(given, list) and all(isinstance(one, str) for one in given)
+    ):
+        return {"tasks": given}
+    msg = f"{path}: expected under 'evaluate' true, a list of tasks, or a mapping with options of "
+    msg += f"`slack-ties evaluate`, got {given!r}"
     raise RecipeError(msg, hint=NEXT)
 
 
@@ -209,8 +212,10 @@ def _steps(
     if options.get("stream"):
         msg = f"{task.name}: evaluate needs the weights here, and --stream keeps none"
         raise RecipeError(msg, hint="leave --stream out, or evaluate later: slack-ties evaluate")
-    evaluate = ["evaluate", folder]
-    evaluate += ["--tasks", ",".join(wanted.evaluate)] if wanted.evaluate else []
+    scoring = dict(wanted.evaluate)
+    if isinstance(scoring.get("tasks"), list):
+        scoring["tasks"] = ",".join(scoring["tasks"])
+    evaluate = ["evaluate", folder, *flags_of(scoring)]
     stated = {key: value for key, value in options.items() if key.startswith("license")}
     last = run + to if to else ["card", folder, *flags_of(stated)]
     return tuple(tuple(step + json) for step in (run, evaluate, last))

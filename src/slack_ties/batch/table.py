@@ -22,7 +22,13 @@ def table(states: Sequence[State]) -> list[tuple[str, ...]]:
     """Return the rows of a table, with a head: task, state, since when, where, result."""
     rows: list[tuple[str, ...]] = [("TASK", "STATE", "SINCE", "WHERE", "RESULT")]
     rows += [
-        (one.name, one.state, _time(one.since), one.where, visible(one.url or one.result))
+        (
+            one.name,
+            one.state,
+            _time(one.since),
+            "" if one.state == "done" else visible(one.where),
+            visible(one.url or one.result),
+        )
         for one in states
     ]
     return rows

@@ -180,9 +180,9 @@ def _wanted(  # noqa: PLR0913, PLR0917 - the options
     """Return what to do: of languages and configs, and of each sweep file."""
     from slack_ties.batch.entries import Wanted, is_sweep, read_sweep  # noqa: PLC0415
 
-    evaluate: tuple[str, ...] | None = None
+    evaluate: dict[str, Any] | None = None
     if tasks is not None:
-        evaluate = () if tasks == "usual" else tuple(tasks.replace(",", " ").split())
+        evaluate = {} if tasks == "usual" else {"tasks": tasks}
     plain = Wanted(
         [one for one in what if not is_sweep(one)],
         options=options,
