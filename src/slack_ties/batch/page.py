@@ -102,6 +102,7 @@ def page_of(rows: Sequence[Row], name: str) -> str:
         compared=bool(said & {WORSE, NOT_DECIDED}),
         best=BEST,
         rows=rows,
+        on_hub=any(row.repository for row in rows),
         settings=list(dict.fromkeys(key for row in rows for key in row.settings)),
         columns=columns,
         scored=scored,
