@@ -10,7 +10,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.rows import shown_setting
-from slack_ties.evaluation.differences import differences_of, main_score
+from slack_ties.evaluation.differences import main_score
 from slack_ties.evaluation.table import role_names
 from slack_ties.wording import readable
 
@@ -90,7 +90,6 @@ def _scores(row: Row) -> Iterator[Mapping[str, Any]]:
     if row.evaluation is None:
         return
     models = row.evaluation.models
-    differences = differences_of(row.evaluation)
     for task in row.evaluation.tasks:
         line: dict[str, Any] = {
             "task": task.name,
@@ -108,7 +107,7 @@ def _scores(row: Row) -> Iterator[Mapping[str, Any]]:
             line[f"{key}_stderr"] = score.stderr if score else None
             if i == 0:
                 continue
-            found = differences.get((task.name, i))
+            found = row.differences.get((task.name, i))
             line[f"more_than_{key}"] = found.paired.mean if found else None
             line[f"more_than_{key}_low"] = found.paired.low if found else None
             line[f"more_than_{key}_high"] = found.paired.high if found else None

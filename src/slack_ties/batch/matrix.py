@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slack_ties.batch.rows import LanguageNames, Row
     from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluation, Score, Task
+    from slack_ties.evaluation.statistics import Paired
 
 __all__ = [
     "BEST",
@@ -210,14 +211,13 @@ def _cells(
                 cells[i] = replace(cells[i], said=BEST)
             elif found := measure.difference(evaluations[i], evaluations[best]):
                 said = WORSE if found.sign < 0 else NOT_DECIDED
-                shown = shown_difference(found, share=share)
+                shown = shown_difference(found.paired, share=share)
                 cells[i] = replace(cells[i], said=said, difference=shown)
     return cells, "" if chance is None else number(chance, share=share)
 
 
-def shown_difference(difference: Difference, *, share: bool) -> str:
+def shown_difference(found: Paired, *, share: bool) -> str:
     """Return a difference with its 95 % interval as text: in percent if it is one of shares."""
-    found = difference.paired
     mean, low, high = (
         ("+" if value > 0 else "") + number(value, share=share)
         for value in (found.mean, found.low, found.high)

@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slack_ties.batch.marks import LOG_FILE, Marks
@@ -13,6 +14,7 @@ from slack_ties.batch.public_text import public_text
 from slack_ties.batch.task import MARKS
 from slack_ties.catalogue.languages import find_triple
 from slack_ties.errors import CatalogueError
+from slack_ties.evaluation.differences import differences_of
 from slack_ties.evaluation.file import EVALUATION_FILE, evaluation_from
 from slack_ties.licenses.resolve import resolve_license
 from slack_ties.models.front_matter import front_matter
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from slack_ties.batch.state import State
     from slack_ties.batch.task import Task
+    from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluation
     from slack_ties.record import MergeRecord, Parent
 
@@ -93,6 +96,11 @@ class Row:
         """The address of the published commit; "" if it is not known."""
         endpoint, found, _ = self.url.partition(f"/{self.repository}")
         return f"{endpoint}/{self.repository}/tree/{self.commit}" if found and self.commit else ""
+
+    @cached_property
+    def differences(self) -> Mapping[tuple[str, int], Difference]:
+        """Those of `differences_of` for its evaluation; computed once."""
+        return differences_of(self.evaluation) if self.evaluation else {}
 
     @property
     def run(self) -> str:

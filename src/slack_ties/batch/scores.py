@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from slack_ties.batch.matrix import shown_difference
-from slack_ties.evaluation.differences import comparable, differences_of, mean_difference
+from slack_ties.evaluation.differences import comparable
 from slack_ties.evaluation.sentences import notes_of
+from slack_ties.evaluation.statistics import mean_of_pairs
 from slack_ties.evaluation.table import (
     BETTER,
     GUESS,
@@ -20,12 +21,15 @@ from slack_ties.evaluation.table import (
 from slack_ties.wording import counted, join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from slack_ties.batch.rows import Row
+    from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluation
     from slack_ties.evaluation.table import Cell
     from slack_ties.evaluation.table import Row as TableRow
+
+    _Differences = Mapping[tuple[str, int], Difference]
 
 __all__ = ["ScoreCell", "ScoreLine", "ScoredTask", "columns_of", "legend_of", "scores_of"]
 
@@ -67,16 +71,18 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
 def scores_of(rows: Sequence[Row], columns: Sequence[str]) -> list[ScoredTask]:
     """Return the scores of all tasks of the batch that are evaluated."""
     return [
-        ScoredTask(i, tuple(_lines(row.evaluation, columns)))
+        ScoredTask(i, tuple(_lines(row.evaluation, row.differences, columns)))
         for i, row in enumerate(rows)
         if row.evaluation
     ]
 
 
-def _lines(evaluation: Evaluation, columns: Sequence[str]) -> Iterator[ScoreLine]:
+def _lines(
+    evaluation: Evaluation, every: _Differences, columns: Sequence[str]
+) -> Iterator[ScoreLine]:
     names = role_names(evaluation.models)
     for line in rows_of(evaluation):
-        shown = _differences(evaluation, line)
+        shown = _differences(evaluation, line, every)
         cells = {
             name: _cell(cell, shown.get(i, ""))
             for i, (name, cell) in enumerate(zip(names, line.cells, strict=True))
@@ -96,23 +102,17 @@ def _cell(cell: Cell, difference: str) -> ScoreCell:
     return ScoreCell(cell.score, BETTER in marks, WORSE in marks, GUESS in marks, difference)
 
 
-def _differences(evaluation: Evaluation, line: TableRow) -> dict[int, str]:
+def _differences(evaluation: Evaluation, line: TableRow, every: _Differences) -> dict[int, str]:
     """Return the differences on a task, or in the mean, by the position of the other model."""
-    merged, *others = evaluation.models
     task = next((one for one in evaluation.tasks if one.name == line.name), None)
-    if task:
-        share, every = is_share(evaluation, task), differences_of(evaluation)
-        return {
-            i: shown_difference(found, share=share)
-            for i, _ in enumerate(others, 1)
-            if (found := every.get((task.name, i)))
-        }
-    tasks = comparable(evaluation, line.about)
-    return {
-        i: shown_difference(found, share=True)
-        for i, other in enumerate(others, 1)
-        if (found := mean_difference(merged, other, tasks))
-    }
+    tasks = [task] if task else comparable(evaluation, line.about)
+    share = is_share(evaluation, task) if task else True
+    shown = {}
+    for i in range(1, len(evaluation.models)):
+        found = [every[one.name, i].paired for one in tasks if (one.name, i) in every]
+        if found and len(found) == len(tasks):
+            shown[i] = shown_difference(mean_of_pairs(found), share=share)
+    return shown
 
 
 def legend_of(rows: Sequence[Row], scored: Sequence[ScoredTask]) -> Iterator[str]:
