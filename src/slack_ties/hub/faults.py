@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from slack_ties.private.http import BROKEN, SILENT, UNCONNECTED
 
 __all__ = [
+    "LIMITED",
     "AnswerError",
     "BrokenError",
     "BusyError",
@@ -35,6 +36,8 @@ RESET = re.compile(r";\s*r=0\s*;\s*t=(\d+)")
 # Statuses after which the same request may succeed: a time-out and a rate limit.
 # https://www.rfc-editor.org/rfc/rfc9110#status.408, https://www.rfc-editor.org/rfc/rfc6585
 TIMED_OUT, LIMITED = 408, 429
+
+A_YEAR = 3.2e7  # seconds; a longer wait is no number to count with
 
 
 class FaultError(ConnectionError):
@@ -116,13 +119,13 @@ def stated_wait(error: Exception | None) -> float | None:
     headers = error.response.headers
     said = headers.get("Retry-After", "").strip()
     if said.isascii() and said.isdigit():
-        return float(said)
+        return min(float(said), A_YEAR)
     if said:
         try:
-            return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-        except ValueError:
+            return min(max(0.0, parsedate_to_datetime(said).timestamp() - time.time()), A_YEAR)
+        except (ValueError, OverflowError):
             pass
     if error.response.status_code != LIMITED:
         return None
     reset = RESET.search(headers.get("RateLimit", ""))
-    return float(reset[1]) if reset else None
+    return min(float(reset[1]), A_YEAR) if reset else None

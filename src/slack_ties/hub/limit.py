@@ -40,6 +40,8 @@ class Limit:
         self.ended = threading.Event()  # after Ctrl-C
         self.reached = False  # whether there was any progress
         self.most: dict[Hashable, int] = {}
+        self.pauses: dict[str, float] = {}  # what pause.py knows: when each ends
+        self.paused_since: float | None = None  # the first pause that does not count
 
     @contextmanager
     def wait(self) -> Iterator[None]:
@@ -89,6 +91,7 @@ class Limit:
         """Start again with all the time."""
         with self.lock:
             self.since, self.before, self.reached = time.monotonic(), 0.0, True
+            self.paused_since = None
 
     def moved(self, what: Hashable, count: int = 1) -> None:
         """Note the bytes of a request or an answer so far, or the answer itself.
@@ -112,6 +115,18 @@ class Limit:
     def close(self) -> None:
         """Let no request wait any longer."""
         self.ended.set()
+
+    @property
+    def paused_for(self) -> float:
+        """The seconds since the first pause that did not count, if there was no progress since."""
+        since = self.paused_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def begin_pause(self) -> None:
+        """Note that a pause begins that does not count."""
+        with self.lock:
+            if self.paused_since is None:
+                self.paused_since = time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait before a retry."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from slack_ties.hub.client import AskAgainError, TransportError
 from slack_ties.hub.faults import AnswerError, FaultError, UnconnectedError, as_fault, stated_wait
 from slack_ties.hub.limit import SHORT
+from slack_ties.hub.pause import kept
 from slack_ties.hub.timeouts import another, in_force, timeouts
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ class Retries:
                     value = call()
                 except (FaultError, TransportError, RuntimeError) as error:
                     fault = as_fault(error)
-                    pause = self._pause(fault, wait, limit)
+                    shared = kept(fault, limit)  # the next request waits so long by itself
+                    pause = max(shared, wait) if shared else self._pause(fault, wait, limit)
                     if fault is None or pause is None:
                         raise _of_the_client(error) from error.__cause__
                     when = f" in {pause:.0f} s" if pause >= 1 else ""
                     LOG.warning("  %s; retrying%s", fault.short, when)
-                    limit.sleep(pause)
+                    if pause != shared:
+                        limit.sleep(pause)
                     wait = min(2 * wait, self.longest_pause)
                 except at_once as error:
                     if not left or limit.left <= 0:

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from slack_ties.hub.faults import ClientError, SilentError, as_fault, is_fault
 from slack_ties.hub.limit import Limit
+from slack_ties.hub.pause import begin, keep
 from slack_ties.private.http import SILENT, WRONG_ADDRESS, TransportError, watch_bytes
 from slack_ties.private.hub_requests import raise_for_status
 from slack_ties.private.huggingface_hub import change_client
@@ -169,6 +170,7 @@ def _send(send: Callable[..., Any], request: Any, how: dict[str, Any]) -> Any:
     limit = _Open.limit
     if limit is None:
         return send(request, **how)
+    keep(str(request.url), limit, request.extensions.get(STOP))
     with limit.wait():
         exchange = _Exchange(limit, request)
         if exchange.seconds <= 0:
@@ -180,7 +182,9 @@ def _send(send: Callable[..., Any], request: Any, how: dict[str, Any]) -> Any:
             response = _wait_for(exchange, lambda: send(request, **how))
             times["read"] = limit.part  # for an answer that is read later
         except (TransportError, HfHubHTTPError) as error:
-            raise as_fault(error) or error from None
+            fault = as_fault(error)
+            begin(fault, limit)
+            raise fault or error from None
         return response
 
 

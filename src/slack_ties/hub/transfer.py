@@ -19,6 +19,7 @@ from slack_ties import errors
 from slack_ties.errors import HubError
 from slack_ties.hub.client import CLIENT_ERRORS, AskAgainError
 from slack_ties.hub.errors import hub_error
+from slack_ties.hub.pause import last_end
 from slack_ties.hub.process import (
     XET_TRIES,
     ChildError,
@@ -184,6 +185,8 @@ def _once(
             try:
                 message = messages.get(timeout=CHECK_INTERVAL)
             except Empty:
+                if limit is not None and time.monotonic() - at > limit:
+                    at = max(at, last_end())
                 silence = time.monotonic() - at
                 if limit is not None and silence > limit:
                     allowed.add(silence)
