@@ -63,10 +63,9 @@ def tag_and_collect(target: Target, commit: str, *, retries: Retries, api: HfApi
 def the_collection(title: str, owner: str, *, private: bool, retries: Retries, api: HfApi) -> str:
     """Return the slug of an owner's collection, which is made if there is none with this title.
 
-    Call it once before several processes publish into one collection, and give them the slug as
-    `--collection`. The Hub refuses a second collection with a title that exists, and names the
-    first. It does not promise that for two requests at the same moment; with a slug nobody asks
-    for a new one.
+    Call it once before several processes publish into one collection. They may then give the title
+    or the slug as `--collection`: the Hub refuses a second collection with a title that exists, and
+    names the first. It does not promise that for two requests at the same moment.
 
     Args:
         title: The title. A slug is looked up and returned.
