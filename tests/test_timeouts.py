@@ -169,7 +169,7 @@ def test_who_has_the_option() -> None:
         one.name for one in leaves(cli) if any("--timeout" in param.opts for param in one.params)
     }
 
-    assert {one.name for one in leaves(cli)} - have == {"languages", "demo", "export"}
+    assert {one.name for one in leaves(cli)} - have == {"languages", "demo", "export", "work"}
 
 
 def test_three_silent_models_cost_one_limit(prepared: Path, tmp_path: Path) -> None:

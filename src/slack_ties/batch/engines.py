@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from slack_ties.batch.needs import at_once_here, minutes_for, plan_of
+from slack_ties.batch.needs import at_once_here, memory_for, minutes_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +40,7 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
     if batch.on == "slurm":
         from slack_ties.batch.slurm import Slurm  # noqa: PLC0415 - seldom used
 
-        plans = [plan_of(out, task) for task in tasks]
-        limit = given.get("time_limit", 0) // 60
+        limit = math.ceil(given.get("time_limit", 0) / 60)
         return Slurm(
             out,
             partition=given.get("partition", ""),
@@ -48,8 +48,8 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
             gpus=given.get("gpus", 0),
             cpus=given.get("cpus", 0),
             at_once=given.get("at_once", 0),
-            time=limit or max((minutes_for(plan) for plan in plans), default=0),
-            memory=int(MORE * max((plan.get("memory") or 0 for plan in plans), default=0)),
+            time=limit or max((minutes_for(out, task) for task in tasks), default=0),
+            memory=int(MORE * max((memory_for(out, task) for task in tasks), default=0)),
         )
     from slack_ties.batch.here import Here  # noqa: PLC0415 - not for the others
 

@@ -23,6 +23,8 @@ KEYS = ["runs", "vary", "publish", "evaluate", "collection", "public"]
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
+RESERVED = {"batch.json", "batch.html", "batch.csv"}  # other files in the folder of the batch
+
 LONGEST = 80  # letters of a name: it is part of file names and of names on the Hub
 
 NEXT = "see docs/scale.md for the keys of a sweep"
@@ -128,7 +130,7 @@ def tasks_of(wanted: Wanted, out: Path) -> list[Task]:
     """
     tasks = [task for run in wanted.runs for task in _of_run(run, wanted, out.resolve())]
     for what in ("name", "publish"):
-        values = [getattr(task, what) for task in tasks]
+        values = [getattr(task, what).casefold() for task in tasks]  # as some disks and the Hub do
         twice = next((one for one in values if one and values.count(one) > 1), "")
         if not twice:
             continue
@@ -183,7 +185,7 @@ def _task(  # noqa: PLR0913, PLR0917 - all that a task is made of
     out: Path,
 ) -> Task:
     name = UNSAFE.sub("-", name).strip("-.")
-    if not name or len(name) > LONGEST:
+    if not name or len(name) > LONGEST or name.casefold() in RESERVED:
         msg = f"{name or what!r} cannot be the name of a task: expected 1 to {LONGEST} letters, "
         msg += "digits, '-', '_' and '.'"
         raise RecipeError(msg, hint="give the run a shorter one: {what: ..., name: ...}")

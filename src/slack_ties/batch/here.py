@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -39,7 +40,8 @@ class Here:
 
     def __init__(self, out: Path, at_once: int = 1) -> None:
         """Take the folder of the batch, and how many tasks run at once."""
-        self.out, self.at_once = out, max(at_once, 1)
+        self.typed = out
+        self.out, self.at_once = out.resolve(), max(at_once, 1)
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Run the tasks; return when all have ended."""
@@ -70,7 +72,8 @@ class Here:
     def _process(self, task: Task) -> subprocess.Popen[bytes]:
         """Start the process of a task. It ends when its standard input is closed."""
         words = [sys.executable, "-m", "slack_ties", "batch", "work", str(self.out), task.name]
-        environment: dict[str, str] = {**os.environ}
+        # No module from the current folder.
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         if self.at_once > 1:
             share = max((os.cpu_count() or 1) // self.at_once, 1)
             environment.setdefault("OMP_NUM_THREADS", str(share))
@@ -103,14 +106,14 @@ class Here:
 
     def _how(self, code: int) -> tuple[str, str]:
         """Return how a process ended that could not say it, and what to do."""
-        start, less = f"slack-ties batch start{typed_out(self.out)}", "  # goes on"
+        again, less = ["slack-ties", "batch", "start", *typed_out(self.typed)], "goes on"
         why = f"its process ended with exit code {code}"
         if code < 0:
             why = f"its process was ended by signal {-code}"
         if -code == getattr(signal, "SIGKILL", 9):
             why += ": the system does this if memory runs out"
-            less = " --at-once 1  # goes on, with less memory"
-        return why, start + less
+            again, less = [*again, "--at-once", "1"], "goes on, with less memory"
+        return why, f"{shlex.join(again)}  # {less}"
 
     def states(self, tasks: Sequence[Task]) -> Mapping[str, Seen]:  # noqa: ARG002 - the protocol
         """Return nothing: the markers of tasks say all."""
@@ -135,8 +138,17 @@ class Here:
 
 def process_of(marks: Marks) -> int:
     """Return the number of the process that works on a task on this machine; 0 if none does."""
+    import psutil  # noqa: PLC0415 - not for --help
+
     last = marks.running
-    return int(last.get("process") or 0) if last.get("host") == socket.gethostname() else 0
+    number = int(last.get("process") or 0)
+    if not number or last.get("host") != socket.gethostname():
+        return 0
+    try:  # the number may be that of an earlier attempt, and now of something else
+        words = psutil.Process(number).cmdline()
+    except psutil.Error:
+        return 0
+    return number if marks.task.name in words and "work" in words else 0
 
 
 def _end(processes: Sequence[Any]) -> None:

@@ -26,6 +26,8 @@ __all__ = ["LOG_FILE", "Marks"]
 
 LOG_FILE, LOCK_FILE = "log.txt", "lock"
 
+PROBE = 0.2  # seconds to wait for somebody else who only looks
+
 RUNNING, DONE, FAILED, CANCELLED = "running.json", "done.json", "failed.json", "cancelled.json"
 
 
@@ -90,9 +92,10 @@ class Marks:
         """Note that the user has cancelled the task."""
         self.write(CANCELLED, {"at": now()})
 
-    def step(self, number: int) -> dict[str, Any]:
-        """Return what a step printed as JSON, from 1; {} if it is not complete."""
-        return self.read(f"step-{number}.json")
+    def step(self, number: int) -> dict[str, Any] | None:
+        """Return what a step printed as JSON, from 1; None if it is not complete."""
+        name = f"step-{number}.json"
+        return self.read(name) if (self.folder / name).is_file() else None
 
     def finish_step(self, number: int, printed: Mapping[str, Any]) -> None:
         """Note that a step is complete."""
@@ -135,5 +138,5 @@ class Marks:
         """Say whether a process works on the task."""
         if not (self.folder / LOCK_FILE).exists():
             return False
-        with self.lock() as free:
+        with self.lock(PROBE) as free:
             return not free

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from slack_ties.batch.task import Task
 
-__all__ = ["PLAN", "at_once_here", "check_room_for_all", "keep_plan", "minutes_for", "plan_of"]
+__all__ = [
+    "PLAN",
+    "at_once_here",
+    "check_room_for_all",
+    "evaluations_of",
+    "keep_plan",
+    "memory_for",
+    "minutes_for",
+    "plan_of",
+]
 
 PLAN = "plan.json"
 
@@ -30,6 +39,9 @@ START = 10 * 60  # seconds until a merge begins
 READING, SENDING = 25_000_000, 10_000_000  # bytes in a second: from the Hub or a disk, to the Hub
 EVALUATION = 6 * 3600  # seconds of `slack-ties evaluate`
 SAFETY = 2.0
+
+LOADED = 1.3  # times its files: what a model in memory takes, with what it computes
+PROCESS = 1_500_000_000  # bytes: Python, torch, transformers, lm-eval and the tasks
 STEP = 30 * 60  # seconds; a limit is a multiple of it
 
 
@@ -55,7 +67,7 @@ def at_once_here(out: Path, tasks: Sequence[Task]) -> int:
         return 1
     free = RESERVE * psutil.virtual_memory().available
     count = 0
-    for memory in sorted((plan.get("memory") or 0 for plan in plans), reverse=True):
+    for memory in sorted((memory_for(out, task) for task in tasks), reverse=True):
         free -= memory
         if free < 0:
             break
@@ -100,14 +112,24 @@ def _downloads(plans: Iterable[Mapping[str, Any]]) -> int:
     return sum(models.values())
 
 
-def minutes_for(plan: Mapping[str, Any], evaluations: int = 0) -> int:
-    """Return how many minutes a task may take: far more than what was measured, in half hours.
+def memory_for(out: Path, task: Task) -> int:
+    """Return the bytes of memory that a task needs: for its merge, and to score a whole model."""
+    plan = plan_of(out, task)
+    merge = int(plan.get("memory") or 0)
+    if not evaluations_of(task):
+        return merge
+    models = [model.get("bytes") or 0 for model in plan.get("models") or ()]
+    return max(merge, int(LOADED * max([plan.get("disk") or 0, *models])) + PROCESS)
 
-    Args:
-        plan: The plan of its merge.
-        evaluations: How many times it scores models.
 
-    """
+def evaluations_of(task: Task) -> int:
+    """Return how many times a task scores models."""
+    return sum(step[0] == "evaluate" for step in task.steps)
+
+
+def minutes_for(out: Path, task: Task) -> int:
+    """Return how many minutes a task may take: far more than what was measured, in half hours."""
+    plan, evaluations = plan_of(out, task), evaluations_of(task)
     reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
     seconds = START + reads / READING + (plan.get("disk") or 0) / SENDING
     seconds += evaluations * EVALUATION

@@ -6,9 +6,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import keep_plan
-from slack_ties.batch.task import BATCH_FILE, merged, new_batch, read_batch, write_batch
+from slack_ties.batch.task import BATCH_FILE, MARKS, merged, new_batch, read_batch, write_batch
 from slack_ties.batch.work import reason_in
 from slack_ties.errors import OutputError
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from slack_ties.batch.task import Batch, Task
 
-__all__ = ["begin_batch", "check_tasks", "left_of"]
+__all__ = ["begin_batch", "check_tasks", "left_of", "make_collections"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -41,6 +43,16 @@ def begin_batch(
         OutputError: `out` holds something else, or a task that is complete would change.
 
     """
+    if not tasks:
+        read_batch(out)  # raises before a folder is made
+    (out / MARKS).mkdir(parents=True, exist_ok=True)
+    with FileLock(out / MARKS / "lock"):  # two commands may add tasks at once
+        return _begin(out, tasks, on, engine)
+
+
+def _begin(
+    out: Path, tasks: Sequence[Task], on: str, engine: Mapping[str, Any]
+) -> tuple[Batch, list[Task]]:
     batch = new_batch(tasks, on or "here", engine)
     if (out / BATCH_FILE).is_file() or not tasks:
         old = read_batch(out)
@@ -107,3 +119,23 @@ def check_tasks(
         marks.fail(why or f"slack-ties {step[0]} is refused", then)
         LOG.error("  %s: failed: %s", task.name, marks.failed["why"])
     return ready
+
+
+def make_collections(tasks: Sequence[Task]) -> None:
+    """Make the collections into which tasks publish, before several do at the same moment."""
+    wanted = {
+        (step[step.index("--collection") + 1], task.publish.partition("/")[0], "--public" in step)
+        for task in tasks
+        for step in task.steps
+        if "--collection" in step and task.publish
+    }
+    if not wanted:
+        return
+    from slack_ties.hub.retries import Retries  # noqa: PLC0415 - imports the Hub client
+    from slack_ties.hub.timeouts import in_force  # noqa: PLC0415 - as above
+    from slack_ties.publish.rights import with_token  # noqa: PLC0415 - as above
+    from slack_ties.publish.tag_and_collect import the_collection  # noqa: PLC0415 - as above
+
+    retries, api = in_force(Retries()), with_token(None)
+    for title, owner, public in sorted(wanted):
+        the_collection(title, owner, private=not public, retries=retries, api=api)

@@ -83,9 +83,9 @@ class Batch:
         return tuple(known[name] for name in names) or self.tasks
 
 
-def typed_out(out: Path) -> str:
+def typed_out(out: Path) -> list[str]:
     """Return the option for the folder of a batch, as it is typed after a command."""
-    return "" if out == OUT else f" --out {shlex.quote(str(out))}"
+    return [] if out == OUT else ["--out", str(out)]
 
 
 def now() -> str:
@@ -114,7 +114,9 @@ def read_batch(out: Path) -> Batch:
     path = out / BATCH_FILE
     if not path.is_file():
         msg = f"there is no batch in {str(out)!r}: it has no {BATCH_FILE}"
-        raise OutputError(msg, hint=f"slack-ties batch start LANG{typed_out(out)}")
+        raise OutputError(
+            msg, hint=shlex.join(["slack-ties", "batch", "start", "LANG", *typed_out(out)])
+        )
     data = read_json(path)
     if data.get("version") != VERSION:
         msg = f"{path}: expected a batch of version {VERSION}, got {data.get('version', 'none')!r}"

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import MARKS, read_batch
+from slack_ties.hub.pause import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["BUSY", "HUB_PAUSE", "WHERE", "reason_in", "work_on"]
+__all__ = ["BUSY", "WHERE", "reason_in", "share_pauses", "work_on"]
 
 LOG = logging.getLogger("slack_ties")
 
@@ -32,7 +33,15 @@ LOCK_TIME = 5.0  # seconds
 
 WHERE = "SLACK_TIES_WHERE"  # an engine says here where the task runs, in its own words
 
-HUB_PAUSE = "SLACK_TIES_HUB_PAUSE"  # the file in which tasks say how long the Hub wants no requests
+
+def share_pauses(out: Path) -> None:
+    """Let this process wait when the Hub asks a task of the batch to wait, and the other way round.
+
+    Args:
+        out: The folder of the batch.
+
+    """
+    os.environ.setdefault(VARIABLE, str(out.resolve() / MARKS / "hub-pause.json"))
 
 
 def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]]) -> int:
@@ -50,10 +59,11 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
         OutputError: There is no such batch or task.
 
     """
+    out = out.resolve()  # the steps are in another folder
     batch = read_batch(out)
     (task,) = batch.named([name])
     marks = Marks(out, task)
-    os.environ.setdefault(HUB_PAUSE, str(out.resolve() / MARKS / "hub-pause.json"))
+    share_pauses(out)
     with marks.lock(LOCK_TIME) as free:
         if not free:
             return BUSY
@@ -65,8 +75,10 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
         results = []
         with _logged(marks.log):
             for number, step in enumerate(task.steps, 1):
-                printed = marks.step(number) or _run(marks, number, step, run)
-                if not printed:
+                printed = marks.step(number)
+                if printed is None:
+                    printed = _run(marks, number, step, run)
+                if printed is None:
                     return 1
                 results.append(printed)
         marks.finish(results)
@@ -75,8 +87,8 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
 
 def _run(
     marks: Marks, number: int, step: Sequence[str], run: Callable[[Sequence[str]], tuple[int, str]]
-) -> dict[str, Any]:
-    """Run a command; return what it printed as JSON, or {} if it failed."""
+) -> dict[str, Any] | None:
+    """Run a command; return what it printed as JSON, or None if it failed."""
     os.write(2, f"$ {marks.task.commands()[number - 1]}\n".encode())  # it is the log
     before = marks.log.stat().st_size
     code, text = run(step)
@@ -86,13 +98,15 @@ def _run(
             file.seek(before)
             why, then = reason_in(file.read().decode(errors="replace"))
         marks.fail(why or f"slack-ties {step[0]} ended with exit code {code}", then)
-        return {}
+        return None
     try:
         printed = json.loads(text)
     except ValueError:
-        printed = {"printed": text}
+        printed = text
+    if not isinstance(printed, dict):
+        printed = {"printed": printed}
     marks.finish_step(number, printed)
-    return marks.step(number)
+    return printed
 
 
 def reason_in(log: str) -> tuple[str, str]:

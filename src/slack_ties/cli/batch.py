@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -16,6 +18,8 @@ from slack_ties.batch.task import OUT, typed_out
 from slack_ties.cli.group import PATH, Group, cli, print_json, print_table, say
 from slack_ties.cli.options import with_output
 from slack_ties.cli.program import say_next
+from slack_ties.cli.timeout import timeout_option
+from slack_ties.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from slack_ties.batch.task import Batch
 
 __all__ = ["batch", "out_option", "show"]
+
+LOG = logging.getLogger("slack_ties")
 
 out_option = click.option(
     "--out", type=PATH, default=OUT, help="Folder of the batch.  [merges]", show_default=False
@@ -66,7 +72,10 @@ def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: boo
     from slack_ties.batch.table import in_a_line, reasons, table  # noqa: PLC0415
 
     states = states_of(out, found.tasks, engine)
-    write_page(out, found.tasks, states)
+    try:
+        write_page(out, found.tasks, states)
+    except OutputError as error:  # the state can be shown, whoever owns the folder
+        LOG.warning("Warning: %s", error)
     if as_json:
         print_json({"out": str(out), "on": found.on, "tasks": [asdict(one) for one in states]})
     else:
@@ -83,14 +92,16 @@ def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: boo
 def _say_what_next(out: Path, states: Sequence[State]) -> None:
     kinds = {one.state for one in states}
     if kinds & {"running", "waiting"}:
-        say_next(f"slack-ties batch status{typed_out(out)}")
+        say_next(shlex.join(["slack-ties", "batch", "status", *typed_out(out)]))
     elif kinds & {"failed", "stopped", "new"}:
-        say_next(f"slack-ties batch start{typed_out(out)}  # tries again what is not complete")
+        again = shlex.join(["slack-ties", "batch", "start", *typed_out(out)])
+        say_next(f"{again}  # tries again what is not complete")
 
 
 @batch.command(short_help="Show the state of each task.")
 @out_option
 @with_output
+@timeout_option
 def status(*, out: Path, quiet: bool, as_json: bool) -> None:
     """Show each task: its state, since when, where, and the result or why it failed.
 
@@ -111,6 +122,7 @@ def status(*, out: Path, quiet: bool, as_json: bool) -> None:
 @click.argument("name")
 @out_option
 @with_output
+@timeout_option
 def logs(*, name: str, out: Path, quiet: bool, as_json: bool) -> None:
     """Print what the commands of a task have printed so far.
 
@@ -136,6 +148,7 @@ def logs(*, name: str, out: Path, quiet: bool, as_json: bool) -> None:
 @click.argument("name", nargs=-1)
 @out_option
 @with_output
+@timeout_option
 def cancel(*, name: tuple[str, ...], out: Path, quiet: bool, as_json: bool) -> None:
     """Stop the tasks NAME, or all that are not complete. What is complete stays.
 

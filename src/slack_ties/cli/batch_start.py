@@ -132,8 +132,14 @@ def start(  # noqa: PLR0913 - one per option
     from slack_ties.batch.engines import engine_of  # noqa: PLC0415 - as below
     from slack_ties.batch.entries import tasks_of  # noqa: PLC0415 - needs the Hub client
     from slack_ties.batch.needs import check_room_for_all  # noqa: PLC0415
-    from slack_ties.batch.start import begin_batch, check_tasks, left_of  # noqa: PLC0415
+    from slack_ties.batch.start import (  # noqa: PLC0415
+        begin_batch,
+        check_tasks,
+        left_of,
+        make_collections,
+    )
     from slack_ties.batch.state import states_of  # noqa: PLC0415
+    from slack_ties.batch.work import share_pauses  # noqa: PLC0415
 
     options = _options_of_run()
     made = [
@@ -147,6 +153,7 @@ def start(  # noqa: PLR0913 - one per option
     given = click.get_current_context().params
     engine_options = {name: given[name] for name in OF_ENGINES if given[name] is not None}
     found, chosen = begin_batch(out, made, on or "", engine_options)
+    share_pauses(out)
     engine = engine_of(found, out)
     states = states_of(out, chosen, engine)
     busy = [one.name for one in states if one.state in {"running", "waiting"}]
@@ -155,6 +162,7 @@ def start(  # noqa: PLR0913 - one per option
     check_room_for_all(out, ready, streamed=all("--stream" in task.steps[-1] for task in ready))
     engine = engine_of(found, out, ready)
     if ready and (found.on != "jobs" or _agreed(engine, ready, yes=yes)):
+        make_collections(ready)
         engine.start(ready)
     show(out, found, engine, as_json=as_json, quiet=settings.quiet)
 
