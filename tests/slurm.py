@@ -87,11 +87,17 @@ class Cluster:
 
     folder: Path  # its own: settings, logs, state
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    cleared: set[str] = field(default_factory=set)  # jobs of earlier tests
 
     @property
     def conf(self) -> Path:
         """Return the settings, for SLURM_CONF."""
         return self.folder / "slurm.conf"
+
+    @property
+    def node(self) -> str:
+        """Return the name of its only node."""
+        return socket.gethostname().partition(".")[0]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,12 +113,13 @@ class Cluster:
         return done.stdout.rstrip("\n")
 
     def jobs(self) -> dict[str, str]:
-        """Return the states of all jobs that it knows, by id, such as {"12_3": "RUNNING"}."""
+        """Return the states of all jobs since it was cleared, such as {"12_3": "RUNNING"}."""
         lines = self.call("squeue", "--noheader", "--array", "--states=all", "--format=%i %T")
-        return dict(line.split(maxsplit=1) for line in lines.splitlines())
+        found = dict(line.split(maxsplit=1) for line in lines.splitlines())
+        return {job: state for job, state in found.items() if job not in self.cleared}
 
-    def start_daemon(self, name: str) -> None:
-        """Start a daemon, which ends with the tests, even if they are killed."""
+    def start_daemon(self, name: str, *more: str) -> None:
+        """Start a daemon, with more options; it ends with the tests, even if they are killed."""
         options = {
             "munged": ["--foreground", "--force", *self._munge_options()],
             "slurmctld": ["-D", "-f", str(self.conf)],
@@ -120,7 +127,7 @@ class Cluster:
         }[name]
         with (self.folder / f"{name}.out").open("ab") as output:
             self.started[name] = subprocess.Popen(
-                [program("setpriv"), "--pdeathsig", "TERM", program(name), *options],
+                [program("setpriv"), "--pdeathsig", "TERM", program(name), *options, *more],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -139,9 +146,14 @@ class Cluster:
         self.started["slurmctld"].kill()
         self.started["slurmctld"].wait(START)
 
-    def start_controller(self) -> None:
-        """Start the controller again, which goes on with the jobs, and wait until it answers."""
-        self.start_daemon("slurmctld")
+    def start_controller(self, *, forgetful: bool = False) -> None:
+        """Start the controller again, which goes on with the jobs, and wait until it answers.
+
+        Args:
+            forgetful: Whether it forgets all jobs.
+
+        """
+        self.start_daemon("slurmctld", *(["-c"] if forgetful else []))
         self.wait_until_it_answers()
 
     def wait_until_it_answers(self) -> None:
@@ -182,12 +194,14 @@ class Cluster:
 
     def clear(self) -> None:
         """Cancel all jobs, and wait for their end; start the controller if it was killed."""
+        self.cleared = set()
         if self.started["slurmctld"].poll() is not None:
             self.start_controller()
         self.call("scancel", f"--user={getpass.getuser()}")
         end = time.monotonic() + START
         while self.call("squeue", "--noheader") and time.monotonic() < end:
             time.sleep(0.2)
+        self.cleared = {*self.jobs()}
 
     def _steps(self) -> Iterator[int]:
         """Yield the processes of jobs of this Slurm, and those that look after them."""
@@ -229,7 +243,7 @@ def running_slurm(
             (folder / one).mkdir()
         cluster = Cluster(folder)
         text = CONFIG.format(
-            name=socket.gethostname().partition(".")[0],
+            name=cluster.node,
             user=getpass.getuser(),
             folder=folder,
             controller_port=_free_port(),

@@ -47,6 +47,10 @@ LOCK_TIME = 120.0  # seconds to wait for another command that sends tasks of the
 
 DISK_TIME = 120.0  # seconds until a shared disk shows on one machine what another one wrote
 
+FORGOTTEN = "Slurm does not know its job any more, and its log does not say how it ended"
+# Slurm forgets at once an element of an array that is cancelled before it begins.
+NEVER_BEGAN = "it never began: it was cancelled, or Slurm has lost it"
+
 UNANSWERED = "as it was noted: Slurm does not answer"
 
 
@@ -127,7 +131,7 @@ class Slurm:
         name = f"{batch}-{uuid.uuid4().hex[:12]}"
         before = {task.name: sent_of(self.out, task) for task in tasks}
         for index, task in enumerate(tasks):
-            note(self.out, task, Sent(name, index, at=now()))
+            note(self.out, task, Sent(name, index, len(tasks), at=now()))
         try:
             jobs = send(self.folder, name, [self._work(task) for task in tasks], self.wishes)
         except NoAnswerError as error:
@@ -137,7 +141,7 @@ class Slurm:
                 note(self.out, task, before[task.name])
             raise
         for index, (task, job) in enumerate(zip(tasks, jobs, strict=True)):
-            note(self.out, task, Sent(name, index, job, now()))
+            note(self.out, task, Sent(name, index, len(tasks), job, now()))
             Marks(self.out, task).forget_failure()
         LOG.info("  Slurm job %s: %s", jobs[0].partition("_")[0], counted(len(tasks), "task"))
 
@@ -184,7 +188,7 @@ class Slurm:
             one = sent.get(task.name)
             job = next((job for job in jobs if one and one.is_of(job)), None)
             if one and job:
-                found[task.name] = job
+                found[task.name] = job = replace(job, id=one.id_of(job))
                 if not one.job:
                     complete(self.folder, job.id, self._work(task), self.wishes)
                     note(self.out, task, replace(one, job=job.id))
@@ -208,7 +212,8 @@ class Slurm:
                 return Seen("running", seen.where, seen.since, why)
         else:
             why, then = ended_by_log(self._log(one))
-            why = why or "Slurm does not know its job any more"
+            began = any(path.exists() for path in self._logs(one))
+            why = why or (FORGOTTEN if began else NEVER_BEGAN)
             seen = Seen("ended", f"Slurm job {one.job}", why=why, next=then)
         about = {"where": seen.where, "since": seen.since, "why": seen.why, "next": seen.next}
         note(self.out, task, replace(one, ended=about))
@@ -253,8 +258,10 @@ class Slurm:
 
     def _log(self, one: Sent) -> str:
         """Return what the job printed that the worker does not keep, such as Slurm's last words."""
-        paths = (self.folder / f"{one.job}_0_log.{kind}" for kind in ("out", "err"))
-        return "\n".join(line for path in paths for line in _lines(path))
+        return "\n".join(line for path in self._logs(one) for line in _lines(path))
+
+    def _logs(self, one: Sent) -> list[Path]:
+        return [self.folder / f"{one.job}_0_log.{kind}" for kind in ("out", "err")]
 
 
 def _lines(path: Path) -> list[str]:

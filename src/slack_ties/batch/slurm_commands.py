@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NoAnswerError", "QueuedJob", "ask", "check_commands", "in_queue", "partitions"]
 
+SHOWN = 3  # lines of what a command says when it fails
+
 ANSWER = 30.0  # seconds for an answer; Slurm's own limit for one message is 10 by default
 
 NEEDED = ("sbatch", "srun", "squeue", "scancel", "scontrol")
@@ -107,10 +109,9 @@ AGAIN = "scontrol ping  # when it answers, run the same command again"
 
 def refusal(command: str, said: str) -> SlackTiesError:
     """Return the error for what a command of Slurm says when it fails."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    line = (
-        re.sub(rf"^({command}|slurm_\w+)(: | )?(error: |fatal: )?", "", lines[-1]) if lines else ""
-    )
+    prefix = re.compile(rf"^({command}|slurm_\w+)(: | )?(error: |fatal: )?")
+    lines = [prefix.sub("", line.strip()) for line in said.splitlines() if line.strip()]
+    line = "; ".join(lines[-SHOWN:])
     if SILENT.search(said):
         return NoAnswerError(f"Slurm's controller does not answer {command}: {line}", hint=AGAIN)
     return SlackTiesError(f"Slurm's {command} says: {line or 'nothing'}")

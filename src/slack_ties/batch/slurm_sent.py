@@ -29,14 +29,23 @@ class Sent:
 
     name: str  # of the job, unique
     index: int = 0  # of the task in the array
+    of: int = 1  # tasks in the array
     job: str = ""  # 12_3; "" as long as its number is not known
     at: str = ""  # ISO time
     ended: Mapping[str, str] | None = None  # what Slurm said when it had ended: it forgets jobs
 
     def is_of(self, job: QueuedJob) -> bool:
-        """Say whether this is a job of Slurm's queue."""
-        index = job.id.partition("_")[2] or "0"
+        """Say whether this is a job of Slurm's queue.
+
+        Slurm shows an array that was cancelled as a whole, before it began, as one job.
+        """
+        index = job.id.partition("_")[2] or f"{self.index}"
         return job.name == self.name and index == f"{self.index}"
+
+    def id_of(self, job: QueuedJob) -> str:
+        """Return the id of this job of an array of Slurm's queue."""
+        number = job.id.partition("_")[0]
+        return number if self.of == 1 else f"{number}_{self.index}"
 
 
 def folder_of(out: Path) -> Path:

@@ -37,7 +37,7 @@ REASONS = {
     "JobHeldAdmin": ("an administrator of the cluster holds it", ""),
     "PartitionTimeLimit": ("its time is more than its partition allows", OTHER_LIMITS),
     "PartitionNodeLimit": ("its partition has not as many nodes", OTHER_LIMITS),
-    "PartitionConfig": ("its partition has no such node", OTHER_LIMITS),
+    "PartitionConfig": ("it asks for more than its partition allows", OTHER_LIMITS),
     "PartitionDown": ("its partition is down", "sinfo"),
     "PartitionInactive": ("its partition is down", "sinfo"),
     "BadConstraints": ("no node has what it asks for", OTHER_LIMITS),
@@ -109,9 +109,9 @@ def _why_it_waits(job: QueuedJob) -> tuple[str, str]:
     if not job.reason:
         return "", ""
     found = [words for start, words in REASONS.items() if job.reason.startswith(start)]
-    why, then = found[0] if found else (f"Slurm says: {job.reason}", "")
-    name = "" if " " in job.reason else f" ({job.reason.partition(',')[0]})"  # some are a sentence
-    return why + name, then.format(job=job.id)
+    why, then = found[0] if found else ("Slurm's reason", "")
+    name = job.reason.partition(",")[0]
+    return why if " " in name else f"{why} ({name})", then.format(job=job.id)
 
 
 _WORDS = {

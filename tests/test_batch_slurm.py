@@ -1,0 +1,570 @@
+"""A batch on a real Slurm of one node: jobs that are cancelled, fail, are preempted or lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from mergekit.options import MergeOptions
+
+from conftest import TOKEN
+from hub_server import Server, Token
+from lao import upload
+from processes import run
+from slack_ties.batch.marks import Marks
+from slack_ties.batch.slurm import NEVER_BEGAN, Slurm
+from slack_ties.batch.slurm_commands import NoAnswerError, QueuedJob
+from slack_ties.batch.slurm_words import as_seen, ended_by_log
+from slack_ties.batch.state import State, states_of
+from slack_ties.batch.task import Task, new_batch, write_batch
+from slack_ties.config.choices import Choices
+from slack_ties.errors import SlackTiesError
+from slack_ties.run import run_all
+from slurm import Cluster, missing, program, running_slurm
+from triple import Folders
+
+needs_slurm = pytest.mark.skipif(bool(missing()), reason=missing() or "Slurm is there")
+
+PATIENCE = 120.0  # seconds, on a busy machine
+QUIET = MergeOptions(quiet=True, lazy_unpickle=True)
+LONG_TOKEN = "hf_" + "T0kenOfALogin" * 3
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[Cluster]:
+    """A Slurm for all tests of this file."""
+    with running_slurm() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """That Slurm, without any job, and as the one of this process."""
+    monkeypatch.setenv("SLURM_CONF", str(shared_cluster.conf))
+    shared_cluster.clear()
+    yield shared_cluster
+    shared_cluster.clear()
+
+
+def batch_of(out: Path, **steps: list[object]) -> tuple[Task, ...]:
+    """Write a batch with a task of one command for each name."""
+    tasks = [Task(name, name, {}, ((*map(str, words), "--json"),)) for name, words in steps.items()]
+    batch = new_batch(tasks, "slurm", {})
+    out.mkdir(parents=True, exist_ok=True)
+    write_batch(batch, out)
+    return batch.tasks
+
+
+def seen(engine: Slurm, tasks: tuple[Task, ...]) -> dict[str, State]:
+    """Return what a user sees of each task."""
+    return {one.name: one for one in states_of(engine.out, tasks, engine)}
+
+
+def wait_for(
+    engine: Slurm, tasks: tuple[Task, ...], condition: Callable[[dict[str, State]], bool]
+) -> dict[str, State]:
+    """Wait until what a user sees is so."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if condition(now := seen(engine, tasks)):
+            return now
+        time.sleep(0.3)
+    msg = f"{now}\n{[list(engine.logs(task)) for task in tasks]}"
+    raise TimeoutError(msg)
+
+
+def holds(**states: str) -> Callable[[dict[str, State]], bool]:
+    """Return a condition: these tasks are in these states."""
+    return lambda now: all(now[name].state == state for name, state in states.items())
+
+
+@dataclass
+class Gate:
+    """Lets requests for a model of the Hub wait: whoever asks works on its task meanwhile."""
+
+    model: str
+    opened: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, request: str) -> None:
+        """Hold a request."""
+        if self.model in request:
+            self.asked.set()
+            self.opened.wait(PATIENCE)
+
+
+@pytest.fixture
+def models(hub: Server, triple: Folders, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A Hub with the triple, also as a model that is slow to come and one that is gated."""
+    hub.hub.tokens.update({"hf_you": Token("you"), LONG_TOKEN: Token("me")})
+    for name in ("base", "ct", "sft"):
+        upload(hub, TOKEN, f"me/{name}", getattr(triple, name))
+    upload(hub, TOKEN, "me/slow", triple.ct)
+    upload(hub, "hf_you", "you/gated", triple.ct)
+    set_gate(hub, "manual")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    return hub
+
+
+def set_gate(hub: Server, gate: str) -> None:
+    """Let the owner of the gated model ask for permission, or not."""
+    hub.hub.save("you/gated", {**hub.hub.repo("you/gated", Token("you")), "gated": gate})
+
+
+@pytest.fixture
+def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a login, whose token is in the environment, too."""
+    path = tmp_path / "token"
+    path.write_text(LONG_TOKEN, "utf-8")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(path))
+    monkeypatch.setenv("HF_TOKEN", LONG_TOKEN)
+    return path
+
+
+def merge_of(out: Path, ct: str, slack: float) -> list[object]:
+    """Return the command that merges the triple of the Hub with a CT model."""
+    models = ["--base", "me/base", "--ct", ct, "--sft", "me/sft"]
+    return ["run", "bo", *models, "--slack", slack, "--out", out]
+
+
+@needs_slurm
+@pytest.mark.slow
+@pytest.mark.usefixtures("log_in")
+def test_a_batch_on_slurm(
+    cluster: Cluster, models: Server, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cancelled by hand, gated, and without a controller for a while: the states tell the truth.
+
+    The same tasks, started again, are completed; the models are those of single runs. No file of
+    Slurm and of the batch has the token.
+    """
+    out, slow = tmp_path / "merges", Gate("me/slow")
+    models.hub.watcher = slow
+    merges = {
+        "slow": ("me/slow", 0.1),
+        "one": ("me/ct", 0.2),
+        "gated": ("you/gated", 0.3),
+        "two": ("me/ct", 0.4),
+    }
+    tasks = batch_of(out, **{name: merge_of(out / name, *how) for name, how in merges.items()})
+    engine = Slurm(out, partition="main", time=30, memory=500_000_000, cpus=1, at_once=2)
+
+    engine.start(tasks)
+
+    began = seen(engine, tasks)
+    assert {one.state for one in began.values()} <= {"waiting", "running"}
+    assert [one.where.split(" on ")[0] for one in began.values()] == [
+        f"Slurm job {job}" for job in sorted(cluster.jobs())
+    ]
+    assert slow.asked.wait(PATIENCE)
+    now = wait_for(engine, tasks, holds(slow="running", two="waiting"))
+    assert now["two"].why == "other tasks of this batch come first (JobArrayTaskLimit)"
+    assert files_with(cluster.folder, b"SLURM_SUBMIT_DIR")  # what Slurm keeps of an environment
+    assert files_with(cluster.folder, LONG_TOKEN.encode()) == []
+
+    cluster.kill_controller()
+    lost = seen(engine, tasks)
+    assert "Slurm's controller does not answer squeue" in caplog.text
+    assert (lost["slow"].state, lost["slow"].why) == ("running", "")  # its lock is held
+    assert lost["two"].state == "waiting"
+    assert lost["two"].why == "as it was noted: Slurm does not answer"
+    with pytest.raises(NoAnswerError, match="does not answer squeue"):
+        engine.start(tasks)
+    with pytest.raises(NoAnswerError, match="does not answer squeue"):
+        engine.cancel(tasks)
+    wait_for(engine, tasks, holds(slow="running", one="done", two="waiting"))
+    cluster.start_controller()
+
+    job = began["slow"].where.split()[2]
+    cluster.call("scancel", job)
+    now = wait_for(engine, tasks, holds(slow="stopped", one="done", gated="failed", two="done"))
+    assert now["slow"].why == "cancelled"
+    assert "access to you/gated" in now["gated"].why or "you/gated" in now["gated"].why
+    assert [task.name for task in tasks if (out / task.name).exists()] == ["one", "two"]
+    assert "Error: " in "\n".join(engine.logs(tasks[2]))
+
+    set_gate(models, "")
+    slow.opened.set()
+    first = {task.name: (out / task.name / "model.safetensors").stat() for task in tasks[1::2]}
+    left = [task for task in tasks if now[task.name].state != "done"]
+    engine.start(left)
+    wait_for(engine, tasks, holds(slow="done", one="done", gated="done", two="done"))
+
+    assert len(cluster.jobs()) == len(tasks) + len(left)
+    for name, before in first.items():  # nothing is merged twice
+        assert (out / name / "model.safetensors").stat() == before
+    assert files_with(out, LONG_TOKEN.encode()) == []
+    for name, (ct, slack) in merges.items():
+        single = tmp_path / "single" / name
+        choices = Choices(base="me/base", ct=ct, sft="me/sft", slack=slack)
+        run_all("bo", single, choices=choices, options=QUIET, api=api)
+        assert (out / name / "model.safetensors").read_bytes() == (
+            single / "model.safetensors"
+        ).read_bytes()
+
+
+def files_with(folder: Path, what: bytes) -> list[Path]:
+    """Return the files below a folder that have these bytes."""
+    found = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # sockets, and files that are gone
+            if path.is_file() and what in path.read_bytes():
+                found.append(path)
+    return found
+
+
+def plan_of(folder: Path, *models: str) -> list[object]:
+    """Write a config, and return a command that looks at its models."""
+    config = folder / "c.yml"
+    parts = [f"- {{model: {model}, parameters: {{weight: 1}}}}\n" for model in models]
+    config.write_text(f"merge_method: linear\nmodels:\n{''.join(parts)}", "utf-8")
+    return ["plan", config]
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_a_preempted_task_goes_on(cluster: Cluster, models: Server, tmp_path: Path) -> None:
+    """Slurm ends it for a job that comes first, and queues it again: the same job completes it."""
+    gate = models.hub.watcher = Gate("me/slow")
+    tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/slow"))
+    engine = Slurm(tmp_path / "merges", partition="main", time=60)
+    engine.start(tasks)
+    assert gate.asked.wait(PATIENCE)
+    (job,) = cluster.jobs()
+    assert seen(engine, tasks)["a"].where == f"Slurm job {job} on {cluster.node}"
+
+    cluster.call(
+        *("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    )
+    queued = wait_for(engine, tasks, holds(a="waiting"))
+    gate.opened.set()
+    wait_for(engine, tasks, holds(a="done"))
+
+    assert queued["a"].why in {
+        "",
+        "it was queued again, and starts soon (BeginTime)",
+        "enough of a node is not free yet (Resources)",
+        "jobs of others come first (Priority)",
+        "the nodes that it needs are down or reserved",
+    }
+    assert [*cluster.jobs()][:1] == [job]
+    assert Marks(engine.out, tasks[0]).running["attempt"] == 2
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_a_task_whose_time_is_up(cluster: Cluster, models: Server, tmp_path: Path) -> None:
+    """It is queued again once, because what is complete is not done again; then it is stopped."""
+    gate = models.hub.watcher = Gate("me/slow")
+    tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/slow"))
+    engine = Slurm(tmp_path / "merges", time=5)  # less than submitit takes for preemption
+    engine.start(tasks)
+    (job,) = cluster.jobs()
+    for _ in range(2):
+        assert gate.asked.wait(PATIENCE)
+        gate.asked.clear()
+        cluster.call("scancel", "--signal=USR2", job)  # as Slurm does before the time is up
+
+    now = wait_for(engine, tasks, holds(a="stopped"))
+
+    assert now["a"].why == "its time limit of 5 min was reached"
+    assert now["a"].next == "run the same command again with more --time: it goes on"
+    assert Marks(engine.out, tasks[0]).running["attempt"] == 2
+
+
+HELD = {"hold": True}  # jobs that do not start
+
+
+@needs_slurm
+def test_why_a_task_waits(cluster: Cluster, tmp_path: Path) -> None:
+    """Slurm's reason in words, and what to do if it would wait for ever; cancelled is stopped."""
+    tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"], b=["plan", "b.yml"])
+    engine = Slurm(tmp_path / "merges", options=HELD)
+    long = Slurm(tmp_path / "merges", partition="short", time=600)
+    engine.start(tasks[:1])
+    long.start(tasks[1:])
+
+    now = wait_for(engine, tasks, lambda now: bool(now["b"].why))
+    first, second = sorted(cluster.jobs())
+    assert (now["a"].state, now["a"].where) == ("waiting", f"Slurm job {first}")
+    assert now["a"].why == "you hold it (JobHeldUser)"
+    assert now["a"].next == f"scontrol release {first}"
+    assert now["b"].why in {
+        "its time is more than its partition allows (PartitionTimeLimit)",
+        "it asks for more than its partition allows (PartitionConfig)",
+    }
+    assert "--partition" in now["b"].next
+
+    engine.start(tasks)  # both are there already
+    assert sorted(cluster.jobs()) == [first, second]
+    engine.cancel(tasks[1:])
+    now = wait_for(engine, tasks, holds(b="stopped"))
+    assert (now["a"].state, now["b"].why) == ("waiting", "cancelled")
+    assert cluster.jobs() == {first: "PENDING", second: "CANCELLED"}
+    engine.start(tasks)
+    assert len(cluster.jobs()) == 3
+
+
+@needs_slurm
+@pytest.mark.parametrize(
+    ("wishes", "said", "hint"),
+    [
+        (
+            {"partition": "none"},
+            "it has no partition 'none'; its partitions are main, short, urgent",
+            "choose one with --partition",
+        ),
+        ({"memory": 10**15}, "Memory specification can not be satisfied", "less --memory"),
+        ({"options": {"constraint": "none"}}, "Invalid feature specification", "sinfo"),
+    ],
+)
+def test_what_slurm_refuses(  # noqa: PLR0917
+    wishes: dict[str, Any],
+    said: str,
+    hint: str,
+    cluster: Cluster,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One line with what sbatch says, and the next step; nothing is noted, so nothing waits."""
+    tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"], b=["plan", "b.yml"])
+    engine = Slurm(tmp_path / "merges", **wishes)
+
+    with pytest.raises(SlackTiesError) as caught:
+        engine.start(tasks)
+
+    assert said in str(caught.value)
+    assert hint in caught.value.hint
+    assert {one.state for one in seen(engine, tasks).values()} == {"new"}
+    assert {*cluster.jobs().values()} <= {"FAILED"}  # it notes what it refuses
+    assert capfd.readouterr().err == ""
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a script before the real sbatch, whose path is $SBATCH."""
+    monkeypatch.setenv("SBATCH", program("sbatch"))
+    folder.mkdir()
+    (folder / "sbatch").write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+    (folder / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+LOST = (
+    "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv' >&2; exit 1"
+)
+
+
+@needs_slurm
+def test_a_lost_answer_makes_no_second_job(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is found by its name; one that Slurm does not have is an error, and sent again."""
+    stand_in(tmp_path / "bin", monkeypatch, f'$SBATCH "$@" >&2; {LOST}')
+    tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"], b=["plan", "b.yml"])
+    engine = Slurm(tmp_path / "merges", options=HELD)
+
+    engine.start(tasks)
+
+    jobs = cluster.jobs()
+    assert len(jobs) == 2
+    assert [one.where for one in seen(engine, tasks).values()] == [
+        f"Slurm job {job}" for job in sorted(jobs)
+    ]
+    for job in jobs:
+        assert (engine.folder / f"{job}_submitted.pkl").is_file()
+
+    engine.cancel(tasks)
+    (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\n{LOST}\n", "utf-8")
+    assert {one.why for one in seen(engine, tasks).values()} == {"cancelled"}
+    with pytest.raises(NoAnswerError, match="Socket timed out"):
+        engine.start(tasks)
+    assert set(cluster.jobs().values()) == {"CANCELLED"}
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(os.pathsep)[2])
+    engine.start(tasks)
+    assert [*cluster.jobs().values()].count("PENDING") == 2
+
+
+@needs_slurm
+def test_elements_that_are_cancelled_before_they_begin(cluster: Cluster, tmp_path: Path) -> None:
+    """Slurm forgets an element at once, and shows a whole array as one job."""
+    names = ("a", "b", "c")
+    tasks = batch_of(tmp_path / "merges", **{name: ["plan", "a.yml"] for name in names})
+    engine = Slurm(tmp_path / "merges", options=HELD)
+    engine.start(tasks)
+    jobs = sorted(cluster.jobs())
+
+    cluster.call("scancel", jobs[1])
+    now = seen(engine, tasks)
+    assert [one.state for one in now.values()] == ["waiting", "stopped", "waiting"]
+    assert now["b"].why == NEVER_BEGAN
+    assert now["b"].where == f"Slurm job {jobs[1]}"
+
+    cluster.call("scancel", jobs[0], jobs[2])
+    assert {one.state for one in seen(engine, tasks).values()} == {"stopped"}
+    engine.start(tasks)
+    assert [one.state for one in seen(engine, tasks).values()] == ["waiting"] * 3
+
+
+@needs_slurm
+@pytest.mark.slow
+@pytest.mark.usefixtures("models")
+def test_a_command_that_is_killed_while_it_sends(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one finds the job, gives it what it waits for, and does not send it again."""
+    stand_in(tmp_path / "bin", monkeypatch, '$SBATCH "$@"; kill -9 $PPID; sleep 1')
+    tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/ct"))
+    code = (
+        "import sys; from pathlib import Path; from slack_ties.batch.slurm import NEVER_BEGAN, Slurm; "
+        "from slack_ties.batch.task import read_batch; out = Path(sys.argv[1]); "
+        "Slurm(out, time=30).start(read_batch(out).tasks)"
+    )
+    killed = run([tmp_path / "merges"], env=os.environ, code=code)
+    assert killed.returncode != 0
+    (job,) = cluster.jobs()
+
+    engine = Slurm(tmp_path / "merges", time=30)
+    engine.start(tasks)
+
+    wait_for(engine, tasks, holds(a="done"))
+    assert [*cluster.jobs()] == [job]
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_a_job_that_slurm_has_forgotten(cluster: Cluster, models: Server, tmp_path: Path) -> None:
+    """It forgets a job minutes after its end; then its log tells how it ended."""
+    gate = models.hub.watcher = Gate("me/slow")
+    tasks = batch_of(
+        tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/slow"), b=["plan", "b.yml"]
+    )
+    engine, held = Slurm(tmp_path / "merges"), Slurm(tmp_path / "merges", options=HELD)
+    engine.start(tasks[:1])
+    held.start(tasks[1:])
+    assert gate.asked.wait(PATIENCE)
+    first, second = sorted(cluster.jobs())
+    cluster.call("scancel", first, second)
+    while set(cluster.jobs().values()) != {"CANCELLED"}:
+        time.sleep(0.2)
+
+    cluster.kill_controller()
+    cluster.start_controller(forgetful=True)
+
+    assert cluster.jobs() == {}
+    now = seen(engine, tasks)
+    assert (now["a"].state, now["a"].why) == ("stopped", "cancelled")
+    assert now["a"].where == f"Slurm job {first}"
+    assert (now["b"].state, now["b"].why) == ("stopped", NEVER_BEGAN)
+    assert "CANCELLED AT" in "\n".join(engine.logs(tasks[0]))
+
+
+@needs_slurm
+def test_a_token_of_the_environment_only(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm would write it to files, so nothing is sent; a login is used instead of it."""
+    path = tmp_path / "token"
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(path))
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", LONG_TOKEN)
+    monkeypatch.setenv("OF_SOMETHING_ELSE", f"Bearer {LONG_TOKEN}")
+    tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"])
+    engine = Slurm(tmp_path / "merges", options=HELD)
+
+    with pytest.raises(SlackTiesError, match="the token is in HUGGING_FACE_HUB_TOKEN only") as no:
+        engine.start(tasks)
+    assert no.value.hint.startswith("hf auth login # ")
+    assert cluster.jobs() == {}
+
+    path.write_text("hf_another", "utf-8")
+    engine.start(tasks)
+    assert len(cluster.jobs()) == 1
+    assert files_with(cluster.folder, b"SLURM_SUBMIT_DIR")
+    assert files_with(cluster.folder, LONG_TOKEN.encode()) == []
+    assert files_with(engine.out, LONG_TOKEN.encode()) == []
+    assert os.environ["HUGGING_FACE_HUB_TOKEN"] == LONG_TOKEN
+
+
+def test_without_slurm_or_submitit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one line with what to do."""
+    tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"])
+    engine = Slurm(tmp_path / "merges")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SlackTiesError, match="this machine has no Slurm: its command sbatch") as no:
+        engine.start(tasks)
+    assert "login node" in no.value.hint
+    assert seen(engine, tasks)["a"].state == "new"
+
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(SlackTiesError, match="needs submitit, which is not installed") as no:
+        engine.start(tasks)
+    assert no.value.hint == "pip install 'slack-ties[slurm]'"
+
+
+def job_in(state: str, reason: str = "", **others: str) -> QueuedJob:
+    """Return a job as squeue shows it."""
+    now = "2026-11-28T10:00:00+00:00"
+    known = {"submitted": now, "started": now, "ended": now, "limit": "1-02:00:00"}
+    known |= {"partition": "main", "nodes": "node7", "name": "merges-1"}
+    return QueuedJob("12_3", state, **{**known, **others}, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code", "seen_as", "why"),
+    [
+        ("PENDING", "", "", "waiting", ""),
+        ("PENDING", "QOSMaxJobsPerUserLimit", "", "waiting", "reached a limit of the cluster (QOS"),
+        ("PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", "", "waiting", "(ReqNodeNotAvail)"),
+        ("PENDING", "Nodes required for job are DOWN, DRAINED", "", "waiting", "down or reserved"),
+        ("PENDING", "Novelty", "", "waiting", "Slurm's reason (Novelty)"),
+        ("SUSPENDED", "", "", "running", "Slurm has paused it"),
+        ("CANCELLED", "", "", "ended", "cancelled"),
+        ("TIMEOUT", "TimeLimit", "0:0", "ended", "its time limit of 26 h was reached"),
+        ("FAILED", "NonZeroExitCode", "124:0", "ended", "its time limit of 26 h was reached"),
+        ("OUT_OF_MEMORY", "OutOfMemory", "0:125", "ended", "it needed more memory than it had"),
+        ("NODE_FAIL", "NodeFail", "", "ended", "its node node7 failed"),
+        ("PREEMPTED", "", "", "ended", "for a job with a higher priority"),
+        ("FAILED", "RaisedSignal:9(Killed)", "0:9", "ended", "its process was killed"),
+        ("FAILED", "NonZeroExitCode", "137:0", "ended", "its process was killed"),
+        ("FAILED", "NonZeroExitCode", "3:0", "ended", "another process worked on it"),
+        ("FAILED", "NonZeroExitCode", "2:0", "ended", "its job ended with exit code 2 (FAILED)"),
+        ("FAILED", "RaisedSignal:11", "0:11", "ended", "its job ended by signal 11 (FAILED)"),
+        ("NEW_STATE", "", "", "ended", "its job ended (NEW_STATE)"),
+    ],
+)
+def test_states_of_slurm_in_words(
+    state: str, reason: str, code: str, seen_as: str, why: str
+) -> None:
+    """Each is a state of the table, and a reason."""
+    found = as_seen(job_in(state, reason), code)
+
+    assert found.state == seen_as
+    assert why in found.why
+    assert bool(found.why) == bool(why)
+    assert found.where == "Slurm job 12_3" + " on node7" * (seen_as != "waiting")
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        ("", ""),
+        ("slurmstepd: error: *** JOB 12 ON n CANCELLED AT 2026-11-28T10:00:00 ***", "cancelled"),
+        ("error: *** JOB 12 ON n CANCELLED AT x DUE TO TIME LIMIT ***", "its time limit was"),
+        ("*** CANCELLED AT x DUE TO PREEMPTION ***\n*** CANCELLED AT y ***", "cancelled"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.0.", "needed more memory"),
+        ("*** JOB 12 ON n CANCELLED AT x DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***", "node"),
+    ],
+)
+def test_how_a_job_ended_by_its_log(log: str, why: str) -> None:
+    """The last line of Slurm about its end counts."""
+    assert why in ended_by_log(log)[0]
+    assert bool(ended_by_log(log)[0]) == bool(why)
