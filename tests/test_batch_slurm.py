@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from huggingface_hub import HfApi
 from mergekit.options import MergeOptions
 
@@ -25,7 +27,7 @@ from slack_ties.batch.slurm import NEVER_BEGAN, Slurm
 from slack_ties.batch.slurm_commands import NoAnswerError, QueuedJob
 from slack_ties.batch.slurm_words import as_seen, ended_by_log
 from slack_ties.batch.state import State, states_of
-from slack_ties.batch.task import Task, new_batch, write_batch
+from slack_ties.batch.task import Task, new_batch, read_batch, write_batch
 from slack_ties.config.choices import Choices
 from slack_ties.errors import SlackTiesError
 from slack_ties.run import run_all
@@ -104,13 +106,12 @@ class Gate:
 
 @pytest.fixture
 def models(hub: Server, triple: Folders, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A Hub with the triple, also as a model that is slow to come and one that is gated."""
+    """A Hub with the triple, whose CT model is also there as two others."""
     hub.hub.tokens.update({"hf_you": Token("you"), LONG_TOKEN: Token("me")})
     for name in ("base", "ct", "sft"):
         upload(hub, TOKEN, f"me/{name}", getattr(triple, name))
     upload(hub, TOKEN, "me/slow", triple.ct)
     upload(hub, "hf_you", "you/gated", triple.ct)
-    set_gate(hub, "manual")
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     return hub
 
@@ -131,86 +132,112 @@ def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def merge_of(out: Path, ct: str, slack: float) -> list[object]:
-    """Return the command that merges the triple of the Hub with a CT model."""
-    models = ["--base", "me/base", "--ct", ct, "--sft", "me/sft"]
-    return ["run", "bo", *models, "--slack", slack, "--out", out]
+MERGES = {"slow": ("me/slow", 0.1), "one": ("me/ct", 0.2), "gated": ("you/gated", 0.3)}
+MERGES["two"] = ("me/ct", 0.4)
+
+
+def write_sweep(path: Path) -> None:
+    """Write a batch of four merges of the triple on the Hub."""
+    models = {"what": "bo", "base": "me/base", "sft": "me/sft"}
+    runs = [
+        {**models, "name": name, "ct": ct, "slack": slack} for name, (ct, slack) in MERGES.items()
+    ]
+    path.write_text(yaml.safe_dump({"runs": runs}), "utf-8")
+
+
+@dataclass(frozen=True)
+class User:
+    """Types commands in a folder."""
+
+    folder: Path
+
+    def types(self, *words: str) -> tuple[int, str, str]:
+        """Run a command; return its exit code, its result and its errors."""
+        done = run(words, env=os.environ, cwd=self.folder)
+        return done.returncode, done.stdout, done.stderr
+
+    def table(self) -> dict[str, dict[str, str]]:
+        """Return what `batch status` says of each task."""
+        printed = self.types("batch", "status", "--json")[1]
+        return {one["name"]: one for one in json.loads(printed)["tasks"]}
+
+
+def compare_with_single_runs(out: Path, folder: Path, api: HfApi) -> None:
+    """Run each merge by itself into a folder: the weights are the same bytes."""
+    for name, (ct, slack) in MERGES.items():
+        choices = Choices(base="me/base", ct=ct, sft="me/sft", slack=slack)
+        run_all("bo", folder / name, choices=choices, options=QUIET, api=api)
+        one, other = (path / name / "model.safetensors" for path in (out, folder))
+        assert one.read_bytes() == other.read_bytes()
 
 
 @needs_slurm
 @pytest.mark.slow
 @pytest.mark.usefixtures("log_in")
-def test_a_batch_on_slurm(
-    cluster: Cluster, models: Server, api: HfApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Cancelled by hand, gated, and without a controller for a while: the states tell the truth.
+def test_a_batch_on_slurm(cluster: Cluster, models: Server, api: HfApi, tmp_path: Path) -> None:
+    """Cancelled by hand, without access, and without a controller: the table tells the truth.
 
-    The same tasks, started again, are completed; the models are those of single runs. No file of
-    Slurm and of the batch has the token.
+    The same command completes all; the models are those of single runs. No file of Slurm and of
+    the batch has the token.
     """
-    out, slow = tmp_path / "merges", Gate("me/slow")
-    models.hub.watcher = slow
-    merges = {
-        "slow": ("me/slow", 0.1),
-        "one": ("me/ct", 0.2),
-        "gated": ("you/gated", 0.3),
-        "two": ("me/ct", 0.4),
-    }
-    tasks = batch_of(out, **{name: merge_of(out / name, *how) for name, how in merges.items()})
-    engine = Slurm(out, partition="main", time=30, memory=500_000_000, cpus=1, at_once=2)
+    out, slow, user = tmp_path / "merges", Gate("me/slow"), User(tmp_path)
+    write_sweep(tmp_path / "sweep.yml")
+    command = ["batch", "sweep.yml", "--on", "slurm", "--partition", "main", "--cpus", "1"]
+    command += ["--at-once", "2", "--time-limit", "30m"]
 
-    engine.start(tasks)
-
-    began = seen(engine, tasks)
-    assert {one.state for one in began.values()} <= {"waiting", "running"}
-    assert [one.where.split(" on ")[0] for one in began.values()] == [
-        f"Slurm job {job}" for job in sorted(cluster.jobs())
+    cluster.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    code, _, errors = user.types(*command)
+    assert (code, [*cluster.jobs().values()]) == (0, ["PENDING"] * 4), errors
+    (job,) = {one.partition("_")[0] for one in cluster.jobs()}
+    assert f"Slurm job {job}: 4 tasks" in errors
+    began = user.table()
+    assert {one["why"] for one in began.values()} <= {"", "its partition is down (PartitionDown)"}
+    assert [(one["state"], one["where"]) for one in began.values()] == [
+        ("waiting", f"Slurm job {job}_{index}") for index in range(4)
     ]
+
+    models.hub.watcher = slow
+    set_gate(models, "manual")  # after all was checked
+    cluster.call("scontrol", "update", "PartitionName=main", "State=UP")
     assert slow.asked.wait(PATIENCE)
-    now = wait_for(engine, tasks, holds(slow="running", two="waiting"))
-    assert now["two"].why == "other tasks of this batch come first (JobArrayTaskLimit)"
+    tasks = read_batch(out).tasks
+    engine = Slurm(out)
+    wait_for(engine, tasks, holds(slow="running", two="waiting"))
     assert files_with(cluster.folder, b"SLURM_SUBMIT_DIR")  # what Slurm keeps of an environment
     assert files_with(cluster.folder, LONG_TOKEN.encode()) == []
 
     cluster.kill_controller()
-    lost = seen(engine, tasks)
-    assert "Slurm's controller does not answer squeue" in caplog.text
-    assert (lost["slow"].state, lost["slow"].why) == ("running", "")  # its lock is held
-    assert lost["two"].state == "waiting"
-    assert lost["two"].why == "as it was noted: Slurm does not answer"
-    with pytest.raises(NoAnswerError, match="does not answer squeue"):
-        engine.start(tasks)
-    with pytest.raises(NoAnswerError, match="does not answer squeue"):
-        engine.cancel(tasks)
+    lost = user.table()
+    assert (lost["slow"]["state"], lost["slow"]["why"]) == ("running", "")  # its lock is held
+    assert lost["two"]["state"] == "waiting"
+    assert lost["two"]["why"] == "as it was noted: Slurm does not answer"
+    code, _, errors = user.types("batch", "cancel", "two")
+    assert code == 1
+    assert "Error: Slurm's controller does not answer squeue" in errors
     wait_for(engine, tasks, holds(slow="running", one="done", two="waiting"))
     cluster.start_controller()
 
-    job = began["slow"].where.split()[2]
-    cluster.call("scancel", job)
-    now = wait_for(engine, tasks, holds(slow="stopped", one="done", gated="failed", two="done"))
-    assert now["slow"].why == "cancelled"
-    assert "access to you/gated" in now["gated"].why or "you/gated" in now["gated"].why
-    assert [task.name for task in tasks if (out / task.name).exists()] == ["one", "two"]
-    assert "Error: " in "\n".join(engine.logs(tasks[2]))
+    cluster.call("scancel", began["slow"]["where"].split()[-1])
+    wait_for(engine, tasks, holds(slow="stopped", one="done", gated="failed", two="done"))
+    now = user.table()
+    assert now["slow"]["why"] == "cancelled"
+    assert "you/gated" in now["gated"]["why"]
+    assert now["gated"]["next"]
+    assert "Error: " in user.types("batch", "logs", "gated")[1]
+    assert not (out / "slow").exists()
+    assert not (out / "gated").exists()
 
     set_gate(models, "")
     slow.opened.set()
-    first = {task.name: (out / task.name / "model.safetensors").stat() for task in tasks[1::2]}
-    left = [task for task in tasks if now[task.name].state != "done"]
-    engine.start(left)
+    first = {name: (out / name / "model.safetensors").stat() for name in ("one", "two")}
+    assert user.types(*command)[0] == 0
     wait_for(engine, tasks, holds(slow="done", one="done", gated="done", two="done"))
 
-    assert len(cluster.jobs()) == len(tasks) + len(left)
-    for name, before in first.items():  # nothing is merged twice
+    assert len(cluster.jobs()) == 6  # nothing that was done is sent again
+    for name, before in first.items():
         assert (out / name / "model.safetensors").stat() == before
     assert files_with(out, LONG_TOKEN.encode()) == []
-    for name, (ct, slack) in merges.items():
-        single = tmp_path / "single" / name
-        choices = Choices(base="me/base", ct=ct, sft="me/sft", slack=slack)
-        run_all("bo", single, choices=choices, options=QUIET, api=api)
-        assert (out / name / "model.safetensors").read_bytes() == (
-            single / "model.safetensors"
-        ).read_bytes()
+    compare_with_single_runs(out, tmp_path / "single", api)
 
 
 def files_with(folder: Path, what: bytes) -> list[Path]:
@@ -425,7 +452,7 @@ def test_a_command_that_is_killed_while_it_sends(
     stand_in(tmp_path / "bin", monkeypatch, '$SBATCH "$@"; kill -9 $PPID; sleep 1')
     tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/ct"))
     code = (
-        "import sys; from pathlib import Path; from slack_ties.batch.slurm import NEVER_BEGAN, Slurm; "
+        "import sys; from pathlib import Path; from slack_ties.batch.slurm import Slurm; "
         "from slack_ties.batch.task import read_batch; out = Path(sys.argv[1]); "
         "Slurm(out, time=30).start(read_batch(out).tasks)"
     )
