@@ -1,7 +1,8 @@
 """A Hugging Face Hub on loopback: real HTTP, the Hub's routes, state on disk.
 
 As small as it can be while the real huggingface_hub client publishes to it and loads from
-it. Large files are taken the classic LFS way, and by Xet (xet_server.py).
+it. Large files are taken the classic LFS way, and by Xet (xet_server.py). It also runs jobs
+(hub_jobs.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import yaml
 
 from hub_files import BLOCK, OF_ANSWERS, Addresses, Line, Stored, send_file
+from hub_jobs import Events, Jobs, send_events
 
 # https://huggingface.co/docs/hub/repositories-licenses
 LICENSES = {
@@ -127,6 +129,9 @@ KINDS = {
     "address": r"GET /[^/]+/[^/]+/resolve/.*",
     "storage": r"GET /storage/.*",
     "range": r"GET (/[^/]+/[^/]+/resolve|/storage)/.* bytes=.*",
+    "job create": r"POST /api/jobs/[^/]+",
+    "job list": r"GET /api/jobs/(?!hardware)[^/]+",
+    "job logs": r"GET /api/jobs/[^/]+/[^/]+/logs",
     "any": r".*",
 }
 
@@ -165,6 +170,11 @@ class Hub:
     generated: dict[str, Callable[[int, int], bytes]] = field(default_factory=dict)  # by hash
     sends_now: int = 0  # files that it sends now
     most_at_once: int = 0  # the most of them so far
+    jobs: Jobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have no jobs yet."""
+        self.jobs = Jobs(self)
 
     def repo(self, repo_id: str, token: Token | None) -> dict[str, Any]:
         """Return a repository's state, if `token` may see it."""
@@ -456,6 +466,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self._name_commit(f"{owner}/{name}", what, which)
             case ("GET" | "POST", "api", "models", owner, name, "discussions", *number):
                 return self._discussions(f"{owner}/{name}", "".join(number))
+            case (_, "api", "jobs", *what):
+                return self.hub.jobs.answer(self, what)
             case (_, "api", "collections", *slug):
                 return self._collections("/".join(slug))
             case ("POST", "api", "models", owner, name, "preupload", rev):
@@ -615,6 +627,10 @@ class Handler(BaseHTTPRequestHandler):
                 not author or repo_id.startswith(f"{author}/")
             ):
                 found.append(info)
+        return self._page(found)
+
+    def _page(self, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a page of what was found, and say where the next one is."""
         first, size = int(self.query.get("cursor", ["0"])[0]), self.hub.page_size or len(found)
         if first + size < len(found):
             path, _, query = self.path.partition("&cursor=")[0].partition("?")
@@ -923,6 +939,9 @@ class Handler(BaseHTTPRequestHandler):
         headers = headers or {}
         if isinstance(body, Refused):  # no refusal: an answer with headers
             body, headers = {}, body.headers
+        if isinstance(body, Events):
+            send_events(self, body)
+            return
         if isinstance(body, Stored):
             wrong = self.fault if self.fault in {*OF_ANSWERS, "416"} else ""
             send_file(self, body, wrong)
@@ -989,6 +1008,7 @@ class Server(ThreadingHTTPServer):
         """Be unreachable from now on, also for connections that are open."""
         self.hub.stopped = True
         self.hub.wake.set()
+        self.hub.jobs.stop_all()
         self.shutdown()
         self.server_close()
         if self.storage is not None:
