@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 from slack_ties.hub.retries import READING
 from slack_ties.models.download import fetch_files
-from slack_ties.private.huggingface_hub import cached_commit, cached_sums
+from slack_ties.private.huggingface_hub import cached_commit, cached_sums, is_in_cache
 from slack_ties.threads import in_threads
 
 __all__ = ["check_download", "damaged_files", "stated_sums"]
@@ -78,9 +78,11 @@ def check_download(
         raise CheckpointError(msg, hint=_again(name, damaged[0], folder, cache))
     for file in damaged:
         LOG.warning("  %s of %s is damaged in the cache: downloading it again", file, name)
+        size = (folder / file).stat().st_size
+        _drop_link_out(folder / file, folder)
         fetch_files(
             name,
-            {file: ((folder / file).stat().st_size, wanted[file])},
+            {file: (size, wanted[file])},
             commit=cached_commit(folder),
             what=f"{file} of {name!r}",
             cache=cache,
@@ -91,6 +93,12 @@ def check_download(
     if still := damaged_files(name, folder, {file: wanted[file] for file in damaged}):
         msg = f"model {name!r}: {still[0]} does not have the checksum that the Hub states"
         raise CheckpointError(msg, hint=f"try again later: {_again(name, still[0], folder, cache)}")
+
+
+def _drop_link_out(path: Path, folder: Path) -> None:
+    """Delete a link to a mounted model's file: the client makes one into the cache instead."""
+    if path.is_symlink() and not is_in_cache(path.resolve(), folder.resolve()):
+        path.unlink()
 
 
 def _again(name: str, file: str, folder: Path, cache: str | None) -> str:

@@ -12,7 +12,14 @@ from typing import Any
 
 from huggingface_hub import HfApi, utils
 
-__all__ = ["blobs_folder", "half_file_of", "http_get", "lock_file", "request_headers"]
+__all__ = [
+    "blobs_folder",
+    "half_file_of",
+    "http_get",
+    "lock_file",
+    "request_headers",
+    "snapshot_folder",
+]
 
 # huggingface_hub 2 names a half file BLOB.XXXXXXXX.incomplete, by chance anew in each download.
 HALF_FILE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.[0-9a-f]{8}\.incomplete")
@@ -31,6 +38,14 @@ def _folder(repo_id: str) -> str:
 def blobs_folder(cache: str, repo_id: str) -> Path:
     """Return the cache's folder for the contents of a model's files."""
     return Path(cache, _folder(repo_id), "blobs")
+
+
+def snapshot_folder(cache: str, repo_id: str, commit: str) -> Path:
+    """Return the cache's folder for the files of a model at a commit.
+
+    If a future client looks elsewhere, it downloads what is linked here.
+    """
+    return Path(cache, _folder(repo_id), "snapshots", commit)
 
 
 def lock_file(cache: str, repo_id: str, blob: str) -> Path:
