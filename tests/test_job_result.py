@@ -1,0 +1,93 @@
+"""The result of a job in its log: whole or not at all, and never trusted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slack_ties.batch.job_result import End, end_in, failure_lines, result_lines
+
+NOISE = ["slack-ties-result", "slack-ties-result 1/0 {}", "merging", ""]
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text(max_size=9000)), min_size=1, max_size=3))
+def test_results_survive_the_log(results: list[dict[str, str]]) -> None:
+    """Whatever their letters and their length; other lines between them are skipped."""
+    lines = [line for part in result_lines(results) for line in (part, *NOISE[2:])]
+
+    assert all(len(line) < 4100 and line.isascii() for line in lines)
+    assert end_in(NOISE + lines) == End(tuple(results))
+
+
+def test_reasons_survive_the_log() -> None:
+    """A reason and the next step."""
+    assert end_in(failure_lines("no access to ག", "ask")) == End(why="no access to ག", next="ask")
+
+
+def test_the_last_whole_end_counts() -> None:
+    """A job that the service tried twice has two ends in one log."""
+    lines = failure_lines("no", "") + result_lines([{"a": 1}])
+
+    assert end_in(lines) == End(({"a": 1},))
+    assert end_in(lines[:-1]) == End(why="no")
+    long = result_lines([{"a": "x" * 9000}])
+    assert end_in(lines + long[:-1]) == End(({"a": 1},))
+
+
+def test_tokens_are_not_handed_over() -> None:
+    """Whatever printed one."""
+    token = f"hf_{'a' * 30}"
+    assert token not in "".join(failure_lines(token, ""))
+    assert end_in([f'slack-ties-failed 1/1 {{"why": "{token}"}}']) == End(why="[token]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"results": []}',
+        '{"results": {}}',
+        '{"results": [1]}',
+        '{"results": [{}, null]}',
+        "[" * 100_000,
+        "1" * 10_000,
+    ],
+)
+def test_what_is_no_result(text: str) -> None:
+    """It is nothing."""
+    assert end_in([f"slack-ties-result 1/1 {text}"]) is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["2/2 []"],
+        ["1/2 {", '1/1 "results"'],
+        ["1/2 {", "3/3 }"],
+        ["0/0 {}"],
+        ["2/1 {}"],
+        ["1/999 {}"],
+    ],
+)
+def test_parts_out_of_order(lines: list[str]) -> None:
+    """They are no result."""
+    assert end_in([f"slack-ties-result {one}" for one in lines]) is None
+
+
+def test_reasons_are_bounded_and_safe_to_print() -> None:
+    """One line, without control characters."""
+    told = json.dumps({"why": "a\n\x1b[2J" + "b" * 5000, "next": ["no text"]})
+
+    end = end_in([f"slack-ties-failed 1/1 {told[:3000]}", f"slack-ties-failed 1/2 {told[:4000]}",
+                  f"slack-ties-failed 2/2 {told[4000:]}"])  # fmt: skip
+
+    assert end is not None
+    assert end.why.startswith("a \\x1b[2Jbb")
+    assert len(end.why) < 2100
+    assert end.next == ""
