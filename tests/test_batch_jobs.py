@@ -43,6 +43,7 @@ from slack_ties.config.choices import Choices
 from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
 from slack_ties.hub.retries import Retries
 from slack_ties.hub.timeouts import timeouts
+from slack_ties.recipe.pin import PACKAGES
 from triple import Folders
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="jobs run on Linux")
@@ -592,7 +593,9 @@ def test_labels() -> None:
 
 def test_packages() -> None:
     """They are pinned; an evaluation brings its extra; slack-ties may come from elsewhere."""
-    ours, mergekit = packages_for([["run", "bo"], ["evaluate", "x"]])
+    ours, *others = packages_for([["run", "bo"], ["evaluate", "x"]])
     assert ours.startswith("slack-ties[eval]==")
-    assert mergekit.startswith("mergekit==")
+    assert [one.partition("==")[0] for one in others] == list(PACKAGES[1:])
+    assert not any("+" in one for one in others)
     assert packages_for([["run"]], "git+https://x/y")[0] == "slack-ties @ git+https://x/y"
+    assert packages_for([["run"]]) == packages_for([["run"]])

@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import RecipeError
+from slack_ties.recipe.pin import used_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def parents_of(task: Task, plan: Mapping[str, Any]) -> list[Parent]:
 
 
 def packages_for(steps: Sequence[Sequence[str]], own: str = "") -> list[str]:
-    """Return the packages that a job installs, with their versions.
+    """Return the packages that a job installs: those that determine bytes, in the versions here.
 
     Args:
         steps: The commands of the task.
@@ -111,8 +111,10 @@ def packages_for(steps: Sequence[Sequence[str]], own: str = "") -> list[str]:
     """
     extras = sorted({EXTRAS[step[0]] for step in steps if step[0] in EXTRAS})
     name = f"slack-ties[{','.join(extras)}]" if extras else "slack-ties"
-    ours = f"{name} @ {own}" if own else f"{name}=={version('slack-ties').partition('+')[0]}"
-    return [ours, f"mergekit=={version('mergekit')}"]
+    versions = dict(used_versions())
+    ours = versions.pop("slack-ties")
+    first = f"{name} @ {own}" if own else f"{name}=={ours}"
+    return [first, *(f"{other}=={number}" for other, number in versions.items())]
 
 
 def label_of(name: str) -> str:
