@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tarfile
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from real import ingredients
 from real.methods import BY_NAME, DEFAULTS, DIAL, MERGES, TRIALS, config_of, passthrough
 from real.pages import Page, Paragraph, read_pages, split_of, text_of
 from real.run import jobs, unique
+from real.seen import rows_of_seen, seen_of
 from real.sizes import SIZES
 from real.skills import SKILLS, Item, items_of, mixed
 from real.tasks import chosen_items, skills_task, text_task, write_tasks
@@ -204,6 +206,33 @@ def test_a_page_is_in_one_split() -> None:
     assert shares["validation"] == pytest.approx(2 / 30, abs=0.02)
     assert shares["test"] == pytest.approx(4 / 30, abs=0.02)
     assert split_of("text/scalc/guide/cells.html") == split_of("text/scalc/guide/cells.html")
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_a_text_that_a_training_page_repeats_is_seen(skill: str, page: Page) -> None:
+    """Whatever an item adds to its paragraph or leaves out of it; each language for itself."""
+    names = [f"text/swriter/{number}.html" for number in range(60)]
+    trained = next(name for name in names if split_of(name) == "train")
+    held = replace(page, path=next(name for name in names if split_of(name) == "test"))
+    pairs = [(pair[0], f"{pair[1]} Bai.") for pair in (WORDS, PROSE, MORE, MENU)]
+    elsewhere = page_of(trained, *pairs)  # the same English, other Basque
+    for language, found in (("en", True), ("eu", False)):
+        items = items_of([held], language, skill, 9)
+        assert seen_of([held, elsewhere], language, items) == [found] * len(items)
+    items = items_of([held], "eu", skill, 9)
+    assert seen_of([held, replace(page, path=trained)], "eu", items) == [True] * len(items)
+
+
+def test_what_is_seen_is_written_for_each_split(page: Page, tmp_path: Path) -> None:
+    """A line for each split of a language whose pages have been read, a bit for each item."""
+    pages = [replace(page, path=f"text/swriter/{number}.html") for number in range(60)]
+    cache = tmp_path / "eu" / "pages.jsonl"
+    cache.parent.mkdir()
+    cache.write_text("".join(json.dumps(asdict(one)) + "\n" for one in pages), "utf-8")
+    rows = list(rows_of_seen(SIZES["quick"], tmp_path))
+    assert [(row.language, row.split) for row in rows] == [("eu", "validation"), ("eu", "test")]
+    assert all(int(row.seen, 16) == 2**row.items - 1 for row in rows)  # all pages are alike
+    assert list(rows_of_seen(SIZES["quick"], tmp_path / "none")) == []
 
 
 @pytest.fixture(scope="module")

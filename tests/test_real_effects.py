@@ -25,6 +25,7 @@ from real.figures import FIGURES, draw
 from real.methods import BY_NAME, DEFAULTS, MERGES, SLACKS
 from real.rows import Row, figures_of, rows_of_candidates, rows_of_reports, rows_of_scores
 from real.scores import Part, Scores, measured
+from real.seen import Seen, unseen
 from real.sizes import SIZES, Size
 from real.skills import SKILLS
 from real.tables import RESULTS, TABLES, cells, main_table, verdicts
@@ -132,6 +133,9 @@ def write_results(folder: Path, seeds: Mapping[str, tuple[int, ...]]) -> None:
     write_rows(folder / "scores.csv", scores)
     write_rows(folder / "reports.csv", reports)
     write_rows(folder / "candidates.csv", tried)
+    # Of the test split, every item but the first and the last four.
+    seen = as_bits([0 < item < 36 for item in range(40)])
+    write_rows(folder / "seen.csv", [Seen(language, "test", 40, seen) for language in seeds])
     (folder / "versions.json").write_text(json.dumps({"mode": asdict(SMALL)}), "utf-8")
 
 
@@ -230,6 +234,16 @@ def test_what_validation_chooses(results: Path, tmp_path: Path) -> None:
     assert tuned(Scores(tmp_path / "part"), "eu", "task_arithmetic", 1.1) is None
 
 
+def test_items_of_texts_that_were_trained_on_are_left_out(results: Path) -> None:
+    """Of five items slack_ties has the first right, as the SFT model; TIES has none."""
+    lines = [line.split(" | ") for line in unseen(results).splitlines()]
+    (sft,) = (line for line in lines if line[:2] == ["| eu", "the SFT model"])
+    assert sft[2] == "5"
+    assert [cell.split()[0] for cell in sft[3:6]] == ["0.250", "0.200", "+0.000"]
+    (both,) = (line for line in lines if line[:2] == ["| all languages", "TIES"])
+    assert [cell.split()[0] for cell in both[2:6]] == ["10", "0.000", "0.000", "+0.200"]
+
+
 def test_what_reports_say_beside_what_was_measured(
     results: Path, found: dict[tuple[str, str], Claim]
 ) -> None:
@@ -293,8 +307,9 @@ def test_every_table_and_figure_shows_what_is_there(results: Path, tmp_path: Pat
     write_results(one, {"eu": (0,)})
     (one / "reports.csv").unlink()
     (one / "candidates.csv").unlink()
+    (one / "seen.csv").unlink()
     missing = {made.__name__ for made in TABLES if made(one) == MISSING}
-    assert missing == {"suggestions", "links", "candidates", "confirmed"}
+    assert missing == {"suggestions", "links", "candidates", "confirmed", "unseen"}
     assert "; The report's suggestion, eu: 2; Tuned, eu: 3." in verdicts(one)
     (one / "scores.csv").unlink()
     assert {made(one) for made in TABLES[1:]} == {MISSING}

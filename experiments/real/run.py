@@ -22,6 +22,7 @@ from common.jobs import Job, do_all
 from common.rows import write_rows
 from real.ingredients import LICENSES
 from real.rows import rows_of_candidates, rows_of_reports, rows_of_scores
+from real.seen import rows_of_seen
 from real.sizes import SIZES, Size
 
 HERE = Path(__file__).resolve().parent
@@ -280,6 +281,7 @@ def collect(size: Size, work: Path, results: Path, facts: dict[str, object]) -> 
         "scores": list(rows_of_scores(work)),
         "candidates": list(rows_of_candidates(work, size.ct_main, size.sft_main)),
         "reports": list(rows_of_reports(work)),
+        "seen": list(rows_of_seen(size, work)),
     }
     for name, rows in tables.items():
         if rows:

@@ -19,6 +19,7 @@ from real.curves import at_same_bits, ct_dial, slack_dial, weight_of
 from real.effects import QUESTIONS, Claim, claims
 from real.methods import BY_NAME, DEFAULTS
 from real.scores import TITLES, Part, Scores, Vectors, added, measured, ratio_of
+from real.seen import unseen
 from real.shown import (
     difference,
     name_of,
@@ -267,7 +268,7 @@ def scarce(results: Path) -> str:
 
 TABLES = (
     *(cells, short, main_table, skills, same_bits, bits_cost, more_ct, scarce, defaults),
-    *(suggestions, links, tuned_table, candidates, confirmed, verdicts),
+    *(suggestions, links, tuned_table, candidates, confirmed, unseen, verdicts),
 )
 
 
