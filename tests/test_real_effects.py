@@ -273,7 +273,7 @@ def test_dials_are_merges_of_the_experiment(results: Path) -> None:
 
 
 def test_seeds_that_only_one_side_has_do_not_count(tmp_path: Path) -> None:
-    """And with fewer than three the tables say what their intervals are of."""
+    """And with fewer than three, tables and verdicts say that they are of these models alone."""
     write_results(tmp_path / "part", {"eu": (0, 1, 2)})
     path = tmp_path / "part" / "scores.csv"
     lines = path.read_text("utf-8").splitlines()
@@ -285,6 +285,12 @@ def test_seeds_that_only_one_side_has_do_not_count(tmp_path: Path) -> None:
     beside = every_claim["slack_ties is better than the SFT model"].found
     assert beside
     assert beside.seeds == 1
+    said = {few: set[str]() for few in (True, False)}
+    for each in every_claim.values():
+        if each.found:
+            said[each.found.few].add(each.verdict)
+    assert said[True] == {"holds for these models", "opposite for these models", "undecided"}
+    assert said[False] == {"holds", "opposite", "undecided"}
     assert "With one or two seeds an interval is over items alone" in main_table(tmp_path / "part")
     assert "| eu | 0 | 4 of 4 | 9 of 9 | 37 of 37 |" in cells(tmp_path / "part")
     assert "| eu | 1 | 3 of 4 |" in cells(tmp_path / "part")

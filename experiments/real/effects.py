@@ -48,8 +48,11 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """Say what became of the claim."""
-        return self.found.interval.verdict if self.found else "not measured"
+        """Say what became of the claim; of one or two seeds, that it is of these models alone."""
+        if not self.found:
+            return "not measured"
+        said = self.found.interval.verdict
+        return f"{said} for these models" if said != "undecided" and self.found.few else said
 
 
 @dataclass(frozen=True)

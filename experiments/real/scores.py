@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.curves import Point, Vectors
-from common.intervals import Interval, bootstrap
+from common.intervals import FEW, Interval, bootstrap
 from common.rows import read_rows, right_of
 from real.methods import DEFAULTS
 from real.rows import Row
@@ -74,6 +74,11 @@ class Found:
 
     interval: Interval
     seeds: int
+
+    @property
+    def few(self) -> bool:
+        """Say whether the interval is over items alone, so of these models and no others."""
+        return self.seeds < FEW
 
 
 def measured(vectors: Vectors) -> Found | None:
