@@ -135,6 +135,7 @@ def mounted_files(job: Job) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_three_jobs_of_which_one_is_stopped_one_cancelled_and_one_created_unheard(
     desk: Desk,
 ) -> None:
