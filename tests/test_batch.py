@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import HfApi
@@ -239,10 +240,8 @@ def test_tasks_at_once_have_memory_and_cores(
     begin_batch(tmp_path, tasks, "", {})
     monkeypatch.setattr("os.cpu_count", lambda: 4)
 
-    class Free:
-        available = 10_000
-
-    monkeypatch.setattr("psutil.virtual_memory", lambda: Free)
+    free = SimpleNamespace(available=10_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
 
     def count(**plan: object) -> int:
         for task in tasks:

@@ -14,7 +14,15 @@ from slack_ties.errors import SlackTiesError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["NoAnswerError", "QueuedJob", "ask", "check_commands", "in_queue", "partitions"]
+__all__ = [
+    "NoAnswerError",
+    "QueuedJob",
+    "ask",
+    "check_commands",
+    "in_queue",
+    "partitions",
+    "refusal",
+]
 
 SHOWN = 3  # lines of what a command says when it fails
 
