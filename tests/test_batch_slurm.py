@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from processes import run
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.slurm import NEVER_BEGAN, Slurm
 from slack_ties.batch.slurm_commands import NoAnswerError, QueuedJob
+from slack_ties.batch.slurm_send import check_submitit
 from slack_ties.batch.slurm_words import as_seen, ended_by_log
 from slack_ties.batch.state import State, states_of
 from slack_ties.batch.task import Task, new_batch, read_batch, write_batch
@@ -305,7 +306,7 @@ def test_a_task_whose_time_is_up(cluster: Cluster, models: Server, tmp_path: Pat
     now = wait_for(engine, tasks, holds(a="stopped"))
 
     assert now["a"].why == "its time limit of 5 min was reached"
-    assert now["a"].next == "run the same command again with more --time: it goes on"
+    assert now["a"].next == "run the same command again with more --time-limit: it goes on"
     assert Marks(engine.out, tasks[0]).running["attempt"] == 2
 
 
@@ -521,19 +522,36 @@ def test_a_token_of_the_environment_only(
     assert os.environ["HUGGING_FACE_HUB_TOKEN"] == LONG_TOKEN
 
 
-def test_without_slurm_or_submitit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is one line with what to do."""
+def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says where the command works; a batch that was never sent needs no Slurm."""
     tasks = batch_of(tmp_path / "merges", a=["plan", "a.yml"])
     engine = Slurm(tmp_path / "merges")
     monkeypatch.setenv("PATH", str(tmp_path))
+
     with pytest.raises(SlackTiesError, match="this machine has no Slurm: its command sbatch") as no:
         engine.start(tasks)
+
     assert "login node" in no.value.hint
     assert seen(engine, tasks)["a"].state == "new"
 
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SlackTiesError, match="needs submitit, which is not installed") as no:
-        engine.start(tasks)
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [(None, "needs submitit, which is not"), ("1.5.2", "submitit 1.5.2 is installed, expected")],
+)
+def test_without_submitit(found: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra brings it, in a version that works."""
+
+    def version(name: str) -> str:
+        if not found:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr("slack_ties.batch.slurm_send.version", version)
+
+    with pytest.raises(SlackTiesError, match=said) as no:
+        check_submitit()
+
     assert no.value.hint == "pip install 'slack-ties[slurm]'"
 
 

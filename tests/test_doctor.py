@@ -38,7 +38,7 @@ SCREEN = 40  # lines
 NAMES = [
     *("slack-ties", "Python", "mergekit", "torch", "devices", "transformers", "safetensors"),
     *("huggingface_hub", "kernel", "memory", "folder", "cache", "Hub", "token", "imports"),
-    *("mergekit-yaml", "eval", "plot", "tune"),
+    *("mergekit-yaml", "eval", "plot", "slurm", "tune"),
 ]
 
 Install = Callable[..., None]  # of the fixture `install`
@@ -542,6 +542,7 @@ def test_extras_that_are_missing(install: Install, monkeypatch: pytest.MonkeyPat
     for name in ("matplotlib", "optuna"):
         monkeypatch.setitem(sys.modules, name, None)
     install("lm_eval", "0.3.0")
+    install("submitit", "1.5.2")
 
     found = {one.name: only(one, NOTE) for one in look_at_extras()}
 

@@ -49,7 +49,8 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
             cpus=given.get("cpus", 0),
             at_once=given.get("at_once", 0),
             time=limit or max((minutes_for(out, task) for task in tasks), default=0),
-            memory=int(MORE * max((memory_for(out, task) for task in tasks), default=0)),
+            memory=given.get("memory")
+            or int(MORE * max((memory_for(out, task) for task in tasks), default=0)),
         )
     from slack_ties.batch.here import Here  # noqa: PLC0415 - not for the others
 

@@ -97,8 +97,8 @@ class Slurm:
             SlackTiesError: Slurm or submitit is not there, does not answer, or refuses the job.
 
         """
-        check_submitit()
         check_commands()
+        check_submitit()
         check_token()
         with self._sole():
             queue = self._queue(tasks)
@@ -122,7 +122,7 @@ class Slurm:
                 yield
         except Timeout:
             msg = f"another command is sending tasks of the batch in {str(self.out)!r} to Slurm"
-            hint = f"slack-ties batch status --out {shlex.quote(str(self.out))}"
+            hint = shlex.join(["slack-ties", *self._words("status")])
             raise OutputError(msg, hint=hint) from None
 
     def _send(self, tasks: Sequence[Task]) -> None:
@@ -161,6 +161,9 @@ class Slurm:
         if len(queue) < len(tasks):
             raise error
         return [queue[task.name].id for task in tasks]
+
+    def _words(self, *words: str) -> list[str]:
+        return ["batch", *words, "--out", str(self.out)]
 
     def _work(self, task: Task) -> Work:
         return Work(str(self.out), task.name, self.wishes.time)
@@ -215,6 +218,8 @@ class Slurm:
             began = any(path.exists() for path in self._logs(one))
             why = why or (FORGOTTEN if began else NEVER_BEGAN)
             seen = Seen("ended", f"Slurm job {one.job}", why=why, next=then)
+        if not seen.next and job and job.state == "FAILED":
+            seen = replace(seen, next=shlex.join(["slack-ties", *self._words("logs", task.name)]))
         about = {"where": seen.where, "since": seen.since, "why": seen.why, "next": seen.next}
         note(self.out, task, replace(one, ended=about))
         return seen

@@ -8,6 +8,7 @@ import math
 import os
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.slurm_commands import AGAIN, NoAnswerError, partitions, refusal
@@ -25,6 +26,8 @@ __all__ = ["Wishes", "check_submitit", "check_token", "complete", "send"]
 LOG = logging.getLogger("slack_ties")
 
 INSTALL = "pip install 'slack-ties[slurm]'"
+
+LEAST = (1, 5, 4)  # earlier ones need pkg_resources, which new versions of setuptools lack
 
 # How often a job may reach its time limit and be queued again: what it has downloaded, and the
 # commands that were complete, are not done again.
@@ -66,17 +69,20 @@ class Wishes:
 
 
 def check_submitit() -> None:
-    """Refuse `--on slurm` if submitit is not installed.
+    """Refuse `--on slurm` if submitit is not installed, or is too old.
 
     Raises:
-        SlackTiesError: It is not.
+        SlackTiesError: It is not installed, or in a version that does not work.
 
     """
     try:
-        import submitit  # noqa: F401, PLC0415 - an extra
-    except ImportError:
+        found = version("submitit")
+    except PackageNotFoundError:
         msg = "--on slurm needs submitit, which is not installed"
         raise SlackTiesError(msg, hint=INSTALL) from None
+    if tuple(int(part) for part in found.split(".")[:3] if part.isdigit()) < LEAST:
+        msg = f"submitit {found} is installed, expected {'.'.join(map(str, LEAST))} or later"
+        raise SlackTiesError(msg, hint=INSTALL)
 
 
 def check_token() -> None:
@@ -166,7 +172,7 @@ def _clean_environment() -> Iterator[None]:
 SHOW = "sinfo --format='%R %l %c %m'  # partitions, their time, processors and memory in MB: "
 HINTS = {
     "partition": SHOW + "choose one with --partition",
-    "time limit": SHOW + "ask for less --time",
+    "time limit": SHOW + "ask for less --time-limit",
     "memory": SHOW + "ask for less --memory",
     "node configuration": SHOW + "ask for less --memory, or another --partition",
     "account": "sacctmgr show associations user=$USER format=account  # choose one with --account",

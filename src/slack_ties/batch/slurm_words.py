@@ -24,9 +24,11 @@ STILL = {
     "STOPPED": "Slurm has paused it",
 }
 
-MORE_TIME = "run the same command again with more --time: it goes on"
+MORE_TIME = "run the same command again with more --time-limit: it goes on"
 MORE_MEMORY = "run the same command again with more --memory: it goes on"
-OTHER_LIMITS = "cancel it, and run the same command again with another --partition or less --time"
+OTHER_LIMITS = (
+    "cancel it, and run the same command again with another --partition or less --time-limit"
+)
 
 # Why a job waits, by the first letters of Slurm's reason; what to do, if it waits for the user.
 REASONS = {

@@ -17,7 +17,7 @@ from slack_ties.batch.engines import ENGINES
 from slack_ties.cli.batch import batch, out_option, show
 from slack_ties.cli.download_options import download_options
 from slack_ties.cli.group import say
-from slack_ties.cli.mergekit_options import MergeCommand
+from slack_ties.cli.mergekit_options import MergeCommand, parse_size
 from slack_ties.cli.options import (
     allow_unrelated,
     collection_option,
@@ -40,7 +40,17 @@ __all__: list[str] = []
 
 # Options of engines.
 OF_ENGINES = (
-    *("at_once", "time_limit", "partition", "account", "cpus", "gpus", "flavor", "namespace"),
+    *(
+        "at_once",
+        "time_limit",
+        "partition",
+        "account",
+        "cpus",
+        "gpus",
+        "memory",
+        "flavor",
+        "namespace",
+    ),
 )
 
 # Options of `batch` itself; all others are for each `slack-ties run`.
@@ -91,6 +101,12 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 @click.option("--account", metavar="NAME", help="On Slurm: the account that pays.")
 @click.option("--cpus", type=click.IntRange(min=1), help="On Slurm: cores of each task.")
 @click.option("--gpus", type=click.IntRange(min=0), help="On Slurm: GPUs of each task.")
+@click.option(
+    "--memory",
+    type=click.types.convert_type(parse_size),
+    metavar="SIZE",
+    help="On Slurm: memory of each task, such as 40G.  [from its plan]",
+)
 @click.option("--flavor", metavar="NAME", help="On Jobs: the machine.  [the cheapest that fits]")
 @click.option("--namespace", metavar="OWNER", help="On Jobs: the organization that pays.")
 @click.option("-y", "--yes", is_flag=True, help="On Jobs: do not ask before jobs cost money.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slack_ties.batch.slurm_send import check_submitit
 from slack_ties.doctor.finding import NOTE, OK, Finding
 from slack_ties.errors import SlackTiesError
 from slack_ties.harness.extra import check_lm_eval
@@ -19,6 +20,7 @@ __all__ = ["EXTRAS", "look_at_extras"]
 EXTRAS: dict[str, tuple[Callable[[], object], str]] = {
     "eval": (check_lm_eval, "`evaluate`, `tune --metric` by tasks"),
     "plot": (check_plot, "`report --pictures`"),
+    "slurm": (check_submitit, "`batch --on slurm`"),
     "tune": (check_optuna, "`tune --trials`"),
 }
 
