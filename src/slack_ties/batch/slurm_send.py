@@ -171,6 +171,7 @@ def _clean_environment() -> Iterator[None]:
 # The next step for what sbatch says.
 SHOW = "sinfo --format='%R %l %c %m'  # partitions, their time, processors and memory in MB: "
 HINTS = {
+    "policy": "sacctmgr show associations user=$USER  # your limits: ask for less than these",
     "partition": SHOW + "choose one with --partition",
     "time limit": SHOW + "ask for less --time-limit",
     "memory": SHOW + "ask for less --memory",
