@@ -132,6 +132,7 @@ class Jobs:
     hub: Any
     all: dict[str, Job] = field(default_factory=dict)
     credit: bool = True  # whether the users have paid
+    unlisted: set[str] = field(default_factory=set)  # jobs that the list does not show yet
     hold: bool = False  # whether new jobs wait until `begin`
     environment: dict[str, str] = field(default_factory=dict)  # of the machine of each job
     threads: list[threading.Thread] = field(default_factory=list)
@@ -307,6 +308,7 @@ class Jobs:
             job.as_json()
             for job in reversed([*self.all.values()])
             if job.owner == owner
+            and job.id not in self.unlisted
             and (not stages or job.stage in stages)
             and all((job.spec.get("labels") or {}).get(key) == value for key, value in wanted)
         ]

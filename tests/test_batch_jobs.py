@@ -320,6 +320,9 @@ def test_other_settings_while_a_job_runs(empty: Desk) -> None:
     empty.engine().start([task])
     (old,) = empty.jobs.all.values()
 
+    with pytest.raises(OutputError, match="the task 'bo' is complete or runs, with other"):
+        empty.write("bo", slack=0.3)
+    (Marks(empty.out, task).folder / JOB_FILE).unlink()  # as after a command that died
     (task,) = empty.write("bo", slack=0.3)
     with pytest.raises(OutputError, match=f"bo: job {old.id} works on it with other") as error:
         empty.engine().start([task])
@@ -335,6 +338,33 @@ def test_other_settings_while_a_job_runs(empty: Desk) -> None:
     ends(new, *result_lines([{"a": "new"}]), stage="COMPLETED")
     assert empty.states()["bo"].state == "done"
     assert Marks(empty.out, task).done["results"] == [{"a": "new"}]
+
+
+def test_a_job_that_is_not_listed_yet(empty: Desk) -> None:
+    """It is asked for by its id, and no second one is created."""
+    (task,) = empty.write("bo")
+    empty.engine().start([task])
+    (job,) = empty.jobs.all.values()
+    empty.jobs.unlisted.add(job.id)
+
+    empty.engine().start([task])
+
+    assert len(empty.jobs.all) == 1
+    assert empty.states()["bo"].state == "waiting"
+
+
+def test_a_job_that_the_service_has_forgotten(empty: Desk) -> None:
+    """The table says so, and the same command starts another one."""
+    (task,) = empty.write("bo")
+    empty.engine().start([task])
+    empty.jobs.all.clear()
+
+    seen = empty.states()["bo"]
+
+    assert seen.state == "stopped"
+    assert seen.why == "the service does not know its job any more, nor how it ended"
+    empty.go_on([task])
+    assert [job.spec["labels"]["slack-ties-attempt"] for job in empty.jobs.all.values()] == ["2"]
 
 
 def test_jobs_of_an_organization(empty: Desk) -> None:

@@ -8,17 +8,26 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slack_ties.errors import SlackTiesError
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from huggingface_hub import JobHardwareInfo
 
-__all__ = ["Estimate", "Flavor", "choose_flavor", "estimate", "flavors_of", "hours", "timeout_for"]
+__all__ = [
+    "Estimate",
+    "Flavor",
+    "choose_flavor",
+    "estimate",
+    "flavors_of",
+    "hours",
+    "machine_for",
+    "timeout_for",
+]
 
 GB = 1_000_000_000
 
@@ -27,6 +36,8 @@ USABLE = 0.85
 
 # Bytes of disk for the packages. Of 77 that uv chose, with torch 2.15.0, the wheels have 3.2 GB.
 PACKAGES = 8 * GB
+
+EVALUATES = 1.3  # times the bytes of a model: what its evaluation needs of a GPU's memory
 
 # Cores from which a merge computes faster than its parents are read: below, it waits for the CPU.
 CORES = 8
@@ -139,6 +150,43 @@ def choose_flavor(
         hint = "hf jobs hardware  # choose one, and name it with --flavor"
         raise SlackTiesError(msg, hint=hint)
     return min(fits, key=lambda one: (not gpu and one.cores < CORES, one.price, -one.cores))
+
+
+def machine_for(  # noqa: PLR0913 - all but two by name
+    plan: Mapping[str, Any],
+    flavors: Sequence[Flavor],
+    *,
+    streamed: bool,
+    evaluations: int = 0,
+    name: str = "",
+    timeout: int = 0,
+) -> tuple[Flavor, int]:
+    """Return the machine for a merge, and the seconds after which its job is stopped.
+
+    Args:
+        plan: What `slack-ties run --dry-run --json` printed.
+        flavors: What there is, from `flavors_of`.
+        streamed: Whether each file of the result is uploaded and deleted when it is merged.
+        evaluations: How many evaluations there are.
+        name: The machine that the user has chosen.
+        timeout: The seconds that the user has chosen.
+
+    Raises:
+        SlackTiesError: There is no such machine.
+
+    """
+    # The parents are there as if they were downloaded: the memory and disk of that way count.
+    way = {**plan, **(plan.get("with_download") or {})}
+    result = way.get("disk") or 0
+    flavor = choose_flavor(
+        flavors,
+        memory=way.get("memory") or 0,
+        disk=way.get("streamed_disk", result) if streamed else result,
+        gpu=int(EVALUATES * result) if evaluations else 0,
+        name=name,
+    )
+    reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
+    return flavor, timeout or timeout_for(reads, result, evaluations=evaluations)
 
 
 def timeout_for(reads: int, sends: int, *, evaluations: int = 0) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.batch.executor import Seen
 from slack_ties.batch.hardware import hours
 from slack_ties.batch.job_result import end_in
-from slack_ties.batch.task import MARKS
+from slack_ties.batch.task import MARKS, now
 from slack_ties.errors import OutputError, masked, visible
 from slack_ties.files import json_text, read_json, write_whole
 
@@ -27,12 +27,14 @@ __all__ = [
     "ENDED",
     "JOB_FILE",
     "keep_end",
+    "keep_gone",
     "keep_job",
     "keep_owner",
     "kept",
     "owner_of",
     "seen_ended",
     "seen_live",
+    "works_away",
 ]
 
 OWNER_FILE, JOB_FILE = "jobs.json", "job.json"
@@ -110,6 +112,19 @@ def keep_end(marks: Marks, job: JobInfo, lines: Sequence[str], again: str) -> No
     ended = job.finished_at.isoformat(timespec="seconds") if job.finished_at else ""
     end = {"stage": f"{job.status.stage}", "at": ended, "why": why, "next": then}
     marks.write(JOB_FILE, {**known, "end": end})
+
+
+def keep_gone(marks: Marks, again: str) -> None:
+    """Note that the service does not know the job of a task any more."""
+    why = "the service does not know its job any more, nor how it ended"
+    end = {"stage": "DELETED", "at": now(), "why": why, "next": again}
+    marks.write(JOB_FILE, {**kept(marks), "end": end})
+
+
+def works_away(marks: Marks) -> bool:
+    """Say whether a job works on a task, as far as is known here."""
+    job = kept(marks)
+    return bool(job) and not job.get("end")
 
 
 def _how(job: JobInfo, lines: Sequence[str], timeout: int, again: str) -> tuple[str, str]:

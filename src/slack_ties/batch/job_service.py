@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, Volume, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from slack_ties.batch.hardware import flavors_of
@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     from huggingface_hub import JobInfo
 
     from slack_ties.batch.hardware import Flavor
+    from slack_ties.batch.job_script import Parent
 
-__all__ = ["Service", "attempt_of", "is_live"]
+__all__ = ["Service", "attempt_of", "is_live", "mount_of"]
 
 LOG = logging.getLogger("slack_ties")
 
 CLIENT = "1.21"  # the first version of huggingface-hub whose `list_jobs` looks for labels
 
-NO_CREDIT, NOT_THERE = 402, {404, 409}  # statuses of HTTP
+NO_CREDIT, GONE, CONFLICT = 402, 404, 409  # statuses of HTTP
 
 DIGITS = 9  # of an attempt
 
@@ -96,6 +97,18 @@ class Service:
         # A service that did not know the filter would send all jobs.
         return sorted((one for one in found if wanted.items() <= _labels(one).items()), key=_age)
 
+    def look(self, job: str) -> JobInfo | None:
+        """Return a job by its id; None if the service does not know it any more."""
+        with self._asking(f"job {job}"):
+            try:
+                return self.retries.ask(
+                    lambda: self.api.inspect_job(job_id=job, namespace=self.namespace)
+                )
+            except HfHubHTTPError as error:
+                if error.response.status_code != GONE:
+                    raise
+                return None
+
     def create(self, what: str, labels: Mapping[str, str], **spec: Any) -> JobInfo:
         """Create a job; if an answer is lost, find it by its labels instead of a second creation.
 
@@ -139,7 +152,7 @@ class Service:
                     lambda: self.api.cancel_job(job_id=job.id, namespace=self.namespace)
                 )
             except HfHubHTTPError as error:
-                if error.response.status_code not in NOT_THERE:
+                if error.response.status_code not in {GONE, CONFLICT}:
                     raise
 
     def log(self, job: str) -> Iterator[str]:
@@ -162,6 +175,17 @@ class Service:
                 msg = f"{what}: Hugging Face Jobs asks for credit, and there is too little of it"
                 hint = "add credit on https://huggingface.co/settings/billing, then do it again"
                 raise HubError(msg, hint=hint) from None
+
+
+def mount_of(parent: Parent) -> Volume:
+    """Return how a model is mounted in a job: at its commit, to be read only."""
+    return Volume(
+        type="model",
+        source=parent.repo_id,
+        mount_path=parent.mounted_at,
+        revision=parent.commit,
+        read_only=True,
+    )
 
 
 def is_live(job: JobInfo) -> bool:

@@ -10,11 +10,10 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from huggingface_hub import Volume
-
-from slack_ties.batch.hardware import choose_flavor, estimate, timeout_for
+from slack_ties.batch.hardware import estimate, machine_for
 from slack_ties.batch.job_ends import (
     keep_end,
+    keep_gone,
     keep_job,
     keep_owner,
     kept,
@@ -35,7 +34,7 @@ from slack_ties.batch.job_script import (
     script_of,
     streams,
 )
-from slack_ties.batch.job_service import Service, attempt_of, is_live
+from slack_ties.batch.job_service import Service, attempt_of, is_live, mount_of
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import plan_of
 from slack_ties.batch.task import read_batch, typed_out
@@ -59,8 +58,6 @@ IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # what the client takes for 
 
 # In a job nobody looks at bars, and each line of its log should come at once.
 ENVIRONMENT = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONUNBUFFERED": "1"}
-
-EVALUATES = 1.3  # times the bytes of a model: what its evaluation needs of a GPU's memory
 
 
 class Jobs:
@@ -110,8 +107,9 @@ class Jobs:
         for task in tasks:
             plan = plan_of(self.out, task)
             if not task.publish:
-                msg = f"{task.name}: the disk of a job is gone when it ends, so its result must be"
-                msg += " published"
+                msg = (
+                    f"{task.name}: a job's disk is gone when it ends: its result must be published"
+                )
                 raise RecipeError(msg, hint="add --publish 'ME/NAME-{name}'")
             parents_of(task, plan)
             if not plan.get("recipe"):
@@ -123,21 +121,14 @@ class Jobs:
         return estimate(self._machine(task) for task in tasks)
 
     def _machine(self, task: Task) -> tuple[Flavor, int]:
-        """Return the machine of a task, and the seconds after which it is stopped."""
-        plan = plan_of(self.out, task)
-        # The parents are there as if they were downloaded: the memory and disk of that way count.
-        way = {**plan, **(plan.get("with_download") or {})}
-        evaluations = sum(step[0] == "evaluate" for step in task.steps)
-        result = way.get("disk") or 0
-        flavor = choose_flavor(
+        return machine_for(
+            plan_of(self.out, task),
             self.service.flavors,
-            memory=way.get("memory") or 0,
-            disk=way.get("streamed_disk", result) if streams(task) else result,
-            gpu=int(EVALUATES * result) if evaluations else 0,
+            streamed=streams(task),
+            evaluations=sum(step[0] == "evaluate" for step in task.steps),
             name=self.flavor,
+            timeout=self.timeout,
         )
-        reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
-        return flavor, self.timeout or timeout_for(reads, result, evaluations=evaluations)
 
     # The protocol of an engine
 
@@ -159,7 +150,7 @@ class Jobs:
                 if not free:
                     LOG.info("  %s: another process starts it", task.name)
                     continue
-                found = there.get(task.name, [])
+                found = self._jobs_of(marks, there)
                 self._refuse_others(task, found)
                 if live := [one for one in found if is_live(one)]:
                     self._adopt(marks, live)
@@ -175,8 +166,8 @@ class Jobs:
         for job in jobs:
             if is_live(job) and not _is_for(task, job):
                 msg = f"{task.name}: job {job.id} works on it with other settings"
-                cancel = f"slack-ties batch cancel {task.name}{typed_out(self.typed)}"
-                raise OutputError(msg, hint=f"{cancel}  # then do the same again")
+                cancel = ["slack-ties", "batch", "cancel", task.name, *typed_out(self.typed)]
+                raise OutputError(msg, hint=f"{shlex.join(cancel)}  # then do the same again")
 
     def _begin(self, marks: Marks, jobs: Sequence[JobInfo]) -> None:
         """Note that an attempt begins, with a number that no job of the task has."""
@@ -199,16 +190,7 @@ class Jobs:
                 env=ENVIRONMENT,
                 flavor=flavor.name,
                 timeout=timeout,
-                volumes=[
-                    Volume(
-                        type="model",
-                        source=parent.repo_id,
-                        mount_path=parent.mounted_at,
-                        revision=parent.commit,
-                        read_only=True,
-                    )
-                    for parent in parents_of(task, plan)
-                ],
+                volumes=[mount_of(parent) for parent in parents_of(task, plan)],
             )
         except SlackTiesError as error:
             marks.fail(f"{error}", error.hint or self._again)
@@ -223,7 +205,7 @@ class Jobs:
         there = self._by_task() if asked else {}
         seen = {}
         for one in asked:
-            found = [job for job in there.get(one.task.name, ()) if _is_for(one.task, job)]
+            found = [job for job in self._jobs_of(one, there) if _is_for(one.task, job)]
             if live := [job for job in found if is_live(job)]:
                 seen[one.task.name] = seen_live(self._adopt(one, live))
                 continue
@@ -263,7 +245,7 @@ class Jobs:
     @property
     def _again(self) -> str:
         """The command that goes on with the batch."""
-        return f"slack-ties batch start{typed_out(self.typed)}"
+        return shlex.join(["slack-ties", "batch", "start", *typed_out(self.typed)])
 
     def _by_task(self) -> dict[str, list[JobInfo]]:
         """Return all jobs of the batch, by task: the newest attempt first."""
@@ -274,6 +256,16 @@ class Jobs:
             if name := names.get((job.labels or {}).get(TASK, "")):
                 by_task.setdefault(name, []).append(job)
         return by_task
+
+    def _jobs_of(self, marks: Marks, there: Mapping[str, Sequence[JobInfo]]) -> list[JobInfo]:
+        """Return the jobs of a task: those that are listed, and the one that we know."""
+        listed, known = [*there.get(marks.task.name, ())], kept(marks)
+        if not known or known.get("end") or any(job.id == known["id"] for job in listed):
+            return listed
+        job = self.service.look(known["id"])
+        if job is None:
+            keep_gone(marks, self._again)
+        return [job, *listed] if job else listed
 
     def _adopt(self, marks: Marks, live: Sequence[JobInfo]) -> JobInfo:
         """Return the job that works on a task, and note it if we were ended before we could."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from slack_ties.batch.job_ends import works_away
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import keep_plan
 from slack_ties.batch.task import BATCH_FILE, MARKS, merged, new_batch, read_batch, write_batch
@@ -71,7 +72,7 @@ def _begin(
 
 
 def _is_fixed(marks: Marks) -> bool:
-    return bool(marks.done) or marks.is_locked()
+    return bool(marks.done) or marks.is_locked() or works_away(marks)
 
 
 def left_of(out: Path, tasks: Sequence[Task], busy: Sequence[str]) -> list[Task]:

@@ -152,6 +152,6 @@ def merged(old: Batch, new: Batch, done: Sequence[str]) -> Batch:
             msg += f"{'; '.join(before.commands())}"
             raise OutputError(msg, hint="choose another folder for this batch: --out OUT")
         tasks[task.name] = task
-    engine = new.engine if new.on or new.engine else old.engine
+    engine = {**({} if new.on and new.on != old.on else old.engine), **new.engine}
     cwd = new.cwd if new.tasks else old.cwd
     return replace(old, tasks=tuple(tasks.values()), on=new.on or old.on, engine=engine, cwd=cwd)
