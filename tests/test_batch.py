@@ -224,6 +224,19 @@ def test_a_complete_task_keeps_its_settings(tmp_path: Path) -> None:
         begin_batch(tmp_path / "other", [], "", {})
 
 
+def test_options_of_the_engine_stay(tmp_path: Path) -> None:
+    """Who gives another one keeps the others, until the batch gets another engine."""
+    task = one_task(tmp_path)
+    begin_batch(tmp_path, [task], "jobs", {"flavor": "cpu-xl", "time_limit": 60})
+
+    longer, _ = begin_batch(tmp_path, [], "", {"time_limit": 120})
+    again, _ = begin_batch(tmp_path, [task], "jobs", {})
+    here, _ = begin_batch(tmp_path, [], "here", {"at_once": 2})
+
+    assert longer.engine == again.engine == {"flavor": "cpu-xl", "time_limit": 120}
+    assert here.engine == {"at_once": 2}
+
+
 def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
     """A folder with the name of a task, which is not of this batch, is refused."""
     (tmp_path / "bo").mkdir()

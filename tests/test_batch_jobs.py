@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
+from mergekit.options import MergeOptions
 
 from command import environment, files_on_main
 from hub_jobs import Job
@@ -38,6 +41,7 @@ from slack_ties.batch.needs import keep_plan, plan_of
 from slack_ties.batch.start import begin_batch, check_tasks, left_of
 from slack_ties.batch.state import State, states_of
 from slack_ties.batch.task import Task, read_batch
+from slack_ties.check_run import check_run
 from slack_ties.cli.main import cli
 from slack_ties.config.choices import Choices
 from slack_ties.errors import HubError, OutputError, RecipeError, SlackTiesError
@@ -378,6 +382,38 @@ def test_jobs_of_an_organization(empty: Desk) -> None:
     assert [job.owner for job in empty.jobs.all.values()] == ["lab", "lab"]
     with pytest.raises(OutputError, match="are those of lab, and cannot be other's"):
         empty.engine(namespace="other").start(tasks)
+
+
+def test_no_room_on_the_machine_that_starts_jobs(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for: the jobs have disks of their own."""
+    free = SimpleNamespace(free=300_000, total=10**9, used=0)  # a file of the result, and not two
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    api = HfApi(endpoint=desk.hub.url, token=TOKEN)
+
+    def look(words: Sequence[str]) -> tuple[int, dict[str, Any], str]:
+        choices = Choices(**IDS)
+        streamed, download = "--stream" in words, False if "--no-download" in words else None
+        try:
+            plan = check_run(
+                words[1], words[3], choices=choices, publish="me/x-bo", stream=streamed, api=api,
+                download=download, options=MergeOptions(out_shard_size=100_000),
+            )  # fmt: skip
+        except SlackTiesError as error:
+            return 1, {}, f"Error: {error}"
+        errors = [{"message": f"{one}", "next": one.hint} for one in plan.errors]
+        recipe = "" if errors else plan.pinned().text
+        return int(bool(errors)), {**plan.as_json(), "errors": errors, "recipe": recipe}, ""
+
+    wanted = Wanted(["bo"], options=IDS, publish="me/x-{name}")
+    _, tasks = begin_batch(desk.out, tasks_of(wanted, desk.out), "jobs", {})
+
+    assert check_tasks(desk.out, tasks, look) == []
+    assert "free" in desk.states()["bo"].why
+    assert check_tasks(desk.out, tasks, look, away=True) == tasks
+    assert plan_of(desk.out, tasks[0])["recipe"]
 
 
 def test_a_creation_that_is_refused(empty: Desk) -> None:

@@ -174,10 +174,12 @@ def start(  # noqa: PLR0913 - one per option
     states = states_of(out, chosen, engine)
     busy = [one.name for one in states if one.state in {"running", "waiting"}]
     left = left_of(out, chosen, busy)
-    ready = check_tasks(out, left, partial(_look, quiet=settings.quiet))
-    check_room_for_all(out, ready, streamed=all("--stream" in task.steps[-1] for task in ready))
+    away = found.on == "jobs"
+    ready = check_tasks(out, left, partial(_look, quiet=settings.quiet), away=away)
+    if not away:
+        check_room_for_all(out, ready, streamed=all("--stream" in task.steps[-1] for task in ready))
     engine = engine_of(found, out, ready)
-    if ready and (found.on != "jobs" or _agreed(engine, ready, yes=yes)):
+    if ready and (not away or _agreed(engine, ready, yes=yes)):
         make_collections(ready)
         engine.start(ready)
     show(out, found, engine, as_json=as_json, quiet=settings.quiet)
