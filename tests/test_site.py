@@ -81,6 +81,14 @@ def test_the_pages_of_languages_are_current(tool: ModuleType) -> None:
     assert set(made) == {"README.md", *(f"{one.language.tag}.md" for one in TRIPLES)}
 
 
+def test_the_id_of_a_model_keeps_its_letters(tool: ModuleType) -> None:
+    """Also at the beginning of a sentence, which is capital otherwise."""
+    text = tool.make_pages()["lo.md"]
+
+    assert "\nsail/Sailor-0.5B calls itself apache-2.0" in text
+    assert "Sail/" not in text
+
+
 def test_a_page_that_is_not_current_is_found(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,8 +177,13 @@ def _triple(triple: Triple) -> str:
         text += " Where weights were not seen, 2 bytes are counted for each parameter."
     notes = [f"\n- {one}" for one in triple.unverified.split("; ") if one]
     found = f"\n\n**Not verified on the Hub:**\n{''.join(notes)}" if notes else ""
-    steps = [f"\n\n{one[0].upper()}{one[1:]}." for one in terms_of(triple).warnings]
+    steps = [f"\n\n{_begun(one)}." for one in terms_of(triple).warnings]
     return f"{head}{''.join(rows)}{text}{''.join(steps)}{found}\n"
+
+
+def _begun(warning: str) -> str:
+    """Return a warning as a sentence; the id of a model at its beginning stays as it is."""
+    return warning if "/" in warning.partition(" ")[0] else f"{warning[0].upper()}{warning[1:]}"
 
 
 def _merge(language: Language, triples: Sequence[Triple]) -> str:
