@@ -104,6 +104,7 @@ def left(folder: Path) -> list[str]:
     ("has", "said", "step"),
     [
         ((), "llama.cpp makes GGUF files, and its quantizer (llama-quantize) and its", "git clone"),
+        ((), "its converter (convert_hf_to_gguf.py) are not on PATH", "git clone"),
         (("converter",), "and its quantizer (llama-quantize) is not on PATH", ""),
         (("quantizer",), "and its converter (convert_hf_to_gguf.py) is not on PATH", "git clone"),
     ],

@@ -107,7 +107,8 @@ def _missing(folder: Path | None, *, converter: bool, quantizer: bool) -> SlackT
     lacks = [] if quantizer else [f"its quantizer ({QUANTIZER})"]
     lacks += [] if converter else [f"its converter ({SCRIPT})"]
     where = f"{str(folder)!r} or on PATH" if folder else "on PATH"
-    msg = f"llama.cpp makes GGUF files, and {' and '.join(lacks)} is not in {where}"
+    are = "are" if lacks[1:] else "is"
+    msg = f"llama.cpp makes GGUF files, and {' and '.join(lacks)} {are} not in {where}"
     install = INSTALL.get(sys.platform, INSTALL_ELSEWHERE)
     again = "then add --llama-cpp llama.cpp to the same command"
     if converter:
