@@ -16,8 +16,8 @@ import pytest
 
 from batches import COMMIT, RECORD, Made, evaluated, in_language, ran, scored
 from evaluations import ENGLISH, TIBETAN, an_evaluation, model, right
-from slack_ties.batch.page import page_of, write_page
-from slack_ties.batch.public_text import public_text
+from slack_ties.batch.page.page import page_of, write_page
+from slack_ties.batch.page.public_text import public_text
 from slack_ties.errors import OutputError
 from slack_ties.evaluation.scores import Evaluated, Evaluation
 from slack_ties.record import Parent

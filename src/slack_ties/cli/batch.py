@@ -67,7 +67,7 @@ def batch() -> None:
 
 def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: bool) -> None:
     """Print the state of all tasks; end with exit code 1 if one has failed."""
-    from slack_ties.batch.page import write_page  # noqa: PLC0415
+    from slack_ties.batch.page.page import write_page  # noqa: PLC0415
     from slack_ties.batch.state import states_of  # noqa: PLC0415
     from slack_ties.batch.table import in_a_line, reasons, table  # noqa: PLC0415
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slack_ties.batch.matrix import shown_difference
+from slack_ties.batch.page.matrix import shown_difference
 from slack_ties.evaluation.differences import comparable
 from slack_ties.evaluation.sentences import notes_of
 from slack_ties.evaluation.statistics import mean_of_pairs
@@ -23,7 +23,7 @@ from slack_ties.wording import counted, join_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from slack_ties.batch.rows import Row
+    from slack_ties.batch.page.rows import Row
     from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluation
     from slack_ties.evaluation.table import Cell

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from slack_ties.batch.rows import language_names, shown_setting
+from slack_ties.batch.page.rows import language_names, shown_setting
 from slack_ties.evaluation.differences import (
     at_chance,
     comparable,
@@ -25,7 +25,7 @@ from slack_ties.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from slack_ties.batch.rows import LanguageNames, Row
+    from slack_ties.batch.page.rows import LanguageNames, Row
     from slack_ties.evaluation.differences import Difference
     from slack_ties.evaluation.scores import Evaluation, Score, Task
     from slack_ties.evaluation.statistics import Paired

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slack_ties.batch.marks import LOG_FILE, Marks
-from slack_ties.batch.public_text import public_text
+from slack_ties.batch.page.public_text import public_text
 from slack_ties.batch.task import MARKS
 from slack_ties.catalogue.languages import find_triple
 from slack_ties.errors import CatalogueError

@@ -9,7 +9,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.batch.rows import shown_setting
+from slack_ties.batch.page.rows import shown_setting
 from slack_ties.evaluation.differences import main_score
 from slack_ties.evaluation.table import role_names
 from slack_ties.wording import readable
@@ -17,7 +17,7 @@ from slack_ties.wording import readable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from slack_ties.batch.rows import Row
+    from slack_ties.batch.page.rows import Row
 
 __all__ = ["FIRST_COLUMNS", "csv_text"]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from slack_ties.batch.csv_file import FIRST_COLUMNS, csv_text
-from slack_ties.batch.matrix import BEST, NOT_DECIDED, WORSE, matrix_of
-from slack_ties.batch.rows import language_names, rows_of, shown_setting
-from slack_ties.batch.scores import columns_of, legend_of, scores_of
+from slack_ties.batch.page.csv_file import FIRST_COLUMNS, csv_text
+from slack_ties.batch.page.matrix import BEST, NOT_DECIDED, WORSE, matrix_of
+from slack_ties.batch.page.rows import language_names, rows_of, shown_setting
+from slack_ties.batch.page.scores import columns_of, legend_of, scores_of
 from slack_ties.errors import OutputError
 from slack_ties.files import write_all
 from slack_ties.report.page import STYLE
@@ -27,7 +27,7 @@ from slack_ties.wording import counted, duration, parameter_count, readable, siz
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slack_ties.batch.rows import Row
+    from slack_ties.batch.page.rows import Row
     from slack_ties.batch.state import State
     from slack_ties.batch.task import Task
 
