@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lm_eval.api.model import hash_args
+from sqlitedict import SqliteDict
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -19,6 +21,7 @@ from common import intervals
 from common.markup import MISSING
 from common.rows import as_bits, write_rows
 from real.advice import Advice
+from real.begins import Begins, begins, is_begun, rows_of_answers
 from real.curves import at_same_bits, beside_curve, ct_dial, slack_dial
 from real.effects import Claim, claims, tuned
 from real.figures import FIGURES, draw
@@ -55,6 +58,7 @@ MODELS = {
     "layer_swap": (9, 1.3),
     "widen": (12, 1.04),
 }
+SAME = "task arithmetic at the same bits per byte"
 OURS = "slack_ties is better than task arithmetic"
 WEIGHTS = {
     1.0: (0, 0.0),
@@ -133,6 +137,13 @@ def write_results(folder: Path, seeds: Mapping[str, tuple[int, ...]]) -> None:
     write_rows(folder / "scores.csv", scores)
     write_rows(folder / "reports.csv", reports)
     write_rows(folder / "candidates.csv", tried)
+    begun = [
+        Begins(language, seed, part.ct, part.sft, part.method, part.values, 40, "ffffffffff")
+        for language, many in seeds.items()
+        for seed in many
+        for part, *_ in every(SMALL, language, seed)
+    ]
+    write_rows(folder / "begins.csv", begun)
     # Of the test split, every item but the first and the last four.
     seen = as_bits([0 < item < 36 for item in range(40)])
     write_rows(folder / "seen.csv", [Seen(language, "test", 40, seen) for language in seeds])
@@ -234,6 +245,48 @@ def test_what_validation_chooses(results: Path, tmp_path: Path) -> None:
     assert tuned(Scores(tmp_path / "part"), "eu", "task_arithmetic", 1.1) is None
 
 
+def test_an_answer_may_go_on(tmp_path: Path) -> None:
+    """A right answer that does not end, or has other spaces, begins with the right one."""
+    assert is_begun(' {" first": "Bat"} eta', '{"first": "Bat"}')
+    assert not is_begun(" Ez da Calc", "Calc")
+    assert not is_begun("", "Calc")
+    tasks = tmp_path / "eu" / "tasks"
+    tasks.mkdir(parents=True)
+    how = {"until": ["\n"], "do_sample": False}
+    for name in (skills_task("eu", "test"), skills_task("en-eu", "test")):
+        lines = [{"prompt": f"{name} {i}", "answer": "Calc"} for i in range(3)]
+        (tasks / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+        (tasks / f"{name}.yaml").write_text(json.dumps({"generation_kwargs": how}), "utf-8")
+    folder = tmp_path / "answers" / "slack-ties" / "evaluate" / "answers"
+    folder.mkdir(parents=True)
+    said = {
+        "one": ("Calc", "Calc. Calc.", "Base"),
+        "other": ("Base", "Calc", ""),
+        "part": ("Calc",),
+    }
+    for file, answers in said.items():
+        with SqliteDict(str(folder / f"{file}.sqlite"), autocommit=True) as kept:
+            for name in (skills_task("eu", "test"), skills_task("en-eu", "test")):
+                for i, answer in enumerate(answers):
+                    kept[hash_args("generate_until", (f"{name} {i}", how))] = f" {answer}"
+    rows = []
+    for seed, right in ((0, "1"), (1, "2"), (2, "2")):  # the last two are alike
+        about = ("eu", seed, 0, 1000, "sft", "", "test")
+        rows += [Row(*about, "eu", 3, right, 1.0), Row(*about, "en", 3, right, "")]
+    write_rows(tmp_path / "rows" / "scores.csv", rows)
+    (found,) = rows_of_answers(tmp_path, tmp_path / "rows")
+    assert (found.seed, found.method, found.begins) == (0, "sft", "3")
+
+
+def test_what_begins_right_stands_beside_what_is_right(results: Path) -> None:
+    """All answers of all models begin right here, so nothing is better than anything."""
+    lines = [line.split(" | ") for line in begins(results).splitlines()]
+    (sft,) = (line for line in lines if line[:2] == ["| eu", "the SFT model"])
+    assert [cell.split()[0] for cell in sft[2:5]] == ["0.250", "1.000", "+0.000"]
+    (same,) = (line for line in lines if line[:2] == ["| sl", SAME])
+    assert same[4].split()[0] == "+0.000"
+
+
 def test_items_of_texts_that_were_trained_on_are_left_out(results: Path) -> None:
     """Of five items slack_ties has the first right, as the SFT model; TIES has none."""
     lines = [line.split(" | ") for line in unseen(results).splitlines()]
@@ -314,8 +367,9 @@ def test_every_table_and_figure_shows_what_is_there(results: Path, tmp_path: Pat
     (one / "reports.csv").unlink()
     (one / "candidates.csv").unlink()
     (one / "seen.csv").unlink()
+    (one / "begins.csv").unlink()
     missing = {made.__name__ for made in TABLES if made(one) == MISSING}
-    assert missing == {"suggestions", "links", "candidates", "confirmed", "unseen"}
+    assert missing == {"suggestions", "links", "candidates", "confirmed", "unseen", "begins"}
     assert "; The report's suggestion, eu: 2; Tuned, eu: 3." in verdicts(one)
     (one / "scores.csv").unlink()
     assert {made(one) for made in TABLES[1:]} == {MISSING}

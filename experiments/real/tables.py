@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.markup import ratio, signed, table
+from real.begins import begins
 from real.choices import candidates, confirmed, defaults, links, suggestions, tuned_table
 from real.curves import at_same_bits, ct_dial, slack_dial, weight_of
 from real.effects import QUESTIONS, Claim, claims
@@ -268,7 +269,7 @@ def scarce(results: Path) -> str:
 
 TABLES = (
     *(cells, short, main_table, skills, same_bits, bits_cost, more_ct, scarce, defaults),
-    *(suggestions, links, tuned_table, candidates, confirmed, unseen, verdicts),
+    *(suggestions, links, tuned_table, candidates, confirmed, begins, unseen, verdicts),
 )
 
 
