@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -30,6 +32,16 @@ def fail(reason: str) -> None:
 def leave() -> None:
     """Leave as a command does."""
     sys.exit("no use")
+
+
+def call() -> None:
+    """Run a command that fails."""
+    subprocess.run([sys.executable, "-c", "raise SystemExit(3)"], check=True)
+
+
+def fill() -> None:
+    """Meet a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "big.safetensors")
 
 
 def end() -> None:

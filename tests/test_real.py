@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 import tarfile
 from dataclasses import asdict, replace
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 
 from real import ingredients
 from real.methods import BY_NAME, DEFAULTS, DIAL, MERGES, TRIALS, config_of, passthrough
+from real.options import folder_of
 from real.pages import Page, Paragraph, read_pages, split_of, text_of
 from real.run import jobs, unique
 from real.seen import rows_of_seen, seen_of
@@ -363,3 +366,46 @@ def test_every_job_finds_what_it_needs(name: str, tmp_path: Path) -> None:
         assert set(job.needs) <= made, job.title
         made |= set(job.makes)
     assert len({path for path in made if path.parent.name == "scores"}) > 10
+
+
+RUN = Path(__file__).parent.parent / "experiments" / "real" / "run.py"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--processes", "0"], "argument --processes: expected 1 or more, got 0"),
+        (["--processes", "two"], "argument --processes: expected 1 or more, got two"),
+        (["--device", "tpu"], "argument --device: expected cpu or cuda, got tpu"),
+        (["--device", "cuda"], "PyTorch sees no GPU here: --device cpu"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_work(
+    tmp_path: Path, given: list[str], said: str
+) -> None:
+    """In one line, and nothing is written."""
+    command = [sys.executable, str(RUN), "quick", "--work", str(tmp_path), *given]
+    nothing = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=nothing)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.splitlines()[-1] == f"run.py: error: {said}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_slack_ties_the_experiment_says_what_to_read(tmp_path: Path) -> None:
+    """In one line, and nothing is written."""
+    command = [sys.executable, "-S", str(RUN), "quick", "--work", str(tmp_path)]
+    bare = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=bare)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"slack_ties is not installed for {sys.executable}: see ")
+    assert (found.stderr.count("\n"), list(tmp_path.iterdir())) == (1, [])
+
+
+def test_another_base_has_folders_of_its_own() -> None:
+    """Its models and rows do not mix with those of the base that the page is about."""
+    assert folder_of(SIZES["quick"], "") == "quick"
+    assert folder_of(SIZES["quick"], "HuggingFaceTB/SmolLM2-135M") == (
+        "quick-HuggingFaceTB-SmolLM2-135M"
+    )
+    assert folder_of(SIZES["gpu"], "/models/one two/") == "gpu-models-one-two"

@@ -6,8 +6,11 @@ on where it was. A job that fails stops no other job, except those that need its
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -72,7 +75,7 @@ def do_all(
     A job starts as soon as its needs are there; of those that can start, the first in the list
     does. A line for each finished job says minutes since the start, counts and seconds. A job
     that raises, ends its process or does not make its files has failed: its traceback goes to
-    stderr, and the others go on.
+    stderr, or one line if people can mend it, and the others go on.
 
     Args:
         jobs: All jobs, the most important first.
@@ -217,10 +220,24 @@ def _work(pipe: Connection, set_up: Callable[[], None] | None) -> None:
 
 
 def _error_of(job: Job) -> str:
-    """Do a job, and return its traceback if it fails."""
+    """Do a job; if it fails, return its traceback, or one line if no code is to blame."""
     try:
         job.do(*job.arguments)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
+        if line := _line_of(error):
+            return f"{line}\n"
         frames = error.__traceback__ and error.__traceback__.tb_next  # from the job's own on
         return "".join(traceback.format_exception(type(error), error, frames))
+    return ""
+
+
+def _line_of(error: BaseException) -> str:
+    """Return what people can mend, in one line: a message, a command that fails, a full disk."""
+    if isinstance(error, SystemExit):
+        return str(error)
+    if isinstance(error, subprocess.CalledProcessError):
+        command = shlex.join(map(str, error.cmd))
+        return f"{command} ended with exit code {error.returncode}: it said why above"
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        return "there is no space left on the disk: make room"
     return ""

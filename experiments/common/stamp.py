@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from slack_ties.files import write_whole
@@ -33,8 +33,16 @@ def about(
         packages: Those whose versions count.
 
     """
+    installed = {package: _version_of(package) for package in packages}
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
-    return {"mode": mode, "code": digest, **{package: version(package) for package in packages}}
+    return {"mode": mode, "code": digest, **installed}
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        sys.exit(f"{package} is not installed: pip install {package}")
 
 
 def check_same(work: Path, facts: Mapping[str, object]) -> None:

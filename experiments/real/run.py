@@ -6,7 +6,6 @@ stop it when you like, and start it again. Rows are in results/ beside this file
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -17,15 +16,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import stamp
+try:
+    from common import stamp
+except ModuleNotFoundError as error:
+    sys.exit(f"{error.name} is not installed for {sys.executable}: see experiments/real/README.md")
 from common.jobs import Job, do_all
 from common.rows import write_rows
 from real.ingredients import LICENSES
+from real.options import HERE, folder_of, options
 from real.rows import rows_of_candidates, rows_of_reports, rows_of_scores
 from real.seen import rows_of_seen
 from real.sizes import SIZES, Size
 
-HERE = Path(__file__).resolve().parent
 # What models and items depend on. Merges may be added to methods.py while the work goes on.
 CODE = "ingredients learn pages sizes skills tasks".split()
 PACKAGES = (*stamp.PACKAGES, "lm-eval", "gguf")
@@ -242,25 +244,17 @@ def unique(every: Iterator[Job]) -> list[Job]:
 
 def main() -> None:
     """Read the command line, and run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("size", nargs="?", default="quick", choices=SIZES)
-    cores = os.cpu_count() or 1
-    parser.add_argument("--processes", type=int, help="jobs at once [cores; 1 on a GPU]")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--base", default="", help="another base: a folder or a Hub id")
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="folder for models")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for rows")
-    chosen = parser.parse_args()
+    chosen = options(__doc__)
     size = SIZES[chosen.size]
-    work = chosen.work.resolve() / size.name
+    work = chosen.work.resolve() / folder_of(size, chosen.base)
     if not chosen.base:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_ASSETS_CACHE"] = str(work / "answers")
     facts = stamp.about(asdict(size), [HERE / f"{name}.py" for name in CODE], PACKAGES)
+    if chosen.base:
+        facts["base"] = chosen.base
     stamp.check_same(work, facts)
-    processes = chosen.processes or (cores if chosen.device == "cpu" else 1)
+    processes = chosen.processes or ((os.cpu_count() or 1) if chosen.device == "cpu" else 1)
     every = unique(jobs(size, work, chosen.device, chosen.base))
     try:
         left = do_all(every, processes=processes, set_up=be_quiet)
@@ -268,7 +262,7 @@ def main() -> None:
         print("stopped: the same command goes on where it was", file=sys.stderr)
         sys.exit(130)
     finally:
-        results = chosen.results / size.name
+        results = chosen.results / folder_of(size, chosen.base)
         results.mkdir(parents=True, exist_ok=True)
         collect(size, work, results, facts)
     if left:
