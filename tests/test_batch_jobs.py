@@ -147,7 +147,7 @@ def test_three_jobs_of_which_one_is_stopped_one_cancelled_and_one_created_unhear
 
     What a mounted merge publishes is what a run with a download publishes, and no weight is sent.
     """
-    hub, all_text = desk.hub.hub, list[str]()
+    hub = desk.hub.hub
     tasks = desk.plan("bo", "ug", "mn-Mong")
     hub.sent_of.clear()
     # bo is stopped by its time limit, ug by the service; the answer about mn-Mong is lost.
@@ -186,10 +186,15 @@ def test_three_jobs_of_which_one_is_stopped_one_cancelled_and_one_created_unhear
     desk.go_on(tasks)
     assert len(desk.jobs.all) == 5, "what is complete is not done again"
 
-    # Nothing was downloaded, and nobody wrote to the mounts.
+    check_published(desk)
+    check_no_token(desk, bo)
+
+
+def check_published(desk: Desk) -> None:
+    """Check that the job of bo read its mounts alone, and published what a run publishes."""
+    hub, job = desk.hub.hub, desk.jobs_of("bo")[1]
     weights = [name for name in hub.sent_of if name.endswith((".safetensors", ".bin"))]
     assert weights == []
-    job = desk.jobs_of("bo")[1]
     assert mounted_files(job) == {
         f"parents/{owner}--{name}--{commit[:12]}/{file}": content
         for owner, name, commit in (
@@ -209,14 +214,21 @@ def test_three_jobs_of_which_one_is_stopped_one_cancelled_and_one_created_unhear
         f"{one['source']}@{one['revision']}" for one in job.spec["volumes"]
     ]
 
-    # The token is nowhere but among the secrets.
+
+def check_no_token(desk: Desk, task: Task) -> None:
+    """Check that the token is nowhere but among the secrets, and that the page shows the result."""
+    status = run(["batch", "status", "--out", desk.out], env=desk.env)
+    assert status.returncode == 0, status.stderr
+    page = (desk.out / "batch.html").read_text()
+    for volume in desk.jobs_of("bo")[1].spec["volumes"]:
+        assert f"{volume['source']}/tree/{volume['revision']}" in page
+    texts = [page, *desk.engine().logs(task)]
     for job in desk.jobs.all.values():
         assert job.spec["secrets"] == {"HF_TOKEN": TOKEN}
-        all_text += [json.dumps({**job.spec, "secrets": ""}), *(text for _, text in job.lines)]
-    all_text += [path.read_text() for path in desk.out.rglob("*") if path.is_file()]
-    all_text += list(desk.engine().logs(bo))
-    assert not [text for text in all_text if TOKEN in text]
-    assert any("[4/4] publish me/x-bo" in text for text in all_text)
+        texts += [json.dumps({**job.spec, "secrets": ""}), *(text for _, text in job.lines)]
+    texts += [path.read_text() for path in desk.out.rglob("*") if path.is_file()]
+    assert not [text for text in texts if TOKEN in text]
+    assert any("[4/4] publish me/x-bo" in text for text in texts)
 
 
 def _all_files(desk: Desk, repo_id: str) -> dict[str, bytes]:
@@ -341,7 +353,12 @@ def test_other_settings_while_a_job_runs(empty: Desk) -> None:
     assert empty.states()["bo"].state == "waiting"
     ends(new, *result_lines([{"a": "new"}]), stage="COMPLETED")
     assert empty.states()["bo"].state == "done"
-    assert Marks(empty.out, task).done["results"] == [{"a": "new"}]
+    done = Marks(empty.out, task).done
+    assert done["results"] == [{"a": "new"}]
+    assert done["since"] == new.times["startedAt"][:19] + "+00:00"
+    assert done["ended"] == "2026-01-01T00:01:00+00:00", (
+        "when the job ended, and not when we saw it"
+    )
 
 
 def test_a_job_that_is_not_listed_yet(empty: Desk) -> None:

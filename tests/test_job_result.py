@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slack_ties.batch.job_result import End, end_in, failure_lines, result_lines
+
+
+def packed(text: str) -> str:
+    """Return a text as it is in the lines of a result."""
+    return base64.b64encode(zlib.compress(text.encode())).decode()
+
 
 NOISE = ["slack-ties-result", "slack-ties-result 1/0 {}", "merging", ""]
 
@@ -30,10 +38,12 @@ def test_reasons_survive_the_log() -> None:
 def test_the_last_whole_end_counts() -> None:
     """A job that the service tried twice has two ends in one log."""
     lines = failure_lines("no", "") + result_lines([{"a": 1}])
+    random = "".join(f"{number * number}" for number in range(5_000))
 
     assert end_in(lines) == End(({"a": 1},))
     assert end_in(lines[:-1]) == End(why="no")
-    long = result_lines([{"a": "x" * 9000}])
+    long = result_lines([{"a": random}])
+    assert len(long) > 2
     assert end_in(lines + long[:-1]) == End(({"a": 1},))
 
 
@@ -41,6 +51,7 @@ def test_tokens_are_not_handed_over() -> None:
     """Whatever printed one."""
     token = f"hf_{'a' * 30}"
     assert token not in "".join(failure_lines(token, ""))
+    assert end_in(result_lines([{"a": token}])) == End(({"a": "[token]"},))
     assert end_in([f'slack-ties-failed 1/1 {{"why": "{token}"}}']) == End(why="[token]")
 
 
@@ -61,6 +72,23 @@ def test_tokens_are_not_handed_over() -> None:
 )
 def test_what_is_no_result(text: str) -> None:
     """It is nothing."""
+    assert end_in([f"slack-ties-result 1/1 {packed(text)}"]) is None
+    assert end_in([f"slack-ties-failed 1/1 {text}"]) in {None, End(why="it failed")}
+
+
+def test_a_result_that_would_fill_the_memory() -> None:
+    """It is not unpacked."""
+    large = packed('{"results": [{}], "x": "' + "0" * 60_000_000 + '"}')
+    parts = [large[at : at + 4000] for at in range(0, len(large), 4000)]
+    lines = [f"slack-ties-result {i}/{len(parts)} {part}" for i, part in enumerate(parts, 1)]
+
+    assert len(lines) < 30
+    assert end_in(lines) is None
+
+
+@pytest.mark.parametrize("text", ["!!!", "e30=", packed("{}")[:-8]])
+def test_damaged_results(text: str) -> None:
+    """What is not base64, not compressed or not whole is no result."""
     assert end_in([f"slack-ties-result 1/1 {text}"]) is None
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.batch.executor import Seen
 from slack_ties.batch.hardware import hours
 from slack_ties.batch.job_result import end_in
+from slack_ties.batch.marks import DONE, FAILED, RUNNING
 from slack_ties.batch.task import MARKS, now
 from slack_ties.errors import OutputError, masked, visible
 from slack_ties.files import json_text, read_json, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from huggingface_hub import JobInfo
@@ -76,7 +78,7 @@ def keep_job(marks: Marks, job: JobInfo, timeout: int) -> None:
     flavor, last = f"{job.flavor or ''}", marks.running
     about = {"id": job.id, "attempt": last["attempt"], "url": job.url, "flavor": flavor}
     marks.write(JOB_FILE, {**about, "timeout": timeout})
-    marks.write("running.json", {**last, "where": _where(job.id, flavor)})
+    marks.write(RUNNING, {**last, "where": _where(job.id, flavor)})
 
 
 def kept(marks: Marks) -> dict[str, Any]:
@@ -103,15 +105,22 @@ def keep_end(marks: Marks, job: JobInfo, lines: Sequence[str], again: str) -> No
         file.writelines(f"{masked(line)}\n" for line in lines[:MOST_LINES])
     found = end_in(lines)
     why = then = ""
+    started, ended = _time(job.started_at), _time(job.finished_at)
+    marks.write(RUNNING, {**marks.running, "since": started or marks.running.get("since", "")})
     if found and found.results:
         marks.finish([dict(one) for one in found.results])
+        marks.write(DONE, {**marks.done, "ended": ended or now()})
     elif found:
         marks.fail(found.why, found.next or again)
+        marks.write(FAILED, {**marks.failed, "ended": ended or now()})
     else:
         why, then = _how(job, lines, known.get("timeout") or 0, again)
-    ended = job.finished_at.isoformat(timespec="seconds") if job.finished_at else ""
     end = {"stage": f"{job.status.stage}", "at": ended, "why": why, "next": then}
     marks.write(JOB_FILE, {**known, "end": end})
+
+
+def _time(time: datetime | None) -> str:
+    return time.isoformat(timespec="seconds") if time else ""
 
 
 def keep_gone(marks: Marks, again: str) -> None:
@@ -148,9 +157,8 @@ def _how(job: JobInfo, lines: Sequence[str], timeout: int, again: str) -> tuple[
 def seen_live(job: JobInfo) -> Seen:
     """Return what is shown of a job that waits or runs."""
     runs = job.status.stage == "RUNNING"
-    since = (job.started_at if runs else None) or job.created_at
-    time = since.isoformat(timespec="seconds") if since else ""
-    return Seen("running" if runs else "waiting", _where(job.id, job.flavor), time, url=job.url)
+    since = _time((job.started_at if runs else None) or job.created_at)
+    return Seen("running" if runs else "waiting", _where(job.id, job.flavor), since, url=job.url)
 
 
 def seen_ended(job: Mapping[str, Any]) -> Seen:

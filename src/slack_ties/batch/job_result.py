@@ -6,8 +6,10 @@ sizes are bounded, types are checked, and texts are made safe to print.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["End", "end_in", "failure_lines", "result_lines"]
 
 PART = 4_000  # letters of a line; a log may cut longer ones
-MOST_PARTS = 500
+MOST_PARTS = 999
+MOST_BYTES = 50_000_000  # of a result: an evaluation has a number for each item and model
 LONGEST_TEXT = 2_000  # letters of a reason or a next step
 
 LINE = re.compile(r"slack-ties-(result|failed) (\d{1,3})/(\d{1,3}) (.*)")
@@ -35,17 +38,18 @@ class End:
 
 
 def result_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the lines that hand over what the steps of a task printed as JSON."""
-    return _lines("result", {"results": [*results]})
+    """Return the lines that hand over what the steps of a task printed as JSON, compressed."""
+    text = masked(json.dumps({"results": [*results]}))
+    return _lines("result", base64.b64encode(zlib.compress(text.encode(), 9)).decode())
 
 
 def failure_lines(why: str, then: str) -> list[str]:
     """Return the lines that hand over why a task failed, and what to do."""
-    return _lines("failed", {"why": why, "next": then})
+    return _lines("failed", masked(json.dumps({"why": why, "next": then})))
 
 
-def _lines(kind: str, data: Mapping[str, Any]) -> list[str]:
-    text = masked(json.dumps(data))  # in ASCII: no log changes it
+def _lines(kind: str, text: str) -> list[str]:
+    """Return an ASCII text, which no log changes, as numbered lines."""
     parts = [text[at : at + PART] for at in range(0, len(text), PART)]
     return [f"slack-ties-{kind} {i}/{len(parts)} {part}" for i, part in enumerate(parts, 1)]
 
@@ -77,8 +81,8 @@ def end_in(lines: Iterable[str]) -> End | None:
 
 def _end(kind: str, text: str) -> End | None:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = json.loads(_unpacked(text) if kind == "result" else text)
+    except (ValueError, RecursionError, zlib.error):
         return None
     if not isinstance(data, dict):
         return None
@@ -88,6 +92,17 @@ def _end(kind: str, text: str) -> End | None:
     if not isinstance(results, list) or not results:
         return None
     return End(tuple(results)) if all(isinstance(one, dict) for one in results) else None
+
+
+def _unpacked(text: str) -> bytes:
+    """Return what was compressed; raise ValueError if it is too large or not whole."""
+    packed = base64.b64decode(text, validate=True)
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(packed, MOST_BYTES)
+    if not unpacking.eof:
+        msg = "more than a result can be, or less than a whole one"
+        raise ValueError(msg)
+    return data
 
 
 def _text(given: object) -> str:

@@ -35,7 +35,7 @@ from slack_ties.batch.job_script import (
     streams,
 )
 from slack_ties.batch.job_service import Service, attempt_of, is_live, mount_of
-from slack_ties.batch.marks import Marks
+from slack_ties.batch.marks import RUNNING, Marks
 from slack_ties.batch.needs import plan_of
 from slack_ties.batch.task import read_batch, typed_out
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
@@ -174,7 +174,7 @@ class Jobs:
         before = max([attempt_of(job) for job in jobs], default=0)
         number = marks.begin("Hugging Face Jobs")
         if number <= before:
-            marks.write("running.json", {**marks.running, "attempt": before + 1})
+            marks.write(RUNNING, {**marks.running, "attempt": before + 1})
 
     def _create(self, marks: Marks, flavor: Flavor, timeout: int) -> None:
         task, plan = marks.task, plan_of(self.out, marks.task)
