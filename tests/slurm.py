@@ -202,6 +202,10 @@ class Cluster:
         while self.call("squeue", "--noheader") and time.monotonic() < end:
             time.sleep(0.2)
         self.cleared = {*self.jobs()}
+        # A controller that has forgotten a job may give its number to another: the node then takes
+        # no further jobs ("Duplicate jobid").
+        with contextlib.suppress(AssertionError):  # it takes jobs already
+            self.call("scontrol", "update", f"nodename={self.node}", "state=resume")
 
     def _steps(self) -> Iterator[int]:
         """Yield the processes of jobs of this Slurm, and those that look after them."""
