@@ -21,7 +21,7 @@ from slack_ties.merge.merge import merge_models
 from slack_ties.plan.make import plan_merge
 from slack_ties.recipe.recipe import FACTS_KEY
 from slack_ties.sharing.adapt import adapt_recipe
-from triple import Folders
+from triple import Folders, extend
 
 ROOT = Path(__file__).parent.parent
 
@@ -190,6 +190,21 @@ def test_the_languages_of_an_own_sft_model(
     assert "English" not in recipe.text
     assert make_card(recipe).data.language == ["cy", *languages]
     assert make_config("bo").facts.sft_languages == ("en",)
+
+
+def test_written_with_own_models_it_is_the_one_of_the_command(
+    triple: Folders, tmp_path: Path
+) -> None:
+    """Their files are read: the CT model has tokens of its own, which the merge must know of."""
+    ct = extend(tmp_path / "extended", triple.ct)
+    choices = Choices(base=str(triple.base), ct=str(ct), sft=str(triple.sft))
+
+    (looked,) = write_configs(["cy"], tmp_path / "looked", choices=choices)
+    (not_looked,) = write_configs(["cy"], tmp_path / "not", choices=choices, look_at_models=False)
+
+    assert looked.read_text("utf-8") == make_config("cy", look_at_choices(choices, ["cy"])).text
+    assert "\ntokenizer:" in looked.read_text("utf-8")
+    assert "\ntokenizer:" not in not_looked.read_text("utf-8")
 
 
 def test_norwegian_stays_a_text() -> None:

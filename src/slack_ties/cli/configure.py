@@ -87,7 +87,9 @@ def config(  # noqa: PLR0913 - one per option
     names = [triple.key for triple in list_languages()] if every else lang
     with models_may_be_away(quiet=quiet):
         choices = look_at_choices(choices, lang)
-    paths = write_configs(names, output, choices=choices, joint=joint, overwrite=overwrite)
+    paths = write_configs(
+        names, output, choices=choices, joint=joint, overwrite=overwrite, look_at_models=False
+    )
     if as_json:
         print_json({"configs": [str(path) for path in paths]})
         return

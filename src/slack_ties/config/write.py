@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slack_ties.catalogue.languages import list_languages
-from slack_ties.config.make import make_config
+from slack_ties.config.make import look_at_choices, make_config
 from slack_ties.errors import OutputError
 from slack_ties.files import expanded, write_whole
 
@@ -22,15 +22,19 @@ __all__ = ["is_config_file", "write_configs", "write_recipes"]
 SUFFIXES = (".yml", ".yaml")
 
 
-def write_configs(
+def write_configs(  # noqa: PLR0913 - all by name
     languages: Iterable[str] | str,
     output: str | Path = "merge_configs",
     *,
     choices: Choices | None = None,
     joint: bool = False,
     overwrite: bool = False,
+    look_at_models: bool = True,
 ) -> list[Path]:
     """Write one merge config per language and return their paths.
+
+    If `choices` names models, their config and tokenizer files are read, here or on the Hub: the
+    config gets the base's weight type, and what tokens that a model added need.
 
     Args:
         languages: Keys or languages of the catalogue. For a language outside it, give its ISO
@@ -40,9 +44,11 @@ def write_configs(
         choices: Models and parameters that replace the catalogue's and the recommended ones.
         joint: Write one config that merges the CT models of all languages.
         overwrite: Replace configs of the same name with other content.
+        look_at_models: False: read no file of a model; `choices` is complete as it is.
 
     Raises:
         CatalogueError: A language is not in the catalogue. Nothing is written then.
+        HubError: The Hub lacks a model of `choices`, or cannot be reached. Nothing is written then.
         RecipeError: A parameter is out of range. Nothing is written then.
         OutputError: `output` cannot be written to, a config there was edited, or it is one file
             for several configs.
@@ -58,7 +64,14 @@ def write_configs(
         step = shlex.join(["slack-ties", "config", *langs, "-o", str(output.with_suffix(""))])
         raise OutputError(msg, hint=f"{step}  # a folder; with your other options")
     folder = output.parent if file else output
-    made = (make_config(group, choices, file=file) for group in groups)
+    made = (
+        make_config(
+            group,
+            look_at_choices(choices, group) if choices and look_at_models else choices,
+            file=file,
+        )
+        for group in groups
+    )
     recipes = {folder / recipe.where: recipe for recipe in made}
     write_recipes(recipes, overwrite=overwrite)
     return list(recipes)
