@@ -144,6 +144,32 @@ def test_no_language_is_taken_for_another() -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "step"),
+    [
+        ("quechua", "slack-ties config qu --base BASE --ct CT --sft SFT #"),
+        ("que", "slack-ties config qu --base"),
+        ("tibetian", "slack-ties languages #"),
+        ("no such language", "slack-ties languages #"),
+    ],
+)
+def test_the_next_step_for_a_language_outside_the_catalogue(typed: str, step: str) -> None:
+    """Its own code in the command, if there is such a language."""
+    with pytest.raises(CatalogueError) as caught:
+        find_triple(typed)
+
+    assert caught.value.hint.startswith(step)
+
+
+@pytest.mark.parametrize(("typed", "step"), [("quechua", "type qu"), ("eu_ES", "type eu-ES")])
+def test_the_next_step_for_a_name_instead_of_a_tag(typed: str, step: str) -> None:
+    """The tag to type: the language is not in the catalogue, so the list does not help."""
+    with pytest.raises(CatalogueError) as caught:
+        unlisted_language(typed)
+
+    assert caught.value.hint == step
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [
         ("uyghr", "Uyghur"),

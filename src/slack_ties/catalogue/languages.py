@@ -141,12 +141,23 @@ def _no_language(name: str) -> CatalogueError:
     """Return the error about a name that the catalogue does not have."""
     triples = _catalogue()
     names = [n for t in triples for n in (t.language.name, t.language.endonym, *t.language.aliases)]
-    msg = f"no language {name!r} in the catalogue.{ask_for(name, [t.key for t in triples], names)}"
+    near = ask_for(name, [t.key for t in triples], names)
+    msg = f"no language {name!r} in the catalogue.{near}"
     hint = (
         "slack-ties languages  # for a language outside the catalogue, give its ISO 639 code "
         "and --base, --ct and --sft"
     )
+    if not near and (tag := _tag_of(name)):
+        hint = f"slack-ties config {tag} --base BASE --ct CT --sft SFT  # three models of your own"
     return CatalogueError(msg, hint=hint)
+
+
+def _tag_of(name: str) -> str:
+    """Return the tag of a language outside the catalogue, from a name or tag; "" if none fits."""
+    try:
+        return read_tag(code_of_name(name) or name).tag
+    except CatalogueError:
+        return ""
 
 
 def unlisted_language(tag: str) -> Language:

@@ -54,7 +54,8 @@ def read_tag(text: str) -> Tag:
         better = _in_case(text.replace("_", "-"))
         mean = f" Did you mean {better!r}?" if LANGUAGE_TAG.fullmatch(better) else _named(text)
         msg = f"{text!r} is not a language tag: expected a code such as eu, mn-Mong or pt-BR.{mean}"
-        raise CatalogueError(msg, hint="slack-ties languages")
+        tag = better if LANGUAGE_TAG.fullmatch(better) else code_of_name(text)
+        raise CatalogueError(msg, hint=f"type {tag}" if tag else "slack-ties languages")
     language, script, region = match["language"], match["script"] or "", match["region"] or ""
     same = _same().get(language, language)
     for kind, code in (("l", same), ("s", script), ("r", region)):
