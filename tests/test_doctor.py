@@ -83,6 +83,9 @@ def test_all_is_in_place(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> Non
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[:-2] if not line.startswith(" ")] == NAMES
     assert lines[-1] == "all that a merge needs is in place"
+    assert result.stderr.endswith(
+        "Next: slack-ties languages  # or see all stages on small models: slack-ties demo\n"
+    )
     assert len(lines) <= SCREEN
     assert "secret" not in result.output
     hints = [line.split("Next: ")[1] for line in lines if "Next: " in line]

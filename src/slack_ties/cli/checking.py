@@ -6,6 +6,7 @@ import click
 
 from slack_ties.cli.group import cli, command, prepare, print_json
 from slack_ties.cli.options import as_json
+from slack_ties.cli.program import say_next
 from slack_ties.cli.timeout import seconds_option
 
 __all__: list[str] = []
@@ -46,3 +47,4 @@ def doctor(*, timeout: float | None, as_json: bool) -> None:
     found.check()
     if not as_json:
         click.echo(f"\n{found.summary()}")
+        say_next("slack-ties languages  # or see all stages on small models: slack-ties demo")
