@@ -86,8 +86,13 @@ def test_models_of_the_hub(triple: Folders, tmp_path: Path, hub: Server, api: Hf
 
     first = run(["publish", "out", "me/bo"], env=told, cwd=tmp_path, merged=True)
     carded = run(["card", "out"], env=told, cwd=tmp_path, merged=True)
+    words = ["publish", "out", "me/bo", "--tag", "v1"]
+    shown = run([*words, "--dry-run"], env=told, cwd=tmp_path, merged=True)
     then = run(["publish", "out", "me/bo"], env=told, cwd=tmp_path, merged=True)
+    nothing = run([*words[:3], "--dry-run"], env=told, cwd=tmp_path, merged=True)
 
+    assert shown.stdout.endswith("sent.\n\nNext: slack-ties publish out me/bo --tag v1\n")
+    assert nothing.stdout.endswith("Nothing was made or sent.\n")
     assert first.stdout.endswith("Next: slack-ties card out # adopts a merge of mergekit\n")
     assert carded.returncode == then.returncode == 0, carded.stdout + then.stdout
     assert then.stdout.endswith(

@@ -243,6 +243,20 @@ def test_publishing_the_same_again_changes_nothing(model: Path, api: HfApi) -> N
     assert publish_model(model, "me/tibetan", api=api) == first
 
 
+def test_that_a_repository_is_private_is_said(
+    model: Path, api: HfApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time, after the files are there; of a public one nothing is said."""
+    caplog.set_level("INFO", "slack_ties")
+    publish_model(model, "me/tibetan", api=api)
+    publish_model(model, "me/tibetan", api=api)
+    assert caplog.text.count("private: others do not see it until you change that") == 2
+
+    caplog.clear()
+    publish_model(model, "me/open", public=True, api=api)
+    assert "private: others" not in caplog.text
+
+
 def test_hidden_files_stay_here(model: Path, api: HfApi) -> None:
     """Editors and systems leave them; they are nobody's model."""
     (model / ".DS_Store").write_text("x")

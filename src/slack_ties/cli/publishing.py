@@ -281,6 +281,9 @@ def publish(  # noqa: PLR0913 - one per option
                 print_json(asdict(planned))
             else:
                 click.echo(planned.as_text())
+                if not quiet and (planned.send or planned.remove or tag or collection):
+                    step = ["slack-ties", "publish", str(out), repo_id, *to(repo_id).flags()]
+                    say_next(shlex.join([*step, *more]))
             return
         published = publish_model(
             out, to(repo_id), license=license, include=include, known_as=known_as

@@ -229,6 +229,8 @@ def _send(
         LOG.info("  %s of %s has all files already", branch.label, to.repo_id)
         commit = branch.head
     _verify(files, plan, to.repo_id, commit, api=api)
+    if target.private and not to.pull_request:
+        LOG.info("  private: others do not see it until you change that in its page's settings")
     collection = tag_and_collect(target, commit, retries=retries, api=api)
     url = f"{api.endpoint}/{to.repo_id}"
     if branch.name.startswith("refs/pr/"):
