@@ -102,6 +102,9 @@ models. These models are too small to be useful. To make a real one:
   hf auth login                  once, before you publish
   slack-ties publish lao ME/Qwen1.5-0.5B-Lao"""
 
+DELETED = """
+The files of the demo are deleted. To keep them and open the report: slack-ties demo --keep demo"""
+
 KEPT = """
 In {keep}: models, merge_configs/bo.yml, and tibetan with its README.md and report.html.
 The config names models on the Hub of the demo, which is gone. To merge the same models from
@@ -134,8 +137,7 @@ def run_demo(keep: Path | None = None, *, show: Callable[[str], None] = print) -
         show(BEGINNING.format(url=hub.url))
         run_steps(STEPS, folder, _environment(Path(own), hub.url, token), show=show)
     show(END.format(seconds=time.monotonic() - began))
-    if keep:
-        show(KEPT.format(keep=keep, folder=shlex.quote(str(keep))))
+    show(KEPT.format(keep=keep, folder=shlex.quote(str(keep))) if keep else DELETED)
 
 
 def run_steps(
