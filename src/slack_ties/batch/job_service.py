@@ -157,10 +157,11 @@ class Service:
 
     def log(self, job: str) -> Iterator[str]:
         """Yield the lines of a job's log so far, without a token."""
+        token = self.token
         with self._asking(f"the log of job {job}"):
             for line in self.api.fetch_job_logs(job_id=job, namespace=self.namespace):
                 text = masked(line)
-                yield text.replace(self.token, "[token]") if self.token else text
+                yield text.replace(token, "[token]") if token else text
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
