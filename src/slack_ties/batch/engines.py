@@ -39,7 +39,8 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
 
         limit = given.get("time_limit", 0)
         flavor, namespace = given.get("flavor", ""), given.get("namespace", "")
-        return Jobs(out, flavor=flavor, timeout=limit, namespace=namespace)
+        package = given.get("package", "")
+        return Jobs(out, flavor=flavor, timeout=limit, namespace=namespace, package=package)
     if batch.on == "slurm":
         from slack_ties.batch.slurm import Slurm  # noqa: PLC0415 - seldom used
 

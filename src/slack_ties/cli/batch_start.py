@@ -40,17 +40,8 @@ __all__: list[str] = []
 
 # Options of engines.
 OF_ENGINES = (
-    *(
-        "at_once",
-        "time_limit",
-        "partition",
-        "account",
-        "cpus",
-        "gpus",
-        "memory",
-        "flavor",
-        "namespace",
-    ),
+    *("at_once", "time_limit", "partition", "account", "cpus", "gpus", "memory", "flavor"),
+    *("namespace", "package"),
 )
 
 # Options of `batch` itself; all others are for each `slack-ties run`.
@@ -108,6 +99,11 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in n
     help="On Slurm: memory of each task, such as 40G.  [from its plan]",
 )
 @click.option("--flavor", metavar="NAME", help="On Jobs: the machine.  [the cheapest that fits]")
+@click.option(
+    "--package",
+    metavar="URL",
+    help="On Jobs: where to get slack-ties from, such as git+https://...  [PyPI]",
+)
 @click.option("--namespace", metavar="OWNER", help="On Jobs: the organization that pays.")
 @click.option("-y", "--yes", is_flag=True, help="On Jobs: do not ask before jobs cost money.")
 @click.option("--stream", is_flag=True, help="Keep no weights on this disk; needs --publish.")
