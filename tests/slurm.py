@@ -59,7 +59,7 @@ SwitchType=switch/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 NodeName={name} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=1-0 PriorityTier=1 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=1-0 GraceTime=4 PriorityTier=1 State=UP
 PartitionName=short Nodes=ALL MaxTime=10 PriorityTier=1 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=9 State=UP
 """

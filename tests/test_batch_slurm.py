@@ -262,7 +262,10 @@ def plan_of(folder: Path, *models: str) -> list[object]:
 @needs_slurm
 @pytest.mark.slow
 def test_a_preempted_task_goes_on(cluster: Cluster, models: Server, tmp_path: Path) -> None:
-    """Slurm ends it for a job that comes first, and queues it again: the same job completes it."""
+    """Slurm tells it to end, for a job that comes first, and queues it again some seconds later.
+
+    The same job completes it: had it ended by itself, Slurm would not have queued it again.
+    """
     gate = models.hub.watcher = Gate("me/slow")
     tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/slow"))
     engine = Slurm(tmp_path / "merges", partition="main", time=60)
