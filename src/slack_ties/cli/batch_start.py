@@ -102,7 +102,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 @click.option(
     "--package",
     metavar="URL",
-    help="On Jobs: install this package, such as git+https://...  [slack-ties from PyPI]",
+    help="On Jobs: install this instead of the release on PyPI, such as git+https://...",
 )
 @click.option("--namespace", metavar="OWNER", help="On Jobs: the organization that pays.")
 @click.option("-y", "--yes", is_flag=True, help="On Jobs: do not ask before jobs cost money.")
