@@ -583,7 +583,7 @@ def test_an_evaluation_is_in_the_card(merged: Path, tmp_path: Path) -> None:
     assert "On belebele_bod_Tibt (in Tibetan), the merged model scores 60.0 %" in card
     assert "Made by lm-eval 0.4.13 on 2026-11-27 with device cpu;" in card
     assert (
-        "pip install 'slack-ties[eval]' lm_eval==0.4.13\n"
+        'pip install "slack-ties[eval]" lm_eval==0.4.13\n'
         "slack-ties evaluate OUT --tasks belebele_bod_Tibt,arc_easy\n" in card
     )
     assert "with the folder of this model as OUT" in card  # its models are in folders
@@ -746,7 +746,7 @@ def test_texts_of_an_evaluation_are_no_markup(merged: Path, tmp_path: Path) -> N
     page = MarkdownIt().enable("table").render(card.split("---", 2)[2])
     for tag in ("<b>", "<i>", "<u>", "<s>", 'href="https://bad'):
         assert tag not in page
-    assert "pip install 'slack-ties[eval]' torch==2.6.0\n" in card
+    assert 'pip install "slack-ties[eval]" torch==2.6.0\n' in card
     command = next(line for line in card.splitlines() if line.startswith("slack-ties evaluate"))
     assert shlex.split(command)[3:] == [
         *("--tasks", bad, "--alone", "--include-path", "TASK_FILES")

@@ -175,7 +175,7 @@ def test_packages_that_do_not_fit(install: Install) -> None:
     found = {one.name: one for one in look_at_packages()}
 
     assert only(found["mergekit"], BROKEN).text == "0.1.4, expected >=0.1.5,<0.2"
-    assert found["mergekit"].hint == "pip install 'mergekit>=0.1.5,<0.2'"
+    assert found["mergekit"].hint == 'pip install "mergekit>=0.1.5,<0.2"'
     missing = only(found["nowhere_at_all"], BROKEN)
     assert missing.text == "not installed, expected >=1.0,<2"
     assert only(found["click"], BROKEN).text == "9.0.0rc1, expected >=8.2.1,<9"
@@ -552,7 +552,8 @@ def test_extras_that_are_missing(install: Install, monkeypatch: pytest.MonkeyPat
     assert {*found} == {*EXTRAS}
     for name, one in found.items():
         assert EXTRAS[name][1] in one.text
-        assert one.hint.startswith(f"pip install 'slack-ties[{name}]'")
+        assert one.hint.startswith("pip install ")
+        assert f"slack-ties[{name}]" in one.hint
 
 
 def test_an_extra_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,4 +568,4 @@ def test_an_extra_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {one.name: one for one in look_at_extras()}
 
     assert "AttributeError: module 'numpy'" in only(found["plot"], NOTE).text
-    assert found["plot"].hint == "pip install --force-reinstall 'slack-ties[plot]'"
+    assert found["plot"].hint == 'pip install --force-reinstall "slack-ties[plot]"'

@@ -213,7 +213,7 @@ def test_without_the_extra(merged: Path) -> None:
     error, step = found.stderr.splitlines()
     assert error.startswith("Error: ")
     assert "lm-eval" in error
-    assert step == "Next: pip install 'slack-ties[eval]'"
+    assert step == 'Next: pip install "slack-ties[eval]"'
 
 
 def test_a_model_that_does_not_fit(

@@ -618,7 +618,7 @@ def test_without_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(extra, "version", version)
         with pytest.raises(SlackTiesError, match=said) as caught:
             load_tasks([TIBETAN])
-        assert caught.value.hint == "pip install 'slack-ties[eval]'"
+        assert caught.value.hint == 'pip install "slack-ties[eval]"'
 
 
 def test_lm_eval_without_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,7 +628,7 @@ def test_lm_eval_without_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SlackTiesError, match=r"lm-eval 0\.4\.\d+ cannot be imported: ") as caught:
         load_tasks([TIBETAN])
-    assert caught.value.hint == "pip install 'slack-ties[eval]'"
+    assert caught.value.hint == 'pip install "slack-ties[eval]"'
 
 
 def test_downloads_stay_as_the_user_set_them() -> None:
@@ -645,7 +645,7 @@ def test_downloads_stay_as_the_user_set_them() -> None:
 
 
 def test_bounds_of_lm_eval_are_those_of_the_extra() -> None:
-    """What we accept is what `pip install 'slack-ties[eval]'` installs."""
+    """What we accept is what `pip install "slack-ties[eval]"` installs."""
     project = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
     (ours,) = map(Requirement, tomllib.loads(project)["project"]["optional-dependencies"]["eval"])
     least, below = (".".join(map(str, one)) for one in (extra.LEAST, extra.BELOW))

@@ -74,7 +74,7 @@ def test_without_matplotlib_the_pip_command_is_said(
     """An error where pictures are asked for; the card does without them."""
     with pytest.raises(SlackTiesError, match="need matplotlib") as caught:
         check_plot()
-    assert caught.value.hint == "pip install 'slack-ties[plot]'"
+    assert caught.value.hint == 'pip install "slack-ties[plot]"'
     (tmp_path / "report.json").write_bytes((merged / "report.json").read_bytes())
 
     with caplog.at_level(logging.WARNING, "slack_ties"):
@@ -82,7 +82,7 @@ def test_without_matplotlib_the_pip_command_is_said(
 
     assert [one.image for one in shown] == ["", ""]
     assert "Plain TIES" in shown[0].text
-    assert "pip install 'slack-ties[plot]'" in caplog.text
+    assert 'pip install "slack-ties[plot]"' in caplog.text
 
 
 def test_a_damaged_report_is_left_out_of_the_card(

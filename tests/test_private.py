@@ -53,7 +53,7 @@ def test_a_name_is_there_and_its_loss_is_one_line(
     version = importlib.import_module("importlib.metadata").version(library)
     place = f"{module.NAMES[name]}.{name}"
     assert str(caught.value) == f"{library} {version} has no {place}, which slack-ties needs"
-    assert caught.value.hint == f"pip install '{library}{module.BOUNDS}'"
+    assert caught.value.hint == f'pip install "{library}{module.BOUNDS}"'
 
 
 def test_what_a_library_itself_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_without_optuna_the_pip_command_is_said(
     with pytest.raises(SlackTiesError, match="Optuna") as caught:
         tune_config(config, search=Search(trials=3))
 
-    assert "pip install 'slack-ties[tune]'" in caught.value.hint
+    assert 'pip install "slack-ties[tune]"' in caught.value.hint
 
 
 def test_an_extended_vocabulary_is_scored_with_its_tokenizer(

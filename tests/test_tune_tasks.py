@@ -718,7 +718,7 @@ def test_without_lm_eval_the_pip_line_is_said(config: Path) -> None:
     )
 
     missing, wrong, works, _ = done.stderr.split("exit ")
-    assert "pip install 'slack-ties[eval]'" in missing
+    assert 'pip install "slack-ties[eval]"' in missing
     assert "unknown metric 'perplexty'. Did you mean 'perplexity'?" in wrong
     assert works.startswith("1")
     assert done.stdout == "a-tuned-perplexity.yml\n"

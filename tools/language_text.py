@@ -101,7 +101,7 @@ EVALUATE = """
 ## Evaluate the result
 
 `evaluate` scores the merged model beside the three models that it was made from. It needs
-`pip install 'slack-ties[eval]'`.
+`pip install "slack-ties[eval]"`.
 
 ```sh
 slack-ties evaluate {out} --limit 100

@@ -166,7 +166,7 @@ def _install(evaluation: Evaluation) -> str:
         for name, version in evaluation.versions.items()
         if WORD.fullmatch(name) and WORD.fullmatch(version) and name not in {"python", "slack-ties"}
     ]
-    return " ".join(["pip install 'slack-ties[eval]'", *pins])
+    return " ".join(['pip install "slack-ties[eval]"', *pins])
 
 
 def _command(evaluation: Evaluation) -> str:

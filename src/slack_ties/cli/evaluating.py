@@ -111,7 +111,7 @@ def evaluate(  # noqa: PLR0913 - one per option
     To add a task, name the earlier tasks too: their answers are kept, and nothing is run again.
 
     You can stop it at any time: the same command goes on. It never runs code that comes with a
-    model. It needs: pip install 'slack-ties[eval]'
+    model. It needs: pip install "slack-ties[eval]"
 
     \b
     Examples:

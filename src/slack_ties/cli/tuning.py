@@ -133,7 +133,7 @@ def tune(  # noqa: PLR0913 - one per option
     to disk. `kept` looks at the weights only: a candidate scores high if the merge keeps the
     most important parameters of both the CT and the SFT models. `perplexity` runs each candidate
     on your own texts. Neither measures how well a model does a task: name tasks for that. They
-    need: pip install 'slack-ties[eval]'
+    need: pip install "slack-ties[eval]"
 
     Candidates are compared on one half of the items of each task. The best one and the config as
     it was are then scored once on the other half, and the table says whether they differ by more

@@ -98,7 +98,7 @@ models. These models are too small to be useful. To make a real one:
   slack-ties languages           which languages have public models, and how large they are
   slack-ties run lo --out lao    a small one, Lao: config, merge and card (3.7 GB to download)
   slack-ties try lao 'ສະບາຍດີ'    what it answers, beside the models that it was made from
-  slack-ties evaluate lao        what it scores, beside them: pip install 'slack-ties[eval]'
+  slack-ties evaluate lao        what it scores, beside them: pip install "slack-ties[eval]"
   hf auth login                  once, before you publish
   slack-ties publish lao ME/Qwen1.5-0.5B-Lao"""
 

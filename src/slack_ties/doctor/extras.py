@@ -35,7 +35,7 @@ def look_at_extras() -> Iterator[Finding]:
             yield Finding(name, NOTE, f"{error}; for {commands}", error.hint, facts)
         except Exception as error:  # noqa: BLE001 - a package that does not fit to another one
             text = f"cannot be imported: {type(error).__name__}: {error}; for {commands}"
-            hint = f"pip install --force-reinstall 'slack-ties[{name}]'"
+            hint = f'pip install --force-reinstall "slack-ties[{name}]"'
             yield Finding(name, NOTE, text, hint, facts)
         else:
             yield Finding(name, OK, f"installed, for {commands}", facts=facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -81,7 +80,7 @@ def _bounds() -> dict[str, str]:
 
 def _look_at(name: str, bounds: str) -> Finding:
     """Return whether a package is installed in a version that we know."""
-    install = f"pip install {shlex.quote(f'{name}{bounds}')}"
+    install = f'pip install "{name}{bounds}"'
     shown = name.replace("-", "_")  # as it is imported
     try:
         found = version(name)

@@ -13,7 +13,7 @@ __all__ = ["ANOTHER_TASK", "check_lm_eval", "import_lm_eval"]
 # The next step if a task cannot be used. Who knows the merge can say a better one.
 ANOTHER_TASK = "lm-eval ls tasks # choose another task"
 
-INSTALL = "pip install 'slack-ties[eval]'"
+INSTALL = 'pip install "slack-ties[eval]"'
 
 # lm-eval sets these when it is imported: then downloads of ours would take all of the network and
 # many gigabytes of memory. Whether they do is the user's choice.

@@ -46,4 +46,4 @@ def gone(library: str, bounds: str, name: str) -> SlackTiesError:
     except PackageNotFoundError:
         has = f"{library} is not installed: there is"
     msg = f"{has} no {name}, which slack-ties needs"
-    return SlackTiesError(msg, hint=f"pip install '{library}{bounds}'")
+    return SlackTiesError(msg, hint=f'pip install "{library}{bounds}"')

@@ -54,7 +54,7 @@ def check_plot() -> None:
         import matplotlib as mpl  # noqa: F401, PLC0415 - an extra, and heavy
     except ImportError:
         msg = "pictures need matplotlib, which is not installed"
-        raise SlackTiesError(msg, hint="pip install 'slack-ties[plot]'") from None
+        raise SlackTiesError(msg, hint='pip install "slack-ties[plot]"') from None
 
 
 def picture_paths(folder: Path) -> list[Path]:

@@ -75,5 +75,5 @@ def check_optuna() -> None:
         import optuna  # noqa: F401, PLC0415 - an extra
     except ImportError:
         msg = "--trials needs Optuna, which is not installed"
-        hint = "pip install 'slack-ties[tune]'  # or omit --trials: a grid does not need it"
+        hint = 'pip install "slack-ties[tune]"  # or omit --trials: a grid does not need it'
         raise SlackTiesError(msg, hint=hint) from None
