@@ -107,11 +107,12 @@ class Gate:
 
 @pytest.fixture
 def models(hub: Server, triple: Folders, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """A Hub with the triple, whose CT model is also there as two others."""
+    """A Hub with the triple, whose CT model is also there as three others."""
     hub.hub.tokens.update({"hf_you": Token("you"), LONG_TOKEN: Token("me")})
     for name in ("base", "ct", "sft"):
         upload(hub, TOKEN, f"me/{name}", getattr(triple, name))
-    upload(hub, TOKEN, "me/slow", triple.ct)
+    for name in ("slow", "other"):
+        upload(hub, TOKEN, f"me/{name}", triple.ct)
     upload(hub, "hf_you", "you/gated", triple.ct)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     return hub
@@ -133,7 +134,7 @@ def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-MERGES = {"slow": ("me/slow", 0.1), "one": ("me/ct", 0.2), "gated": ("you/gated", 0.3)}
+MERGES = {"slow": ("me/slow", 0.1), "one": ("me/other", 0.2), "gated": ("you/gated", 0.3)}
 MERGES["two"] = ("me/ct", 0.4)
 
 
@@ -172,17 +173,8 @@ def compare_with_single_runs(out: Path, folder: Path, api: HfApi) -> None:
         assert one.read_bytes() == other.read_bytes()
 
 
-@needs_slurm
-@pytest.mark.slow
-@pytest.mark.usefixtures("log_in")
-def test_a_batch_on_slurm(cluster: Cluster, models: Server, api: HfApi, tmp_path: Path) -> None:
-    """Cancelled by hand, without access, and without a controller: the table tells the truth.
-
-    The same command completes all; the models are those of single runs. No file of Slurm and of
-    the batch has the token.
-    """
-    out, slow, user = tmp_path / "merges", Gate("me/slow"), User(tmp_path)
-    write_sweep(tmp_path / "sweep.yml")
+def send(cluster: Cluster, user: User) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """Start a batch in a partition that is down; return the command and the table."""
     command = ["batch", "sweep.yml", "--on", "slurm", "--partition", "main", "--cpus", "1"]
     command += ["--at-once", "2", "--time-limit", "30m"]
 
@@ -196,14 +188,31 @@ def test_a_batch_on_slurm(cluster: Cluster, models: Server, api: HfApi, tmp_path
     assert [(one["state"], one["where"]) for one in began.values()] == [
         ("waiting", f"Slurm job {job}_{index}") for index in range(4)
     ]
+    return command, began
 
-    models.hub.watcher = slow
+
+@needs_slurm
+@pytest.mark.slow
+@pytest.mark.usefixtures("log_in")
+def test_a_batch_on_slurm(cluster: Cluster, models: Server, api: HfApi, tmp_path: Path) -> None:
+    """Cancelled by hand, without access, and without a controller: the table tells the truth.
+
+    The same command completes all; the models are those of single runs. No file of Slurm and of
+    the batch has the token.
+    """
+    out, user = tmp_path / "merges", User(tmp_path)
+    slow, other = Gate("me/slow"), Gate("me/other")
+    write_sweep(tmp_path / "sweep.yml")
+    command, began = send(cluster, user)
+
+    models.hub.watcher = lambda request: (slow(request), other(request))
     set_gate(models, "manual")  # after all was checked
     cluster.call("scontrol", "update", "PartitionName=main", "State=UP")
     assert slow.asked.wait(PATIENCE)
+    assert other.asked.wait(PATIENCE)  # srun needs the controller, before its task begins
     tasks = read_batch(out).tasks
     engine = Slurm(out)
-    wait_for(engine, tasks, holds(slow="running", two="waiting"))
+    wait_for(engine, tasks, holds(slow="running", one="running", gated="waiting", two="waiting"))
     assert files_with(cluster.folder, b"SLURM_SUBMIT_DIR")  # what Slurm keeps of an environment
     assert files_with(cluster.folder, LONG_TOKEN.encode()) == []
 
@@ -215,6 +224,7 @@ def test_a_batch_on_slurm(cluster: Cluster, models: Server, api: HfApi, tmp_path
     code, _, errors = user.types("batch", "cancel", "two")
     assert code == 1
     assert "Error: Slurm's controller does not answer squeue" in errors
+    other.opened.set()
     wait_for(engine, tasks, holds(slow="running", one="done", two="waiting"))
     cluster.start_controller()
 
