@@ -109,6 +109,14 @@ def test_options_as_they_are_typed(options: Mapping[str, object], words: str) ->
         ("runs: [{what: bo, name: ../../etc}]\nvary: {slack: [0.1]}", ""),
         ("runs: [" + "x" * 90 + "]", "cannot be the name of a task"),
         ("runs: [", "not valid YAML"),
+        ("runs: [--help]", "expected a language, a config or a mapping with 'what'"),
+        ("runs: [{what: bo, name: NUL.x}]", "no name that the system or a batch uses"),
+        ("runs: [{what: bo, name: lock}]", "no name that the system or a batch uses"),
+        ("runs: [bo]\npublic: maybe", "expected true or false under 'public', got 'maybe'"),
+        (
+            f"runs: [bo]\nvary: {{slack: &a {[*range(400)]}, density: *a, lambda: *a}}",
+            "would have 64,000,000 tasks, expected at most 1,000",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_sweep(text: str, says: str, tmp_path: Path) -> None:
@@ -489,3 +497,46 @@ def test_two_tasks_of_one_repository(invoke: Invoke) -> None:
     assert result.exit_code == 1
     assert "two tasks of this batch would have the repository 'me/x'" in result.stderr
     assert not Path("merges").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("runs: [{what: bo, out: /etc}]", "'out' is no option of `slack-ties run`"),
+        ("runs: [bo]\nvary: {dry_run: [true]}", "'dry_run' is no option of `slack-ties run`"),
+        ("runs: [bo]\nvary: {help: [true]}", "'help' is no option"),
+        ("runs: [bo]\nvary: {publish: [me/x]}", "'publish' is no option"),
+        ("runs: [bo]\nvary: {json: [true]}", "'json' is no option"),
+        ("runs: [bo]\nvary: {'': [true]}", "'' is no option"),
+        ("runs: [bo]\nvary: {1: [true]}", "1 is no option"),
+        ("runs: [bo]\nvary: {slak: [1]}", "Did you mean 'slack'?"),
+        ("runs: [bo]\nvary: {report: [--help]}", "expected true or nothing for 'report'"),
+        ("runs: [bo]\nvary: {slack: [&a [*a]]}", "expected a text, a number or a list of them"),
+        ("runs: [bo]\nevaluate: {overwrite: 3}", "expected true or nothing for 'overwrite'"),
+        ("runs: [bo]\nevaluate: {out: /etc/x}", "'out' is no option of `slack-ties evaluate`"),
+    ],
+)
+def test_a_sweep_chooses_options_of_merges_only(
+    text: str, says: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key cannot move the result, skip the merge or break the command, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.yml").write_text(text, "utf-8")
+
+    result = invoke("batch", "s.yml")
+
+    assert (result.exit_code, says in result.stderr) == (1, True), result.stderr
+    assert [one.name for one in Path().iterdir()] == ["s.yml"]
+
+
+def test_a_task_is_named_by_one_sweep_only(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A language on the command line and in a sweep is not two tasks of one name."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.yml").write_text("runs: [bo]", "utf-8")
+
+    result = invoke("batch", "bo", "s.yml")
+
+    assert result.exit_code == 1
+    assert "two tasks of this batch would have the name 'bo'" in result.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +19,23 @@ from slack_ties.private.huggingface_hub import is_repo_id
 from slack_ties.recipe.yaml_text import read_text, values_of
 from slack_ties.sharing.recipe_of import names_language
 
-__all__ = ["Wanted", "flags_of", "is_sweep", "read_sweep", "tasks_of"]
+__all__ = ["Wanted", "check_distinct", "flags_of", "is_sweep", "read_sweep", "tasks_of"]
 
 KEYS = ["runs", "vary", "publish", "evaluate", "collection", "public"]
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
-RESERVED = {"batch.json", "batch.html", "batch.csv"}  # other files in the folder of the batch
+# Other files in the folders of the batch, and names that Windows does not give to a file.
+RESERVED = {"batch.json", "batch.html", "batch.csv", "lock", "jobs.json", "hub-pause.json"}
+DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{name}{i}" for name in ("com", "lpt") for i in range(10)),
+}
+
+MOST_TASKS = 1000  # of one sweep; Slurm's own limit of an array is 1001 unless a cluster changes it
 
 LONGEST = 80  # letters of a name: it is part of file names and of names on the Hub
 
@@ -92,13 +104,17 @@ def read_sweep(path: Path) -> Wanted:
     if not isinstance(vary, Mapping) or not all(isinstance(v, list) and v for v in vary.values()):
         msg = f"{path}: expected under 'vary' lists of values by option, such as slack: [0.1, 0.2]"
         raise RecipeError(msg, hint=NEXT)
+    public = data.get("public")
+    if public is not None and not isinstance(public, bool):
+        msg = f"{path}: expected true or false under 'public', got {public!r}"
+        raise RecipeError(msg, hint=NEXT)
     return Wanted(
         data["runs"],
         vary,
         publish=str(data.get("publish") or ""),
         evaluate=_scoring(path, data.get("evaluate")),
         collection=str(data.get("collection") or ""),
-        public=data.get("public"),
+        public=public,
     )
 
 
@@ -128,10 +144,25 @@ def tasks_of(wanted: Wanted, out: Path) -> list[Task]:
         RecipeError: An entry is none, or two tasks have the same name or repository.
 
     """
+    count = len(wanted.runs) * math.prod(map(len, wanted.vary.values()))
+    if count > MOST_TASKS:
+        msg = f"this batch would have {count:,} tasks, expected at most {MOST_TASKS:,}"
+        raise RecipeError(msg, hint="vary less, or make several sweeps of it")
     tasks = [task for run in wanted.runs for task in _of_run(run, wanted, out.resolve())]
+    check_distinct(tasks)
+    return tasks
+
+
+def check_distinct(tasks: Sequence[Task]) -> None:
+    """Refuse two tasks with the same name or repository.
+
+    Raises:
+        RecipeError: There are such tasks; the message names one.
+
+    """
     for what in ("name", "publish"):
         values = [getattr(task, what).casefold() for task in tasks]  # as some disks and the Hub do
-        twice = next((one for one in values if one and values.count(one) > 1), "")
+        twice = next((one for one, n in Counter(values).items() if one and n > 1), "")
         if not twice:
             continue
         msg = f"two tasks of this batch would have the {_WORD[what]} {twice!r}"
@@ -139,7 +170,6 @@ def tasks_of(wanted: Wanted, out: Path) -> list[Task]:
         if what == "publish":
             hint = "write {name} into the name of the repository: --publish 'ME/Llama-2-7b-{name}'"
         raise RecipeError(msg, hint=hint)
-    return tasks
 
 
 _WORD = {"name": "name", "publish": "repository"}
@@ -148,7 +178,7 @@ _WORD = {"name": "name", "publish": "repository"}
 def _of_run(run: object, wanted: Wanted, out: Path) -> Iterator[Task]:
     entry: dict[str, Any] = dict(run) if isinstance(run, Mapping) else {"what": run}
     what = entry.pop("what", None)
-    if not isinstance(what, str) or not what:
+    if not isinstance(what, str) or not what or what.startswith("-"):
         msg = f"expected a language, a config or a mapping with 'what' in 'runs', got {run!r}"
         raise RecipeError(msg, hint=NEXT)
     given = entry.pop("name", None)
@@ -185,10 +215,13 @@ def _task(  # noqa: PLR0913, PLR0917 - all that a task is made of
     out: Path,
 ) -> Task:
     name = UNSAFE.sub("-", name).strip("-.")
-    if not name or len(name) > LONGEST or name.casefold() in RESERVED:
-        msg = f"{name or what!r} cannot be the name of a task: expected 1 to {LONGEST} letters, "
-        msg += "digits, '-', '_' and '.'"
-        raise RecipeError(msg, hint="give the run a shorter one: {what: ..., name: ...}")
+    lower = name.casefold()
+    taken = lower in RESERVED or lower.partition(".")[0] in DEVICES
+    if not name or len(name) > LONGEST or taken:
+        msg = f"{name[: LONGEST + 1] or what!r} cannot be the name of a task: expected 1 to "
+        msg += f"{LONGEST} letters, digits, '-', '_' and '.'"
+        msg += ", and no name that the system or a batch uses" * taken
+        raise RecipeError(msg, hint="give the run another one: {what: ..., name: ...}")
     publish = wanted.publish.replace("{name}", name).replace("{language}", language or name)
     if publish and not is_repo_id(publish):
         msg = f"{publish!r} is no id on the Hub, expected OWNER/NAME"
@@ -216,7 +249,7 @@ def _steps(
         raise RecipeError(msg, hint="leave --stream out, or evaluate later: slack-ties evaluate")
     scoring = dict(wanted.evaluate)
     if isinstance(scoring.get("tasks"), list):
-        scoring["tasks"] = ",".join(scoring["tasks"])
+        scoring["tasks"] = ",".join(map(str, scoring["tasks"]))
     evaluate = ["evaluate", folder, *flags_of(scoring)]
     stated = {key: value for key, value in options.items() if key.startswith("license")}
     last = run + to if to else ["card", folder, *flags_of(stated)]

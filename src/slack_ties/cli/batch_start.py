@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from click.core import ParameterSource
 from slack_ties.batch.engines import ENGINES
 from slack_ties.cli.batch import batch, out_option, show
 from slack_ties.cli.download_options import download_options
-from slack_ties.cli.group import say
+from slack_ties.cli.group import cli, say
 from slack_ties.cli.mergekit_options import MergeCommand, parse_size
 from slack_ties.cli.options import (
     allow_unrelated,
@@ -27,7 +28,7 @@ from slack_ties.cli.options import (
     with_settings,
 )
 from slack_ties.cli.options import choices as choice_options
-from slack_ties.errors import SlackTiesError
+from slack_ties.errors import RecipeError, SlackTiesError, nearest, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +143,7 @@ def start(  # noqa: PLR0913 - one per option
       slack-ties batch --out sweep
     """
     from slack_ties.batch.engines import engine_of  # noqa: PLC0415 - as below
-    from slack_ties.batch.entries import tasks_of  # noqa: PLC0415 - needs the Hub client
+    from slack_ties.batch.entries import check_distinct, tasks_of  # noqa: PLC0415 - needs the Hub client
     from slack_ties.batch.needs import check_room_for_all  # noqa: PLC0415
     from slack_ties.batch.start import (  # noqa: PLC0415
         begin_batch,
@@ -154,11 +155,11 @@ def start(  # noqa: PLR0913 - one per option
     from slack_ties.batch.work import share_pauses  # noqa: PLC0415
 
     options = _options_of_run()
-    made = [
-        task
-        for wanted in _wanted(what, options, publish, public, collection, tasks)
-        for task in tasks_of(wanted, out)
-    ]
+    all_wanted = _wanted(what, options, publish, public, collection, tasks)
+    for wanted in all_wanted:
+        _check_options(wanted)
+    made = [task for wanted in all_wanted for task in tasks_of(wanted, out)]
+    check_distinct(made)
     if not what and options.keys() - {"stream"}:
         msg = "options of merges need LANG, CONFIG or SWEEP: without them, the batch stays as it is"
         raise click.UsageError(msg)
@@ -215,6 +216,47 @@ def _wanted(  # noqa: PLR0913, PLR0917 - the options
     )
     sweeps = [read_sweep(Path(one)).with_options(plain) for one in what if is_sweep(one)]
     return ([plain] if plain.runs else []) + sweeps
+
+
+def _check_options(wanted: Wanted) -> None:
+    """Refuse what a sweep names and is no option of a merge or an evaluation, such as `out`."""
+    evaluate = [one for one in cli.commands["evaluate"].params if "--out" not in one.opts]
+    of_run = _flags(click.get_current_context().command.params, OWN)
+    for run in wanted.runs:
+        entry = run if isinstance(run, Mapping) else {}
+        _check_each({k: v for k, v in entry.items() if k not in {"what", "name"}}, of_run, "run")
+    for name, values in wanted.vary.items():
+        for value in values:
+            _check_each({name: value}, of_run, "run")
+    _check_each(wanted.evaluate or {}, _flags(evaluate, OWN - {"tasks"}), "evaluate")
+
+
+def _flags(params: Sequence[click.Parameter], without: set[str]) -> dict[str, click.Option]:
+    """Return options by how they are typed, without `--`."""
+    return {
+        flag.removeprefix("--"): one
+        for one in params
+        if isinstance(one, click.Option) and one.name not in without
+        for flag in one.opts
+        if flag.startswith("--")
+    }
+
+
+def _check_each(given: Mapping[Any, Any], known: dict[str, click.Option], command: str) -> None:
+    for name, value in given.items():
+        option = known.get(f"{name}".strip("_").replace("_", "-"))
+        if not isinstance(name, str) or option is None:
+            msg = f"in a sweep, {name!r} is no option of `slack-ties {command}`."
+            msg += nearest(f"{name}", [*known])
+            raise RecipeError(msg, hint="slack-ties batch start --help")
+        is_bool = isinstance(value, bool) and (value or bool(option.secondary_opts))
+        values = value.values() if isinstance(value, Mapping) else value
+        inner = values if isinstance(value, (Mapping, list)) else [value]
+        plain = all(isinstance(one, (str, int, float)) for one in inner if one is not None)
+        if (option.is_flag and not is_bool) or not plain:
+            expected = "true or nothing" if option.is_flag else "a text, a number or a list of them"
+            msg = f"in a sweep, expected {expected} for {name!r}, got {visible(repr(value)[:80])}"
+            raise RecipeError(msg, hint="slack-ties batch start --help")
 
 
 def _look(words: Sequence[str], *, quiet: bool) -> tuple[int, dict[str, Any], str]:
