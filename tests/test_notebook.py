@@ -18,9 +18,10 @@ from huggingface_hub import HfApi
 
 import slack_ties
 from hub_server import Server, Token
+from slack_ties.doctor.finding import NOTE, Diagnosis, Finding
 from slack_ties.evaluation.answers import Answer, Answers, Tried
 from slack_ties.merge.ready import _bars
-from slack_ties.notebook import Shown
+from slack_ties.notebook import Shown, html_link
 from slack_ties.publish.publish import Published
 from slack_ties.publish.result import Result
 from slack_ties.record import Parent
@@ -35,7 +36,7 @@ EVIL = '<script>alert("x")</script>\x1b[31m\u202e'
 
 
 TAGS = {
-    *("table", "tr", "th", "td", "p", "pre", "b", "a", "bdi", "br"),
+    *("table", "tr", "th", "td", "p", "pre", "b", "a", "bdi", "br", "code"),
     *("details", "summary", "iframe"),  # the page of a report
 }
 
@@ -182,6 +183,19 @@ def test_answers_keep_their_script_and_lines() -> None:
     html = Answers(("?",), (Tried("merged", "m", (answer,)),), 9)._repr_html_()
 
     assert '<bdi dir="auto">नम\u200cस्ते<br>दो</bdi> [cut after 9 tokens]' in html
+
+
+def test_commands_in_sentences_are_code() -> None:
+    """Nobody sees the backticks; a sign of HTML between them stays a sign, and a link whole."""
+    hint = f"`slack-ties plan CONFIG` or `a <b>`{EVIL}"
+
+    html = Diagnosis((Finding("memory", NOTE, "`chat`, `try`", hint),))._repr_html_()
+
+    assert "<code>chat</code>, <code>try</code>" in html
+    assert "<code>slack-ties plan CONFIG</code> or <code>a &lt;b&gt;</code>" in html
+    assert "`" not in html
+    assert "script" not in _Tags(html).tags
+    assert html_link("https://hub/`a`").startswith('<a href="https://hub/`a`" ')
 
 
 def test_a_search_is_a_table(hub: Server) -> None:

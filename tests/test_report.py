@@ -567,17 +567,19 @@ def test_the_page_needs_nothing_and_escapes_everything() -> None:
 
 
 def test_the_page_shows_the_figures_of_the_report(large_ct: Folders, tmp_path: Path) -> None:
-    """All sentences, five charts, and a title with the value at each point."""
+    """All sentences, commands as code, five charts, and a title with the value at each point."""
     report, folder = make_report(
         make_config(large_ct, tmp_path / "a.yml"), tmp_path / "o", quiet=True
     )
 
     text = (folder / "report.html").read_text("utf-8")
     assert text.count("<figure>") == 5
+    page = _Page()
+    page.feed(text)
     for sentence in json.loads((folder / "report.json").read_text())["reading"]:
-        page = _Page()
-        page.feed(text)
-        assert sentence in page.text
+        assert sentence.replace("`", "") in "".join(page.text)
+    assert "<code>tune</code>" in text
+    assert "`" not in "".join(page.text)
     lost = Figures(report.layers[2], 1).top_lost(TOPS.index(0.1), TIES)
     assert f"TIES (slack 0), layer 2: {100 * lost:.3g} %" in text
     assert "config: 0.2" in text

@@ -5,6 +5,7 @@ Names in results come from the Hub or from files of others. So every text is esc
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from html import escape
@@ -22,6 +23,7 @@ __all__ = [
     "ShownList",
     "html_lines",
     "html_link",
+    "html_prose",
     "html_table",
     "html_text",
     "notebook_shell",
@@ -30,6 +32,8 @@ __all__ = [
 T = TypeVar("T")
 
 CELL = 'style="text-align:left;vertical-align:top"'
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 class Html(str):
@@ -115,6 +119,11 @@ def html_lines(lines: Iterable[str]) -> str:
     return "".join(f"<p>{_cell(line)}</p>" for line in lines if line)
 
 
+def html_prose(text: str) -> str:
+    """Return a text of sentences; what is between backticks is shown as code, without them."""
+    return CODE.sub(r"<code>\1</code>", escape(visible(text)))
+
+
 def html_text(text: str) -> str:
     """Return a text with columns as it is."""
     return f'<pre style="font-family:monospace">{escape(text)}</pre>'
@@ -122,7 +131,7 @@ def html_text(text: str) -> str:
 
 def html_link(url: str) -> Html:
     """Return a link to an address of the web; any other text stays a text."""
-    shown = _cell(url)
+    shown = escape(visible(url))
     if not url.startswith(("https://", "http://")):
         return Html(shown)
     return Html(f'<a href="{shown}" target="_blank" rel="noopener noreferrer">{shown}</a>')
@@ -186,4 +195,4 @@ class CellLines:
 def _cell(value: Any) -> str:
     if isinstance(value, Html):
         return value
-    return "" if value is None else escape(visible(str(value)))
+    return "" if value is None else html_prose(str(value))

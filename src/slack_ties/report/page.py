@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from slack_ties.notebook import html_prose
 from slack_ties.report.anatomy import KINDS
 from slack_ties.report.charts import Line, line_chart
 from slack_ties.report.figures import Figures, conflict_share, cosine, same_sign
@@ -75,7 +76,7 @@ def make_page(report: Report) -> str:
         f"<figure><h2>{escape(title)}</h2>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
         for title, drawn, caption in _charts(report)
     )
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in reading.sentences)
+    sentences = "".join(f"<p>{html_prose(sentence)}</p>" for sentence in reading.sentences)
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     entries = int(report.total.positions[0])
     return (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from slack_ties.errors import OutputError
 from slack_ties.files import write_whole
+from slack_ties.notebook import html_prose
 from slack_ties.recipe.public import published_names
 from slack_ties.record import Parent
 from slack_ties.report.page import STYLE
@@ -51,8 +52,8 @@ def write_tune_page(
     first, *columns = found.legend(every=True)
     legend = f"<p>{escape(first.partition(': ')[0])}.</p>"  # not the user's folders
     shown = [line for line in columns if not line.startswith(RESULT)]
-    legend += "".join(f'<p class="soft">{escape(line)}.</p>' for line in shown)
-    verdict = "".join(f"<p>{escape(_sentence(line))}</p>" for line in found.verdict.lines)
+    legend += "".join(f'<p class="soft">{html_prose(line)}.</p>' for line in shown)
+    verdict = "".join(f"<p>{html_prose(_sentence(line))}</p>" for line in found.verdict.lines)
     verdict = f'<div class="reading">{verdict}</div>' if verdict else ""
     bars = " A bar is one standard error to each side." if found.best.errors else ""
     config = Path(recipe.where).name  # not the user's folders, which are private
