@@ -540,3 +540,25 @@ def test_a_task_is_named_by_one_sweep_only(
 
     assert result.exit_code == 1
     assert "two tasks of this batch would have the name 'bo'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bo", "--base", "hf_abcdefghijklmnopqrstuvwxyz"],
+        ["bo", "--on", "jobs", "--package", "git+https://me:pass@example.org/x"],
+        ["bo", "--on", "jobs", "--package", "git+https://ghp_123@example.org/x"],
+    ],
+)
+def test_no_secret_is_written_down(
+    words: list[str], tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token or a password in an option is refused before a file is made, and is not repeated."""
+    monkeypatch.chdir(tmp_path)
+
+    result = invoke("batch", *words)
+
+    assert result.exit_code == 1
+    assert "a token or a password is in the options" in result.stderr
+    assert words[-1] not in result.stderr
+    assert not list(Path().iterdir())

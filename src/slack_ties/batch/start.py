@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import keep_plan
 from slack_ties.batch.task import BATCH_FILE, MARKS, merged, new_batch, read_batch, write_batch
 from slack_ties.batch.work import reason_in
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from slack_ties.batch.task import Batch, Task
 
 __all__ = ["begin_batch", "check_tasks", "left_of", "make_collections"]
+
+WITH_PASSWORD = re.compile(r"https?://[^/\s@]+@|://[^/\s@:]*:[^/\s@]+@")  # an address
 
 LOG = logging.getLogger("slack_ties")
 
@@ -46,9 +49,21 @@ def begin_batch(
     """
     if not tasks:
         read_batch(out)  # raises before a folder is made
+    _refuse_secrets(tasks, engine)
     (out / MARKS).mkdir(parents=True, exist_ok=True)
     with FileLock(out / MARKS / "lock"):  # two commands may add tasks at once
         return _begin(out, tasks, on, engine)
+
+
+def _refuse_secrets(tasks: Sequence[Task], engine: Mapping[str, Any]) -> None:
+    """Refuse a token or a password in what is written to the file of the batch."""
+    words = [word for task in tasks for step in task.steps for word in step]
+    for word in (*words, *map(str, engine.values())):
+        if masked(word) != word or WITH_PASSWORD.search(word):
+            msg = "a token or a password is in the options or the sweep, and a batch keeps them in "
+            msg += f"{BATCH_FILE}"
+            hint = "hf auth login  # then leave it out: every task uses the token of the login"
+            raise OutputError(msg, hint=hint)
 
 
 def _begin(
