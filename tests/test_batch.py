@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from command import Invoke, environment, files_on_main
+from eval_tasks import make_tasks
 from hub_server import Server, Token
 from slack_ties.batch.entries import Wanted, flags_of, is_sweep, read_sweep, tasks_of
 from slack_ties.batch.here import Here
@@ -415,6 +417,26 @@ def test_six_merges_killed_at_three_points(tmp_path: Path, hub: Server, api: HfA
     check_like_single_runs(tmp_path, hub, api, slacks)
     commits = [one for one in hub.hub.requests if "/commit/" in one and "merge-bo" in one]
     assert max(Counter(commits).values()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("parents")
+def test_scores_are_in_the_published_card(tmp_path: Path, hub: Server) -> None:
+    """Merge, score, publish: the card on the Hub and the page of the batch have the scores."""
+    make_tasks(tmp_path / "tasks", items=8)
+    evaluate = "evaluate: {tasks: [names_bo], include_path: tasks}\n"
+    (tmp_path / "sweep.yml").write_text(SWEEP_OF.format(slacks=[0.2]) + evaluate, "utf-8")
+
+    process = start(tmp_path, hub, "sweep.yml")
+    _, errors = process.communicate(timeout=300)
+
+    assert process.returncode == 0, errors
+    card = files_on_main(hub.hub, "me/merge-bo", "me")["README.md"].decode()
+    assert "names_bo" in card
+    assert "names_bo" in (tmp_path / "merges" / "batch.html").read_text("utf-8")
+    text = (tmp_path / "merges" / "batch.csv").read_text("utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["task"], row["items"]) for row in rows] == [("names_bo", "8")]
 
 
 @pytest.mark.usefixtures("parents")

@@ -67,7 +67,7 @@ def batch() -> None:
 
 def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: bool) -> None:
     """Print the state of all tasks; end with exit code 1 if one has failed."""
-    from slack_ties.batch.page.page import write_page  # noqa: PLC0415
+    from slack_ties.batch.page.page import PAGE_FILE, write_page  # noqa: PLC0415
     from slack_ties.batch.state import states_of  # noqa: PLC0415
     from slack_ties.batch.table import in_a_line, reasons, table  # noqa: PLC0415
 
@@ -83,7 +83,8 @@ def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: boo
         for line in reasons(states):
             click.echo(line)
         if not quiet:
-            click.echo(f"\n{in_a_line(states)} of {len(states)}, in {out}", err=True)
+            shown = f"{in_a_line(states)} of {len(states)}; page: {out / PAGE_FILE}"
+            click.echo(f"\n{shown}", err=True)
             _say_what_next(out, states)
     if any(one.state in {"failed", "stopped"} for one in states):
         sys.exit(1)
