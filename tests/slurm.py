@@ -142,7 +142,16 @@ class Cluster:
         return [f"--{option}={self.folder / name}" for option, name in names.items()]
 
     def kill_controller(self) -> None:
-        """End the controller as a power cut does: nobody answers from now on."""
+        """End the controller as a power cut does, once it has saved what it knows of jobs.
+
+        Otherwise it takes jobs for waiting that run, and starts them again.
+        """
+        saved, began = self.folder / "state" / "job_state", time.time()
+        for job in list(self.jobs())[-1:]:
+            self.call("scontrol", "update", f"JobId={job}", "Comment=saved")
+        end = time.monotonic() + START
+        while time.monotonic() < end and not (saved.exists() and saved.stat().st_mtime > began):
+            time.sleep(0.1)
         self.started["slurmctld"].kill()
         self.started["slurmctld"].wait(START)
 

@@ -202,10 +202,8 @@ class Slurm:
         one, marks = sent_of(self.out, task), Marks(self.out, task)
         if one is None or not one.job:
             return None
-        if job and not is_over(job.state):
-            if is_running(job.state) and marks.failed:  # it ends a moment after its worker
-                return None
-            return as_seen(job)
+        if job and not is_over(job.state):  # a job ends a moment after its worker
+            return None if is_running(job.state) and marks.failed else as_seen(job)
         if one.ended:
             return Seen("ended", **one.ended)
         if job:
@@ -217,8 +215,8 @@ class Slurm:
             why, then = ended_by_log(self._log(one))
             began = any(path.exists() for path in self._logs(one))
             why = why or (FORGOTTEN if began else NEVER_BEGAN)
-            seen = Seen("ended", f"Slurm job {one.job}", why=why, next=then)
-        if not seen.next and job and job.state == "FAILED":
+            return Seen("ended", f"Slurm job {one.job}", why=why, next=then)  # it may come back
+        if not seen.next and job.state == "FAILED":
             seen = replace(seen, next=shlex.join(["slack-ties", *self._words("logs", task.name)]))
         about = {"where": seen.where, "since": seen.since, "why": seen.why, "next": seen.next}
         note(self.out, task, replace(one, ended=about))
