@@ -24,13 +24,13 @@ from hub_server import Server, Token
 from slack_ties.batch.entries import Wanted, flags_of, is_sweep, read_sweep, tasks_of
 from slack_ties.batch.here import Here
 from slack_ties.batch.marks import Marks
-from slack_ties.batch.needs import at_once_here, check_room_for_all
+from slack_ties.batch.needs import at_once_here, check_room_for_all, check_scoring
 from slack_ties.batch.start import begin_batch
 from slack_ties.batch.state import states_of
 from slack_ties.batch.table import in_a_line, reasons, table
 from slack_ties.batch.task import Task, read_batch
 from slack_ties.batch.work import BUSY, reason_in, work_on
-from slack_ties.errors import OutputError, RecipeError
+from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.run import run_all
 from triple import Folders
 
@@ -584,3 +584,102 @@ def test_no_secret_is_written_down(
     assert "a token or a password is in the options" in result.stderr
     assert words[-1] not in result.stderr
     assert not list(Path().iterdir())
+
+
+def test_a_mistake_in_a_sweep_stops_the_batch_before_it_begins(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    """An option or a value that no command has is named with its task; nothing is written."""
+    sweep = tmp_path / "sweep.yml"
+    for text, says in (
+        ("vary: {slack: [0.1, abc]}", "bo-slack-abc: Invalid value for '--slack': 'abc'"),
+        ("evaluate: {tasks: a, limit: many}", "bo: Invalid value for '--limit': 'many'"),
+    ):
+        sweep.write_text(f"runs: [bo]\n{text}", "utf-8")
+        result = invoke("batch", str(sweep), "--out", "out")
+
+        assert result.exit_code == 1
+        assert says in result.stderr
+        assert "Next: slack-ties " in result.stderr
+        assert not Path("out").exists()
+
+
+def test_a_task_that_was_refused_can_be_left_out(tmp_path: Path) -> None:
+    """What never began and is not in the new list is gone; what has begun or is new stays."""
+    tasks = [Task(name, steps=(("run", name),)) for name in ("bo", "xxq", "lo")]
+    begin_batch(tmp_path, tasks, "", {})
+    for task in tasks[:2]:
+        Marks(tmp_path, task).fail("no language", "")
+    Marks(tmp_path, tasks[0]).begin("here")
+    Marks(tmp_path, tasks[0]).fail("no disk", "")
+
+    same, _ = begin_batch(tmp_path, [], "", {})
+    batch, _ = begin_batch(tmp_path, [Task("th", steps=(("run", "th"),))], "", {})
+
+    assert [task.name for task in same.tasks] == ["bo", "xxq", "lo"]
+    assert [task.name for task in batch.tasks] == ["bo", "lo", "th"]
+
+
+def test_a_folder_that_cannot_be_made(invoke: Invoke) -> None:
+    """It is a mistake of the user, not a bug."""
+    Path("file").write_text("x", "utf-8")
+
+    result = invoke("batch", "bo", "--out", "file")
+
+    assert result.exit_code == 1
+    assert "cannot make the folder 'file" in result.stderr
+    assert "Next: choose another folder for the batch: --out OUT" in result.stderr
+
+
+def test_a_collection_of_nothing(tmp_path: Path) -> None:
+    """A collection needs models on the Hub."""
+    with pytest.raises(RecipeError, match="'Many' gets published models, and none is published"):
+        tasks_of(Wanted(["bo"], collection="Many"), tmp_path)
+
+
+def test_what_to_score_on_is_checked_before_the_merges() -> None:
+    """A task of lm-eval that nobody knows, and a folder that is not there, are refused."""
+    run = ("run", "bo", "--json")
+    for more in (["--tasks", "no_such_task"], ["--tasks", "a", "--include-path", "no_folder"]):
+        with pytest.raises(SlackTiesError, match=r"no_such_task|no_folder") as caught:
+            check_scoring([Task("bo", steps=(run, ("evaluate", "out", *more, "--json")))])
+        assert caught.value.hint
+    check_scoring([Task("bo", steps=(run,))])
+    check_scoring([Task("bo", steps=(run, ("evaluate", "out", "--json")))])
+
+
+def test_cancel_says_that_nothing_is_left(invoke: Invoke) -> None:
+    """A task that is complete cannot be cancelled."""
+    one_task(Path("merges"), ("run", "--json"))
+    work_on(Path("merges"), "bo", lambda _: (0, '{"a": 1}'))
+
+    assert invoke("batch", "cancel", "bo").stdout == "Cancelled: nothing: 'bo' is complete\n"
+    assert invoke("batch", "cancel").stdout == "Cancelled: nothing: all is complete\n"
+    assert "Page: merges/batch.html" in invoke("batch", "status").stderr.replace("\\", "/")
+
+
+def test_a_task_that_was_cancelled_while_its_process_waited(tmp_path: Path) -> None:
+    """Another command that waits for the same task does not begin it again."""
+    task = one_task(tmp_path, ("run", "--json"))
+    Marks(tmp_path, task).cancel()
+    ran: list[object] = []
+
+    def run(words: object) -> tuple[int, str]:
+        ran.append(words)
+        return 0, "{}"
+
+    assert work_on(tmp_path, "bo", run) == 1
+    assert states_of(tmp_path, [task], Here(tmp_path))[0].why == "cancelled"
+    assert not ran
+
+
+def test_memory_as_the_help_writes_it(invoke: Invoke) -> None:
+    """40G is a size, as Slurm writes it; 40 alone is a forgotten unit."""
+    begin_batch(Path("merges"), [Task("bo", steps=(("run", "bo", "--json"),))], "slurm", {})
+    Marks(Path("merges"), read_batch(Path("merges")).tasks[0]).write("done.json", {"results": []})
+
+    result = invoke("batch", "start", "--memory", "40G")
+
+    assert "Invalid value" not in result.stderr
+    assert read_batch(Path("merges")).engine == {"memory": 40 * 10**9}
+    assert "40 needs a unit: 40M or 40G" in invoke("batch", "start", "--memory", "40").stderr

@@ -226,6 +226,9 @@ def _task(  # noqa: PLR0913, PLR0917 - all that a task is made of
     if publish and not is_repo_id(publish):
         msg = f"{publish!r} is no id on the Hub, expected OWNER/NAME"
         raise RecipeError(msg, hint="--publish 'ME/Llama-2-7b-{name}'")
+    if wanted.collection and not publish:
+        msg = f"the collection {wanted.collection!r} gets published models, and none is published"
+        raise RecipeError(msg, hint="add --publish 'ME/NAME-{name}'")
     task = Task(name, language, varied, publish=publish)
     return replace(task, steps=_steps(task, what, {**wanted.options, **options}, wanted, out))
 

@@ -30,6 +30,8 @@ __all__ = ["Here", "process_of"]
 
 LOG = logging.getLogger("slack_ties")
 
+MINUTE = 60.0  # seconds
+
 END_TIME = 15.0  # seconds in which a process ends that was told to
 
 
@@ -92,7 +94,7 @@ class Here:
         """Say how a task has ended; note it, if its process could not."""
         marks = Marks(self.out, task)
         if marks.done:
-            LOG.info("  %s: done in %s", task.name, duration(seconds))
+            LOG.info("  %s: done in %s", task.name, _took(seconds))
             return
         if code == BUSY:
             LOG.info("  %s: another process works on it", task.name)
@@ -134,6 +136,10 @@ class Here:
             if marks.is_locked() and (number := process_of(marks)):
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGTERM)
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < MINUTE else duration(seconds)
 
 
 def process_of(marks: Marks) -> int:

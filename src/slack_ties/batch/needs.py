@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
 import os
 import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.marks import Marks
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, SlackTiesError
 from slack_ties.files import nearest_folder
 from slack_ties.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from slack_ties.batch.task import Task
 
@@ -23,12 +25,15 @@ __all__ = [
     "PLAN",
     "at_once_here",
     "check_room_for_all",
+    "check_scoring",
     "evaluations_of",
     "keep_plan",
     "memory_for",
     "minutes_for",
     "plan_of",
 ]
+
+LOG = logging.getLogger("slack_ties")
 
 PLAN = "plan.json"
 
@@ -53,6 +58,44 @@ def keep_plan(out: Path, task: Task, plan: Mapping[str, Any]) -> None:
 def plan_of(out: Path, task: Task) -> dict[str, Any]:
     """Return the plan of a task, as `slack-ties plan --json` prints it; {} if there is none."""
     return Marks(out, task).read(PLAN)
+
+
+def check_scoring(tasks: Sequence[Task]) -> None:
+    """Load what the merges will be scored on, so that a mistake in it is seen before they begin.
+
+    Args:
+        tasks: Tasks of the batch. Their commands name lm-eval's tasks; the usual ones are known.
+
+    Raises:
+        SlackTiesError: lm-eval is not installed; one of its tasks is not known, or needs data that
+            is not here and cannot be downloaded.
+
+    """
+    steps = [step for task in tasks for step in task.steps if step[0] == "evaluate"]
+    if not steps:
+        return
+    from slack_ties.harness.extra import ANOTHER_TASK, check_lm_eval  # noqa: PLC0415 - when needed
+    from slack_ties.harness.tasks import load_tasks  # noqa: PLC0415 - as above
+
+    check_lm_eval()
+    for names, folders in sorted(
+        {(_after("--tasks", step), _after("--include-path", step)) for step in steps}
+    ):
+        found = [one.strip() for text in names for one in text.split(",") if one.strip()]
+        if not found:
+            continue
+        LOG.info("  checking what to score: %s", ", ".join(found))
+        try:
+            load_tasks(found, include=[Path(folder) for folder in folders], limit=1)
+        except SlackTiesError as error:
+            if error.hint == ANOTHER_TASK:
+                error.hint = "see docs/tasks.md for the names"
+            raise
+
+
+def _after(flag: str, step: Sequence[str]) -> tuple[str, ...]:
+    """Return all values of an option of a command."""
+    return tuple(word for before, word in itertools.pairwise(step) if before == flag)
 
 
 def at_once_here(out: Path, tasks: Sequence[Task]) -> int:

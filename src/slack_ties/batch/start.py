@@ -50,7 +50,11 @@ def begin_batch(
     if not tasks:
         read_batch(out)  # raises before a folder is made
     _refuse_secrets(tasks, engine)
-    (out / MARKS).mkdir(parents=True, exist_ok=True)
+    try:
+        (out / MARKS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the folder {str(out / MARKS)!r}: {error.strerror or error}"
+        raise OutputError(msg, hint="choose another folder for the batch: --out OUT") from None
     with FileLock(out / MARKS / "lock"):  # two commands may add tasks at once
         return _begin(out, tasks, on, engine)
 
@@ -73,6 +77,7 @@ def _begin(
     if (out / BATCH_FILE).is_file() or not tasks:
         old = read_batch(out)
         fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
+        old = replace(old, tasks=_without_refused(out, old.tasks, tasks))
         before = {task.name: task for task in old.tasks}
         batch = merged(old, replace(batch, on=on), fixed)
         for task in tasks:
@@ -84,6 +89,20 @@ def _begin(
         raise OutputError(msg, hint="choose another folder for the batch: --out OUT")
     write_batch(batch, out)
     return batch, list(tasks or batch.tasks)
+
+
+def _without_refused(out: Path, old: Sequence[Task], new: Sequence[Task]) -> tuple[Task, ...]:
+    """Leave out tasks that were refused before they began and are not in a new list: mistakes."""
+    names, kept = {task.name for task in new}, []
+    for task in old:
+        marks = Marks(out, task)
+        never_began = marks.failed and not marks.running and not _is_fixed(marks)
+        if new and task.name not in names and never_began:
+            LOG.info("  %s: left out: it never began, and is not in this list", task.name)
+            marks.reset()
+        else:
+            kept.append(task)
+    return tuple(kept)
 
 
 def _is_fixed(marks: Marks) -> bool:

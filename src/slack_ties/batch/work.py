@@ -53,7 +53,8 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
         run: Runs a command of slack-ties; returns its exit code, and what it printed.
 
     Returns:
-        0: complete. 1: it failed, and its marker says why. BUSY: another process works on it.
+        0: complete. 1: it failed or is cancelled, as its marker says. BUSY: another process works
+        on it.
 
     Raises:
         OutputError: There is no such batch or task.
@@ -69,6 +70,8 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
             return BUSY
         if marks.done:
             return 0
+        if marks.cancelled:  # while this process waited; whoever starts a task forgets earlier ones
+            return 1
         marks.begin(os.environ.get(WHERE) or f"{socket.gethostname()}, process {os.getpid()}")
         if os.path.isdir(batch.cwd):  # noqa: PTH112 - never raises
             os.chdir(batch.cwd)

@@ -20,6 +20,7 @@ from slack_ties.cli.options import with_output
 from slack_ties.cli.program import say_next
 from slack_ties.cli.timeout import timeout_option
 from slack_ties.errors import OutputError
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,9 +72,10 @@ def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: boo
     from slack_ties.batch.state import states_of  # noqa: PLC0415
     from slack_ties.batch.table import in_a_line, reasons, table  # noqa: PLC0415
 
-    states = states_of(out, found.tasks, engine)
+    states, page = states_of(out, found.tasks, engine), ""
     try:
         write_page(out, found.tasks, states)
+        page = f"Page: {out / PAGE_FILE}"
     except OutputError as error:  # the state can be shown, whoever owns the folder
         LOG.warning("Warning: %s", error)
     if as_json:
@@ -83,8 +85,9 @@ def show(out: Path, found: Batch, engine: Executor, *, as_json: bool, quiet: boo
         for line in reasons(states):
             click.echo(line)
         if not quiet:
-            shown = f"{in_a_line(states)} of {len(states)}; page: {out / PAGE_FILE}"
-            click.echo(f"\n{shown}", err=True)
+            click.echo(f"\n{in_a_line(states)} of {len(states)}, in {out}", err=True)
+            if page:
+                click.echo(page, err=True)
             _say_what_next(out, states)
     if any(one.state in {"failed", "stopped"} for one in states):
         sys.exit(1)
@@ -169,7 +172,9 @@ def cancel(*, name: tuple[str, ...], out: Path, quiet: bool, as_json: bool) -> N
     if as_json:
         print_json({"cancelled": [task.name for task in tasks]})
     else:
-        click.echo(f"Cancelled: {', '.join(task.name for task in tasks) or 'nothing'}")
+        which = join_names([repr(one) for one in name]) or "all"
+        names = ", ".join(task.name for task in tasks)
+        click.echo(f"Cancelled: {names or f'nothing: {which} is complete'}")
 
 
 @batch.command(hidden=True)

@@ -16,9 +16,9 @@ from click.core import ParameterSource
 
 from slack_ties.batch.engines import ENGINES
 from slack_ties.cli.batch import batch, out_option, show
-from slack_ties.cli.download_options import download_options
+from slack_ties.cli.download_options import Size, download_options
 from slack_ties.cli.group import cli, say
-from slack_ties.cli.mergekit_options import MergeCommand, parse_size
+from slack_ties.cli.mergekit_options import MergeCommand
 from slack_ties.cli.options import (
     allow_unrelated,
     collection_option,
@@ -95,7 +95,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 @click.option("--gpus", type=click.IntRange(min=0), help="On Slurm: GPUs of each task.")
 @click.option(
     "--memory",
-    type=click.types.convert_type(parse_size),
+    type=Size(),
     metavar="SIZE",
     help="On Slurm: memory of each task, such as 40G.  [from its plan]",
 )
@@ -144,7 +144,7 @@ def start(  # noqa: PLR0913 - one per option
     """
     from slack_ties.batch.engines import engine_of  # noqa: PLC0415 - as below
     from slack_ties.batch.entries import check_distinct, tasks_of  # noqa: PLC0415 - needs the Hub client
-    from slack_ties.batch.needs import check_room_for_all  # noqa: PLC0415
+    from slack_ties.batch.needs import check_room_for_all, check_scoring  # noqa: PLC0415
     from slack_ties.batch.start import (  # noqa: PLC0415
         begin_batch,
         check_tasks,
@@ -163,6 +163,7 @@ def start(  # noqa: PLR0913 - one per option
     if not what and options.keys() - {"stream"}:
         msg = "options of merges need LANG, CONFIG or SWEEP: without them, the batch stays as it is"
         raise click.UsageError(msg)
+    _check_words(made)
     given = click.get_current_context().params
     engine_options = {name: given[name] for name in OF_ENGINES if given[name] is not None}
     found, chosen = begin_batch(out, made, on or "", engine_options)
@@ -172,6 +173,8 @@ def start(  # noqa: PLR0913 - one per option
     busy = [one.name for one in states if one.state in {"running", "waiting"}]
     left = left_of(out, chosen, busy)
     away = found.on == "jobs"
+    if not away:
+        check_scoring(left)
     ready = check_tasks(out, left, partial(_look, quiet=settings.quiet), away=away)
     if not away:
         check_room_for_all(out, ready, streamed=all("--stream" in task.steps[-1] for task in ready))
@@ -180,6 +183,17 @@ def start(  # noqa: PLR0913 - one per option
         make_collections(ready)
         engine.start(ready)
     show(out, found, engine, as_json=as_json, quiet=settings.quiet)
+
+
+def _check_words(tasks: Sequence[Task]) -> None:
+    """Refuse an option that a command of a task does not have, before anything is written."""
+    for task in tasks:
+        for name, *words in task.steps:
+            try:
+                cli.commands[name].make_context(name, words).close()
+            except click.UsageError as error:
+                msg = f"{task.name}: {error.format_message()}"
+                raise SlackTiesError(msg, hint=f"slack-ties {name} --help") from None
 
 
 def _options_of_run() -> dict[str, Any]:

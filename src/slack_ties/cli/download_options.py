@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["download_flags", "download_options"]
+__all__ = ["Size", "download_flags", "download_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,7 +18,7 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 LEAST = 1000  # bytes; a smaller number without a unit is a forgotten unit
 
 
-class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic only in newer versions of click
     """A number of bytes, such as 500M or 1GB."""
 
     name = "size"
@@ -49,7 +49,7 @@ def download_options(function: F) -> F:
         ),
         click.option(
             "--window",
-            type=_Size(),
+            type=Size(),
             metavar="SIZE",
             help="Without download: memory for what is read ahead, such as 500M or 2GB.  [1 to "
             "4GB, so that the checksum of every file can be compared]",
