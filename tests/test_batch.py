@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,10 +26,10 @@ from slack_ties.batch.entries import Wanted, flags_of, is_sweep, read_sweep, tas
 from slack_ties.batch.here import Here
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import at_once_here, check_room_for_all, check_scoring
-from slack_ties.batch.start import begin_batch
+from slack_ties.batch.start import begin_batch, check_tasks
 from slack_ties.batch.state import states_of
 from slack_ties.batch.table import in_a_line, reasons, table
-from slack_ties.batch.task import Task, read_batch
+from slack_ties.batch.task import Task, new_batch, read_batch, write_batch
 from slack_ties.batch.work import BUSY, reason_in, work_on
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.run import run_all
@@ -683,3 +684,95 @@ def test_memory_as_the_help_writes_it(invoke: Invoke) -> None:
     assert "Invalid value" not in result.stderr
     assert read_batch(Path("merges")).engine == {"memory": 40 * 10**9}
     assert "40 needs a unit: 40M or 40G" in invoke("batch", "start", "--memory", "40").stderr
+
+
+def test_a_step_counts_for_its_own_command_only(tmp_path: Path) -> None:
+    """If markers of other commands come back, as after a power cut, the commands are run."""
+    task = one_task(tmp_path, ("run", "--json"), ("evaluate", "--limit", "1", "--json"))
+    assert work_on(tmp_path, "bo", lambda _: (0, '{"a": 1}')) == 0
+    folder = task.folder(tmp_path)
+    before = {name: (folder / name).read_bytes() for name in ("done.json", "step-2.json")}
+    other = replace(task, steps=(task.steps[0], ("evaluate", "--limit", "9", "--json")))
+    write_batch(new_batch([other], "here", {}), tmp_path)
+    for name, content in before.items():
+        (folder / name).write_bytes(content)
+    ran = []
+
+    assert states_of(tmp_path, [other], Here(tmp_path))[0].state != "done"
+    work_on(tmp_path, "bo", lambda words: (ran.append(words), (0, "{}"))[1])
+
+    assert ran == [("evaluate", "--limit", "9", "--json")]
+    assert states_of(tmp_path, [other], Here(tmp_path))[0].state == "done"
+
+
+def test_a_worker_that_waits_for_its_lock_takes_the_commands_of_then(tmp_path: Path) -> None:
+    """Commands that change between its start and the lock are those that it runs."""
+    task = one_task(tmp_path, ("run", "--slack", "0.1"))
+    ran = []
+    worker = threading.Thread(
+        target=work_on, args=(tmp_path, "bo", lambda words: (ran.append(words), (0, "{}"))[1])
+    )
+    with Marks(tmp_path, task).lock() as free:
+        assert free
+        worker.start()
+        time.sleep(0.5)
+        other = replace(task, steps=(("run", "--slack", "0.2"),))
+        write_batch(new_batch([other], "here", {}), tmp_path)
+    worker.join()
+
+    assert ran == [("run", "--slack", "0.2")]
+
+
+def test_a_task_that_is_cancelled_before_it_begins(tmp_path: Path) -> None:
+    """Its process, which is started already, runs nothing; a new start takes the mark away."""
+    task = one_task(tmp_path, ("run", "--json"))
+    Here(tmp_path).cancel([task])
+
+    assert work_on(tmp_path, "bo", lambda _: pytest.fail("it ran")) == 1
+    (state,) = states_of(tmp_path, [task], Here(tmp_path))
+    assert (state.state, state.why) == ("stopped", "cancelled")
+    Marks(tmp_path, task).forget_failure()
+    assert work_on(tmp_path, "bo", lambda _: (0, "{}")) == 0
+
+
+def test_paths_of_a_batch_are_those_of_the_folder_where_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the check nor the work looks for them where a later command is typed."""
+    out, seen = tmp_path / "out", []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        begin_batch(out, [Task(name, steps=(("run", f"{name}.yml"),))], "", {})
+    monkeypatch.chdir(tmp_path)
+    found, chosen = begin_batch(Path("out"), [], "", {})
+
+    def look(_: object) -> tuple[int, dict[str, object], str]:
+        seen.append(Path.cwd().name)
+        return 0, {}, ""
+
+    ready = check_tasks(Path("out"), chosen, look)
+    assert (Path.cwd(), ready) == (tmp_path, chosen)
+    for task in found.tasks:
+        work_on(out, task.name, lambda words: (*look(words)[:1], "{}"))
+
+    assert seen == ["first", "second"] * 2
+
+
+def test_one_engine_at_a_time(tmp_path: Path) -> None:
+    """A task that a job may be working on is given to no other engine, and not worked on here."""
+    task = Task("bo", "bo", steps=(("run", "--json"),))
+    begin_batch(tmp_path, [task], "slurm", {})
+    sent = tmp_path / ".batch" / ".slurm" / "bo.json"
+    sent.parent.mkdir()
+    sent.write_text('{"name": "unique-name", "job": "12"}', "utf-8")
+
+    with pytest.raises(OutputError, match="slurm works on bo") as caught:
+        begin_batch(tmp_path, [], "here", {})
+
+    assert caught.value.hint.startswith("slack-ties batch cancel --out ")
+    assert read_batch(tmp_path).on == "slurm"
+    marks = Marks(tmp_path, task)
+    number = marks.begin("job")
+    marks.write("job.json", {"id": "6a", "attempt": number})
+    assert work_on(tmp_path, "bo", lambda _: pytest.fail("it ran")) == BUSY

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,8 @@ def _prepare(batch: str, task: Task, recipe: str, parents: Sequence[Sequence[str
         link_mounted(mounted, constants.HF_HUB_CACHE)
     write_whole(Path(f"{task.name}.yml"), recipe)
     Path(OUT).mkdir()
-    write_batch(Batch(batch, (task,), "jobs", {}, str(Path.cwd()), now()), Path(OUT))
+    placed = replace(task, cwd=str(Path.cwd()))
+    write_batch(Batch(batch, (placed,), "jobs", {}, now()), Path(OUT))
 
 
 def _run(task: Task) -> int:

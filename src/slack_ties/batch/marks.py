@@ -50,6 +50,11 @@ class Marks:
         write_whole(self.folder / name, json_text(data))
 
     @property
+    def _steps(self) -> list[list[str]]:
+        """The commands, as JSON has them: a marker counts for the commands that it names only."""
+        return [[*step] for step in self.task.steps]
+
+    @property
     def running(self) -> dict[str, Any]:
         """The last attempt: its number, since when and where it runs; {} before the first."""
         return self.read(RUNNING)
@@ -57,7 +62,8 @@ class Marks:
     @property
     def done(self) -> dict[str, Any]:
         """What the steps printed as JSON, and when; {} if the task is not complete."""
-        return self.read(DONE)
+        found = self.read(DONE)
+        return found if found.get("steps", self._steps) == self._steps else {}
 
     @property
     def failed(self) -> dict[str, Any]:
@@ -82,6 +88,10 @@ class Marks:
         for name in (FAILED, CANCELLED):
             (self.folder / name).unlink(missing_ok=True)
 
+    def forget_cancel(self) -> None:
+        """Let the task begin; why its last attempt failed stays."""
+        (self.folder / CANCELLED).unlink(missing_ok=True)
+
     def fail(self, why: str, then: str) -> None:
         """Note that the attempt failed."""
         started = self.running
@@ -94,19 +104,19 @@ class Marks:
 
     def step(self, number: int) -> dict[str, Any] | None:
         """Return what a step printed as JSON, from 1; None if it is not complete."""
-        name = f"step-{number}.json"
-        return self.read(name) if (self.folder / name).is_file() else None
+        found = self.read(f"step-{number}.json")
+        return found.get("printed") if found.get("step") == self._steps[number - 1] else None
 
     def finish_step(self, number: int, printed: Mapping[str, Any]) -> None:
         """Note that a step is complete."""
-        self.write(f"step-{number}.json", printed)
+        self.write(f"step-{number}.json", {"step": self._steps[number - 1], "printed": printed})
 
     def finish(self, results: list[dict[str, Any]]) -> None:
         """Note that the task is complete."""
         started = self.running
         kept = ("attempt", "since", "where")
         about: dict[str, Any] = {key: started[key] for key in kept if key in started}
-        self.write(DONE, {**about, "ended": now(), "results": results})
+        self.write(DONE, {**about, "ended": now(), "steps": self._steps, "results": results})
         self.forget_failure()
 
     def reset(self) -> None:

@@ -132,6 +132,7 @@ class Slurm:
         before = {task.name: sent_of(self.out, task) for task in tasks}
         for index, task in enumerate(tasks):
             note(self.out, task, Sent(name, index, len(tasks), at=now()))
+            Marks(self.out, task).forget_cancel()  # the job would see it, and end
         try:
             jobs = send(self.folder, name, [self._work(task) for task in tasks], self.wishes)
         except NoAnswerError as error:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shlex
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from slack_ties.batch.job_ends import works_away
-from slack_ties.batch.marks import Marks
+from slack_ties.batch.marks import PROBE, Marks
 from slack_ties.batch.needs import keep_plan
-from slack_ties.batch.task import BATCH_FILE, MARKS, merged, new_batch, read_batch, write_batch
+from slack_ties.batch.task import (
+    BATCH_FILE,
+    MARKS,
+    merged,
+    new_batch,
+    read_batch,
+    typed_out,
+    write_batch,
+)
 from slack_ties.batch.work import reason_in
 from slack_ties.errors import OutputError, masked
+from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from slack_ties.batch.task import Batch, Task
 
@@ -78,17 +90,55 @@ def _begin(
         old = read_batch(out)
         fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
         old = replace(old, tasks=_without_refused(out, old.tasks, tasks))
+        if on and on != old.on:
+            _refuse_other_engine(old, out)
         before = {task.name: task for task in old.tasks}
         batch = merged(old, replace(batch, on=on), fixed)
-        for task in tasks:
-            if task.name in before and before[task.name] != task:
-                Marks(out, task).reset()
-    elif out.is_dir() and any((out / task.name).exists() for task in tasks):
+        changed = [task for task in tasks if before.get(task.name, task) != task]
+        _write_changed(batch, out, changed)
+        return batch, _of(batch, tasks)
+    if out.is_dir() and any((out / task.name).exists() for task in tasks):
         name = next(task.name for task in tasks if (out / task.name).exists())
         msg = f"{str(out / name)!r} is there already, and is not of this batch"
         raise OutputError(msg, hint="choose another folder for the batch: --out OUT")
     write_batch(batch, out)
-    return batch, list(tasks or batch.tasks)
+    return batch, _of(batch, tasks)
+
+
+def _of(batch: Batch, tasks: Sequence[Task]) -> list[Task]:
+    """Return the batch's own form of tasks, which knows their folder; all if there are none."""
+    return [*batch.named([task.name for task in tasks])]
+
+
+def _write_changed(batch: Batch, out: Path, changed: Sequence[Task]) -> None:
+    """Write the batch while nobody can begin to work on the tasks that have other commands now."""
+    with ExitStack() as held:
+        for task in changed:
+            if not held.enter_context(Marks(out, task).lock(PROBE)):
+                msg = f"the task {task.name!r} has begun to run, with other settings"
+                again = shlex.join(["slack-ties", "batch", "status", *typed_out(out)])
+                raise OutputError(msg, hint=again)
+        for task in changed:
+            Marks(out, task).reset()
+        write_batch(batch, out)
+
+
+def _refuse_other_engine(old: Batch, out: Path) -> None:
+    """Refuse to give tasks to a second engine that the first one works on."""
+    if old.on == "here":  # a lock protects its tasks
+        return
+    from slack_ties.batch.engines import engine_of  # noqa: PLC0415 - an engine is seldom changed
+    from slack_ties.batch.state import states_of  # noqa: PLC0415 - as above
+
+    states = states_of(out, old.tasks, engine_of(old, out))
+    busy = [one.name for one in states if one.state in {"running", "waiting"}]
+    if busy:
+        msg = (
+            f"{old.on} works on {join_names(busy)}, and no other engine can take this batch until "
+        )
+        msg += "that has ended"
+        again = shlex.join(["slack-ties", "batch", "cancel", *typed_out(out)])
+        raise OutputError(msg, hint=again)
 
 
 def _without_refused(out: Path, old: Sequence[Task], new: Sequence[Task]) -> tuple[Task, ...]:
@@ -140,13 +190,14 @@ def check_tasks(
         away: The tasks run on machines with disks of their own: they need no room on this one.
 
     """
-    ready = []
+    ready, out = [], out.resolve()  # the commands are in another folder
     for number, task in enumerate(tasks, 1):
         LOG.info("  checking %s (%d of %d)", task.name, number, len(tasks))
         step = next((step for step in task.steps if "--publish" in step), task.steps[0])
-        code, plan, said = look([*step, "--dry-run"])
-        if code and away:  # it may be for lack of room here
-            code, plan, said = _look_away(step, look) or (code, plan, said)
+        with _in_folder(task.cwd):
+            code, plan, said = look([*step, "--dry-run"])
+            if code and away:  # it may be for lack of room here
+                code, plan, said = _look_away(step, look) or (code, plan, said)
         if not code:
             keep_plan(out, task, plan)
             ready.append(task)
@@ -159,6 +210,18 @@ def check_tasks(
         marks.fail(why or f"slack-ties {step[0]} is refused", then)
         LOG.error("  %s: failed: %s", task.name, marks.failed["why"])
     return ready
+
+
+@contextmanager
+def _in_folder(folder: str) -> Iterator[None]:
+    """Be in a folder for a moment, if it is there, as whoever works on the task will be."""
+    before = Path.cwd()
+    if os.path.isdir(folder):  # noqa: PTH112 - never raises
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _look_away(

@@ -46,6 +46,8 @@ class Task:
     # The arguments of slack-ties, command by command: ("run", "bo", "--out", "/m/bo", "--json").
     steps: tuple[tuple[str, ...], ...] = ()
     publish: str = ""  # its repository on the Hub
+    # The folder that relative paths of the steps are in; the same task may be typed in another one.
+    cwd: str = field(default="", compare=False)
 
     def folder(self, out: Path) -> Path:
         """Return the folder of what is known of the task, in the folder of the batch."""
@@ -65,7 +67,6 @@ class Batch:
     tasks: tuple[Task, ...]
     on: str = "here"  # the engine
     engine: Mapping[str, Any] = field(default_factory=dict)  # its options, as they were given
-    cwd: str = ""  # the folder that relative paths of the steps are in
     made: str = ""  # ISO time
 
     def named(self, names: Sequence[str]) -> tuple[Task, ...]:
@@ -95,7 +96,8 @@ def now() -> str:
 
 def new_batch(tasks: Sequence[Task], on: str, engine: Mapping[str, Any]) -> Batch:
     """Return a batch with a new id."""
-    return Batch(uuid.uuid4().hex[:12], tuple(tasks), on, engine, str(Path.cwd()), now())
+    placed = tuple(replace(task, cwd=str(Path.cwd())) for task in tasks)
+    return Batch(uuid.uuid4().hex[:12], placed, on, engine, now())
 
 
 def write_batch(batch: Batch, out: Path) -> None:
@@ -125,7 +127,7 @@ def read_batch(out: Path) -> Batch:
         tasks = tuple(
             Task(**{**task, "steps": tuple(map(tuple, task["steps"]))}) for task in data["tasks"]
         )
-        known = {name: data[name] for name in ("id", "on", "engine", "cwd", "made")}
+        known = {name: data[name] for name in ("id", "on", "engine", "made")}
     except (KeyError, TypeError) as error:
         msg = f"{path} is damaged: {error}"
         raise OutputError(msg, hint="choose another folder: --out OUT") from None
@@ -151,7 +153,7 @@ def merged(old: Batch, new: Batch, done: Sequence[str]) -> Batch:
             msg = f"the task {task.name!r} is complete or runs, with other settings: "
             msg += f"{'; '.join(before.commands())}"
             raise OutputError(msg, hint="choose another folder for this batch: --out OUT")
-        tasks[task.name] = task
+        if not (before and task.name in done):
+            tasks[task.name] = task
     engine = {**({} if new.on and new.on != old.on else old.engine), **new.engine}
-    cwd = new.cwd if new.tasks else old.cwd
-    return replace(old, tasks=tuple(tasks.values()), on=new.on or old.on, engine=engine, cwd=cwd)
+    return replace(old, tasks=tuple(tasks.values()), on=new.on or old.on, engine=engine)

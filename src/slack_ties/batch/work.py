@@ -15,6 +15,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.batch.job_ends import works_away
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import MARKS, read_batch
 from slack_ties.hub.pause import VARIABLE
@@ -30,6 +31,9 @@ LOG = logging.getLogger("slack_ties")
 BUSY = 3  # the exit code if another process works on the task
 
 LOCK_TIME = 5.0  # seconds
+
+# Seconds on another machine: if one fails, a shared disk keeps its locks for about 90 seconds.
+AWAY_LOCK_TIME = 150.0
 
 WHERE = "SLACK_TIES_WHERE"  # an engine says here where the task runs, in its own words
 
@@ -53,28 +57,28 @@ def work_on(out: Path, name: str, run: Callable[[Sequence[str]], tuple[int, str]
         run: Runs a command of slack-ties; returns its exit code, and what it printed.
 
     Returns:
-        0: complete. 1: it failed or is cancelled, as its marker says. BUSY: another process works
-        on it.
+        0: complete. 1: it failed or was cancelled, and its marker says so. BUSY: another process
+        works on it.
 
     Raises:
         OutputError: There is no such batch or task.
 
     """
     out = out.resolve()  # the steps are in another folder
-    batch = read_batch(out)
-    (task,) = batch.named([name])
-    marks = Marks(out, task)
+    (task,) = read_batch(out).named([name])
     share_pauses(out)
-    with marks.lock(LOCK_TIME) as free:
-        if not free:
+    with Marks(out, task).lock(AWAY_LOCK_TIME if WHERE in os.environ else LOCK_TIME) as free:
+        (task,) = read_batch(out).named([name])  # it may have changed until the lock was free
+        marks = Marks(out, task)
+        if not free or works_away(marks):
             return BUSY
         if marks.done:
             return 0
-        if marks.cancelled:  # while this process waited; whoever starts a task forgets earlier ones
+        if marks.cancelled:  # whoever starts a task takes that mark away
             return 1
         marks.begin(os.environ.get(WHERE) or f"{socket.gethostname()}, process {os.getpid()}")
-        if os.path.isdir(batch.cwd):  # noqa: PTH112 - never raises
-            os.chdir(batch.cwd)
+        if os.path.isdir(task.cwd):  # noqa: PTH112 - never raises
+            os.chdir(task.cwd)
         results = []
         with _logged(marks.log):
             for number, step in enumerate(task.steps, 1):
