@@ -377,6 +377,16 @@ def test_a_batch_is_its_single_runs(
     )
 
 
+def test_threads_of_each_merge(tmp_path: Path, hub: Server) -> None:
+    """A process takes a number of threads once, and a batch runs several commands in one."""
+    models = ["--base", "./no", "--ct", "./no", "--sft", "./no"]
+    process = start(tmp_path, hub, "bo", "lo", *models, "-j", "2")
+    shown, _ = process.communicate(timeout=300)
+
+    assert shown.count("model folder './no' does not exist") == 2
+    assert "threads" not in shown
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 @pytest.mark.usefixtures("parents")

@@ -253,7 +253,7 @@ def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # transformers reads it on import
         return quiet
     try:
-        options.apply_global_options()  # threads, seed, how much to log
+        _without_threads_of_before(options).apply_global_options()  # threads, seed, log
     except (RuntimeError, ValueError) as error:  # -j 0, --random-seed -1
         wrong = "--num-threads" if "threads" in str(error) else "--random-seed"
         msg = f"{wrong}: {error}"
@@ -263,6 +263,16 @@ def prepare(options: MergeOptions | None, *, quiet: bool) -> bool:
 
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return quiet
+
+
+def _without_threads_of_before(options: MergeOptions) -> MergeOptions:
+    """Leave out a number of threads that this process has: torch takes it once only."""
+    import torch  # noqa: PLC0415 - mergekit has imported it
+
+    if options.num_threads != torch.get_num_interop_threads():
+        return options
+    torch.set_num_threads(options.num_threads)
+    return options.model_copy(update={"num_threads": None})
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
