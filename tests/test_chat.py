@@ -192,6 +192,8 @@ def test_sampling_is_repeatable(triple: Folders) -> None:
         ("sft", "/save mine.json\n", "'mine.json' exists, and has no conversation of slack-ties"),
         ("sft", "/save folder\n", "'folder' is a folder"),
         ("sft", "/save none/x.json\n", "/none' for x.json"),
+        ("sft", f"/save {'x' * 300}\n", "xxx': File name too long"),
+        ("sft", "/save a\0b\n", "cannot write 'a\\x00b': embedded null"),
         ("sft", "བོད".encode("utf-16"), "line 1 of the input is not UTF-8: byte 0"),
         ("sft", f"{'a ' * 200}\n", "the conversation has 4"),
         ("base", "/system Be kind.\n", "without a chat template, a model gets no system text"),

@@ -183,6 +183,20 @@ def test_packages_that_do_not_fit(install: Install) -> None:
     assert only(found["safetensors"], OK).facts["version"]
 
 
+def test_a_package_without_its_metadata(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation that was interrupted is broken, and nothing stops."""
+    install("psutil", "9")
+    (tmp_path / "site" / "mergekit-0.1.5.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+    found = {one.name: one for one in look_at_packages()}
+
+    assert "no version" in only(found["mergekit"], BROKEN).text
+    assert found["mergekit"].hint.startswith('pip install --ignore-installed --no-deps "mergekit>')
+
+
 def test_slack_ties_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout on PYTHONPATH cannot merge: the record of a merge has its version."""
     monkeypatch.setattr(packages, "OURS", "slack-ties-nowhere")

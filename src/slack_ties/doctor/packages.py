@@ -86,6 +86,10 @@ def _look_at(name: str, bounds: str) -> Finding:
         found = version(name)
     except PackageNotFoundError:
         return Finding(shown, BROKEN, f"not installed, expected {bounds or 'any version'}", install)
+    if not found:  # its METADATA is gone
+        install = f'pip install --ignore-installed --no-deps "{name}{bounds}"'
+        text = "its installation is damaged: it has no version"
+        return Finding(shown, BROKEN, text, install)
     facts = {"version": found}
     if not _fits(found, bounds):
         return Finding(shown, BROKEN, f"{found}, expected {bounds}", install, facts)

@@ -32,6 +32,14 @@ def write_chat(data: Mapping[str, Any], path: Path) -> None:
 
     """
     again = "choose another file: /save FILE"
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # the name is too long, or has a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        msg = f"cannot write {str(path)!r}: {reason}"
+        raise OutputError(msg, hint=again) from None
     if path.is_dir():
         msg = f"{str(path)!r} is a folder, expected a file for the conversation"
         raise OutputError(msg, hint=again)
