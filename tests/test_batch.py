@@ -786,3 +786,64 @@ def test_one_engine_at_a_time(tmp_path: Path) -> None:
     number = marks.begin("job")
     marks.write("job.json", {"id": "6a", "attempt": number})
     assert work_on(tmp_path, "bo", lambda _: pytest.fail("it ran")) == BUSY
+
+
+@pytest.mark.skipif(getattr(os, "getuid", lambda: 1)() != 0, reason="only root can be another user")
+def test_the_batch_of_somebody_else_can_be_looked_at(tmp_path: Path) -> None:
+    """Whoever may only read the folder sees which task runs."""
+    task = one_task(tmp_path, ("run", "--json"))
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code = (
+        "import os, sys; from pathlib import Path; from slack_ties.batch.marks import Marks; "
+        "from slack_ties.batch.task import Task; "
+        "os.setgid(65534); os.setuid(65534); "
+        "print(Marks(Path(sys.argv[1]), Task('bo')).is_locked())"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    seen = []
+    with Marks(tmp_path, task).lock():
+        seen.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    seen.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    assert seen == ["True\n", "False\n"]
+
+
+def test_a_log_cannot_steer_the_terminal(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control characters in a log are shown as escapes."""
+    monkeypatch.chdir(tmp_path)
+    task = one_task(Path("merges"), ("run", "--json"))
+    log = Marks(Path("merges"), task).log
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("a\tb\x1b]0;title\x07\nnext\n", "utf-8")
+
+    result = invoke("batch", "logs", "bo")
+
+    assert result.stdout == "a       b\\x1b]0;title\\x07\nnext\n"
+
+
+@pytest.mark.parametrize("results", [3, ["x"], [{"published": "x"}], [{"published": {"url": 3}}]])
+def test_a_result_may_be_anything(results: object, tmp_path: Path) -> None:
+    """What a job has printed as its result is read with care: the table is text."""
+    task = one_task(tmp_path, ("run", "--json"))
+    Marks(tmp_path, task).finish(results)  # type: ignore[arg-type]  # as a job may print it
+
+    (state,) = states_of(tmp_path, [task], Here(tmp_path))
+
+    assert state.state == "done"
+    assert all(isinstance(cell, str) for row in table([state]) for cell in row)
+
+
+def test_a_process_of_another_machine_is_not_said_to_end(tmp_path: Path) -> None:
+    """To cancel its task is refused, with the place where that is possible."""
+    task = one_task(tmp_path, ("run", "--json"))
+    marks = Marks(tmp_path, task)
+    marks.begin("far, process 7")
+    marks.write("running.json", {**marks.running, "host": "far"})
+
+    with marks.lock(), pytest.raises(OutputError, match=r"cannot end bo \(far, process 7\)") as got:
+        Here(tmp_path).cancel([task])
+
+    assert got.value.hint == f"slack-ties batch cancel bo --out {tmp_path} # there"

@@ -295,6 +295,19 @@ def test_a_command_that_died_after_the_creation(empty: Desk) -> None:
     assert empty.states()["bo"].state == "waiting"
 
 
+def test_a_job_whose_markers_are_gone(empty: Desk) -> None:
+    """A job that works on the task is taken, also if this disk knows of no attempt."""
+    tasks = empty.write("bo")
+    empty.engine().start(tasks)
+    Marks(empty.out, tasks[0]).reset()
+
+    empty.write("bo")
+    empty.engine().start(tasks)
+
+    (job,) = empty.jobs_of("bo")
+    assert job.id in empty.states()["bo"].where
+
+
 def test_two_jobs_for_one_task_become_one(empty: Desk) -> None:
     """If the service shows a job too late, the second one is cancelled when both are seen."""
     (task,) = empty.write("bo")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from slack_ties.batch.needs import at_once_here, memory_for, minutes_for
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -33,6 +31,8 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
         tasks: Those that are to be started, with their plans.
 
     """
+    from slack_ties.batch.needs import at_once_here, memory_for, minutes_for  # noqa: PLC0415 - locks
+
     given = dict(batch.engine)
     if batch.on == "jobs":
         from slack_ties.batch.jobs import Jobs  # noqa: PLC0415 - imports the Hub client

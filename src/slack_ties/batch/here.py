@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import typed_out
 from slack_ties.batch.work import BUSY
+from slack_ties.errors import OutputError
 from slack_ties.threads import CHECK_INTERVAL
-from slack_ties.wording import duration
+from slack_ties.wording import duration, join_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,15 +128,36 @@ class Here:
             yield from (line.rstrip("\n") for line in file)
 
     def cancel(self, tasks: Sequence[Task]) -> None:
-        """End the processes of these tasks; those that wait do not begin."""
+        """End the processes of these tasks; those that wait do not begin.
+
+        Raises:
+            OutputError: A process cannot be ended from here.
+
+        """
+        left = []
         for task in tasks:
             marks = Marks(self.out, task)
             if marks.done:
                 continue
             marks.cancel()
-            if marks.is_locked() and (number := process_of(marks)):
-                with suppress(ProcessLookupError):
+            if not marks.is_locked():
+                continue
+            try:
+                number = process_of(marks)
+                if number:
                     os.kill(number, signal.SIGTERM)
+                else:
+                    left.append(marks)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                left.append(marks)
+        if left:
+            where = join_names([f"{one.task.name} ({one.running.get('where')})" for one in left])
+            msg = f"cannot end {where} from here: the process is of another machine or user"
+            words = [*(one.task.name for one in left), *typed_out(self.typed)]
+            again = shlex.join(["slack-ties", "batch", "cancel", *words])
+            raise OutputError(msg, hint=f"{again}  # there")
 
 
 def _took(seconds: float) -> str:

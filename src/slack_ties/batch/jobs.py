@@ -270,6 +270,9 @@ class Jobs:
     def _adopt(self, marks: Marks, live: Sequence[JobInfo]) -> JobInfo:
         """Return the job that works on a task, and note it if we were ended before we could."""
         job = self.service.keep_one(live)
+        if not marks.running:  # its markers are gone
+            marks.begin("Hugging Face Jobs")
+            marks.write(RUNNING, {**marks.running, "attempt": max(attempt_of(job), 1)})
         if not kept(marks):
             keep_job(marks, job, self.timeout)
         return job

@@ -148,5 +148,22 @@ class Marks:
         """Say whether a process works on the task."""
         if not (self.folder / LOCK_FILE).exists():
             return False
-        with self.lock(PROBE) as free:
-            return not free
+        try:
+            with self.lock(PROBE) as free:
+                return not free
+        except PermissionError:  # a batch of somebody else
+            return _is_held(self.folder / LOCK_FILE)
+
+
+def _is_held(path: Path) -> bool:
+    """Say whether a process holds a lock that this user may only read."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False

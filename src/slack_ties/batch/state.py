@@ -76,8 +76,9 @@ def _not_complete(mark: Marks, engine: Seen | None) -> State:
 
 def _result(mark: Marks) -> dict[str, str]:
     """Return where the result is: on the Hub, or in a folder."""
-    for result in reversed(mark.done.get("results") or []):
-        published = result.get("published") or {}
-        if published.get("url"):
-            return {"result": published.get("repo_id", ""), "url": published["url"]}
+    results = mark.done.get("results")  # of a job: from its log, so it may be anything
+    for result in reversed(results if isinstance(results, list) else []):
+        published = result.get("published") if isinstance(result, dict) else None
+        if isinstance(published, dict) and published.get("url"):
+            return {"result": f"{published.get('repo_id', '')}", "url": f"{published['url']}"}
     return {"result": mark.task.name}

@@ -19,7 +19,7 @@ from slack_ties.cli.group import PATH, Group, cli, print_json, print_table, say
 from slack_ties.cli.options import with_output
 from slack_ties.cli.program import say_next
 from slack_ties.cli.timeout import timeout_option
-from slack_ties.errors import OutputError
+from slack_ties.errors import OutputError, visible
 from slack_ties.wording import join_names
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def logs(*, name: str, out: Path, quiet: bool, as_json: bool) -> None:
         print_json({"name": name, "lines": [*lines]})
         return
     for line in lines:
-        click.echo(line)
+        click.echo(visible(line.expandtabs()))  # a log may have anything in it
 
 
 @batch.command(short_help="Stop tasks.")
