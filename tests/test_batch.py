@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -847,3 +848,34 @@ def test_a_process_of_another_machine_is_not_said_to_end(tmp_path: Path) -> None
         Here(tmp_path).cancel([task])
 
     assert got.value.hint == f"slack-ties batch cancel bo --out {tmp_path} # there"
+
+
+def test_a_task_that_waits_for_others_is_shown_so(tmp_path: Path) -> None:
+    """Another terminal sees it as waiting, as long as the first one lives."""
+    tasks = [Task(name, steps=(("languages", "--json"),)) for name in ("a", "b")]
+    begin_batch(tmp_path, tasks, "here", {})
+    first = threading.Thread(target=Here(tmp_path, 1).start, args=(tasks,))
+    first.start()
+    seen = []
+    while first.is_alive():
+        (state,) = states_of(tmp_path, tasks[1:], Here(tmp_path))
+        seen.append(state.state)
+        time.sleep(0.05)
+    first.join()
+
+    assert "waiting" in seen
+    assert [one.state for one in states_of(tmp_path, tasks, Here(tmp_path))] == ["done", "done"]
+    marks = Marks(tmp_path, Task("c"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    marks.write("queued.json", {"host": socket.gethostname(), "process": gone.pid, "made": 1.0})
+    assert Here(tmp_path).states([marks.task]) == {}
+
+
+def test_a_later_task_does_not_publish_over_an_earlier_one(tmp_path: Path) -> None:
+    """Two commands for one folder are one batch: names and repositories differ, also in case."""
+    begin_batch(tmp_path, [Task("bo", publish="me/x")], "here", {})
+    for other in (Task("ug", publish="ME/X"), Task("BO")):
+        with pytest.raises(RecipeError, match="two tasks of this batch would have the"):
+            begin_batch(tmp_path, [other], "here", {})
+    assert [task.name for task in read_batch(tmp_path).tasks] == ["bo"]

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.batch.executor import Seen
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import typed_out
 from slack_ties.batch.work import BUSY
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slack_ties.batch.executor import Seen
     from slack_ties.batch.task import Task
 
 __all__ = ["Here", "process_of"]
@@ -32,6 +32,8 @@ __all__ = ["Here", "process_of"]
 LOG = logging.getLogger("slack_ties")
 
 MINUTE = 60.0  # seconds
+
+QUEUED = "queued.json"  # says which process will start the task
 
 END_TIME = 15.0  # seconds in which a process ends that was told to
 
@@ -53,12 +55,15 @@ class Here:
         began: dict[str, float] = {}
         count = len(left)
         for task in tasks:
-            Marks(self.out, task).forget_failure()
+            marks = Marks(self.out, task)
+            marks.forget_failure()
+            marks.write(QUEUED, _this_process())
         try:
             while left or processes:
                 while left and len(processes) < self.at_once:
                     task = left.pop(0)
-                    if Marks(self.out, task).cancelled:
+                    (marks := Marks(self.out, task)).forget(QUEUED)
+                    if marks.cancelled:
                         LOG.info("  %s: cancelled", task.name)
                         continue
                     LOG.info("  %s: started (%d of %d)", task.name, count - len(left), count)
@@ -68,6 +73,7 @@ class Here:
                     process = processes.get(task.name)
                     if process and process.poll() is not None:
                         del processes[task.name]
+                        process.stdin.close()
                         self._ended(task, process.returncode, time.monotonic() - began[task.name])
         finally:
             _end(list(processes.values()))
@@ -118,9 +124,11 @@ class Here:
             again, less = [*again, "--at-once", "1"], "goes on, with less memory"
         return why, f"{shlex.join(again)}  # {less}"
 
-    def states(self, tasks: Sequence[Task]) -> Mapping[str, Seen]:  # noqa: ARG002 - the protocol
-        """Return nothing: the markers of tasks say all."""
-        return {}
+    def states(self, tasks: Sequence[Task]) -> Mapping[str, Seen]:
+        """Return which tasks wait until others have ended; markers say all else."""
+        waits = Seen("waiting", why="other tasks of this batch come first")
+        marks = [Marks(self.out, task) for task in tasks]
+        return {one.task.name: waits for one in marks if not one.cancelled and _is_queued(one)}
 
     def logs(self, task: Task) -> Iterator[str]:
         """Yield the lines of the task's log."""
@@ -164,6 +172,27 @@ def _took(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < MINUTE else duration(seconds)
 
 
+def _this_process() -> dict[str, Any]:
+    """Return what tells this process from all others of all machines."""
+    import psutil  # noqa: PLC0415 - not for --help
+
+    made = psutil.Process().create_time()
+    return {"host": socket.gethostname(), "process": os.getpid(), "made": made}
+
+
+def _is_queued(marks: Marks) -> bool:
+    """Say whether a process of this machine lives that will start the task."""
+    import psutil  # noqa: PLC0415 - not for --help
+
+    queued = marks.read(QUEUED)
+    if queued.get("host") != socket.gethostname():
+        return False
+    try:
+        return bool(psutil.Process(queued.get("process")).create_time() == queued.get("made"))
+    except (psutil.Error, TypeError, ValueError):
+        return False
+
+
 def process_of(marks: Marks) -> int:
     """Return the number of the process that works on a task on this machine; 0 if none does."""
     import psutil  # noqa: PLC0415 - not for --help
@@ -190,3 +219,4 @@ def _end(processes: Sequence[Any]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdin.close()

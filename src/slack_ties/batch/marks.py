@@ -85,12 +85,16 @@ class Marks:
 
     def forget_failure(self) -> None:
         """Let the task be tried again."""
-        for name in (FAILED, CANCELLED):
-            (self.folder / name).unlink(missing_ok=True)
+        self.forget(FAILED)
+        self.forget_cancel()
 
     def forget_cancel(self) -> None:
         """Let the task begin; why its last attempt failed stays."""
-        (self.folder / CANCELLED).unlink(missing_ok=True)
+        self.forget(CANCELLED)
+
+    def forget(self, name: str) -> None:
+        """Remove a marker, if it is there."""
+        (self.folder / name).unlink(missing_ok=True)
 
     def fail(self, why: str, then: str) -> None:
         """Note that the attempt failed."""

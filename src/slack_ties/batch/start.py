@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from slack_ties.batch.entries import check_distinct
 from slack_ties.batch.job_ends import works_away
 from slack_ties.batch.marks import PROBE, Marks
 from slack_ties.batch.needs import keep_plan
@@ -94,6 +95,7 @@ def _begin(
             _refuse_other_engine(old, out)
         before = {task.name: task for task in old.tasks}
         batch = merged(old, replace(batch, on=on), fixed)
+        check_distinct(batch.tasks)
         changed = [task for task in tasks if before.get(task.name, task) != task]
         _write_changed(batch, out, changed)
         return batch, _of(batch, tasks)
