@@ -98,7 +98,8 @@ class Made:
         folder = task.folder(self.out)
         folder.mkdir(parents=True)
         for number, result in enumerate(results, 1):
-            (folder / f"step-{number}.json").write_text(json.dumps(result), "utf-8")
+            marker = {"step": STEPS[number - 1], "printed": result}
+            (folder / f"step-{number}.json").write_text(json.dumps(marker), "utf-8")
         times = {"attempt": 1, "since": "2026-11-28T11:00:00+00:00", "ended": since}
         if state == "done":
             text = json.dumps({**times, "results": [*results]})
