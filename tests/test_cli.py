@@ -762,3 +762,34 @@ def test_recipes_and_verify(triple: Folders, tmp_path: Path, hub: Server, api: H
     kept = run("recipes", "pull", "me/tibetan", "-o", "dz.yml")
     assert (kept.returncode, (tmp_path / "dz.yml").read_text()) == (1, "mine")
     assert "Error: 'dz.yml' exists and has other content\n" in kept.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says that there is no such file")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["chat", "LONG"],
+        ["try", "LONG"],
+        ["export", "LONG"],
+        ["plan", "LONG"],
+        ["merge", "LONG", "x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_text_in_the_place_of_a_folder(words: list[str], tmp_path: Path) -> None:
+    """A forgotten OUT is no bug of ours: the error shows the beginning of the text, in one line."""
+    text = "Tell me about Lhasa. " * 20
+    typed = [text if one == "LONG" else one for one in words]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "slack_ties", *typed],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "bug" not in done.stderr
+    assert "Tell me about Lhasa." in done.stderr
+    assert list(tmp_path.iterdir()) == []

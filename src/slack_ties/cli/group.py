@@ -5,6 +5,7 @@ This module turns our errors into exit code 1. click uses exit code 2 for a wron
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -71,6 +72,8 @@ ORDER = (
 
 
 CLICKS_OWN = (click.ClickException, click.exceptions.Exit, click.Abort)
+
+MOST_SHOWN = 60  # letters of a name that is too long
 
 BROKEN_PIPE = 128 + 13  # the exit code of a tool that SIGPIPE ends
 
@@ -157,12 +160,25 @@ def one_line() -> Iterator[None]:
         end_progress()
         if traceback_wanted() and not isinstance(error, CLICKS_OWN):
             show_traceback(error)
-        if not isinstance(error, SlackTiesError):
+        ours = _ours(error)
+        if ours is None:
             raise
-        click.echo(f"Error: {error}", err=True)
-        if error.hint:
-            click.echo(f"Next: {as_typed(error.hint)}", err=True)
+        click.echo(f"Error: {ours}", err=True)
+        if ours.hint:
+            click.echo(f"Next: {as_typed(ours.hint)}", err=True)
         sys.exit(1)
+
+
+def _ours(error: Exception) -> SlackTiesError | None:
+    """Return an error of ours; also for a text that was given in the place of a file or folder."""
+    if isinstance(error, SlackTiesError):
+        return error
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    name = str(error.filename)
+    shown = name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}..."
+    msg = f"this system has no files with so long a name: {shown!r}"
+    return SlackTiesError(msg, hint="give a file or a folder there, and a text where one is meant")
 
 
 def command(function: F) -> F:
