@@ -111,6 +111,14 @@ def test_no_parent_has_the_text(out: Path) -> None:
     assert texts(out)["Notice"].startswith(f"{NOTICE}\n")
 
 
+def test_a_folder_is_no_text(tmp_path: Path) -> None:
+    """A folder may have the name of a licence; its files are no texts of the model."""
+    (tmp_path / "LICENSE").mkdir()
+    (tmp_path / "NOTICE").write_text("A notice.")
+
+    assert license_files(tmp_path) == ("NOTICE",)
+
+
 def test_a_text_that_cannot_be_had(out: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The Hub is not there, and neither is the cache: said once, and LICENSE says where it is."""
     record, found = merge_of("llama3.1", texts=("LICENSE", "NOTICE"))

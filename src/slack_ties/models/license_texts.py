@@ -53,7 +53,8 @@ def license_files(folder: Path) -> tuple[str, ...]:
     Files without text are left out: they hold nothing that could be passed on.
     """
     try:
-        names = [file.name for file in folder.iterdir() if is_license_file(file.name)]
+        found = [one for one in folder.iterdir() if is_license_file(one.name)]
+        names = [one.name for one in found if not one.is_dir()]
         return tuple(sorted(name for name in names if not _is_blank(folder / name)))
     except OSError:
         return ()
