@@ -210,6 +210,17 @@ def test_programs_get_no_token(
     assert Path(done.folder, "own-BF16.gguf").read_text() == "[None, '1', '1']"
 
 
+def test_the_next_steps_publish_nothing(own: Path, empty_path: Path, invoke: Invoke) -> None:
+    """hf would make a new repository public at once; we say what makes it private."""
+    converter(empty_path, "target.write_bytes(b'GGUF')")
+
+    done = invoke("export", own, "--gguf", "BF16")
+
+    assert done.exit_code == 0, done.output
+    assert "\nNext: ollama create own -f " in done.stderr
+    assert done.stderr.endswith("own-gguf . --private\n")
+
+
 def test_a_model_with_code_of_its_own(own: Path, empty_path: Path) -> None:
     """It is refused: llama.cpp's converter asks transformers to run that code."""
     path = own / "tokenizer_config.json"
@@ -281,7 +292,7 @@ def test_a_disk_without_room(own: Path, monkeypatch: pytest.MonkeyPatch, empty_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
 def test_a_stop_leaves_nothing(own: Path, empty_path: Path) -> None:
-    """Ctrl-C ends the converter too, within two seconds, and leaves no file."""
+    """Ctrl-C ends the converter too, and leaves no file."""
     converter(
         empty_path,
         "import os, time\n"
@@ -466,10 +477,11 @@ def test_a_template_that_go_cannot_write(template: str) -> None:
 
 
 def test_go_sees_nothing_of_its_own_in_a_template() -> None:
-    """Two braces are written as Go's text of two braces."""
-    found = GoTemplate("{{x", "", "", "", "", "")
+    """Two braces are Go's text of two braces; so is one, if an action of ours follows it."""
+    found = GoTemplate("{{x", "{{{", "}", "", "", "")
 
     assert found.as_text().count('{{ "{{" }}x') == 1
+    assert found.as_text().count('{{ "{{" }}{{ "{" }}{{ .System }}}') == 1
 
 
 GO = """\
@@ -489,7 +501,7 @@ func main() {
 def test_what_go_writes(tmp_path: Path) -> None:
     """Go itself writes what we expect of the template."""
     (tmp_path / "main.go").write_text(GO, "utf-8")
-    found = GoTemplate("no", "{{<", ">\n", "</u>", " ", "</a><u>")
+    found = GoTemplate("no", "{{<{", "}>\n", "</u>", " ", "</a><u>")
     words = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c")]
 
     done = subprocess.run(

@@ -87,4 +87,4 @@ def export(  # noqa: PLR0913 - one per option
     file = shlex.quote(str(Path(done.folder, "Modelfile")))
     say_next(f"ollama create {name} -f {file}")
     hub = f"{done.base_model or 'OWNER/NAME'}-GGUF"
-    click.echo(f"  or: hf upload {hub} {shlex.quote(done.folder)} .", err=True)
+    click.echo(f"  or: hf upload {hub} {shlex.quote(done.folder)} . --private", err=True)

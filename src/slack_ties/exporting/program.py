@@ -106,7 +106,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program that still runs, and what it has started."""
     if process.poll() is None:
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
+            # It may end in this moment: macOS then says that we may not.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):

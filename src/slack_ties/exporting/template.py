@@ -11,6 +11,7 @@ that fails, Ollama from 0.30 on applies the model's own, which is in the GGUF fi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ SYSTEM, USER, ANSWER, LAST = "qsystemq", "quserq", "qanswerq", "qlastq"
 
 # Texts of the conversations for the comparison: with lines, marks and another script.
 TEXTS = ("Hello, who\nare you?", "I am: {{ 'a' }} <b>.", "བོད་སྐད", "3 % 2 = 1", "Why?")
+
+# Where Go would see the begin of an action; after a brace at the end, an action may follow.
+BRACES = re.compile(r"\{\{|\{$")
 
 Message = dict[str, str]
 
@@ -68,7 +72,7 @@ class GoTemplate:
 
 def _go(text: str) -> str:
     """Return a text in which Go's templates see nothing of theirs."""
-    return text.replace("{{", '{{ "{{" }}')
+    return BRACES.sub(lambda found: f'{{{{ "{found[0]}" }}}}', text)
 
 
 def derive_template(render: Callable[[Sequence[Message]], str]) -> GoTemplate | None:
