@@ -98,7 +98,8 @@ def look_at_imports(process: subprocess.Popen[str]) -> tuple[Finding, bool | Non
     except (IndexError, ValueError):  # a crash, such as an instruction that the CPU lacks
         last = lines[-1] if lines else "no message"
         text = f"a new Python ended with {process.returncode} while it imported mergekit: {last}"
-        hint = f"{shlex.quote(sys.executable)} -X faulthandler -c 'import mergekit.merge_methods'"
+        python = shlex.quote(sys.executable)
+        hint = f'{python} -X faulthandler -c "import mergekit.merge_methods"'
         return Finding("imports", BROKEN, text, hint), None, log
     if "error" in said:
         hint = said["hint"] or PIP_CHECK
