@@ -211,7 +211,7 @@ def test_programs_get_no_token(
 
 
 def test_the_next_steps_publish_nothing(own: Path, empty_path: Path, invoke: Invoke) -> None:
-    """hf would make a new repository public at once; we say what makes it private."""
+    """The hf command would make a new repository public at once; we say what makes it private."""
     converter(empty_path, "target.write_bytes(b'GGUF')")
 
     done = invoke("export", own, "--gguf", "BF16")
