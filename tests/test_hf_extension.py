@@ -18,6 +18,8 @@ from slack_ties.cli.program import as_typed
 ROOT = Path(__file__).parent.parent
 EXE = ".exe" if sys.platform == "win32" else ""
 
+PYTHON = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -102,7 +104,8 @@ def test_hf_runs_our_command(hf: Run) -> None:
     ("text", "expected"),
     [
         ("slack-ties plan x.yml  # or slack-ties merge", "hf slack-ties plan x.yml  # or hf slack"),
-        ("pip install --upgrade slack-ties", "pip install --upgrade slack-ties"),
+        ("pip install --upgrade slack-ties", f"{PYTHON} -m pip install --upgrade slack-ties"),
+        ("torch, pip install .", f"torch, {PYTHON} -m pip install ."),
         ("models with a slack-ties recipe", "models with a slack-ties recipe"),
         ("/usr/bin/slack-ties plan", "/usr/bin/slack-ties plan"),
     ],
@@ -116,3 +119,11 @@ def test_commands_are_written_as_typed(
     monkeypatch.setattr("sys.argv", [f"/home/me/venv/bin/hf-slack-ties{EXE}"])
 
     assert as_typed(text).startswith(expected)
+
+
+def test_pip_of_an_extension_that_uv_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment has no pip; that of the shell is another one."""
+    monkeypatch.setattr("sys.argv", [f"hf-slack-ties{EXE}"])
+    monkeypatch.setattr("slack_ties.cli.program.find_spec", lambda _: None)
+
+    assert as_typed("pip install x") == f"uv pip install --python {PYTHON} x"

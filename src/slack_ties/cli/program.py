@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import PurePath
 
 import click
@@ -15,6 +16,8 @@ OURS, EXTENSION = "slack-ties", "hf-slack-ties"
 # Our name where a command begins, such as in `slack-ties plan`; not in "a slack-ties recipe".
 COMMAND = re.compile(rf"(?<![\w./-]){OURS}(?= (?!recipe\b)[a-z-])")
 
+PIP = re.compile(r"(?<![\w./-])pip install(?= )")
+
 
 def program() -> str:
     """Return the words before the name of a command.
@@ -23,7 +26,7 @@ def program() -> str:
     `slack-ties` is a command of the shell only by chance.
     """
     called = PurePath(sys.argv[0]).name if sys.argv else ""
-    return f"hf {OURS}" if called.removesuffix(".exe") == EXTENSION else OURS
+    return f"hf {OURS}" if called.lower().removesuffix(".exe") == EXTENSION else OURS
 
 
 def as_typed(text: str) -> str:
@@ -34,7 +37,17 @@ def as_typed(text: str) -> str:
 
     """
     name = program()
-    return text if name == OURS else COMMAND.sub(name, text)
+    if name == OURS:
+        return text
+    return PIP.sub(lambda _: _pip(), COMMAND.sub(name, text))
+
+
+def _pip() -> str:
+    """Return what calls pip for the environment of the extension: that of the shell is another."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    if find_spec("pip"):
+        return f"{python} -m pip install"
+    return f"uv pip install --python {python}"  # hf makes it by uv, and without pip
 
 
 def name_as_typed(command: click.Command) -> None:
