@@ -66,6 +66,17 @@ def test_workflows_may_do_little(workflow: Path) -> None:
             assert step["with"]["persist-credentials"] is False
 
 
+def test_wheels_are_tried_with_the_pythons_that_we_name() -> None:
+    """From the oldest to the newest that the skill names: torch has wheels for these."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/wheels.yml").read_text("utf-8"))["jobs"]
+    skill = (ROOT / "src/slack_ties/.agents/skills/slack-ties/SKILL.md").read_text("utf-8")
+
+    tried = jobs["try"]["strategy"]["matrix"]["python"]
+
+    assert f"Python {tried[0]} to {tried[-1]}." in skill
+    assert PROJECT["project"]["requires-python"] == f">={tried[0]}"
+
+
 def test_only_the_last_jobs_of_a_release_may_write() -> None:
     """PyPI gets an identity and no more; the GitHub release writes after PyPI has the files."""
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))["jobs"]
