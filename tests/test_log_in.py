@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,8 @@ from huggingface_hub import HfApi
 import slack_ties
 from conftest import READ_TOKEN, TOKEN
 from hub_server import Server
+from slack_ties.doctor.finding import BROKEN
+from slack_ties.doctor.hub_access import look_at_hub
 from slack_ties.hub import log_in as module
 from slack_ties.hub import token
 
@@ -71,6 +75,36 @@ def test_a_token_that_can_only_read(asker: HfApi, monkeypatch: pytest.MonkeyPatc
 
     assert not account.may_write
     assert "can only read: it cannot publish" in str(account)
+
+
+def test_something_that_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy answers {} to everything: one line says so, and what to check."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        api = HfApi(endpoint=f"http://127.0.0.1:{server.server_port}")
+        try:
+            with pytest.raises(
+                slack_ties.SlackTiesError, match="not the answer of a Hub"
+            ) as caught:
+                slack_ties.log_in(api=api)
+            reached, _ = look_at_hub(5, api=api)
+        finally:
+            server.shutdown()
+
+    assert "HF_ENDPOINT" in caught.value.hint
+    assert (reached.state, "not the answer of a Hub" in reached.text) == (BROKEN, True)
 
 
 def test_no_token(asker: HfApi) -> None:

@@ -44,9 +44,8 @@ class Account(Shown):
 def log_in(*, api: HfApi | None = None) -> Account:
     """Log in to the Hub, and say as whom.
 
-    The token comes from `api`, from Kaggle's secret HF_TOKEN, from the variable HF_TOKEN, from an
-    earlier login, or from Colab's secret HF_TOKEN. If there is none, a notebook shows the Hub's
-    own form for a login.
+    The token comes from `api`, from the variable HF_TOKEN, from an earlier login, or from the
+    secret HF_TOKEN of Kaggle or Colab. If there is none, a notebook shows the Hub's own form.
 
     Args:
         api: The Hub client; the default one if not given.
@@ -61,6 +60,9 @@ def log_in(*, api: HfApi | None = None) -> Account:
     retries = in_force(READING)
     with timeouts(retries), hub_errors("logging in", api):
         user = retries.ask(api.whoami)
+    if not isinstance(user, dict) or "name" not in user:
+        msg = f"logging in: the answer of {api.endpoint} is not the answer of a Hub"
+        raise HubError(msg, hint="check HF_ENDPOINT, and whether a proxy or a login page answers")
     return Account(str(user["name"]), _role(user) != "read", token_name(api))
 
 
