@@ -24,6 +24,7 @@ from command import Invoke, environment, files_on_main
 from eval_tasks import make_tasks
 from hub_server import Server, Token
 from slack_ties.batch.entries import Wanted, flags_of, is_sweep, read_sweep, tasks_of
+from slack_ties.batch.executor import BUSY
 from slack_ties.batch.here import Here
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import at_once_here, check_room_for_all, check_scoring
@@ -31,7 +32,7 @@ from slack_ties.batch.start import begin_batch, check_tasks
 from slack_ties.batch.state import states_of
 from slack_ties.batch.table import in_a_line, reasons, table
 from slack_ties.batch.task import Task, new_batch, read_batch, write_batch
-from slack_ties.batch.work import BUSY, reason_in, work_on
+from slack_ties.batch.work import reason_in, work_on
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 from slack_ties.run import run_all
 from triple import Folders

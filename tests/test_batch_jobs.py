@@ -23,9 +23,10 @@ from hub_server import Fault, Server, Token
 from lao import upload
 from processes import run
 from slack_ties.batch.entries import Wanted, tasks_of
-from slack_ties.batch.job_ends import JOB_FILE
-from slack_ties.batch.job_result import result_lines
-from slack_ties.batch.job_script import (
+from slack_ties.batch.jobs.ends import JOB_FILE
+from slack_ties.batch.jobs.engine import Jobs
+from slack_ties.batch.jobs.result import result_lines
+from slack_ties.batch.jobs.script import (
     CHOICES,
     label_of,
     labels_of,
@@ -35,7 +36,6 @@ from slack_ties.batch.job_script import (
     steps_in_job,
     streams,
 )
-from slack_ties.batch.jobs import Jobs
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.needs import keep_plan, plan_of
 from slack_ties.batch.start import begin_batch, check_tasks, left_of

@@ -23,10 +23,10 @@ from hub_server import Server, Token
 from lao import upload
 from processes import run
 from slack_ties.batch.marks import Marks
-from slack_ties.batch.slurm import NEVER_BEGAN, Slurm
-from slack_ties.batch.slurm_commands import NoAnswerError, QueuedJob
-from slack_ties.batch.slurm_send import check_submitit
-from slack_ties.batch.slurm_words import as_seen, ended_by_log
+from slack_ties.batch.slurm.commands import NoAnswerError, QueuedJob
+from slack_ties.batch.slurm.engine import NEVER_BEGAN, Slurm
+from slack_ties.batch.slurm.send import check_submitit
+from slack_ties.batch.slurm.words import as_seen, ended_by_log
 from slack_ties.batch.state import State, states_of
 from slack_ties.batch.task import Task, new_batch, read_batch, write_batch
 from slack_ties.config.choices import Choices
@@ -466,7 +466,7 @@ def test_a_command_that_is_killed_while_it_sends(
     stand_in(tmp_path / "bin", monkeypatch, '$SBATCH "$@"; kill -9 $PPID; sleep 1')
     tasks = batch_of(tmp_path / "merges", a=plan_of(tmp_path, "me/base", "me/ct"))
     code = (
-        "import sys; from pathlib import Path; from slack_ties.batch.slurm import Slurm; "
+        "import sys; from pathlib import Path; from slack_ties.batch.slurm.engine import Slurm; "
         "from slack_ties.batch.task import read_batch; out = Path(sys.argv[1]); "
         "Slurm(out, time=30).start(read_batch(out).tasks)"
     )
@@ -560,7 +560,7 @@ def test_without_submitit(found: str | None, said: str, monkeypatch: pytest.Monk
             raise PackageNotFoundError(name)
         return found
 
-    monkeypatch.setattr("slack_ties.batch.slurm_send.version", version)
+    monkeypatch.setattr("slack_ties.batch.slurm.send.version", version)
 
     with pytest.raises(SlackTiesError, match=said) as no:
         check_submitit()

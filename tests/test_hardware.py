@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import JobHardwareInfo
 
 from hub_jobs import HARDWARE
-from slack_ties.batch.hardware import (
+from slack_ties.batch.jobs.hardware import (
     Flavor,
     choose_flavor,
     estimate,

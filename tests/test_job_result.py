@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slack_ties.batch.job_result import End, end_in, failure_lines, result_lines
+from slack_ties.batch.jobs.result import End, end_in, failure_lines, result_lines
 
 
 def packed(text: str) -> str:

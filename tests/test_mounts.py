@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 
 from hub_server import Server, Token
 from lao import upload
-from slack_ties.batch.mounts import Mounted, link_mounted
+from slack_ties.batch.jobs.mounts import Mounted, link_mounted
 from slack_ties.errors import CheckpointError
 from slack_ties.models.checksums import LIST_FILE
 from slack_ties.models.find import find_model

@@ -35,14 +35,14 @@ def engine_of(batch: Batch, out: Path, tasks: Sequence[Task] = ()) -> Executor:
 
     given = dict(batch.engine)
     if batch.on == "jobs":
-        from slack_ties.batch.jobs import Jobs  # noqa: PLC0415 - imports the Hub client
+        from slack_ties.batch.jobs.engine import Jobs  # noqa: PLC0415 - imports the Hub client
 
         limit = given.get("time_limit", 0)
         flavor, namespace = given.get("flavor", ""), given.get("namespace", "")
         package = given.get("package", "")
         return Jobs(out, flavor=flavor, timeout=limit, namespace=namespace, package=package)
     if batch.on == "slurm":
-        from slack_ties.batch.slurm import Slurm  # noqa: PLC0415 - seldom used
+        from slack_ties.batch.slurm.engine import Slurm  # noqa: PLC0415 - seldom used
 
         limit = math.ceil(given.get("time_limit", 0) / 60)
         return Slurm(

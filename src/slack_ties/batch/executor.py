@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
     from slack_ties.batch.task import Task
 
-__all__ = ["Executor", "Seen"]
+__all__ = ["BUSY", "WHERE", "Executor", "Seen"]
+
+BUSY = 3  # the exit code if another process works on the task
+
+WHERE = "SLACK_TIES_WHERE"  # an engine says here where the task runs, in its own words
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.batch.executor import Seen
+from slack_ties.batch.executor import BUSY, Seen
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import typed_out
-from slack_ties.batch.work import BUSY
 from slack_ties.errors import OutputError
 from slack_ties.threads import CHECK_INTERVAL
 from slack_ties.wording import duration, join_names

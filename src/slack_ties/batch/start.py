@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from slack_ties.batch.entries import check_distinct
-from slack_ties.batch.job_ends import works_away
+from slack_ties.batch.jobs.ends import works_away
 from slack_ties.batch.marks import PROBE, Marks
 from slack_ties.batch.needs import keep_plan
 from slack_ties.batch.task import (

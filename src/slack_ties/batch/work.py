@@ -15,7 +15,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.batch.job_ends import works_away
+from slack_ties.batch.executor import BUSY, WHERE
+from slack_ties.batch.jobs.ends import works_away
 from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import MARKS, read_batch
 from slack_ties.hub.pause import VARIABLE
@@ -24,18 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["BUSY", "WHERE", "reason_in", "share_pauses", "work_on"]
+__all__ = ["reason_in", "share_pauses", "work_on"]
 
 LOG = logging.getLogger("slack_ties")
-
-BUSY = 3  # the exit code if another process works on the task
 
 LOCK_TIME = 5.0  # seconds
 
 # Seconds on another machine: if one fails, a shared disk keeps its locks for about 90 seconds.
 AWAY_LOCK_TIME = 150.0
-
-WHERE = "SLACK_TIES_WHERE"  # an engine says here where the task runs, in its own words
 
 
 def share_pauses(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slack_ties.batch.slurm_send import check_submitit
+from slack_ties.batch.slurm.send import check_submitit
 from slack_ties.doctor.finding import NOTE, OK, Finding
 from slack_ties.errors import SlackTiesError
 from slack_ties.harness.extra import check_lm_eval

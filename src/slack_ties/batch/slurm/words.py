@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slack_ties.batch.executor import Seen
-from slack_ties.batch.slurm_job import OUT_OF_TIME
-from slack_ties.batch.work import BUSY
+from slack_ties.batch.executor import BUSY, Seen
+from slack_ties.batch.slurm.job import OUT_OF_TIME
 from slack_ties.wording import duration
 
 if TYPE_CHECKING:
-    from slack_ties.batch.slurm_commands import QueuedJob
+    from slack_ties.batch.slurm.commands import QueuedJob
 
 __all__ = ["MORE_TIME", "as_seen", "ended_by_log", "is_over", "is_running"]
 

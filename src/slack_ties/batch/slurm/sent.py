@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from slack_ties.batch.slurm_commands import QueuedJob
+    from slack_ties.batch.slurm.commands import QueuedJob
     from slack_ties.batch.task import Task
 
 __all__ = ["Sent", "folder_of", "note", "sent_of"]

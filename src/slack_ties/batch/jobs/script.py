@@ -219,7 +219,7 @@ def script_of(task: Task, out: Path, plan: Mapping[str, Any], *, batch: str, att
     parents = [[p.repo_id, p.commit, p.mounted_at] for p in parents_of(task, plan)]
     lines = [
         f'"""Task {task.name} of the batch {batch} of slack-ties, attempt {attempt}."""',
-        "from slack_ties.batch.in_job import work",
+        "from slack_ties.batch.jobs.in_job import work",
         "",
         f"RECIPE = {_quoted(plan['recipe'])}",
         "PARENTS = [  # id, commit, and where it is mounted",

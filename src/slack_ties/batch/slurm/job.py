@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from slack_ties.batch.slurm_commands import in_queue
-from slack_ties.batch.work import WHERE
+from slack_ties.batch.executor import WHERE
+from slack_ties.batch.slurm.commands import in_queue
 from slack_ties.errors import SlackTiesError
 
 __all__ = ["OUT_OF_TIME", "Work", "job_of"]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import HfApi, Volume, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from slack_ties.batch.hardware import flavors_of
-from slack_ties.batch.job_ends import ENDED
-from slack_ties.batch.job_script import ATTEMPT, NAME
+from slack_ties.batch.jobs.ends import ENDED
+from slack_ties.batch.jobs.hardware import flavors_of
+from slack_ties.batch.jobs.script import ATTEMPT, NAME
 from slack_ties.errors import HubError, SlackTiesError, masked
 from slack_ties.hub.client import CLIENT_ERRORS
 from slack_ties.hub.errors import hub_errors
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from huggingface_hub import JobInfo
 
-    from slack_ties.batch.hardware import Flavor
-    from slack_ties.batch.job_script import Parent
+    from slack_ties.batch.jobs.hardware import Flavor
+    from slack_ties.batch.jobs.script import Parent
 
 __all__ = ["Service", "attempt_of", "is_live", "mount_of"]
 

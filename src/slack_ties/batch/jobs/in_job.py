@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.batch.job_result import failure_lines, result_lines
-from slack_ties.batch.job_script import OUT
+from slack_ties.batch.executor import WHERE
+from slack_ties.batch.jobs.mounts import Mounted, link_mounted
+from slack_ties.batch.jobs.result import failure_lines, result_lines
+from slack_ties.batch.jobs.script import OUT
 from slack_ties.batch.marks import Marks
-from slack_ties.batch.mounts import Mounted, link_mounted
 from slack_ties.batch.task import Batch, Task, now, write_batch
-from slack_ties.batch.work import WHERE
 from slack_ties.errors import SlackTiesError, masked
 from slack_ties.files import write_whole
 

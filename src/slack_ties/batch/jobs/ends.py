@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.executor import Seen
-from slack_ties.batch.hardware import hours
-from slack_ties.batch.job_result import end_in
+from slack_ties.batch.jobs.hardware import hours
+from slack_ties.batch.jobs.result import end_in
 from slack_ties.batch.marks import DONE, FAILED, RUNNING
 from slack_ties.batch.task import MARKS, now
 from slack_ties.errors import OutputError, masked, visible

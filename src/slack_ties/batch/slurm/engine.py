@@ -22,11 +22,11 @@ from filelock import FileLock, Timeout
 
 from slack_ties.batch.executor import Seen
 from slack_ties.batch.marks import Marks
-from slack_ties.batch.slurm_commands import NoAnswerError, ask, check_commands, in_queue
-from slack_ties.batch.slurm_job import Work
-from slack_ties.batch.slurm_send import Wishes, check_submitit, check_token, complete, send
-from slack_ties.batch.slurm_sent import Sent, folder_of, note, sent_of
-from slack_ties.batch.slurm_words import as_seen, ended_by_log, is_over, is_running
+from slack_ties.batch.slurm.commands import NoAnswerError, ask, check_commands, in_queue
+from slack_ties.batch.slurm.job import Work
+from slack_ties.batch.slurm.send import Wishes, check_submitit, check_token, complete, send
+from slack_ties.batch.slurm.sent import Sent, folder_of, note, sent_of
+from slack_ties.batch.slurm.words import as_seen, ended_by_log, is_over, is_running
 from slack_ties.batch.task import now
 from slack_ties.errors import OutputError, SlackTiesError
 from slack_ties.wording import counted
@@ -34,7 +34,7 @@ from slack_ties.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from slack_ties.batch.slurm_commands import QueuedJob
+    from slack_ties.batch.slurm.commands import QueuedJob
     from slack_ties.batch.task import Task
 
 __all__ = ["Slurm"]

@@ -10,8 +10,7 @@ import logging
 import shlex
 from typing import TYPE_CHECKING
 
-from slack_ties.batch.hardware import estimate, machine_for
-from slack_ties.batch.job_ends import (
+from slack_ties.batch.jobs.ends import (
     keep_end,
     keep_gone,
     keep_job,
@@ -21,7 +20,8 @@ from slack_ties.batch.job_ends import (
     seen_ended,
     seen_live,
 )
-from slack_ties.batch.job_script import (
+from slack_ties.batch.jobs.hardware import estimate, machine_for
+from slack_ties.batch.jobs.script import (
     BATCH,
     STEPS,
     TASK,
@@ -34,7 +34,7 @@ from slack_ties.batch.job_script import (
     script_of,
     streams,
 )
-from slack_ties.batch.job_service import Service, attempt_of, is_live, mount_of
+from slack_ties.batch.jobs.service import Service, attempt_of, is_live, mount_of
 from slack_ties.batch.marks import RUNNING, Marks
 from slack_ties.batch.needs import plan_of
 from slack_ties.batch.task import read_batch, typed_out
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, JobInfo
 
     from slack_ties.batch.executor import Seen
-    from slack_ties.batch.hardware import Estimate, Flavor
+    from slack_ties.batch.jobs.hardware import Estimate, Flavor
     from slack_ties.batch.task import Task
 
 __all__ = ["Jobs"]

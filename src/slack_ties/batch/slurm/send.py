@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from slack_ties.batch.slurm_commands import AGAIN, NoAnswerError, partitions, refusal
+from slack_ties.batch.slurm.commands import AGAIN, NoAnswerError, partitions, refusal
 from slack_ties.errors import SlackTiesError, masked
 from slack_ties.hub.token import VARIABLES, login_sends
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from slack_ties.batch.slurm_job import Work
+    from slack_ties.batch.slurm.job import Work
 
 __all__ = ["Wishes", "check_submitit", "check_token", "complete", "send"]
 

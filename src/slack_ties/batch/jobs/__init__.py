@@ -1,0 +1,1 @@
+"""The engine `jobs`: each task as a job of Hugging Face, with its parents mounted."""

@@ -1,0 +1,1 @@
+"""The engine `slurm`: tasks as one array job of the user's Slurm cluster, by submitit."""
