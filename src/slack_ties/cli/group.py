@@ -26,9 +26,10 @@ from slack_ties.cli.debug import (
     want_traceback,
 )
 from slack_ties.cli.docstrings import check_docstrings, restore_help
+from slack_ties.cli.log_lines import Lines, Masked
 from slack_ties.cli.program import as_typed, name_as_typed, program
-from slack_ties.errors import SlackTiesError, masked
-from slack_ties.progress import end_progress, without_progress
+from slack_ties.errors import SlackTiesError
+from slack_ties.progress import end_progress
 
 if TYPE_CHECKING:
     from mergekit.options import MergeOptions
@@ -220,28 +221,11 @@ def cli() -> None:
     """
 
 
-class _Lines(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
-    """Prints log lines to stderr, above the line that shows progress."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
-        with without_progress():
-            super().emit(record)
-
-
-class _Masked(logging.Formatter):
-    """A formatter that hides tokens in messages and tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line to print."""
-        return as_typed(masked(super().format(record)))
-
-
 def say(*, quiet: bool, debug: bool = False) -> None:
     """Send progress to stderr; only results go to stdout."""
     debug = debug or debug_wanted()
-    handler = _Lines()
-    handler.setFormatter(_Masked("%(message)s"))
+    handler = Lines()
+    handler.setFormatter(Masked("%(message)s"))
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
     LOG.propagate = False
