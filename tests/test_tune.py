@@ -416,7 +416,8 @@ def test_the_values_of_the_config_are_one_trial(
     assert legend == f"More is better. * is the best trial: its values are in {found.config}"
     assert [line.partition(":")[0] for line in columns] == ["kept", "ct", "sft", "question"]
     page = found.page.read_text("utf-8")
-    assert all(f"{line}." in page for line in columns)
+    shown = [re.sub("`(.+?)`", r"<code>\1</code>", line) for line in columns]
+    assert all(f"{line}." in page for line in shown)
     assert page.count('<circle class="dot') == 6  # the score, and its two parts
     assert "a.yml, for Tibetan" in page
     assert "base: ./base; CT: ./ct; SFT: ./sft" in page
