@@ -81,14 +81,17 @@ def test_something_that_is_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy answers {} to everything: one line says so, and what to check."""
 
     class Proxy(BaseHTTPRequestHandler):
+        """It answers."""
+
         def do_GET(self) -> None:
+            """Answer {}."""
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(b"{}")
 
         def log_message(self, *_: object) -> None:
-            pass
+            """Say nothing."""
 
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
