@@ -565,7 +565,7 @@ def test_without_submitit(found: str | None, said: str, monkeypatch: pytest.Monk
     with pytest.raises(SlackTiesError, match=said) as no:
         check_submitit()
 
-    assert no.value.hint == "pip install 'slack-ties[slurm]'"
+    assert no.value.hint == 'pip install "slack-ties[slurm]"'
 
 
 def job_in(state: str, reason: str = "", **others: str) -> QueuedJob:

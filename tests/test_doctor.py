@@ -567,7 +567,7 @@ def test_extras_that_are_missing(install: Install, monkeypatch: pytest.MonkeyPat
     for name, one in found.items():
         assert EXTRAS[name][1] in one.text
         assert one.hint.startswith("pip install ")
-        assert f"slack-ties[{name}]" in one.hint
+        assert f'"slack-ties[{name}]"' in one.hint
 
 
 def test_an_extra_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

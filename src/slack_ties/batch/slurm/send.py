@@ -25,7 +25,7 @@ __all__ = ["Wishes", "check_submitit", "check_token", "complete", "send"]
 
 LOG = logging.getLogger("slack_ties")
 
-INSTALL = "pip install 'slack-ties[slurm]'"
+INSTALL = 'pip install "slack-ties[slurm]"'
 
 LEAST = (1, 5, 4)  # earlier ones need pkg_resources, which new versions of setuptools lack
 
