@@ -250,6 +250,19 @@ def test_options_of_the_engine_stay(tmp_path: Path) -> None:
     assert here.engine == {"at_once": 2}
 
 
+def test_a_batch_that_was_moved(tmp_path: Path) -> None:
+    """Its commands would write to the folder of before: it says where that was."""
+    out = tmp_path / "one"
+    begin_batch(out, tasks_of(Wanted(["bo"]), out), "", {})
+    begin_batch(out, [], "", {})
+    out.rename(tmp_path / "two")
+
+    with pytest.raises(OutputError, match=r"was made in '.*one': its commands") as caught:
+        begin_batch(tmp_path / "two", [], "", {})
+
+    assert caught.value.hint.startswith("mv ")
+
+
 def test_a_folder_of_somebody_else_stays(tmp_path: Path) -> None:
     """A folder with the name of a task, which is not of this batch, is refused."""
     (tmp_path / "bo").mkdir()

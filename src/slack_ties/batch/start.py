@@ -91,6 +91,7 @@ def _begin(
         old = read_batch(out)
         fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
         old = replace(old, tasks=_without_refused(out, old.tasks, tasks))
+        _refuse_moved(old, out)
         if on and on != old.on:
             _refuse_other_engine(old, out)
         before = {task.name: task for task in old.tasks}
@@ -123,6 +124,19 @@ def _write_changed(batch: Batch, out: Path, changed: Sequence[Task]) -> None:
         for task in changed:
             Marks(out, task).reset()
         write_batch(batch, out)
+
+
+def _refuse_moved(old: Batch, out: Path) -> None:
+    """Refuse a batch whose folder was moved: its commands would write to the place of before."""
+    for task in old.tasks:
+        step = task.steps[0] if task.steps else ()
+        if "--out" not in step:
+            continue
+        before = Path(step[step.index("--out") + 1]).parent
+        if before != out.resolve() and not (before.is_dir() and before.samefile(out)):
+            msg = f"the batch in {str(out)!r} was made in {str(before)!r}: its commands write there"
+            again = shlex.join(["mv", str(out), str(before)])
+            raise OutputError(msg, hint=f"{again}  # or begin a new batch in another folder")
 
 
 def _refuse_other_engine(old: Batch, out: Path) -> None:
