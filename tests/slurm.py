@@ -147,9 +147,10 @@ class Cluster:
         Otherwise it takes jobs for waiting that run, and starts them again.
         """
         saved, began = self.folder / "state" / "job_state", time.time()
-        for job in list(self.jobs())[-1:]:
+        live = [job for job, state in self.jobs().items() if state in {"RUNNING", "PENDING"}]
+        for job in live[-1:]:  # one that has ended cannot be changed
             self.call("scontrol", "update", f"JobId={job}", "Comment=saved")
-        end = time.monotonic() + START
+        end = time.monotonic() + START * bool(live)
         while time.monotonic() < end and not (saved.exists() and saved.stat().st_mtime > began):
             time.sleep(0.1)
         self.started["slurmctld"].kill()
