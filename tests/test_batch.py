@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 from huggingface_hub import HfApi
 
 from command import Invoke, environment, files_on_main
@@ -248,6 +250,20 @@ def test_options_of_the_engine_stay(tmp_path: Path) -> None:
 
     assert longer.engine == again.engine == {"flavor": "cpu-xl", "time_limit": 120}
     assert here.engine == {"at_once": 2}
+
+
+def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network disks have none: the worker says so, and where to go."""
+    one_task(tmp_path, ("run", "--json"))
+
+    def refuse(_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OutputError, match="is on a disk that cannot lock files") as caught:
+        work_on(tmp_path, "bo", lambda _: (0, "{}"))
+
+    assert caught.value.hint == "choose another folder for the batch: --out OUT"
 
 
 def test_a_batch_that_was_moved(tmp_path: Path) -> None:

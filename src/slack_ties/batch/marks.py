@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from slack_ties.batch.task import now
+from slack_ties.errors import OutputError
 from slack_ties.files import json_text, read_json, write_whole
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ class Marks:
         Args:
             wait: Seconds to wait for it: whoever looks whether it is held holds it for a moment.
 
+        Raises:
+            OutputError: The disk has no locks, as some network disks.
+            PermissionError: The folder is somebody else's.
+
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / LOCK_FILE, timeout=wait)
@@ -143,6 +148,11 @@ class Marks:
         except Timeout:
             yield False
             return
+        except PermissionError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            msg = f"{str(self.folder)!r} is on a disk that cannot lock files: {error}"
+            raise OutputError(msg, hint="choose another folder for the batch: --out OUT") from None
         try:
             yield True
         finally:
