@@ -216,6 +216,7 @@ def cli() -> None:
       slack-ties report tibetan                what was kept and what was lost
       slack-ties card tibetan
       slack-ties publish tibetan ME/Llama-2-7b-Tibetan
+      slack-ties batch bo ug mn-Mong           many merges in one command
       slack-ties recipes search                recipes that others published
       slack-ties verify ME/Llama-2-7b-Tibetan
     """
