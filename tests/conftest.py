@@ -90,6 +90,13 @@ def api(hub: Server) -> HfApi:
 
 
 @pytest.fixture(autouse=True)
+def no_shared_pause() -> Iterator[None]:
+    """Let no test wait for what the Hub asked of a batch of another test in this process."""
+    yield
+    os.environ.pop("SLACK_TIES_HUB_PAUSE", None)
+
+
+@pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:
     """Undo what a command in this process says of log lines: a later test may read them."""
     loggers = [logging.getLogger(name) for name in ("slack_ties", "huggingface_hub")]
