@@ -30,7 +30,9 @@ __all__ = [
     "keep_plan",
     "memory_for",
     "minutes_for",
+    "parents_bytes",
     "plan_of",
+    "time_limit",
 ]
 
 LOG = logging.getLogger("slack_ties")
@@ -39,15 +41,17 @@ PLAN = "plan.json"
 
 RESERVE = 0.9  # of the free memory
 
-# What a time limit allows for, on a slow shared disk and a slow line; then it is doubled.
+# What a time limit on a cluster allows for, on a slow shared disk and a slow line.
 START = 10 * 60  # seconds until a merge begins
 READING, SENDING = 25_000_000, 10_000_000  # bytes in a second: from the Hub or a disk, to the Hub
+
+# Of every engine.
 EVALUATION = 6 * 3600  # seconds of `slack-ties evaluate`
 SAFETY = 2.0
+STEP = 30 * 60  # seconds; a limit is a multiple of it
 
 LOADED = 1.3  # times its files: what a model in memory takes, with what it computes
 PROCESS = 1_500_000_000  # bytes: Python, torch, transformers, lm-eval and the tasks
-STEP = 30 * 60  # seconds; a limit is a multiple of it
 
 
 def keep_plan(out: Path, task: Task, plan: Mapping[str, Any]) -> None:
@@ -172,8 +176,22 @@ def evaluations_of(task: Task) -> int:
 
 def minutes_for(out: Path, task: Task) -> int:
     """Return how many minutes a task may take: far more than what was measured, in half hours."""
-    plan, evaluations = plan_of(out, task), evaluations_of(task)
-    reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
-    seconds = START + reads / READING + (plan.get("disk") or 0) / SENDING
-    seconds += evaluations * EVALUATION
-    return math.ceil(SAFETY * seconds / STEP) * STEP // 60
+    plan = plan_of(out, task)
+    seconds = START + parents_bytes(plan) / READING + (plan.get("disk") or 0) / SENDING
+    return time_limit(seconds, evaluations_of(task)) // 60
+
+
+def parents_bytes(plan: Mapping[str, Any]) -> int:
+    """Return the bytes of the weights of all models of a plan."""
+    return sum(model.get("bytes") or 0 for model in plan.get("models") or ())
+
+
+def time_limit(seconds: float, evaluations: int) -> int:
+    """Return after how many seconds a task may be ended: twice what is assumed, in half hours.
+
+    Args:
+        seconds: What is assumed for the merge, and for all that is read and sent.
+        evaluations: How many evaluations there are.
+
+    """
+    return math.ceil(SAFETY * (seconds + evaluations * EVALUATION) / STEP) * STEP

@@ -36,7 +36,7 @@ from slack_ties.batch.jobs.script import (
 )
 from slack_ties.batch.jobs.service import Service, attempt_of, is_live, mount_of
 from slack_ties.batch.marks import RUNNING, Marks
-from slack_ties.batch.needs import plan_of
+from slack_ties.batch.needs import evaluations_of, plan_of
 from slack_ties.batch.task import read_batch, typed_out
 from slack_ties.errors import OutputError, RecipeError, SlackTiesError
 
@@ -125,7 +125,7 @@ class Jobs:
             plan_of(self.out, task),
             self.service.flavors,
             streamed=streams(task),
-            evaluations=sum(step[0] == "evaluate" for step in task.steps),
+            evaluations=evaluations_of(task),
             name=self.flavor,
             timeout=self.timeout,
         )

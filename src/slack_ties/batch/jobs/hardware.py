@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.batch.needs import LOADED, parents_bytes, time_limit
 from slack_ties.errors import SlackTiesError
 from slack_ties.wording import counted, size
 
@@ -37,8 +38,6 @@ USABLE = 0.85
 # Bytes of disk for the packages. Of 77 that uv chose, with torch 2.15.0, the wheels have 3.2 GB.
 PACKAGES = 8 * GB
 
-EVALUATES = 1.3  # times the bytes of a model: what its evaluation needs of a GPU's memory
-
 # Cores from which a merge computes faster than its parents are read: below, it waits for the CPU.
 CORES = 8
 
@@ -47,9 +46,6 @@ CORES = 8
 START = 15 * 60  # seconds until the packages are installed
 READING = 50_000_000  # bytes in a second, from a mounted repository
 SENDING = 25_000_000  # bytes in a second, to the Hub
-EVALUATION = 6 * 3600  # seconds of `slack-ties evaluate`
-SAFETY = 2.0
-STEP = 30 * 60  # seconds; a limit is a multiple of it
 
 UNITS = {"second": 3600, "minute": 60, "hour": 1}  # how many are in an hour
 
@@ -182,11 +178,11 @@ def machine_for(  # noqa: PLR0913 - all but two by name
         flavors,
         memory=way.get("memory") or 0,
         disk=way.get("streamed_disk", result) if streamed else result,
-        gpu=int(EVALUATES * result) if evaluations else 0,
+        gpu=int(LOADED * result) if evaluations else 0,
         name=name,
     )
-    reads = sum(model.get("bytes") or 0 for model in plan.get("models") or ())
-    return flavor, timeout or timeout_for(reads, result, evaluations=evaluations)
+    limit = timeout or timeout_for(parents_bytes(plan), result, evaluations=evaluations)
+    return flavor, limit
 
 
 def timeout_for(reads: int, sends: int, *, evaluations: int = 0) -> int:
@@ -201,8 +197,7 @@ def timeout_for(reads: int, sends: int, *, evaluations: int = 0) -> int:
         evaluations: How many evaluations there are.
 
     """
-    seconds = START + 2 * reads / READING + sends / SENDING + evaluations * EVALUATION
-    return math.ceil(SAFETY * seconds / STEP) * STEP
+    return time_limit(START + 2 * reads / READING + sends / SENDING, evaluations)
 
 
 def hours(seconds: float) -> str:

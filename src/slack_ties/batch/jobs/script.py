@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slack_ties.batch.needs import evaluations_of
 from slack_ties.errors import RecipeError
 from slack_ties.recipe.pin import used_versions
 
@@ -147,7 +148,7 @@ def streams(task: Task) -> bool:
     An evaluation and a report need all of them on the disk.
     """
     words = {word for step in task.steps for word in step}
-    needed = "--report" in words or any(step[0] == "evaluate" for step in task.steps)
+    needed = "--report" in words or evaluations_of(task)
     return "--stream" in words or not needed
 
 
