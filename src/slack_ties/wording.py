@@ -18,6 +18,7 @@ __all__ = [
     "part_of",
     "readable",
     "size",
+    "took",
 ]
 
 # Signs without a form of their own that scripts need: between words (U+200B), to join letters
@@ -98,6 +99,11 @@ def duration(seconds: float) -> str:
     if minutes < 1:
         return "a minute"
     return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"  # noqa: PLR2004
+
+
+def took(seconds: float) -> str:
+    """Return a time that has passed as text, such as 8 s or 4 min."""
+    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004
 
 
 def parameter_count(entries: int) -> str:

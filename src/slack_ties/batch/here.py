@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.executor import BUSY, Seen
@@ -18,7 +17,7 @@ from slack_ties.batch.marks import Marks
 from slack_ties.batch.task import typed_out
 from slack_ties.errors import OutputError
 from slack_ties.threads import CHECK_INTERVAL
-from slack_ties.wording import duration, join_names
+from slack_ties.wording import join_names, took
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Here", "process_of"]
 
 LOG = logging.getLogger("slack_ties")
-
-MINUTE = 60.0  # seconds
 
 QUEUED = "queued.json"  # says which process will start the task
 
@@ -100,7 +97,7 @@ class Here:
         """Say how a task has ended; note it, if its process could not."""
         marks = Marks(self.out, task)
         if marks.done:
-            LOG.info("  %s: done in %s", task.name, _took(seconds))
+            LOG.info("  %s: done in %s", task.name, took(seconds))
             return
         if code == BUSY:
             LOG.info("  %s: another process works on it", task.name)
@@ -131,8 +128,7 @@ class Here:
 
     def logs(self, task: Task) -> Iterator[str]:
         """Yield the lines of the task's log."""
-        with suppress(FileNotFoundError), Marks(self.out, task).log.open(errors="replace") as file:
-            yield from (line.rstrip("\n") for line in file)
+        yield from Marks(self.out, task).lines()
 
     def cancel(self, tasks: Sequence[Task]) -> None:
         """End the processes of these tasks; those that wait do not begin.
@@ -165,10 +161,6 @@ class Here:
             words = [*(one.task.name for one in left), *typed_out(self.typed)]
             again = shlex.join(["slack-ties", "batch", "cancel", *words])
             raise OutputError(msg, hint=f"{again}  # there")
-
-
-def _took(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < MINUTE else duration(seconds)
 
 
 def _this_process() -> dict[str, Any]:

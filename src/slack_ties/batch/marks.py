@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -49,6 +49,11 @@ class Marks:
         """Write a marker whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / name, json_text(data))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the log; none before the first attempt."""
+        with suppress(FileNotFoundError), self.log.open(encoding="utf-8", errors="replace") as file:
+            yield from (line.rstrip("\n") for line in file)
 
     @property
     def _steps(self) -> list[list[str]]:

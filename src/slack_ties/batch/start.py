@@ -90,7 +90,7 @@ def _begin(
     if (out / BATCH_FILE).is_file() or not tasks:
         old = read_batch(out)
         fixed = [task.name for task in old.tasks if _is_fixed(Marks(out, task))]
-        old = replace(old, tasks=_without_refused(out, old.tasks, tasks))
+        old = replace(old, tasks=_without_refused(out, old.tasks, tasks, fixed))
         _refuse_moved(old, out)
         if on and on != old.on:
             _refuse_other_engine(old, out)
@@ -157,12 +157,14 @@ def _refuse_other_engine(old: Batch, out: Path) -> None:
         raise OutputError(msg, hint=again)
 
 
-def _without_refused(out: Path, old: Sequence[Task], new: Sequence[Task]) -> tuple[Task, ...]:
+def _without_refused(
+    out: Path, old: Sequence[Task], new: Sequence[Task], fixed: Sequence[str]
+) -> tuple[Task, ...]:
     """Leave out tasks that were refused before they began and are not in a new list: mistakes."""
     names, kept = {task.name for task in new}, []
     for task in old:
         marks = Marks(out, task)
-        never_began = marks.failed and not marks.running and not _is_fixed(marks)
+        never_began = marks.failed and not marks.running and task.name not in fixed
         if new and task.name not in names and never_began:
             LOG.info("  %s: left out: it never began, and is not in this list", task.name)
             marks.reset()

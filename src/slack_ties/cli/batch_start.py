@@ -220,16 +220,17 @@ def _wanted(  # noqa: PLR0913, PLR0917 - the options
     evaluate: dict[str, Any] | None = None
     if tasks is not None:
         evaluate = {} if tasks == "usual" else {"tasks": tasks}
+    sweeps = [one for one in what if is_sweep(one)]
     plain = Wanted(
-        [one for one in what if not is_sweep(one)],
+        [one for one in what if one not in sweeps],
         options=options,
         publish=publish or "",
         evaluate=evaluate,
         collection=collection,
         public=public,
     )
-    sweeps = [read_sweep(Path(one)).with_options(plain) for one in what if is_sweep(one)]
-    return ([plain] if plain.runs else []) + sweeps
+    found = [read_sweep(Path(one)).with_options(plain) for one in sweeps]
+    return ([plain] if plain.runs else []) + found
 
 
 def _check_options(wanted: Wanted) -> None:

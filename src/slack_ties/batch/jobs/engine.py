@@ -221,9 +221,7 @@ class Jobs:
         """Yield the log: of attempts that have ended from this disk, of a job that runs from it."""
         marks = Marks(self.out, task)
         self.states([task])
-        if marks.log.is_file():
-            with marks.log.open(encoding="utf-8", errors="replace") as file:
-                yield from (line.rstrip("\n") for line in file)
+        yield from marks.lines()
         job = kept(marks)
         if job and not job.get("end"):
             yield from self.service.log(job["id"])

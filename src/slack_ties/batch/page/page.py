@@ -22,7 +22,7 @@ from slack_ties.batch.page.scores import columns_of, legend_of, scores_of
 from slack_ties.errors import OutputError
 from slack_ties.files import write_all
 from slack_ties.report.page import STYLE
-from slack_ties.wording import counted, duration, parameter_count, readable, size
+from slack_ties.wording import counted, parameter_count, readable, size, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def _words() -> dict[str, Any]:
         "names_of": language_names,
         "setting": shown_setting,
         "time": _time,
-        "took": _took,
+        "took": took,
         "weights": _weights,
         "count": parameter_count,
         "quote": quote,
@@ -141,10 +141,6 @@ def _time(text: str) -> str:
     except ValueError:
         return text
     return f"{found.astimezone(timezone.utc):%Y-%m-%d %H:%M}"
-
-
-def _took(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004
 
 
 def _weights(row: Row) -> str:
