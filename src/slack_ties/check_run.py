@@ -21,7 +21,7 @@ from slack_ties.recipe.pin import rename_models
 from slack_ties.recipe.public import local_parts, published_names
 from slack_ties.record import read_record
 from slack_ties.report.describe import check_reportable
-from slack_ties.settings import Settings
+from slack_ties.settings import Settings, SettingsByName
 from slack_ties.sharing.recipe_of import recipe_of
 
 if TYPE_CHECKING:
@@ -35,47 +35,41 @@ if TYPE_CHECKING:
     from slack_ties.publish.destination import Destination, Target
     from slack_ties.recipe.recipe import Recipe
     from slack_ties.record import Parent
-    from slack_ties.settings import SettingsByName
 
-__all__ = ["Ready", "check_destination", "check_run", "get_ready"]
+__all__ = ["Ready", "RunByName", "check_destination", "check_run", "get_ready"]
 
 
-def check_run(  # noqa: PLR0913 - those of `run_all`
+class RunByName(SettingsByName, total=False):
+    """What `run_all` takes by name, besides `retries`; it explains each."""
+
+    choices: Choices | None
+    publish: str | Destination | None
+    stream: bool
+    license: str | Stated | None
+    known_as: Mapping[str, str] | None
+    report: bool
+
+
+def check_run(
     what: str | Path,
     out: str | Path,
     *,
-    choices: Choices | None = None,
-    publish: str | Destination | None = None,
-    stream: bool = False,
-    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
-    known_as: Mapping[str, str] | None = None,
-    report: bool = False,
     retries: Retries | None = None,
-    **settings: Unpack[SettingsByName],
+    **chosen: Unpack[RunByName],
 ) -> ShownPlan:
     """Make all checks of `run_all` that come before the merge, and return the plan of the merge.
 
     Arguments and errors are those of `run_all`. The plan's `errors` are what is wrong with the
     models. Nothing is written, neither here nor on the Hub.
     """
-    ready = get_ready(
-        what,
-        out,
-        choices,
-        publish,
-        stream=stream,
-        license=license,
-        report=report,
-        known_as=known_as,
-        settings=Settings(**settings),
-    )
-    plan = plan_merge(ready.recipe, out=ready.out, streamed=stream, **settings)
-    if publish and not plan.errors:  # the cards of its models can be read
+    ready = get_ready(what, out, **chosen)
+    plan = plan_merge(ready.recipe, out=ready.out, streamed=ready.stream, **vars(ready.settings))
+    if ready.to and not plan.errors:  # the cards of its models can be read
         from slack_ties.hub.retries import Retries  # noqa: PLC0415 - imports the Hub client
 
         retries = retries or in_force(Retries())
         with timeouts(retries):
-            check_destination(ready, known_as, retries)
+            check_destination(ready, retries)
     return plan
 
 
@@ -86,24 +80,27 @@ class Ready:
     recipe: Recipe
     out: Path
     to: Destination | None
+    stream: bool
     stated: Stated | None
+    known_as: Mapping[str, str]
     settings: Settings
     finished: bool  # `out` holds this merge already
 
 
-def get_ready(  # noqa: PLR0913 - all by name but four
+def get_ready(  # noqa: PLR0913 - those of `run_all`
     what: str | Path,
     out: str | Path,
-    choices: Choices | None,
-    publish: str | Destination | None,
     *,
-    stream: bool,
-    license: str | Stated | None,  # noqa: A002 - the Hub's word for it
-    known_as: Mapping[str, str] | None,
-    report: bool,
-    settings: Settings,
+    choices: Choices | None = None,
+    publish: str | Destination | None = None,
+    stream: bool = False,
+    license: str | Stated | None = None,  # noqa: A002 - the Hub's word for it
+    known_as: Mapping[str, str] | None = None,
+    report: bool = False,
+    **by_name: Unpack[SettingsByName],
 ) -> Ready:
     """Find the recipe, and refuse what cannot be done."""
+    settings = Settings(**by_name)
     if (stream or known_as) and not publish:
         msg = f"{'stream' if stream else 'known_as'} needs publish"
         raise ValueError(msg)
@@ -122,7 +119,7 @@ def get_ready(  # noqa: PLR0913 - all by name but four
 
         to = Destination(publish) if isinstance(publish, str) else publish
     _check_out(out, publish, streamed=stream, finished=finished)
-    return Ready(recipe, out, to, stated, settings, finished)
+    return Ready(recipe, out, to, stream, stated, known_as or {}, settings, finished)
 
 
 def _check_out(
@@ -137,9 +134,7 @@ def _check_out(
         check_output(out, publish if isinstance(publish, str) else getattr(publish, "repo_id", ""))
 
 
-def check_destination(
-    ready: Ready, known_as: Mapping[str, str] | None, retries: Retries
-) -> tuple[Target, dict[str, str]]:
+def check_destination(ready: Ready, retries: Retries) -> tuple[Target, dict[str, str]]:
     """Check all that could prevent the upload; return the state of the Hub, and known folders."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
@@ -158,7 +153,7 @@ def check_destination(
     recipe, api = ready.recipe, with_token(ready.settings.api)
     target = check_publish(ready.to, proposes=False, retries=retries, api=api)
     parents: Sequence[Parent] = look_at_parents(recipe, api=ready.settings.api or HfApi())
-    known = find_known(local_parts(parents), known_as or {}, retries=retries, api=api)
+    known = find_known(local_parts(parents), ready.known_as, retries=retries, api=api)
     parents = with_known(parents, known)
     public = rename_models(recipe, published_names(parents))
     check_config_text(public, parents)

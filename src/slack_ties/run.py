@@ -16,7 +16,6 @@ from slack_ties.merge.merge import merge_models
 from slack_ties.publish.result import Result
 from slack_ties.record import read_record
 from slack_ties.report.file import REPORT_FILE
-from slack_ties.settings import Settings
 from slack_ties.sharing.recipe_of import names_language
 
 if TYPE_CHECKING:
@@ -78,13 +77,13 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
     ready = get_ready(
         what,
         out,
-        choices,
-        publish,
+        choices=choices,
+        publish=publish,
         stream=stream,
         license=license,
-        report=report,
         known_as=known_as,
-        settings=Settings(**settings),
+        report=report,
+        **settings,
     )
     recipe, folder = ready.recipe, ready.out
     if ready.finished and report and not (folder / REPORT_FILE).is_file():
@@ -100,7 +99,7 @@ def run_all(  # noqa: PLR0913 - all by name, each a stage's own
 
     merge = partial(merge_models, recipe, folder, report=report)
     if publish:
-        return _merge_and_publish(ready, merge, stream, known_as, retries)
+        return _merge_and_publish(ready, merge, retries)
     return _merge_here(ready, merge)
 
 
@@ -124,11 +123,7 @@ def _merge_here(ready: Ready, merge: Callable[..., MergeRecord]) -> Result:
 
 
 def _merge_and_publish(
-    ready: Ready,
-    merge: Callable[..., MergeRecord],
-    stream: bool,  # noqa: FBT001 - as in `run_all`
-    known_as: Mapping[str, str] | None,
-    retries: Retries | None,
+    ready: Ready, merge: Callable[..., MergeRecord], retries: Retries | None
 ) -> Result:
     from huggingface_hub import HfApi  # noqa: PLC0415 - heavy, as are the others
 
@@ -145,7 +140,7 @@ def _merge_and_publish(
     retries = retries or in_force(Retries())
     merge = partial(merge, **vars(replace(settings, api=reading)))
     with timeouts(retries):
-        target, known = check_destination(ready, known_as, retries)
+        target, known = check_destination(ready, retries)
         to = target.to
 
         def made(folder: Path) -> Path:
@@ -163,8 +158,8 @@ def _merge_and_publish(
                 there = find_published(out, record, target, retries=retries, api=api)
                 return Result(out, record, out / CARD_FILE, there)
             return _publish(out, target, record, made(out), retries, api)
-        LOG.info("[2/4] merge   %s -> %s", ready.recipe.method, to.repo_id if stream else out)
-        if stream:
+        LOG.info("[2/4] merge   %s -> %s", ready.recipe.method, to.repo_id if ready.stream else out)
+        if ready.stream:
             return _stream(Stream(out, target, retries=retries, api=api), merge, made)
         with Ahead(out, target, retries=retries, api=api) as ahead:
             record = merge(ahead=ahead)

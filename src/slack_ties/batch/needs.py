@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slack_ties.batch.marks import Marks
+from slack_ties.batch.task import option_values
 from slack_ties.errors import OutputError, SlackTiesError
 from slack_ties.files import nearest_folder
 from slack_ties.wording import counted, size
@@ -83,7 +83,7 @@ def check_scoring(tasks: Sequence[Task]) -> None:
 
     check_lm_eval()
     for names, folders in sorted(
-        {(_after("--tasks", step), _after("--include-path", step)) for step in steps}
+        {(option_values("--tasks", step), option_values("--include-path", step)) for step in steps}
     ):
         found = [one.strip() for text in names for one in text.split(",") if one.strip()]
         if not found:
@@ -95,11 +95,6 @@ def check_scoring(tasks: Sequence[Task]) -> None:
             if error.hint == ANOTHER_TASK:
                 error.hint = "see docs/tasks.md for the names"
             raise
-
-
-def _after(flag: str, step: Sequence[str]) -> tuple[str, ...]:
-    """Return all values of an option of a command."""
-    return tuple(word for before, word in itertools.pairwise(step) if before == flag)
 
 
 def at_once_here(out: Path, tasks: Sequence[Task]) -> int:

@@ -22,6 +22,7 @@ from slack_ties.batch.task import (
     MARKS,
     merged,
     new_batch,
+    option_values,
     read_batch,
     typed_out,
     write_batch,
@@ -129,10 +130,8 @@ def _write_changed(batch: Batch, out: Path, changed: Sequence[Task]) -> None:
 def _refuse_moved(old: Batch, out: Path) -> None:
     """Refuse a batch whose folder was moved: its commands would write to the place of before."""
     for task in old.tasks:
-        step = task.steps[0] if task.steps else ()
-        if "--out" not in step:
-            continue
-        before = Path(step[step.index("--out") + 1]).parent
+        written = option_values("--out", task.steps[0] if task.steps else ())
+        before = Path(written[0]).parent if written else out.resolve()
         if before != out.resolve() and not (before.is_dir() and before.samefile(out)):
             msg = f"the batch in {str(out)!r} was made in {str(before)!r}: its commands write there"
             again = shlex.join(["mv", str(out), str(before)])
@@ -255,10 +254,11 @@ def _look_away(
 def make_collections(tasks: Sequence[Task]) -> None:
     """Make the collections into which tasks publish, before several do at the same moment."""
     wanted = {
-        (step[step.index("--collection") + 1], task.publish.partition("/")[0], "--public" in step)
+        (title, task.publish.partition("/")[0], "--public" in step)
         for task in tasks
+        if task.publish
         for step in task.steps
-        if "--collection" in step and task.publish
+        for title in option_values("--collection", step)
     }
     if not wanted:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "merged",
     "new_batch",
     "now",
+    "option_values",
     "read_batch",
     "typed_out",
     "write_batch",
@@ -82,6 +84,11 @@ class Batch:
                 msg = f"this batch has no task {name!r}: its tasks are {', '.join(known)}"
                 raise OutputError(msg, hint="give one of these")
         return tuple(known[name] for name in names) or self.tasks
+
+
+def option_values(flag: str, step: Sequence[str]) -> tuple[str, ...]:
+    """Return all values of an option of a command."""
+    return tuple(word for before, word in itertools.pairwise(step) if before == flag)
 
 
 def typed_out(out: Path) -> list[str]:
